@@ -1,0 +1,352 @@
+"""The messages: one CloudEvents 1.0 envelope and the models of what it carries.
+
+Models are open to added fields, so that an older reader accepts a newer writer. Host names, UUIDs and
+names of domains are outside data; a name can hold any character. Source of the envelope: CloudEvents 1.0.2,
+JSON event format, and its `sequence` and `partitioning` extensions.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bridge.wire.topics import encode_level
+
+CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+TYPE_PREFIX: Final = "io.github.libvirt-mqtt."
+SCHEMA_BASE: Final = "https://libvirt-mqtt.github.io/schemas/v1/"
+
+Uuid = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", description="A domain's UUID, lowercase with dashes.")
+]
+Stamp = Annotated[
+    str,
+    Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+        description="RFC 3339, UTC, microseconds.",
+    ),
+]
+Code = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Origin = Literal["event", "resync"]
+Outcome = Literal["started", "interrupted", "unresolved", "completed", "failed", "conflict"]
+Mode = Literal["precopy", "postcopy", "offline"]
+GuestState = Literal["running", "paused", "shutoff", "lost", "unknown"]
+Attention = Literal["source_left_paused", "guest_left_paused", "postcopy_incomplete"]
+Reason = Literal[
+    "source_crashed",
+    "source_stopped",
+    "postcopy_failed",
+    "destination_failed",
+    "destination_crashed",
+    "destination_destroyed",
+    "destination_stopped",
+    "destination_vanished",
+    "source_resumed",
+    "source_job_ended",
+]
+Side = Literal["source", "destination"]
+
+
+class Model(BaseModel):
+    """A part of a message: unchangeable, and open to fields that a later version adds."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Domain(Model):
+    """A virtual machine as a host knows it. `id` is null when libvirt says -1 (not running)."""
+
+    uuid: Uuid
+    name: str
+    id: int | None = None
+
+
+class DomainName(Model):
+    """A virtual machine, whichever host it is on."""
+
+    uuid: Uuid
+    name: str | None = Field(default=None, description="Null when no message named it.")
+
+
+class HostRef(Model):
+    """A host, or null where it is not known (or where none has the guest)."""
+
+    host: str | None = None
+
+
+class Lifecycle(Model):
+    """One lifecycle event of a domain, as libvirt told it or as the agent concluded it after blindness."""
+
+    host: str
+    driver: str = Field(description="libvirt's virConnectGetType, for example QEMU.")
+    domain: Domain
+    event: str
+    event_code: Code
+    detail: str
+    detail_code: Code
+    origin: Origin
+
+
+class DomainEvent(Model):
+    """Another event of a domain: migration_iteration, job_completed, or the agent's own job_failed."""
+
+    host: str
+    driver: str
+    domain: Domain
+    event: str
+    origin: Literal["event", "poll"]
+    params: dict[str, Any]
+
+
+class DomainState(Model):
+    """What a domain is now on this host. Retained; an empty payload clears it."""
+
+    host: str
+    driver: str
+    domain: Domain
+    state: str
+    state_code: Code
+    reason: str
+    reason_code: Code
+    persistent: bool | None = Field(description="Null when libvirt did not say.")
+    epoch: str
+    as_of: int = Field(ge=0, description="The last sequence that this takes account of.")
+
+
+class Libvirt(Model):
+    """An agent's connection to libvirt."""
+
+    connected: bool
+    uri: str | None = None
+    hypervisor_version: str | None = None
+
+
+class Span(Model):
+    """A range of sequences, both ends included."""
+
+    epoch: str | None = None
+    first: int
+    last: int
+
+
+class HostStatus(Model):
+    """An agent's word about itself. Retained; its Will says offline."""
+
+    host: str
+    state: Literal["online", "offline"]
+    epoch: str | None
+    version: str
+    libvirt: Libvirt
+    last_sequence: int = Field(ge=0)
+    dropped: list[Span] = Field(
+        default_factory=list, description="What the outbox's limit made it drop: a loss is never silent."
+    )
+    lost: list[Span] = Field(
+        default_factory=list, description="What was asked for again and is no longer there."
+    )
+    parked: int = Field(default=0, description="Messages that the broker refused and that are kept.")
+    reason: str | None = Field(default=None, description="Why something is not as it should be.")
+
+
+class Guest(Model):
+    """Where the guest is and how it fares; host null where none has it or it isn't known."""
+
+    host: str | None
+    state: GuestState
+
+
+class Evidence(Model):
+    """One message that the verdict rests on, by its CloudEvents source and id."""
+
+    source: str
+    id: str
+
+
+class Migration(Model):
+    """What became of one attempt to move a domain. What is unknown is null."""
+
+    migration: str | None = Field(description="The attempt; null for a conflict without one.")
+    revision: int = Field(ge=0)
+    outcome: Outcome
+    domain: DomainName
+    source: HostRef
+    destination: HostRef
+    mode: Mode | None
+    reason: Reason | None
+    attention: Attention | None
+    guest: Guest
+    started_at: Stamp | None
+    ended_at: Stamp | None
+    duration_ms: int | None
+    downtime_ms: int | None
+    confirmed_by: list[Side]
+    evidence: list[Evidence]
+    supersedes: str | None = Field(default=None, description="The id of the telling that this replaces.")
+    missing: list[str] | None = Field(
+        default=None, description="On unresolved: what was waited for in vain, in words."
+    )
+
+
+class Location(Model):
+    """Which host has the domain now. Retained; an empty payload when none has."""
+
+    domain: DomainName
+    host: str
+    state: GuestState
+    migration: str | None = Field(default=None, description="The attempt that brought it there, if known.")
+
+
+class CorrelatorStatus(Model):
+    """A correlator's word about itself. Retained; its Will says offline."""
+
+    correlator: str
+    state: Literal["online", "offline"]
+    version: str
+    group: str | None = None
+    open_migrations: int = 0
+    rejected: dict[str, int] = Field(default_factory=dict, description="Messages put aside, by kind.")
+    holes: list[dict[str, Any]] = Field(
+        default_factory=list, description="Sequences missing and not to be had: host, epoch, first, last."
+    )
+
+
+class ReplayRequest(BaseModel):
+    """Asks an agent for messages again: plain JSON on `hosts/{host}/replay`, both ends included."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    epoch: str
+    first: int = Field(alias="from", ge=1)
+    last: int = Field(alias="to", ge=1)
+
+
+Data = TypeVar("Data", bound=Model)
+
+
+class Envelope(BaseModel, Generic[Data]):
+    """A CloudEvents 1.0 event in structured JSON."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    type: str
+    subject: Uuid | None = None
+    time: Stamp
+    dataschema: str
+    sequence: Annotated[str, Field(pattern=r"^\d{20}$")] | None = None
+    partitionkey: str | None = None
+    data: Data
+
+
+class Kind(Model):
+    """One kind of message: the suffix of its `type`, its schema's file and its model."""
+
+    type: str
+    schema_name: str
+    data: type[Model]
+
+    @property
+    def dataschema(self) -> str:
+        return f"{SCHEMA_BASE}{self.schema_name}.schema.json"
+
+
+def _kind(suffix: str, data: type[Model], schema_name: str | None = None) -> Kind:
+    return Kind(
+        type=f"{TYPE_PREFIX}{suffix}.v1", schema_name=schema_name or suffix, data=data
+    )
+
+
+LIFECYCLE = _kind("domain.lifecycle", Lifecycle)
+EVENT = _kind("domain.event", DomainEvent)
+STATE = _kind("domain.state", DomainState)
+HOST_STATUS = _kind("host.status", HostStatus)
+LOCATION = _kind("domain.location", Location)
+CORRELATOR_STATUS = _kind("correlator.status", CorrelatorStatus)
+MIGRATION: Final[dict[str, Kind]] = {
+    outcome: _kind(f"migration.{outcome}", Migration, "migration")
+    for outcome in ("started", "interrupted", "unresolved", "completed", "failed", "conflict")
+}
+KINDS: Final[dict[str, Kind]] = {
+    kind.type: kind
+    for kind in (LIFECYCLE, EVENT, STATE, HOST_STATUS, LOCATION, CORRELATOR_STATUS, *MIGRATION.values())
+}
+"""Every kind of message by its `type`."""
+
+
+def stamp(seconds: float) -> str:
+    """RFC 3339 in UTC with microseconds, of seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 stamp. Raises ValueError for anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.timestamp()
+
+
+def host_source(host: str) -> str:
+    """The CloudEvents `source` of an agent. The host's name is percent-encoded: a source is a URI reference."""
+    return f"/hosts/{encode_level(host)}"
+
+
+def correlator_source(name: str) -> str:
+    """The CloudEvents `source` of a correlator, or of its group."""
+    return f"/correlators/{encode_level(name)}"
+
+
+def event_id(epoch: str, sequence: int) -> str:
+    """The id of a message of an agent's event stream."""
+    return f"{epoch}-{sequence}"
+
+
+def build(
+    kind: Kind,
+    *,
+    id: str,
+    source: str,
+    time: str,
+    data: Model,
+    subject: str | None = None,
+    sequence: int | None = None,
+) -> bytes:
+    """The bytes of one message, validated. Absent attributes are left out, as CloudEvents asks.
+
+    Raises pydantic.ValidationError where the data breaks the contract.
+    """
+    envelope = Envelope[kind.data](  # type: ignore[name-defined]
+        id=id,
+        source=source,
+        type=kind.type,
+        subject=subject,
+        time=time,
+        dataschema=kind.dataschema,
+        sequence=None if sequence is None else f"{sequence:020d}",
+        partitionkey=subject,
+        data=data,
+    )
+    head = envelope.model_dump_json(exclude_none=True, exclude={"data"})
+    body = envelope.data.model_dump_json()
+    return f'{head[:-1]},"data":{body}}}'.encode()
+
+
+def parse(payload: bytes) -> Envelope[Any]:
+    """The message in these bytes, with the model of its `type`.
+
+    Raises pydantic.ValidationError for anything that isn't a message of this contract, and
+    UnknownType for a `type` that it doesn't have.
+    """
+    bare = Envelope[Model].model_validate_json(payload)
+    kind = KINDS.get(bare.type)
+    if kind is None:
+        raise UnknownType(bare.type)
+    return Envelope[kind.data].model_validate_json(payload)  # type: ignore[name-defined]
+
+
+class UnknownType(ValueError):
+    """A message whose `type` this version doesn't have; carries the type."""

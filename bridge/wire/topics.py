@@ -1,0 +1,135 @@
+"""Topic names: built from outside data without a way to break out of a level, and read back.
+
+Every level that is made from outside data (a host's name, a UUID, an event's name, a correlator's id) is
+percent-encoded as UTF-8 except for `A-Z a-z 0-9 . _ ~ -` (the unreserved characters of RFC 3986), so that
+no `/`, `+`, `#`, space or control character reaches the broker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, unquote_to_bytes
+
+VERSION = "v1"
+
+Kind = Literal[
+    "host_status",
+    "state",
+    "lifecycle",
+    "event",
+    "replay",
+    "migration",
+    "location",
+    "correlator_status",
+]
+
+
+def encode_level(text: str) -> str:
+    """One topic level for any non-empty text. Raises ValueError for empty text or a lone surrogate."""
+    if not text:
+        raise ValueError("a topic level can't be made from empty text")
+    return quote(text, safe="~")
+
+
+def decode_level(level: str) -> str:
+    """The text that `encode_level` made this level from.
+
+    Raises ValueError for a level that `encode_level` can't have made: each text has one spelling only,
+    so that two topics never mean the same host.
+    """
+    text = unquote_to_bytes(level).decode()
+    if encode_level(text) != level:
+        raise ValueError(f"topic level {level!r} is not percent-encoded as {encode_level(text)!r}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a topic names. A field that its kind doesn't have is the empty string.
+
+    `host` for what belongs to a host, `uuid` for what belongs to a domain, `name` the event's or the
+    outcome's name, `correlator` the id of a correlator.
+    """
+
+    kind: Kind
+    host: str = ""
+    uuid: str = ""
+    name: str = ""
+    correlator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics below one prefix. `prefix` itself may have several levels (`site1/libvirt`)."""
+
+    prefix: str = "libvirt"
+
+    @property
+    def root(self) -> str:
+        return f"{self.prefix}/{VERSION}"
+
+    def host_status(self, host: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/status"
+
+    def replay(self, host: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/replay"
+
+    def state(self, host: str, uuid: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/state"
+
+    def lifecycle(self, host: str, uuid: str, event: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/lifecycle/{encode_level(event)}"
+
+    def event(self, host: str, uuid: str, name: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/event/{encode_level(name)}"
+
+    def migration(self, uuid: str, outcome: str) -> str:
+        return f"{self.root}/domains/{encode_level(uuid)}/migration/{encode_level(outcome)}"
+
+    def location(self, uuid: str) -> str:
+        return f"{self.root}/domains/{encode_level(uuid)}/location"
+
+    def correlator_status(self, correlator: str) -> str:
+        return f"{self.root}/correlators/{encode_level(correlator)}/status"
+
+    def from_hosts(self) -> tuple[str, ...]:
+        """The filters for everything that agents publish."""
+        return (
+            f"{self.root}/hosts/+/status",
+            f"{self.root}/hosts/+/domains/+/state",
+            f"{self.root}/hosts/+/domains/+/lifecycle/+",
+            f"{self.root}/hosts/+/domains/+/event/+",
+        )
+
+    def everything(self) -> str:
+        """The filter for all topics of this version."""
+        return f"{self.root}/#"
+
+    def parse(self, topic: str) -> Address:
+        """What a topic names. Raises ValueError, naming the topic, for one that isn't of this contract."""
+        head = self.root + "/"
+        if not topic.startswith(head):
+            raise ValueError(f"topic {topic!r} is not below {self.root!r}")
+        match topic[len(head) :].split("/"):
+            case ["hosts", host, "status"]:
+                return Address("host_status", host=decode_level(host))
+            case ["hosts", host, "replay"]:
+                return Address("replay", host=decode_level(host))
+            case ["hosts", host, "domains", uuid, "state"]:
+                return Address("state", host=decode_level(host), uuid=decode_level(uuid))
+            case ["hosts", host, "domains", uuid, "lifecycle", name]:
+                return Address(
+                    "lifecycle", host=decode_level(host), uuid=decode_level(uuid), name=decode_level(name)
+                )
+            case ["hosts", host, "domains", uuid, "event", name]:
+                return Address(
+                    "event", host=decode_level(host), uuid=decode_level(uuid), name=decode_level(name)
+                )
+            case ["domains", uuid, "migration", name]:
+                return Address("migration", uuid=decode_level(uuid), name=decode_level(name))
+            case ["domains", uuid, "location"]:
+                return Address("location", uuid=decode_level(uuid))
+            case ["correlators", correlator, "status"]:
+                return Address("correlator_status", correlator=decode_level(correlator))
+        raise ValueError(f"topic {topic!r} is not of this contract")
