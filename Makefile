@@ -1,0 +1,59 @@
+# One way to do each thing. Every target installs what it needs and is quick when nothing is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help install packages demo check lint test lab bench soak clean
+
+help:
+	@echo 'make install   what is needed by apt, and .venv with the program in it'
+	@echo 'make demo      the whole thing on this machine, with nothing configured'
+	@echo 'make check     lint, types and unit tests: the loop of daily work'
+	@echo 'make test      everything; as root with real hosts and real migrations'
+	@echo 'make lab       as root: two real hosts, a real guest migrated there and back, shown live'
+	@echo 'make bench     what it costs, against the barest thing that does the same'
+	@echo 'make soak      the long version of the tests'
+
+install: packages .venv/installed
+
+packages:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo 'needs Python 3.11 or newer; $(PYTHON) is' "$$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	@PYTHON=$(PYTHON) .ci/install-packages $(PACKAGES)
+
+.venv/installed: pyproject.toml | packages
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,postgresql]'
+	@touch $@
+
+demo: install
+	@$(BIN)/libvirt-mqtt demo
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint
+	$(BIN)/pytest -q -m 'not server and not lab and not slow'
+
+# pytest comes last, once, so that its closing line is the last one.
+test: lint
+	@if [ "$$(id -u)" -eq 0 ]; then $(BIN)/python -m tests.lab install; fi
+	$(BIN)/pytest
+
+lab: install
+	@$(BIN)/python -m tests.lab install
+	@$(BIN)/python -m tests.lab show
+
+bench: install
+	@$(BIN)/python -m tests.bench
+
+soak: install
+	@if [ "$$(id -u)" -eq 0 ]; then $(BIN)/python -m tests.lab install; fi
+	$(BIN)/pytest --soak
+
+clean:
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build

@@ -1,0 +1,1 @@
+"""Watches one libvirt connection and publishes what it says."""

@@ -1,0 +1,1 @@
+"""Consumes every host's events and publishes what became of each migration."""

@@ -1,0 +1,1 @@
+"""One broker session: connect, publish inside a window, receive, acknowledge."""

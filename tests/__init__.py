@@ -1,0 +1,1 @@
+"""Tests: `unit` needs nothing, `integration` servers, `acceptance` whole processes, `lab` real hosts."""
