@@ -1,0 +1,38 @@
+"""When to try to connect again. Pure."""
+
+from collections.abc import Callable
+from random import random
+
+SHORTEST_S = 0.2
+LONGEST_S = 10.0
+STEADY_S = 5.0
+
+
+class BackOff:
+    """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter so that a fleet doesn't return in one moment.
+
+    A connection counts as good, and starts the waits over, when it held for `STEADY_S`: a broker that accepts and
+    throws out at once is not hammered.
+    """
+
+    __slots__ = ("_failures", "_random")
+
+    def __init__(self, random: Callable[[], float] = random) -> None:
+        self._failures = 0
+        self._random = random
+
+    def failed(self) -> float:
+        """An attempt failed, or a connection ended too soon: returns the wait until the next attempt, in seconds."""
+        ceiling_s = min(LONGEST_S, SHORTEST_S * 2.0 ** (self._failures + 1))
+        self._failures = min(self._failures + 1, 10)
+        return float(max(SHORTEST_S, ceiling_s / 2 + self._random() * ceiling_s / 2))
+
+    def lost(self, held_s: float, *, taken_over: bool = False) -> float:
+        """A connection that had held for `held_s` ended: returns the wait until the next attempt, in seconds.
+
+        One that another client of the same id took over never counts as good: two clients would throw each other
+        out for ever, several times a second.
+        """
+        if held_s >= STEADY_S and not taken_over:
+            self._failures = 0
+        return self.failed()

@@ -1,0 +1,148 @@
+"""What a broker's or TLS's refusal means, in plain words, and what to do about it."""
+
+import socket
+import ssl
+
+from bridge.mqtt.settings import BrokerSettings
+
+SUCCESS = 0x00
+REFUSAL = 0x80
+"""Reason codes from here on are refusals (MQTT 5, section 2.4)."""
+UNSUPPORTED_PROTOCOL_VERSION = 0x84
+SESSION_TAKEN_OVER = 0x8E
+PACKET_TOO_LARGE = 0x95
+RETAIN_NOT_SUPPORTED = 0x9A
+
+REASON_NAMES: dict[int, str] = {
+    0x00: "success",
+    0x04: "disconnect with will",
+    0x10: "no matching subscribers",
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "implementation specific error",
+    0x84: "unsupported protocol version",
+    0x85: "client identifier not valid",
+    0x86: "bad user name or password",
+    0x87: "not authorized",
+    0x88: "server unavailable",
+    0x89: "server busy",
+    0x8A: "banned",
+    0x8B: "server shutting down",
+    0x8C: "bad authentication method",
+    0x8D: "keep alive timeout",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x91: "packet identifier in use",
+    0x92: "packet identifier not found",
+    0x93: "receive maximum exceeded",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "message rate too high",
+    0x97: "quota exceeded",
+    0x98: "administrative action",
+    0x99: "payload format invalid",
+    0x9A: "retain not supported",
+    0x9B: "quality of service not supported",
+    0x9C: "use another server",
+    0x9D: "server moved",
+    0x9E: "shared subscriptions not supported",
+    0x9F: "connection rate exceeded",
+    0xA0: "maximum connect time",
+    0xA1: "subscription identifiers not supported",
+    0xA2: "wildcard subscriptions not supported",
+}
+"""The reason codes of MQTT 5, section 2.4, by name."""
+
+_WHAT_TO_DO: dict[int, str] = {
+    0x84: "the broker doesn't speak this version of MQTT: set --broker-version 3.1.1",
+    0x85: "the broker doesn't accept this client id: it may be too long, or reserved",
+    0x86: "check the user in --broker and --broker-password-file",
+    0x87: "check the user, its password, and the broker's access rules for it",
+    0x88: "the broker isn't ready; tried again",
+    0x89: "the broker is overloaded; tried again",
+    0x8A: "the broker has banned this client; ask who runs it",
+    0x8B: "the broker is shutting down; tried again",
+    0x8C: "the broker wants an authentication method that this program doesn't have",
+    0x8D: "the broker heard nothing for too long",
+    0x8E: "another client connected with the same client id: two of them run under one name",
+    0x95: "a message was larger than the broker accepts",
+    0x97: "a quota of the broker is used up",
+    0x9A: "the broker keeps no retained messages, which this program needs",
+    0x9B: "the broker doesn't do QoS 1, which this program needs",
+    0x9C: "the broker asks to use another server; set --broker",
+    0x9D: "the broker has moved; set --broker",
+    0x9E: "the broker has no shared subscriptions, which --group needs",
+    0x9F: "too many connections in a short time; tried again",
+}
+
+
+def reason_name(code: int) -> str:
+    """A reason code's name in MQTT 5, lowercase; `reason 0x…` for one that MQTT 5 doesn't have."""
+    return REASON_NAMES.get(code, f"reason 0x{code:02X}")
+
+
+def describe_reason(code: int) -> str:
+    """A reason code by name and number, with what to do where there is something."""
+    said = f"{reason_name(code)} (0x{code:02X})"
+    return f"{said}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else said
+
+
+_CERTIFICATE: dict[int, str] = {
+    9: "the broker's certificate is not valid yet: check the clock here, or its dates there",
+    10: "the broker's certificate has expired: it has to be renewed there (or the clock here is wrong)",
+    18: "the broker's certificate is self-signed: give it, or the authority that should sign it, as --broker-ca-file",
+    19: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
+    20: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
+    21: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
+    23: "the broker's certificate was revoked",
+    62: "the broker's certificate is for another name than {host}: use the name it was made for in --broker",
+    64: "the broker's certificate is for another address than {host}: use the name it was made for in --broker",
+}
+"""OpenSSL's X509_V_ERR_… numbers."""
+
+_ALERTS: dict[str, str] = {
+    "CERTIFICATE_REQUIRED": "the broker wants a client certificate: set --broker-cert-file and --broker-key-file",
+    "HANDSHAKE_FAILURE": "the broker refused the TLS handshake: it may want a client certificate (--broker-cert-file)",
+    "UNKNOWN_CA": "the broker doesn't know the authority that signed our client certificate (--broker-cert-file)",
+    "CERTIFICATE_EXPIRED": "our client certificate (--broker-cert-file) has expired: renew it",
+    "CERTIFICATE_REVOKED": "our client certificate (--broker-cert-file) was revoked",
+    "BAD_CERTIFICATE": "the broker refused our client certificate (--broker-cert-file)",
+    "CERTIFICATE_UNKNOWN": "the broker refused our client certificate (--broker-cert-file)",
+    "DECRYPT_ERROR": "the broker refused our client certificate: --broker-cert-file and --broker-key-file may not belong together",
+    "WRONG_VERSION_NUMBER": "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port",
+    "RECORD_LAYER_FAILURE": "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port",
+    "PROTOCOL_VERSION": "the broker speaks no TLS version that is accepted here (1.2 or newer)",
+    "UNSUPPORTED_PROTOCOL": "the broker speaks no TLS version that is accepted here (1.2 or newer)",
+}
+"""Ends of OpenSSL's reason names, the other side's alerts among them."""
+
+
+def describe_tls_error(error: ssl.SSLError, settings: BrokerSettings) -> str | None:
+    """What a TLS error says and what to do; None when it isn't a refusal but trouble of the network."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        known = _CERTIFICATE.get(error.verify_code)
+        return (
+            known.format(host=settings.host) if known else f"the broker's certificate: {error.verify_message}"
+        )
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return None
+    reason = error.reason or ""
+    for end, words in _ALERTS.items():
+        if reason.endswith(end):
+            return words
+    return f"TLS: {reason.replace('_', ' ').lower() or error}"
+
+
+def describe_network_error(error: Exception) -> str:
+    """Why there is no connection, in a few words."""
+    if isinstance(error, socket.gaierror):
+        return f"the name can't be resolved: {error.strerror}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        return "the connection ended during the TLS handshake"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

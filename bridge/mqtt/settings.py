@@ -1,0 +1,50 @@
+"""Where the broker is and how to be let in."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Scheme = Literal["mqtt", "mqtts", "ws", "wss"]
+Version = Literal["5", "3.1.1"]
+
+DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """One broker. `port` None means the scheme's own (`DEFAULT_PORTS`); `path` counts for ws and wss only.
+
+    The files are PEM; they are read at each connection, so that a renewed certificate needs no restart.
+    `ca_file` None trusts the system's certificate authorities. `cert_file` may hold the key too.
+    """
+
+    scheme: Scheme = "mqtt"
+    host: str = "127.0.0.1"
+    port: int | None = None
+    path: str = "/mqtt"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    version: Version = "5"
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("mqtts", "wss")
+
+    @property
+    def websocket(self) -> bool:
+        """Whether MQTT travels inside a WebSocket."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def effective_port(self) -> int:
+        """The TCP port to connect to."""
+        return DEFAULT_PORTS[self.scheme] if self.port is None else self.port
+
+    @property
+    def address(self) -> str:
+        """The broker as a person names it, without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.effective_port}{self.path if self.websocket else ''}"

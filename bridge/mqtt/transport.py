@@ -1,0 +1,230 @@
+"""The bytes below MQTT: connecting within a time limit, and one read and one write for many packets."""
+
+import socket
+import ssl
+import threading
+import time
+from typing import Protocol
+
+READ_BYTES = 256 * 1024
+
+
+class Stream(Protocol):
+    """What a socket, a TLS socket and paho's WebSocket have in common."""
+
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes, /) -> int: ...
+    def close(self) -> None: ...
+    def fileno(self) -> int: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+
+
+def connect_tcp(host: str, port: int, deadline: float) -> socket.socket:
+    """A TCP connection without Nagle's delay, to the first address of `host` that answers before `deadline`
+    (`time.monotonic`). Raises OSError."""
+    failure: OSError = TimeoutError("no address answered in time")
+    addresses = _resolve(host, port, deadline)
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(left_s / (len(addresses) - index))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(max(0.01, deadline - time.monotonic()))
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+_Address = tuple[
+    socket.AddressFamily,
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
+]
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[_Address]:
+    """getaddrinfo, which takes no time limit and can block for half a minute, in a thread that may be left behind."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    outcome: list[list[_Address] | OSError | UnicodeError] = []
+
+    def ask() -> None:
+        try:
+            outcome.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, name="mqtt-resolve", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if not outcome:
+        raise TimeoutError(f"the name {host} wasn't resolved in time")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def wrap_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: float) -> ssl.SSLSocket:
+    """TLS on `sock`, shaken hands before `deadline`. Raises OSError (an `ssl.SSLError` is one); then `sock` is closed."""
+    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        secured.settimeout(max(0.01, deadline - time.monotonic()))
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+class ReadAhead:
+    """A socket that is read in large pieces, for a reader that asks for a byte at a time (paho's WebSocket)."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline: float | None = deadline
+        self._memory = b""
+        self._at = 0
+
+    def recv(self, size: int, /) -> bytes:
+        if self._at >= len(self._memory):
+            if self._deadline is not None:
+                self._sock.settimeout(max(0.01, self._deadline - time.monotonic()))
+            self._memory, self._at = self._sock.recv(READ_BYTES), 0
+        piece = self._memory[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
+
+    def pending(self) -> int:
+        """Bytes that can be had without asking the network."""
+        below = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
+        return len(self._memory) - self._at + below
+
+    def send(self, data: bytes, /) -> int:
+        return self._sock.send(data)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def settimeout(self, timeout_s: float | None, /) -> None:
+        self._sock.settimeout(timeout_s)
+
+    def setblocking(self, flag: bool, /) -> None:
+        self._deadline = None
+        self._sock.setblocking(flag)
+
+
+class Wire:
+    """What paho takes for its socket. The session reads and writes the real one; paho's bytes pass through memory.
+
+    Whatever is sent waits in `outgoing` until `flush`, which gives it to the network in one piece. What paho may read is
+    only what `offer` put there.
+    """
+
+    def __init__(self, stream: Stream, bottom: socket.socket, ahead: ReadAhead | None) -> None:
+        self.outgoing = bytearray()
+        self.closed_by_paho = False
+        self._stream = stream
+        self._bottom = bottom
+        self._ahead = ahead
+        self._offered = b""
+
+    # paho's side
+
+    def recv(self, size: int, /) -> bytes:
+        if not self._offered:
+            raise BlockingIOError
+        piece, self._offered = self._offered[:size], self._offered[size:]
+        return piece
+
+    def send(self, data: bytes | bytearray, /) -> int:
+        self.outgoing += data
+        return len(data)
+
+    def close(self) -> None:
+        self.closed_by_paho = True
+
+    def fileno(self) -> int:
+        return self._bottom.fileno()
+
+    def setblocking(self, flag: bool, /) -> None:
+        self._stream.setblocking(flag)
+
+    def pending(self) -> int:
+        return len(self._offered)
+
+    # the session's side
+
+    def offer(self, packet: bytes) -> None:
+        """Lets paho read `packet`."""
+        self._offered += packet
+
+    def receive(self) -> bytes | None:
+        """What has come, up to about `READ_BYTES`; None when nothing has; empty when the broker has closed. Raises OSError."""
+        try:
+            chunk = self._stream.recv(READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not (self._ahead and self._ahead.pending()):
+                return None
+            chunk = b""
+        else:
+            if not chunk:
+                return chunk
+        if not self._pending():
+            return chunk
+        chunks = [chunk]
+        size = len(chunk)
+        while size < READ_BYTES and self._pending():
+            try:
+                chunk = self._stream.recv(READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                continue
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks) or None
+
+    def _pending(self) -> bool:
+        """Whether bytes wait above the kernel, where poll doesn't see them."""
+        if self._ahead:
+            return self._ahead.pending() > 0
+        return isinstance(self._bottom, ssl.SSLSocket) and self._bottom.pending() > 0
+
+    def has_more(self) -> bool:
+        """Whether `receive` would give something that poll doesn't announce."""
+        return self._pending()
+
+    def flush(self) -> bool:
+        """Writes what waits; False when the network takes no more just now. Raises OSError."""
+        outgoing = self.outgoing
+        while outgoing:
+            try:
+                sent = self._stream.send(bytes(outgoing))
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            del outgoing[:sent]
+            if not sent:
+                return False
+        return True
+
+    def finish_writing(self) -> None:
+        """Tells the other side that nothing more comes, without closing: what it sent can still be read."""
+        self._bottom.shutdown(socket.SHUT_WR)
+
+    def really_close(self) -> None:
+        """Closes the real socket."""
+        self._bottom.close()
