@@ -194,7 +194,6 @@ class Location(Model):
 
     domain: DomainName
     host: str
-    state: GuestState
     migration: str | None = Field(default=None, description="The attempt that brought it there, if known.")
 
 

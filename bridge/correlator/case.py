@@ -1,0 +1,620 @@
+"""All that is known and was told of one domain: facts go in, tellings come out.
+
+A case is a value that a store can keep (`dump`, `load`). `add` takes a fact in at its place in its host's
+order, whenever it comes; `judge` compares what the facts prove with what was told and returns the
+difference. Both are pure: time and the hosts that can't be heard are arguments.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from bridge.correlator.facts import Fact, Mark
+from bridge.correlator.pairing import Half, Pair, pair
+from bridge.correlator.track import ACTIVE, Track, apply, fold, list_state, sign_of_state
+from bridge.correlator.verdict import FINAL, Verdict, rule, stages
+from bridge.wire.messages import (
+    DomainName,
+    Evidence,
+    Guest,
+    HostRef,
+    Location,
+    Migration,
+    Outcome,
+    host_source,
+    stamp,
+)
+
+NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
+_KEPT_S: Final = 7 * 86400.0
+_TAIL: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long to wait: for the other side once one is conclusive, and before evidence counts as missing."""
+
+    settle_s: float = 10.0
+    patience_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One message to publish. word: the outcome, or `location`; data None clears a retained location."""
+
+    word: str
+    id: str
+    data: Migration | Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What to tell now, when to judge again though nothing comes, and whose silence would matter."""
+
+    tellings: tuple[Telling, ...]
+    due: float | None
+    is_open: bool
+    hosts: frozenset[str]
+
+
+@dataclass(slots=True)
+class Told:
+    """What was told of one attempt. `substance` is what a revision would have to differ in."""
+
+    id: str
+    arrival: Half | None = None
+    departure: Half | None = None
+    started: bool = False
+    interrupted: int = 0
+    unresolved: list[str] = field(default_factory=list)
+    revision: int = 0
+    last_id: str | None = None
+    last: Migration | None = None
+    at: float = 0.0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    uuid: str
+    tracks: dict[str, Track] = field(default_factory=dict)
+    tails: dict[str, list[Fact]] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    location: str | None = None
+    moves: int = 0
+
+    @classmethod
+    def new(cls, domain: str) -> Case:
+        """The case of a domain that nothing is known of."""
+        return cls(domain)
+
+    @classmethod
+    def load(cls, data: bytes) -> Case:
+        """The case that `dump` wrote. Raises msgspec.DecodeError or ValidationError for other bytes."""
+        return _DECODER.decode(data)
+
+    def dump(self) -> bytes:
+        """The case as bytes, for `load`."""
+        return _ENCODER.encode(self)
+
+    def add(self, fact: Fact, *, settled: bool) -> bool:
+        """Takes in a fact; False for one that is there already.
+
+        settled: no sequence of this host before it is missing. An unsettled fact is kept aside, in order,
+        until what was missing has come or was given up.
+        """
+        track = self.tracks.setdefault(fact.host, Track())
+        if fact.kind in ("state", "cleared"):
+            before = track.listed
+            list_state(track, fact)
+            return track.listed is not before
+        if fact.key <= track.key:
+            return False
+        tail = self.tails.get(fact.host)
+        if settled and not tail:
+            fold(track, fact)
+            return True
+        tail = tail or []
+        if any(known.key == fact.key for known in tail):
+            return False
+        tail.append(fact)
+        tail.sort(key=lambda f: f.key)
+        self.tails[fact.host] = tail
+        if settled:
+            self._absorb(fact.host, lambda f: f.key <= fact.key)
+        elif len(tail) > _TAIL:
+            self._absorb(fact.host, lambda f: f.key <= tail[_TAIL // 2].key)
+        return True
+
+    def _absorb(self, host: str, ripe: object) -> None:
+        tail = self.tails[host]
+        while tail and ripe(tail[0]):  # type: ignore[operator]
+            fold(self.tracks[host], tail.pop(0))
+        if not tail:
+            del self.tails[host]
+
+    def judge(
+        self,
+        now: float,
+        blind: Mapping[str, float],
+        times: Times,
+        epochs: Mapping[str, int] | None = None,
+    ) -> Judgement:
+        """What the facts prove now and wasn't told yet.
+
+        blind: hosts that can't be heard (agent offline, libvirt not connected, or back for less than
+        `settle`), and since when. epochs: the newest epoch's ordinal of each host; a track of an older one
+        is a former life of that host.
+        """
+        if self._is_quiet():
+            return self._quiet(now, blind, epochs or {})
+        return _Judging(self, now, blind, times, epochs or {}).run()
+
+    def _is_quiet(self) -> bool:
+        """Nothing but one host's ordinary life: by far the most frequent case."""
+        if self.tails or self.told or len(self.tracks) != 1:
+            return False
+        (track,) = self.tracks.values()
+        return (
+            not track.arrivals
+            and not track.departures
+            and track.lost is None
+            and (track.listed is None or track.listed.what != "gone" or not track.present)
+        )
+
+    def _quiet(self, now: float, blind: Mapping[str, float], epochs: Mapping[str, int]) -> Judgement:
+        ((host, track),) = self.tracks.items()
+        place = host if track.phase in ACTIVE or track.present else None
+        tellings = () if place == self.location else (self.move(place, track.name, None),)
+        return Judgement(tellings, None, False, frozenset())
+
+    def move(self, place: str | None, name: str | None, migration: str | None) -> Telling:
+        """Notes the domain's new place and returns what to publish of it."""
+        self.location = place
+        self.moves += 1
+        data = None
+        if place is not None:
+            data = Location(domain=DomainName(uuid=self.uuid, name=name), host=place, migration=migration)
+        return Telling("location", f"{self.uuid}-location-{self.moves}", data)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
+_DECODER = msgspec.msgpack.Decoder(Case, dec_hook=lambda kind, value: kind.model_validate(value))
+
+
+class _Judging:
+    """One judgement of one case; lives for a single call."""
+
+    def __init__(
+        self, case: Case, now: float, blind: Mapping[str, float], times: Times, epochs: Mapping[str, int]
+    ) -> None:
+        self.case = case
+        self.now = now
+        self.times = times
+        self.silent = {
+            host: blind.get(host, 0.0)
+            for host, track in case.tracks.items()
+            if host in blind or track.key[0] < epochs.get(host, track.key[0])
+        }
+        self.tellings: list[Telling] = []
+        self.dues: list[float] = []
+        self.is_open = False
+        self.tracks: dict[str, Track] = {}
+
+    def run(self) -> Judgement:
+        case = self.case
+        self._absorb_old_tails()
+        self.tracks = {
+            host: _folded(track, case.tails[host]) if host in case.tails else track
+            for host, track in case.tracks.items()
+        }
+        self._believe_states()
+        pairs = pair(self.tracks, self._done())
+        for each in pairs:
+            self._judge_pair(each)
+        self._judge_offline()
+        self._judge_conflict(pairs)
+        self._judge_location(pairs)
+        self._prune()
+        future = [due for due in self.dues if due > self.now]
+        return Judgement(
+            tuple(self.tellings),
+            min(future, default=None),
+            self.is_open or bool(case.tails),
+            frozenset(case.tracks),
+        )
+
+    def _ripe(self, at: float) -> bool:
+        """Whether that moment has come; else it is a moment to judge again."""
+        if at <= self.now:
+            return True
+        self.dues.append(at)
+        return False
+
+    def _absorb_old_tails(self) -> None:
+        for host in list(self.case.tails):
+            hold_s = self.times.patience_s
+            self.case._absorb(host, lambda f: f.received + hold_s <= self.now)
+            if host in self.case.tails:
+                self.dues.append(self.case.tails[host][0].received + hold_s)
+
+    def _believe_states(self) -> None:
+        """A state that no event explained within `settle` stands for the event that was lost."""
+        for host, track in self.case.tracks.items():
+            listed = track.listed
+            if host in self.case.tails or listed is None or listed.key < track.key:
+                continue
+            sign = sign_of_state(track.phase, listed.what)
+            if track.phase == "away" and listed.what == "gone" and track.persistent and track.present:
+                sign = "undefined_silently"
+            if sign is not None and self._ripe(listed.mark.received + self.times.settle_s):
+                apply(track, sign, listed.mark)
+
+    def _done(self) -> frozenset[Half]:
+        return frozenset(
+            half for told in self.case.told if told.done for half in (told.arrival, told.departure) if half
+        )
+
+    # -- one attempt
+
+    def _judge_pair(self, each: Pair) -> None:
+        source_track = self.tracks.get(each.source) if each.source else None
+        verdict = rule(each, source_track, self.silent.__contains__)
+        told = self._told_of(each, verdict)
+        if told is None:
+            return
+        arrival = each.arrival
+        if arrival is not None and arrival.opened is not None and not told.started and told.last is None:
+            if not arrival.tentative:
+                told.started = True
+                self._tell(told, "started", each, verdict, f"{told.id}-started")
+        self._tell_interruptions(told, each, verdict)
+        if verdict.ruling in ("under_way", "interrupted"):
+            if verdict.when == "patience" and told.last is None:
+                self._tell_unresolved(told, each, verdict)
+            self.is_open = self.is_open or told.last is None
+            return
+        wait_s = 0.0 if verdict.when == "now" else self.times.settle_s
+        if not self._ripe(verdict.since + wait_s):
+            self.is_open = True
+            return
+        self._tell_verdict(told, each, verdict)
+        if told.last is not None and told.last.outcome != "conflict":
+            was_conflict = told.revision > 1 and stages(each)[1] in ("resumed", "resumed_ended")
+            told.done = stages(each) in FINAL and not each.doubtful or was_conflict
+        self.is_open = self.is_open or not told.done
+
+    def _told_of(self, each: Pair, verdict: Verdict) -> Told | None:
+        """The record of this attempt, begun where there is something to tell of it."""
+        arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
+        departure = (each.source, each.departure.key) if each.departure and each.source else None
+        found = [t for t in self.case.told if arrival is not None and t.arrival == arrival]
+        found += [
+            t
+            for t in self.case.told
+            if departure is not None and t.departure == departure and t.arrival is None
+        ]
+        if found:
+            told = found[0]
+            told.arrival = told.arrival or arrival
+            told.departure = departure or told.departure
+            return told
+        if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
+            return None
+        half = arrival or departure
+        anchor = each.arrival.opened or each.arrival.switched if each.arrival else None
+        anchor = anchor or (each.departure.opened if each.departure else None)
+        anchor = anchor or (each.arrival.broke or each.arrival.ended if each.arrival else None)
+        if half is None or anchor is None:
+            return None
+        name = f"{self.case.uuid} {half[0]} {anchor.id}"
+        told = Told(uuid.uuid5(NAMESPACE, name).hex, arrival, departure)
+        self.case.told.append(told)
+        return told
+
+    def _tell_interruptions(self, told: Told, each: Pair, verdict: Verdict) -> None:
+        breaks = max(
+            each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0
+        )
+        if breaks <= told.interrupted or told.last is not None:
+            return
+        if each.arrival is None and verdict.ruling == "interrupted":
+            if not self._ripe(verdict.since + self.times.settle_s):
+                return
+        for n in range(told.interrupted + 1, breaks + 1):
+            self._tell(told, "interrupted", each, verdict, f"{told.id}-interrupted-{n}")
+        told.interrupted = breaks
+
+    def _tell_unresolved(self, told: Told, each: Pair, verdict: Verdict) -> None:
+        missing = []
+        since = verdict.since
+        if each.destination is None:
+            missing.append("destination: no host told of an arrival")
+        elif each.arrival is not None and each.arrival.stage == "open":
+            missing.append(f"destination: how the arrival on {each.destination} ended")
+        for role, host in (("source", each.source), ("destination", each.destination)):
+            if host is not None and host in self.silent:
+                missing.append(f"{role}: {host} can't be heard")
+                since = max(since, self.silent[host]) if role == "destination" else since
+        if each.source is None:
+            missing.append("source: no host told of a departure")
+        key = "; ".join(missing)
+        if key in told.unresolved or not self._ripe(since + self.times.patience_s):
+            return
+        told.unresolved = [*told.unresolved, key][-8:]
+        n = len(told.unresolved)
+        self._tell(told, "unresolved", each, verdict, f"{told.id}-unresolved-{n}", missing=missing)
+
+    def _tell_verdict(self, told: Told, each: Pair, verdict: Verdict) -> None:
+        outcome: Outcome = verdict.ruling  # type: ignore[assignment]
+        data = self._data(told, outcome, each, verdict)
+        last = told.last
+        if last is not None:
+            data = _keeping_known(data, last)
+            if _substance(data) == _substance(last):
+                return
+            same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
+            if same_but_guest and last.guest.state != "unknown":
+                return
+            data = data.model_copy(update={"revision": told.revision, "supersedes": told.last_id})
+        self._publish_verdict(told, data)
+
+    def _publish_verdict(self, told: Told, data: Migration) -> None:
+        told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
+        told.last = data
+        told.at = self.now
+        told.revision += 1
+        self.tellings.append(Telling(data.outcome, told.last_id, data))
+
+    def _tell(
+        self,
+        told: Told,
+        outcome: Outcome,
+        each: Pair,
+        verdict: Verdict,
+        message_id: str,
+        *,
+        missing: list[str] | None = None,
+    ) -> None:
+        data = self._data(told, outcome, each, verdict)
+        blank: dict[str, object] = {"ended_at": None, "duration_ms": None, "downtime_ms": None, "reason": None}
+        if outcome == "started":
+            source = self.tracks.get(each.source) if each.source else None
+            state = source.guest if source and source.guest and each.source not in self.silent else "unknown"
+            blank |= {
+                "mode": None,
+                "attention": None,
+                "confirmed_by": [],
+                "guest": Guest(host=each.source, state=state),
+                "evidence": data.evidence[:1],
+            }
+        if missing is not None:
+            blank["missing"] = missing
+        self.tellings.append(Telling(outcome, message_id, data.model_copy(update=blank)))
+
+    def _data(self, told: Told, outcome: Outcome, each: Pair, verdict: Verdict) -> Migration:
+        return Migration(
+            migration=told.id,
+            revision=told.revision,
+            outcome=outcome,
+            domain=DomainName(uuid=self.case.uuid, name=self._name(outcome, each)),
+            source=HostRef(host=each.source),
+            destination=HostRef(host=each.destination),
+            mode=verdict.mode,
+            reason=verdict.reason,
+            attention=verdict.attention,
+            guest=Guest(host=verdict.guest[0], state=verdict.guest[1]),
+            started_at=verdict.started_at,
+            ended_at=verdict.ended_at,
+            duration_ms=verdict.duration_ms,
+            downtime_ms=verdict.downtime_ms,
+            confirmed_by=list(verdict.confirmed_by),
+            evidence=[Evidence(source=host_source(host), id=mark) for host, mark in verdict.evidence],
+        )
+
+    def _name(self, outcome: Outcome, each: Pair) -> str | None:
+        """The name the domain goes by where it is: it can change on the way (`migrate --dname`)."""
+        order = (each.source, each.destination) if outcome in ("failed", "started") else (
+            each.destination,
+            each.source,
+        )
+        names = [self.tracks[host].name for host in order if host in self.tracks]
+        names += [track.name for track in self.tracks.values()]
+        return next((name for name in names if name), None)
+
+    # -- what has no arrival by event
+
+    def _judge_offline(self) -> None:
+        """A definition that came out of nothing here, and one that went without a word there."""
+        for destination, there in self.tracks.items():
+            if there.defined is None or there.phase != "away":
+                continue
+            for source, here in self.tracks.items():
+                if source == destination or here.lost is None or here.phase != "away":
+                    continue
+                gone, came = here.lost, there.defined
+                if not came.at - self.times.settle_s <= gone.at <= came.at + self.times.patience_s:
+                    continue
+                half = (destination, came.key)
+                if any(told.arrival == half for told in self.case.told):
+                    continue
+                name = f"{self.case.uuid} {destination} {came.id}"
+                told = Told(uuid.uuid5(NAMESPACE, name).hex, half, (source, gone.key), done=True)
+                self.case.told.append(told)
+                self._publish_verdict(told, self._offline_data(told, source, gone, destination, came))
+
+    def _offline_data(self, told: Told, source: str, gone: Mark, destination: str, came: Mark) -> Migration:
+        return Migration(
+            migration=told.id,
+            revision=0,
+            outcome="completed",
+            domain=DomainName(uuid=self.case.uuid, name=self.tracks[destination].name),
+            source=HostRef(host=source),
+            destination=HostRef(host=destination),
+            mode="offline",
+            reason=None,
+            attention=None,
+            guest=Guest(host=destination, state="shutoff"),
+            started_at=None,
+            ended_at=gone.stamp,
+            duration_ms=None,
+            downtime_ms=None,
+            confirmed_by=["source", "destination"],
+            evidence=[
+                Evidence(source=host_source(destination), id=came.id),
+                Evidence(source=host_source(source), id=gone.id),
+            ],
+        )
+
+    def _judge_conflict(self, pairs: list[Pair]) -> None:
+        """One UUID running on two hosts, and no migration to explain it."""
+        running = [
+            (track.stay.began, host)
+            for host, track in self.tracks.items()
+            if track.phase in ("here", "copying")
+            and track.guest == "running"
+            and track.stay is not None
+            and host not in self.silent
+        ]
+        running.sort(key=lambda each: (each[0].at, each[1]))
+        linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
+        for n, (began, host) in enumerate(running):
+            for later, other in running[n + 1 :]:
+                if frozenset((host, other)) in linked:
+                    continue
+                key = uuid.uuid5(NAMESPACE, f"{self.case.uuid} {host} {began.id} {other} {later.id}").hex
+                if key in self.case.conflicts:
+                    continue
+                self.is_open = True
+                if not self._ripe(max(began.received, later.received) + self.times.settle_s):
+                    continue
+                self.case.conflicts = [*self.case.conflicts, key][-8:]
+                self.tellings.append(
+                    Telling(
+                        "conflict",
+                        f"{key}-conflict-0",
+                        Migration(
+                            migration=None,
+                            revision=0,
+                            outcome="conflict",
+                            domain=DomainName(uuid=self.case.uuid, name=self.tracks[other].name),
+                            source=HostRef(host=host),
+                            destination=HostRef(host=other),
+                            mode=None,
+                            reason=None,
+                            attention=None,
+                            guest=Guest(host=None, state="running"),
+                            started_at=None,
+                            ended_at=None,
+                            duration_ms=None,
+                            downtime_ms=None,
+                            confirmed_by=["source", "destination"],
+                            evidence=[
+                                Evidence(source=host_source(host), id=began.id),
+                                Evidence(source=host_source(other), id=later.id),
+                            ],
+                        ),
+                    )
+                )
+
+    def _judge_location(self, pairs: list[Pair]) -> None:
+        """The host that has the domain: where it runs, else where it lies defined."""
+        case = self.case
+        ranked = []
+        for host, track in self.tracks.items():
+            rank = _RANK.get(track.phase, 0)
+            if rank == 0 and not track.present:
+                continue
+            if track.stay is not None and track.stay.arrived:
+                rank += 0.5
+            began = track.stay.began.at if track.stay else 0.0
+            ranked.append((rank, host == case.location, began, host))
+        place = max(ranked)[3] if ranked else None
+        undecided = any(p.departure is not None and p.departure.stage == "left" and p.arrival is None for p in pairs)
+        if place == case.location or (place is None and undecided and self.is_open):
+            return
+        migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)
+        name = self.tracks[place].name if place else None
+        self.tellings.append(case.move(place, name, migration))
+
+    # -- forgetting
+
+    def _prune(self) -> None:
+        case = self.case
+        stale = {
+            half
+            for told in case.told
+            if told.done or (told.last is not None and told.at + _KEPT_S < self.now)
+            for half in (told.arrival, told.departure)
+            if half is not None
+        }
+        alive: set[Half] = set()
+        for host, track in case.tracks.items():
+            if host not in case.tails:
+                track.arrivals = [
+                    a for a in track.arrivals if (host, a.key) not in stale or a is track.arrivals[-1]
+                ]
+                track.departures = [
+                    d for d in track.departures if (host, d.key) not in stale or d is track.departures[-1]
+                ]
+            alive |= {(host, a.key) for a in track.arrivals} | {(host, d.key) for d in track.departures}
+            for mark in (track.defined, track.lost):
+                if mark is not None:
+                    alive.add((host, mark.key))
+        case.told = [
+            t
+            for t in case.told
+            if (t.arrival in alive or t.departure in alive) or any(h in case.tails for h in case.tracks)
+        ]
+
+
+_RANK: Final = {
+    "here": 3.0,
+    "copying": 3.0,
+    "restored": 3.0,
+    "incoming_postcopy": 4.0,
+    "incoming_broken": 4.0,
+    "leaving": 2.0,
+    "leaving_postcopy": 2.0,
+    "leaving_broken": 2.0,
+}
+
+
+def _folded(track: Track, tail: list[Fact]) -> Track:
+    """The track as it would be with everything that waits for its turn."""
+    copy = msgspec.msgpack.decode(_ENCODER.encode(track), type=Track)
+    for fact in tail:
+        fold(copy, fact)
+    return copy
+
+
+def _substance(data: Migration) -> tuple[object, ...]:
+    return (
+        data.outcome,
+        data.reason,
+        data.source.host,
+        data.destination.host,
+        data.mode,
+        data.attention,
+        tuple(data.confirmed_by),
+        data.downtime_ms,
+        (data.guest.host, data.guest.state),
+    )
+
+
+def _keeping_known(data: Migration, last: Migration) -> Migration:
+    """What was known stays known: a side that is forgotten is no evidence."""
+    update: dict[str, object] = {}
+    for name in ("started_at", "downtime_ms"):
+        if getattr(data, name) is None and getattr(last, name) is not None:
+            update[name] = getattr(last, name)
+    for name in ("source", "destination"):
+        if getattr(data, name).host is None:
+            update[name] = getattr(last, name)
+    return data.model_copy(update=update) if update else data

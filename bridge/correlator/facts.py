@@ -1,0 +1,65 @@
+"""What the decision is made from: one host's word about one domain, in that host's order.
+
+A fact is a message of an agent after it was checked; a mark is what the decision keeps of a fact that
+mattered. Both are plain values: there is no clock, no store and no broker in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
+Key = tuple[int, int]
+"""A place in one host's order: the epoch's ordinal on that host, and the sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One message of a host about one domain.
+
+    epoch: the epoch's ordinal on this host, in order of first appearance.
+    sequence: the place in the event stream; for a state, its `as_of`.
+    what: `stopped/migrated` for a lifecycle event, `running/migrated` for a state, the operation's name
+        for a job, else empty.
+    at: the host's stamp in seconds, corrected by what is known of the host's clock.
+    received: when it came, in seconds of the correlator's own clock.
+    stamp: the host's stamp as the message has it.
+    figures: of a job that completed, `time_elapsed` and `downtime` in ms; of an iteration, its number.
+    """
+
+    host: str
+    epoch: int
+    sequence: int
+    kind: FactKind
+    what: str
+    origin: str
+    driver: str
+    name: str | None
+    at: float
+    received: float
+    stamp: str
+    id: str
+    persistent: bool | None = None
+    figures: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def key(self) -> Key:
+        return (self.epoch, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is kept of a fact that mattered; fields as in `Fact`."""
+
+    key: Key
+    what: str
+    origin: str
+    at: float
+    received: float
+    stamp: str
+    id: str
+
+    @classmethod
+    def of(cls, fact: Fact) -> Mark:
+        return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id)

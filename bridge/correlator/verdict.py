@@ -1,0 +1,393 @@
+"""What two halves of an attempt prove together.
+
+`JOINT` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
+told. `unseen` stands for a half that no message told of. Everything else in this file reads one column of
+a verdict off the same two halves: the reason by precedence, the guest, what a person has to see to.
+The rules' source is libvirt's migration protocol (Begin, Prepare, Perform, Finish, Confirm; `qemu_migration.c`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bridge.correlator.facts import Mark
+from bridge.correlator.pairing import Pair
+from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Track
+from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side
+
+Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
+When = Literal["now", "settle", "never", "patience"]
+"""now; `settle` after the newest conclusive mark; never by time alone; unresolved after `patience`."""
+
+A = ArrivalStage | Literal["unseen"]
+D = DepartureStage | Literal["unseen"]
+
+UNDER_WAY: Final = ("under_way", "never")
+UNDER_WAY_WATCHED: Final = ("under_way", "patience")
+
+JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
+    # no word from any destination
+    "unseen": {
+        "copying": UNDER_WAY,  # an iteration proves nothing
+        "leaving": UNDER_WAY_WATCHED,
+        "unpaused": UNDER_WAY,
+        "postcopy": UNDER_WAY,
+        "broken": ("interrupted", "settle"),
+        "left": ("completed", "settle"),
+        "resumed": ("failed", "settle"),
+        "resumed_ended": ("failed", "settle"),
+        "stuck": ("failed", "settle"),
+        "stranded": UNDER_WAY_WATCHED,
+        "job_ended": ("failed", "settle"),
+        "crashed": UNDER_WAY_WATCHED,
+        "stopped": UNDER_WAY_WATCHED,
+        "vanished": UNDER_WAY_WATCHED,
+    },
+    # prepared, and nothing more; a copy may take hours
+    "open": {
+        "unseen": UNDER_WAY,
+        "copying": UNDER_WAY,
+        "leaving": UNDER_WAY,
+        "unpaused": UNDER_WAY,
+        "postcopy": UNDER_WAY,
+        "broken": ("interrupted", "now"),
+        "left": ("completed", "settle"),
+        "resumed": ("failed", "settle"),
+        "resumed_ended": ("failed", "settle"),
+        "stuck": ("failed", "settle"),
+        "stranded": UNDER_WAY_WATCHED,
+        "job_ended": ("failed", "settle"),
+        "crashed": ("failed", "settle"),
+        "stopped": ("failed", "settle"),
+        "vanished": UNDER_WAY_WATCHED,
+    },
+    # the guest runs there, its memory is still coming; never times out
+    "postcopy": {
+        "unseen": UNDER_WAY,
+        "copying": UNDER_WAY,
+        "leaving": UNDER_WAY,
+        "unpaused": UNDER_WAY,
+        "postcopy": UNDER_WAY,
+        "broken": ("interrupted", "now"),
+        "left": ("completed", "settle"),
+        "resumed": UNDER_WAY,
+        "resumed_ended": UNDER_WAY,
+        "stuck": UNDER_WAY,
+        "stranded": UNDER_WAY,
+        "job_ended": UNDER_WAY,
+        "crashed": ("failed", "settle"),
+        "stopped": ("failed", "settle"),
+        "vanished": UNDER_WAY_WATCHED,
+    },
+    "broken": {
+        "unseen": ("interrupted", "now"),
+        "copying": ("interrupted", "now"),
+        "leaving": ("interrupted", "now"),
+        "unpaused": ("interrupted", "now"),
+        "postcopy": ("interrupted", "now"),
+        "broken": ("interrupted", "now"),
+        "left": ("completed", "settle"),
+        "resumed": ("interrupted", "now"),
+        "resumed_ended": ("interrupted", "now"),
+        "stuck": ("interrupted", "now"),
+        "stranded": ("interrupted", "now"),
+        "job_ended": ("interrupted", "now"),
+        "crashed": ("failed", "now"),
+        "stopped": ("failed", "now"),
+        "vanished": ("interrupted", "now"),
+    },
+    # the guest was resumed (or left paused) there
+    "arrived": {
+        "unseen": ("completed", "settle"),
+        "copying": ("completed", "settle"),
+        "leaving": ("completed", "settle"),
+        "unpaused": ("conflict", "settle"),
+        "postcopy": ("completed", "settle"),
+        "broken": ("completed", "settle"),
+        "left": ("completed", "now"),
+        "resumed": ("conflict", "now"),
+        "resumed_ended": ("completed", "now"),
+        "stuck": ("completed", "now"),
+        "stranded": ("completed", "now"),
+        "job_ended": ("conflict", "settle"),
+        "crashed": ("completed", "now"),
+        "stopped": ("completed", "now"),
+        "vanished": ("completed", "now"),
+    },
+    # it never got there
+    "ended": {
+        "unseen": ("failed", "settle"),
+        "copying": ("failed", "settle"),
+        "leaving": ("failed", "settle"),
+        "unpaused": ("failed", "settle"),
+        "postcopy": ("failed", "settle"),
+        "broken": ("failed", "now"),
+        "left": ("completed", "settle"),
+        "resumed": ("failed", "now"),
+        "resumed_ended": ("failed", "now"),
+        "stuck": ("failed", "now"),
+        "stranded": ("failed", "now"),
+        "job_ended": ("failed", "now"),
+        "crashed": ("failed", "now"),
+        "stopped": ("failed", "now"),
+        "vanished": ("failed", "now"),
+    },
+    # it got there, and that stay is over by now
+    "departed": {
+        "unseen": ("completed", "settle"),
+        "copying": ("completed", "settle"),
+        "leaving": ("completed", "settle"),
+        "unpaused": ("failed", "settle"),
+        "postcopy": ("completed", "settle"),
+        "broken": ("completed", "settle"),
+        "left": ("completed", "now"),
+        "resumed": ("failed", "now"),
+        "resumed_ended": ("completed", "settle"),
+        "stuck": ("completed", "now"),
+        "stranded": ("completed", "now"),
+        "job_ended": ("failed", "settle"),
+        "crashed": ("completed", "now"),
+        "stopped": ("completed", "now"),
+        "vanished": ("completed", "now"),
+    },
+}
+
+_SKEW_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be told of one attempt now, or at `due`; stamps and ids as the messages have them."""
+
+    ruling: Ruling
+    when: When
+    since: float
+    mode: Mode | None
+    reason: Reason | None
+    attention: Attention | None
+    guest: tuple[str | None, GuestState]
+    confirmed_by: tuple[Side, ...]
+    started_at: str | None
+    ended_at: str | None
+    duration_ms: int | None
+    downtime_ms: int | None
+    evidence: tuple[tuple[str, str], ...]
+
+
+def stages(pair: Pair) -> tuple[A, D]:
+    """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
+    destination ended for reasons of its own: then its stage before that end counts."""
+    arrival, departure = pair.arrival, pair.departure
+    a: A = arrival.stage if arrival else "unseen"
+    if departure is None:
+        return a, "unseen"
+    d: D = departure.stage
+    if (
+        arrival is not None
+        and arrival.stage == "ended"
+        and arrival.ended is not None
+        and departure.ended is not None
+        and d in ("crashed", "stopped", "vanished")
+        and departure.ended.at > arrival.ended.at + _SKEW_S
+    ):
+        d = departure.before_end
+    return a, d
+
+
+def rule(pair: Pair, source_track: Track | None, blind: Callable[[str], bool]) -> Verdict:
+    """The verdict on one attempt from both halves, the source's track for where the guest is now, and
+    which hosts can't be heard at the moment."""
+    a, d = stages(pair)
+    arrival, departure = pair.arrival, pair.departure
+    ruling, when = JOINT[a][d]
+    source_blind = pair.source is not None and blind(pair.source)
+    destination_blind = pair.destination is not None and blind(pair.destination)
+    if a == "open" and destination_blind:
+        if d in ("unseen", "copying", "leaving", "unpaused", "stranded", "vanished"):
+            ruling, when = UNDER_WAY_WATCHED
+        elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
+            ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
+    if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
+        ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
+    marks = _conclusive(arrival, departure, d)
+    if when == "now" and (pair.doubtful or (d == "left" and _awaits_figures(departure, source_track))):
+        when = "settle"
+    postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
+    reason = _reason(arrival, departure, d, postcopy) if ruling == "failed" else None
+    guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
+    decided = _decided_by(ruling, reason, arrival, departure)
+    elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
+    return Verdict(
+        ruling=ruling,
+        when=when,
+        since=max((m.received for _, m in marks), default=_first(arrival, departure).received),
+        mode="postcopy" if postcopy else "precopy",
+        reason=reason,
+        attention=attention,
+        guest=guest,
+        confirmed_by=_confirmed_by(ruling, a, d),
+        started_at=arrival.opened.stamp if arrival and arrival.opened else None,
+        ended_at=decided.stamp if decided else None,
+        duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
+        downtime_ms=downtime,
+        evidence=tuple(
+            (host, mark.id)
+            for side, mark in marks
+            if (host := pair.source if side == "source" else pair.destination) is not None
+        ),
+    )
+
+
+def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
+    mark = (arrival.opened or arrival.switched or arrival.broke or arrival.ended) if arrival else None
+    if mark is None and departure is not None:
+        mark = departure.opened
+    if mark is None:
+        raise ValueError("an attempt without a single mark")
+    return mark
+
+
+def _conclusive(
+    arrival: Arrival | None, departure: Departure | None, d: D
+) -> list[tuple[Side, Mark]]:
+    marks: list[tuple[Side, Mark | None]] = []
+    if arrival is not None:
+        marks.append(("destination", arrival.switched or arrival.ended or arrival.broke or arrival.opened))
+    if departure is not None:
+        ended = departure.ended if d == departure.stage else None
+        marks.append(("source", ended or departure.broke or departure.suspended))
+    return [(side, mark) for side, mark in marks if mark is not None]
+
+
+def _awaits_figures(departure: Departure | None, track: Track | None) -> bool:
+    """libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
+    return departure is not None and departure.figures is None and (track is None or track.driver != "Xen")
+
+
+_REASON_OF_SOURCE: Final[dict[D, Reason]] = {"crashed": "source_crashed", "stopped": "source_stopped"}
+_REASON_OF_DESTINATION: Final[dict[str, Reason]] = {
+    "stopped/failed": "destination_failed",
+    "stopped/crashed": "destination_crashed",
+    "stopped/destroyed": "destination_destroyed",
+    "stopped/unknown": "destination_vanished",
+    "gone": "destination_vanished",
+}
+_REASON_LAST: Final[dict[D, Reason]] = {
+    "resumed": "source_resumed",
+    "resumed_ended": "source_resumed",
+    "unpaused": "source_resumed",
+    "stuck": "source_resumed",
+    "job_ended": "source_job_ended",
+    "stranded": "source_job_ended",
+}
+
+
+def _reason(arrival: Arrival | None, departure: Departure | None, d: D, postcopy: bool) -> Reason | None:
+    """The first that applies; what the evidence names, never a guess."""
+    if d in _REASON_OF_SOURCE:
+        return _REASON_OF_SOURCE[d]
+    if postcopy and arrival is not None and arrival.stage == "ended":
+        return "postcopy_failed"
+    if arrival is not None and arrival.stage == "ended" and arrival.ended is not None:
+        what = arrival.ended.what
+        if what.startswith(("shutoff/", "gone")) or arrival.ended.origin == "state":
+            return "destination_vanished"
+        return _REASON_OF_DESTINATION.get(what, "destination_stopped")
+    return _REASON_LAST.get(d)
+
+
+def _guest(
+    pair: Pair, ruling: Ruling, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+) -> tuple[tuple[str | None, GuestState], Attention | None]:
+    """Where the guest is and how it fares after this ruling, and what a person has to see to."""
+    arrival, source = pair.arrival, pair.source
+    if ruling == "completed":
+        attention: Attention | None = None
+        if d in ("stranded", "stuck") or (d == "leaving" and not source_blind):
+            attention = "source_left_paused"
+        if arrival is None or arrival.guest is None:
+            return (pair.destination, "unknown"), attention
+        return (pair.destination, arrival.guest), attention
+    if ruling == "conflict":
+        return (None, "running"), None
+    if ruling == "interrupted":
+        return (pair.destination, "running" if arrival and arrival.postcopy else "unknown"), None
+    if ruling == "under_way":
+        state: GuestState = (track.guest or "unknown") if track and source and not source_blind else "unknown"
+        return (source, state), None
+    if postcopy and d in ("crashed", "stopped"):
+        return (None, "lost"), "postcopy_incomplete"
+    if d == "crashed" or (postcopy and arrival is not None and arrival.stage == "ended"):
+        return (None, "lost"), None
+    if d == "stopped":
+        return (source if track and track.persistent else None, "shutoff"), None
+    if d == "vanished":
+        return (None, "unknown"), None
+    if d in ("stuck", "stranded") or (d == "leaving" and not source_blind):
+        return (source, "paused"), "guest_left_paused"
+    if d in ("resumed", "resumed_ended"):
+        return (source, "running"), None
+    if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
+        return (source, track.guest if track and track.guest and not source_blind else pair.departure.guest), None
+    if source is not None and track is not None and track.guest is not None and not source_blind:
+        return (source, track.guest), None
+    return (source, "unknown"), None
+
+
+_SOURCE_CONFIRMS: Final[dict[Ruling, frozenset[D]]] = {
+    "completed": frozenset({"left", "crashed", "stopped", "vanished", "resumed_ended"}),
+    "failed": frozenset(
+        {"resumed", "resumed_ended", "stuck", "stranded", "job_ended", "crashed", "stopped", "vanished"}
+    ),
+    "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
+    "interrupted": frozenset({"broken"}),
+}
+_DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
+    "completed": frozenset({"arrived", "departed"}),
+    "failed": frozenset({"ended"}),
+    "conflict": frozenset({"arrived"}),
+    "interrupted": frozenset({"broken"}),
+}
+FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
+    {(a, d) for a in ("arrived", "departed") for d in ("left", "crashed", "stopped", "vanished")}
+    | {("arrived", "resumed_ended"), ("departed", "resumed")}
+    | {("ended", d) for d in ("resumed", "resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
+)
+"""Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
+
+
+def _confirmed_by(ruling: Ruling, a: A, d: D) -> tuple[Side, ...]:
+    sides: list[Side] = []
+    if d in _SOURCE_CONFIRMS.get(ruling, frozenset()):
+        sides.append("source")
+    if a in _DESTINATION_CONFIRMS.get(ruling, frozenset()):
+        sides.append("destination")
+    return tuple(sides)
+
+
+def _decided_by(
+    ruling: Ruling, reason: Reason | None, arrival: Arrival | None, departure: Departure | None
+) -> Mark | None:
+    """The event that decides: it gives the end its stamp."""
+    there = (arrival.switched or arrival.ended) if arrival else None
+    here = departure.ended if departure else None
+    if ruling == "completed":
+        return here if departure is not None and departure.stage == "left" else there or here
+    if ruling == "failed":
+        return here if reason is not None and reason.startswith("source_") else there or here
+    if ruling == "conflict":
+        return here
+    return None
+
+
+def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
+    """The difference of two stamps of one host: the destination's, else the source's."""
+    for first, last in (
+        (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
+        (departure.opened, departure.ended) if departure else (None, None),
+    ):
+        if first is not None and last is not None and last.key > first.key:
+            return max(0, round((last.at - first.at) * 1000))
+    return None
