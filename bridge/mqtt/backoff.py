@@ -9,10 +9,10 @@ STEADY_S = 5.0
 
 
 class BackOff:
-    """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter so that a fleet doesn't return in one moment.
+    """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter: a fleet mustn't return in one moment.
 
-    A connection counts as good, and starts the waits over, when it held for `STEADY_S`: a broker that accepts and
-    throws out at once is not hammered.
+    A connection that held for `STEADY_S` counts as good and starts the waits over: a broker that accepts a
+    client and throws it out at once is not hammered.
     """
 
     __slots__ = ("_failures", "_random")
@@ -22,7 +22,7 @@ class BackOff:
         self._random = random
 
     def failed(self) -> float:
-        """An attempt failed, or a connection ended too soon: returns the wait until the next attempt, in seconds."""
+        """An attempt failed: returns the wait until the next, in seconds."""
         ceiling_s = min(LONGEST_S, SHORTEST_S * 2.0 ** (self._failures + 1))
         self._failures = min(self._failures + 1, 10)
         return float(max(SHORTEST_S, ceiling_s / 2 + self._random() * ceiling_s / 2))
@@ -30,7 +30,7 @@ class BackOff:
     def lost(self, held_s: float, *, taken_over: bool = False) -> float:
         """A connection that had held for `held_s` ended: returns the wait until the next attempt, in seconds.
 
-        One that another client of the same id took over never counts as good: two clients would throw each other
+        One that another client of the same id took over never counts as good: the two would throw each other
         out for ever, several times a second.
         """
         if held_s >= STEADY_S and not taken_over:

@@ -17,8 +17,8 @@ class Publication:
 class Subscription:
     """One topic filter (`$share/…` too), at QoS 1 unless 0 is asked for.
 
-    `no_local` and `retain_handling` (0: send the retained messages at each subscribing, 1: only when the subscription
-    is new, 2: never) are MQTT 5 options; 3.1.1 has none of them and behaves like the defaults.
+    `no_local` and `retain_handling` (0: send the retained messages at each subscribing, 1: only when the
+    subscription is new, 2: never) are MQTT 5 options; 3.1.1 has none of them and behaves like the defaults.
     """
 
     filter: str
@@ -32,8 +32,9 @@ class Subscription:
 class Received:
     """One message from the broker.
 
-    `generation` is the number of the connection it came on; an acknowledgement on a later one means nothing to the
-    broker, which delivers the message again. `qos` is 0 or 1; at 0 there is nothing to acknowledge and `mid` is 0.
+    `generation` is the number of the connection it came on; an acknowledgement on a later one means nothing
+    to the broker, which delivers the message again. `qos` is 0 or 1; at 0 there is nothing to acknowledge
+    and `mid` is 0.
     """
 
     topic: str

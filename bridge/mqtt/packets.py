@@ -1,7 +1,7 @@
 """PUBLISH and PUBACK, the two packets that come by the thousand, to bytes and back (MQTT 5 and 3.1.1). Pure.
 
-paho does all the others. It would do these too, at five times the cost: one `send` a packet, three `recv` a packet, a
-Properties object each, and a scan of everything unacknowledged for each PUBACK.
+paho does all the others. It would do these too, at five times the cost: one `send` a packet, three `recv` a
+packet, a Properties object each, and a scan of everything unacknowledged for each PUBACK.
 """
 
 import re
@@ -10,6 +10,7 @@ from functools import lru_cache
 CONNACK = 0x20
 PUBLISH = 0x30
 PUBACK = 0x40
+PINGREQ = b"\xc0\x00"
 
 LARGEST_PACKET_BYTES = 268_435_460
 """The largest MQTT packet: 268,435,455 bytes after a fixed header of 5 (MQTT 5, section 2.1.4)."""
@@ -21,7 +22,7 @@ MAX_TOPIC_LEVELS = 200
 _FORBIDDEN_IN_TOPIC = re.compile("[\x00-\x1f\x7f-\x9f+#\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
 
 
-class MalformedPacket(ValueError):
+class MalformedPacketError(ValueError):
     """The broker sent bytes that aren't MQTT as it was agreed."""
 
 
@@ -29,8 +30,8 @@ class MalformedPacket(ValueError):
 def pack_topic(topic: str) -> bytes:
     """A topic to publish to, with its length before it.
 
-    Raises ValueError for what the broker would end the session over: nothing at all, wildcards, control characters and
-    non-characters (MQTT 5, sections 1.5.4 and 4.7), more than 65,535 bytes or 200 levels.
+    Raises ValueError for what the broker would end the session over: nothing at all, wildcards, control
+    characters and non-characters (MQTT 5, sections 1.5.4 and 4.7), more than 65,535 bytes or 200 levels.
     """
     if not topic:
         raise ValueError("a topic must not be empty")
@@ -60,7 +61,7 @@ def pack_content_type(content_type: str | None) -> bytes:
 
 
 def pack_publish(topic: bytes, mid: int, properties: bytes, payload: bytes, *, retain: bool) -> bytes:
-    """A PUBLISH at QoS 1. `topic` as from `pack_topic`; `properties` as from `pack_content_type`, empty on 3.1.1."""
+    """A PUBLISH at QoS 1, from what `pack_topic` and `pack_content_type` made (no properties on 3.1.1)."""
     length = len(topic) + 2 + len(properties) + len(payload)
     first = 0x33 if retain else 0x32
     if 127 < length < 16_384:
@@ -89,19 +90,21 @@ def unpack_publish(
 ) -> tuple[str, int, str | None, bytes]:
     """Topic, packet identifier (0 at QoS 0), content type and payload of the PUBLISH in `data[start:stop]`.
 
-    Raises `MalformedPacket`.
+    Raises `MalformedPacketError`.
     """
+    if first & 0x04:
+        raise MalformedPacketError("a message at QoS 2, which was not asked for")
     at = start + 2 + int.from_bytes(data[start : start + 2], "big")
     try:
         topic = data[start + 2 : at].decode()
     except UnicodeDecodeError as error:
-        raise MalformedPacket("a topic that isn't UTF-8") from error
+        raise MalformedPacketError("a topic that isn't UTF-8") from error
     mid = 0
-    if first & 0x06:
+    if first & 0x02:
         mid = int.from_bytes(data[at : at + 2], "big")
         at += 2
         if mid == 0:
-            raise MalformedPacket("a PUBLISH without packet identifier")
+            raise MalformedPacketError("a PUBLISH without packet identifier")
     content_type = None
     if v5:
         length, at = _unpack_length(data, at, stop)
@@ -109,14 +112,17 @@ def unpack_publish(
             content_type = _content_type(data[at : at + length])
             at += length
     if at > stop:
-        raise MalformedPacket("a PUBLISH shorter than its parts")
+        raise MalformedPacketError("a PUBLISH shorter than its parts")
     return topic, mid, content_type, data[at:stop]
 
 
 def unpack_puback(data: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Packet identifier and reason code of the PUBACK in `data[start:stop]`. Raises `MalformedPacket`."""
+    """Packet identifier and reason code of the PUBACK in `data[start:stop]`.
+
+    Raises `MalformedPacketError`.
+    """
     if stop - start < 2:
-        raise MalformedPacket("a PUBACK without packet identifier")
+        raise MalformedPacketError("a PUBACK without packet identifier")
     return data[start] << 8 | data[start + 1], data[start + 2] if stop - start > 2 else 0
 
 
@@ -130,7 +136,7 @@ def _unpack_length(data: bytes, at: int, stop: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise MalformedPacket("a length that doesn't end")
+    raise MalformedPacketError("a length that doesn't end")
 
 
 _FIXED_SIZES = {0x01: 1, 0x02: 4, 0x23: 2}
@@ -156,9 +162,9 @@ def _content_type(properties: bytes) -> str | None:
                     found = properties[at + 2 : at + 2 + size].decode(errors="replace")
                 at += 2 + size
         else:
-            raise MalformedPacket(f"property 0x{name:02X} in a PUBLISH")
+            raise MalformedPacketError(f"property 0x{name:02X} in a PUBLISH")
     if at > stop:
-        raise MalformedPacket("a property longer than the properties")
+        raise MalformedPacketError("a property longer than the properties")
     return found
 
 
@@ -178,9 +184,10 @@ class PacketReader:
         self._at = 0
 
     def next(self) -> tuple[int, int, int, int] | None:
-        """The next whole packet: its first byte, where it begins in `data`, where its body begins, and where it ends.
+        """The next whole packet: its first byte, where it begins in `data`, where its body begins, and where
+        it ends.
 
-        None when more bytes are needed. Raises `MalformedPacket`, also for a packet above the limit.
+        None when more bytes are needed. Raises `MalformedPacketError`, also for a packet above the limit.
         """
         data = self.data
         begin = self._at
@@ -193,7 +200,7 @@ class PacketReader:
             length &= 0x7F
             for shift in (7, 14, 21, 28):
                 if shift == 28:
-                    raise MalformedPacket("a length of more than four bytes")
+                    raise MalformedPacketError("a length of more than four bytes")
                 if start - begin >= left:
                     return None
                 byte = data[start]
@@ -204,7 +211,9 @@ class PacketReader:
         stop = start + length
         if stop - begin > left:
             if stop - begin > self._limit:
-                raise MalformedPacket(f"a packet of {stop - begin} bytes; at most {self._limit} were agreed")
+                raise MalformedPacketError(
+                    f"a packet of {stop - begin} bytes; at most {self._limit} were agreed"
+                )
             return None
         self._at = stop
         return data[begin], begin, start, stop

@@ -12,6 +12,9 @@ UNSUPPORTED_PROTOCOL_VERSION = 0x84
 SESSION_TAKEN_OVER = 0x8E
 PACKET_TOO_LARGE = 0x95
 RETAIN_NOT_SUPPORTED = 0x9A
+QOS_NOT_SUPPORTED = 0x9B
+PASSING = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x98, 0x9F, 0xA0})
+"""Reasons to end a connection that go away by themselves."""
 
 REASON_NAMES: dict[int, str] = {
     0x00: "success",
@@ -89,34 +92,43 @@ def describe_reason(code: int) -> str:
     return f"{said}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else said
 
 
+_UNKNOWN_AUTHORITY = (
+    "the broker's certificate comes from an authority not known here: "
+    "set --broker-ca-file to that authority's certificate"
+)
+
 _CERTIFICATE: dict[int, str] = {
     9: "the broker's certificate is not valid yet: check the clock here, or its dates there",
     10: "the broker's certificate has expired: it has to be renewed there (or the clock here is wrong)",
-    18: "the broker's certificate is self-signed: give it, or the authority that should sign it, as --broker-ca-file",
-    19: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
-    20: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
-    21: "the broker's certificate comes from an authority not known here: set --broker-ca-file to that authority's certificate",
+    18: "the broker's certificate is self-signed: give it, or who should have signed it, as --broker-ca-file",
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
     23: "the broker's certificate was revoked",
-    62: "the broker's certificate is for another name than {host}: use the name it was made for in --broker",
-    64: "the broker's certificate is for another address than {host}: use the name it was made for in --broker",
+    62: "the broker's certificate isn't for the name {host}: in --broker use a name that it was made for",
+    64: "the broker's certificate isn't for the address {host}: in --broker use a name that it was made for",
 }
-"""OpenSSL's X509_V_ERR_… numbers."""
+"""By OpenSSL's X509_V_ERR_… numbers."""
+
+_NO_TLS = "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port"
+_NO_TLS_VERSION = "the broker speaks no TLS version that is accepted here (1.2 or newer)"
+_CLIENT_CERTIFICATE = "the broker refused our client certificate (--broker-cert-file)"
 
 _ALERTS: dict[str, str] = {
-    "CERTIFICATE_REQUIRED": "the broker wants a client certificate: set --broker-cert-file and --broker-key-file",
-    "HANDSHAKE_FAILURE": "the broker refused the TLS handshake: it may want a client certificate (--broker-cert-file)",
-    "UNKNOWN_CA": "the broker doesn't know the authority that signed our client certificate (--broker-cert-file)",
-    "CERTIFICATE_EXPIRED": "our client certificate (--broker-cert-file) has expired: renew it",
-    "CERTIFICATE_REVOKED": "our client certificate (--broker-cert-file) was revoked",
-    "BAD_CERTIFICATE": "the broker refused our client certificate (--broker-cert-file)",
-    "CERTIFICATE_UNKNOWN": "the broker refused our client certificate (--broker-cert-file)",
-    "DECRYPT_ERROR": "the broker refused our client certificate: --broker-cert-file and --broker-key-file may not belong together",
-    "WRONG_VERSION_NUMBER": "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port",
-    "RECORD_LAYER_FAILURE": "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port",
-    "PROTOCOL_VERSION": "the broker speaks no TLS version that is accepted here (1.2 or newer)",
-    "UNSUPPORTED_PROTOCOL": "the broker speaks no TLS version that is accepted here (1.2 or newer)",
+    "CERTIFICATE_REQUIRED": "the broker wants a client certificate: set --broker-cert-file and its key",
+    "HANDSHAKE_FAILURE": "the broker refused TLS: it may want a client certificate (--broker-cert-file)",
+    "UNKNOWN_CA": f"{_CLIENT_CERTIFICATE}: it doesn't know the authority that signed it",
+    "CERTIFICATE_EXPIRED": f"{_CLIENT_CERTIFICATE}: it has expired",
+    "CERTIFICATE_REVOKED": f"{_CLIENT_CERTIFICATE}: it was revoked",
+    "BAD_CERTIFICATE": _CLIENT_CERTIFICATE,
+    "CERTIFICATE_UNKNOWN": _CLIENT_CERTIFICATE,
+    "DECRYPT_ERROR": f"{_CLIENT_CERTIFICATE}: it and --broker-key-file may not belong together",
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "PROTOCOL_VERSION": _NO_TLS_VERSION,
+    "UNSUPPORTED_PROTOCOL": _NO_TLS_VERSION,
 }
-"""Ends of OpenSSL's reason names, the other side's alerts among them."""
+"""By the ends of OpenSSL's reason names; most are alerts from the other side."""
 
 
 def describe_tls_error(error: ssl.SSLError, settings: BrokerSettings) -> str | None:

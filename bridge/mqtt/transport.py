@@ -1,29 +1,39 @@
 """The bytes below MQTT: connecting within a time limit, and one read and one write for many packets."""
 
+import contextlib
 import socket
 import ssl
 import threading
 import time
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 READ_BYTES = 256 * 1024
+"""How much is read in one step; about 400 lifecycle messages."""
+
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream(Protocol):
-    """What a socket, a TLS socket and paho's WebSocket have in common."""
+    """What a socket, a TLS socket and paho's WebSocket have in common, by the socket module's rules."""
 
-    def recv(self, size: int, /) -> bytes: ...
-    def send(self, data: bytes, /) -> int: ...
-    def close(self) -> None: ...
-    def fileno(self) -> int: ...
-    def setblocking(self, flag: bool, /) -> None: ...
+    def recv(self, size: int, /) -> bytes:
+        """Bytes, up to `size`; empty at the end. Raises OSError, BlockingIOError where nothing has come."""
+
+    def send(self, data: bytes, /) -> int:
+        """How many of the bytes were taken."""
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Whether the others wait."""
 
 
 def connect_tcp(host: str, port: int, deadline: float) -> socket.socket:
-    """A TCP connection without Nagle's delay, to the first address of `host` that answers before `deadline`
-    (`time.monotonic`). Raises OSError."""
+    """A TCP connection, without Nagle's delay, to the first address of `host` that answers in time.
+
+    `deadline` is by `time.monotonic`. Raises OSError, UnicodeError (a host name that can't be one).
+    """
     failure: OSError = TimeoutError("no address answered in time")
-    addresses = _resolve(host, port, deadline)
+    addresses = resolve(host, port, deadline)
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
         left_s = deadline - time.monotonic()
         if left_s <= 0:
@@ -42,22 +52,17 @@ def connect_tcp(host: str, port: int, deadline: float) -> socket.socket:
     raise failure
 
 
-_Address = tuple[
-    socket.AddressFamily,
-    socket.SocketKind,
-    int,
-    str,
-    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
-]
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
-def _resolve(host: str, port: int, deadline: float) -> list[_Address]:
-    """getaddrinfo, which takes no time limit and can block for half a minute, in a thread that may be left behind."""
-    try:
+def resolve(host: str, port: int, deadline: float) -> Sequence[Address]:
+    """getaddrinfo, which takes no time limit and can block for half a minute: in a thread, left behind then.
+
+    Raises OSError, UnicodeError (a host name that can't be one).
+    """
+    with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass
-    outcome: list[list[_Address] | OSError | UnicodeError] = []
+    outcome: list[Sequence[Address] | OSError | UnicodeError] = []
 
     def ask() -> None:
         try:
@@ -76,7 +81,10 @@ def _resolve(host: str, port: int, deadline: float) -> list[_Address]:
 
 
 def wrap_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: float) -> ssl.SSLSocket:
-    """TLS on `sock`, shaken hands before `deadline`. Raises OSError (an `ssl.SSLError` is one); then `sock` is closed."""
+    """TLS on `sock`, with the handshake done before `deadline`.
+
+    Raises OSError (`ssl.SSLError` is one); `sock` is closed then.
+    """
     secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
         secured.settimeout(max(0.01, deadline - time.monotonic()))
@@ -88,7 +96,7 @@ def wrap_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: 
 
 
 class ReadAhead:
-    """A socket that is read in large pieces, for a reader that asks for a byte at a time (paho's WebSocket)."""
+    """A socket read in large pieces, for a reader that asks for a byte at a time (paho's WebSocket)."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -97,6 +105,7 @@ class ReadAhead:
         self._at = 0
 
     def recv(self, size: int, /) -> bytes:
+        """As a socket's."""
         if self._at >= len(self._memory):
             if self._deadline is not None:
                 self._sock.settimeout(max(0.01, self._deadline - time.monotonic()))
@@ -111,27 +120,32 @@ class ReadAhead:
         return len(self._memory) - self._at + below
 
     def send(self, data: bytes, /) -> int:
+        """As a socket's."""
         return self._sock.send(data)
 
     def close(self) -> None:
+        """As a socket's."""
         self._sock.close()
 
     def fileno(self) -> int:
+        """As a socket's."""
         return self._sock.fileno()
 
     def settimeout(self, timeout_s: float | None, /) -> None:
+        """As a socket's."""
         self._sock.settimeout(timeout_s)
 
     def setblocking(self, flag: bool, /) -> None:
+        """As a socket's; from then on the time limit of connecting counts no more."""
         self._deadline = None
         self._sock.setblocking(flag)
 
 
 class Wire:
-    """What paho takes for its socket. The session reads and writes the real one; paho's bytes pass through memory.
+    """What paho takes for its socket. The session reads and writes the real one.
 
-    Whatever is sent waits in `outgoing` until `flush`, which gives it to the network in one piece. What paho may read is
-    only what `offer` put there.
+    Whatever is sent waits in `outgoing` until `flush`, which gives it to the network in one piece. What paho
+    may read is only what `offer` put there.
     """
 
     def __init__(self, stream: Stream, bottom: socket.socket, ahead: ReadAhead | None) -> None:
@@ -142,71 +156,67 @@ class Wire:
         self._ahead = ahead
         self._offered = b""
 
-    # paho's side
-
     def recv(self, size: int, /) -> bytes:
+        """For paho: what was offered."""
         if not self._offered:
             raise BlockingIOError
         piece, self._offered = self._offered[:size], self._offered[size:]
         return piece
 
     def send(self, data: bytes | bytearray, /) -> int:
+        """For paho: takes everything."""
         self.outgoing += data
         return len(data)
 
     def close(self) -> None:
+        """For paho: only noted; what waits is still written."""
         self.closed_by_paho = True
 
     def fileno(self) -> int:
+        """The real socket's."""
         return self._bottom.fileno()
 
     def setblocking(self, flag: bool, /) -> None:
+        """For paho: the real socket's."""
         self._stream.setblocking(flag)
 
     def pending(self) -> int:
+        """For paho: the bytes that were offered and not read."""
         return len(self._offered)
-
-    # the session's side
 
     def offer(self, packet: bytes) -> None:
         """Lets paho read `packet`."""
         self._offered += packet
 
-    def receive(self) -> bytes | None:
-        """What has come, up to about `READ_BYTES`; None when nothing has; empty when the broker has closed. Raises OSError."""
-        try:
-            chunk = self._stream.recv(READ_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            if not (self._ahead and self._ahead.pending()):
-                return None
-            chunk = b""
-        else:
-            if not chunk:
-                return chunk
-        if not self._pending():
-            return chunk
-        chunks = [chunk]
-        size = len(chunk)
-        while size < READ_BYTES and self._pending():
-            try:
-                chunk = self._stream.recv(READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                continue
-            if not chunk:
-                break
-            chunks.append(chunk)
-            size += len(chunk)
-        return b"".join(chunks) or None
-
-    def _pending(self) -> bool:
+    def has_more(self) -> bool:
         """Whether bytes wait above the kernel, where poll doesn't see them."""
         if self._ahead:
             return self._ahead.pending() > 0
         return isinstance(self._bottom, ssl.SSLSocket) and self._bottom.pending() > 0
 
-    def has_more(self) -> bool:
-        """Whether `receive` would give something that poll doesn't announce."""
-        return self._pending()
+    def receive(self) -> bytes | None:
+        """What has come, about `READ_BYTES` at most; None when nothing has, empty when the broker has closed.
+
+        Raises OSError.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while size < READ_BYTES:
+            try:
+                chunk = self._stream.recv(READ_BYTES)
+            except _NOT_NOW:
+                if self.has_more():
+                    continue
+                break
+            if not chunk:
+                if not chunks:
+                    return chunk
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+            if not self.has_more():
+                break
+        return b"".join(chunks) if chunks else None
 
     def flush(self) -> bool:
         """Writes what waits; False when the network takes no more just now. Raises OSError."""
@@ -214,7 +224,7 @@ class Wire:
         while outgoing:
             try:
                 sent = self._stream.send(bytes(outgoing))
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except _NOT_NOW:
                 return False
             del outgoing[:sent]
             if not sent:

@@ -3,16 +3,16 @@
 MAX_PACKET_IDS = 65_535
 
 
-class WindowFull(RuntimeError):
+class WindowFullError(RuntimeError):
     """A publication was offered though there was no room: the caller has to ask `room()` first."""
 
 
 class SendWindow:
     """The publications that were sent and aren't acknowledged yet.
 
-    The window is closed until `open()`, and again after `close()`. While it is open there are never more
-    publications in flight than the smallest of: the limit, the broker's Receive Maximum (MQTT 5, section 3.2.2.3.3),
-    and the number of packet identifiers.
+    The window is closed until `open()`, and again after `close()`. While it is open there are never more in
+    flight than the smallest of: the limit, the broker's Receive Maximum (MQTT 5, section 3.2.2.3.3), and the
+    number of packet identifiers less one, which SUBSCRIBE may need.
     """
 
     __slots__ = ("_capacity", "_in_flight", "_last_mid", "_limit", "_reserved")
@@ -29,6 +29,10 @@ class SendWindow:
     def __len__(self) -> int:
         """The publications in flight."""
         return len(self._in_flight)
+
+    def __contains__(self, mid: int) -> bool:
+        """Whether `mid` is in flight."""
+        return mid in self._in_flight
 
     def open(self, receive_maximum: int | None = None) -> None:
         """A connection stands; `receive_maximum` is the broker's, None where it gave none."""
@@ -48,10 +52,10 @@ class SendWindow:
         return max(0, self._capacity - len(self._in_flight))
 
     def take(self, token: object) -> int:
-        """Puts `token` in flight and returns its packet identifier. Raises `WindowFull`."""
+        """Puts `token` in flight and returns its packet identifier. Raises `WindowFullError`."""
         in_flight = self._in_flight
         if len(in_flight) >= self._capacity:
-            raise WindowFull("no room in the send window")
+            raise WindowFullError("no room in the send window")
         mid = self._last_mid % MAX_PACKET_IDS + 1
         while mid in in_flight or mid in self._reserved:
             mid = mid % MAX_PACKET_IDS + 1
@@ -60,7 +64,7 @@ class SendWindow:
         return mid
 
     def settle(self, mid: int) -> object:
-        """The broker answered `mid`: takes it out and returns its token. Raises KeyError when it isn't in flight."""
+        """The broker answered `mid`: takes it out and returns its token. KeyError when it isn't in flight."""
         return self._in_flight.pop(mid)
 
     def reserve(self, mid: int) -> None:

@@ -1,0 +1,54 @@
+"""Whether the other side is still there. Pure: `now` is any clock that doesn't go back, in seconds.
+
+paho's own check finds a dead connection after two keep alive intervals, and counts a PINGREQ of its own as a
+sign of life. Here a PINGREQ is due when nothing came, or nothing went, for 0.6 of an interval, and the
+connection is lost when nothing at all came for as long again: 12 s for an interval of 10 s.
+"""
+
+PATIENCE = 0.6
+
+
+class KeepAlive:
+    """The times of one connection. The broker may shorten the interval (Server Keep Alive), not stretch
+    it.
+    """
+
+    __slots__ = ("_heard", "_patience_s", "_pinged", "_said")
+
+    def __init__(self, interval_s: float, now: float) -> None:
+        self._patience_s = PATIENCE * interval_s
+        self._heard = self._said = self._pinged = now
+
+    def limit(self, interval_s: float) -> None:
+        """The broker asks for `interval_s`; 0 means that it doesn't look."""
+        if interval_s:
+            self._patience_s = min(self._patience_s, PATIENCE * interval_s)
+
+    def heard(self, now: float) -> None:
+        """Something came."""
+        self._heard = now
+
+    def said(self, now: float) -> None:
+        """Something went."""
+        self._said = now
+
+    def pinged(self, now: float) -> None:
+        """A PINGREQ is on its way."""
+        self._pinged = self._said = now
+
+    def silent_s(self, now: float) -> float:
+        """For how long nothing has come."""
+        return now - self._heard
+
+    def ping_due(self, now: float) -> bool:
+        """Whether to send a PINGREQ. Only one at a time is."""
+        return self._pinged <= self._heard and now - min(self._heard, self._said) >= self._patience_s
+
+    def lost(self, now: float) -> bool:
+        """Whether a PINGREQ has gone unanswered for too long."""
+        return self._pinged > self._heard and now - self._pinged >= self._patience_s
+
+    def next_due(self) -> float:
+        """When to ask again."""
+        since = self._pinged if self._pinged > self._heard else min(self._heard, self._said)
+        return since + self._patience_s
