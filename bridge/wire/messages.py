@@ -7,6 +7,7 @@ JSON event format, and its `sequence` and `partitioning` extensions.
 
 from __future__ import annotations
 
+import builtins
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -19,7 +20,11 @@ TYPE_PREFIX: Final = "io.github.libvirt-mqtt."
 SCHEMA_BASE: Final = "https://libvirt-mqtt.github.io/schemas/v1/"
 
 Uuid = Annotated[
-    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", description="A domain's UUID, lowercase with dashes.")
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        description="A domain's UUID, lowercase with dashes.",
+    ),
 ]
 Stamp = Annotated[
     str,
@@ -246,17 +251,16 @@ class Kind(Model):
 
     type: str
     schema_name: str
-    data: type[Model]
+    model: builtins.type[Model]
 
     @property
     def dataschema(self) -> str:
+        """The `$id` of the schema that its messages name."""
         return f"{SCHEMA_BASE}{self.schema_name}.schema.json"
 
 
-def _kind(suffix: str, data: type[Model], schema_name: str | None = None) -> Kind:
-    return Kind(
-        type=f"{TYPE_PREFIX}{suffix}.v1", schema_name=schema_name or suffix, data=data
-    )
+def _kind(suffix: str, model: type[Model], schema_name: str | None = None) -> Kind:
+    return Kind(type=f"{TYPE_PREFIX}{suffix}.v1", schema_name=schema_name or suffix, model=model)
 
 
 LIFECYCLE = _kind("domain.lifecycle", Lifecycle)
@@ -290,7 +294,7 @@ def seconds(text: str) -> float:
 
 
 def host_source(host: str) -> str:
-    """The CloudEvents `source` of an agent. The host's name is percent-encoded: a source is a URI reference."""
+    """The CloudEvents `source` of an agent; percent-encoded, since a source is a URI reference."""
     return f"/hosts/{encode_level(host)}"
 
 
@@ -307,7 +311,7 @@ def event_id(epoch: str, sequence: int) -> str:
 def build(
     kind: Kind,
     *,
-    id: str,
+    id: str,  # noqa: A002  (CloudEvents' word)
     source: str,
     time: str,
     data: Model,
@@ -318,7 +322,7 @@ def build(
 
     Raises pydantic.ValidationError where the data breaks the contract.
     """
-    envelope = Envelope[kind.data](  # type: ignore[name-defined]
+    envelope = Envelope[kind.model](  # type: ignore[name-defined]
         id=id,
         source=source,
         type=kind.type,
@@ -338,14 +342,14 @@ def parse(payload: bytes) -> Envelope[Any]:
     """The message in these bytes, with the model of its `type`.
 
     Raises pydantic.ValidationError for anything that isn't a message of this contract, and
-    UnknownType for a `type` that it doesn't have.
+    UnknownTypeError for a `type` that it doesn't have.
     """
     bare = Envelope[Model].model_validate_json(payload)
     kind = KINDS.get(bare.type)
     if kind is None:
-        raise UnknownType(bare.type)
-    return Envelope[kind.data].model_validate_json(payload)  # type: ignore[name-defined]
+        raise UnknownTypeError(bare.type)
+    return Envelope[kind.model].model_validate_json(payload)  # type: ignore[name-defined]
 
 
-class UnknownType(ValueError):
+class UnknownTypeError(ValueError):
     """A message whose `type` this version doesn't have; carries the type."""

@@ -67,30 +67,44 @@ class Topics:
 
     @property
     def root(self) -> str:
+        """What all topics of this version begin with."""
         return f"{self.prefix}/{VERSION}"
 
+    def _domain(self, host: str, uuid: str) -> str:
+        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}"
+
     def host_status(self, host: str) -> str:
+        """An agent's status; retained."""
         return f"{self.root}/hosts/{encode_level(host)}/status"
 
     def replay(self, host: str) -> str:
+        """Where an agent is asked for messages again."""
         return f"{self.root}/hosts/{encode_level(host)}/replay"
 
     def state(self, host: str, uuid: str) -> str:
-        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/state"
+        """What a domain is now on a host; retained."""
+        return f"{self._domain(host, uuid)}/state"
 
     def lifecycle(self, host: str, uuid: str, event: str) -> str:
-        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/lifecycle/{encode_level(event)}"
+        """One lifecycle event of a domain on a host."""
+        return f"{self._domain(host, uuid)}/lifecycle/{encode_level(event)}"
 
     def event(self, host: str, uuid: str, name: str) -> str:
-        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/event/{encode_level(name)}"
+        """Another event of a domain, by libvirt's name."""
+        return (
+            f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/event/{encode_level(name)}"
+        )
 
     def migration(self, uuid: str, outcome: str) -> str:
+        """What became of a migration, by outcome."""
         return f"{self.root}/domains/{encode_level(uuid)}/migration/{encode_level(outcome)}"
 
     def location(self, uuid: str) -> str:
+        """Which host has a domain; retained."""
         return f"{self.root}/domains/{encode_level(uuid)}/location"
 
     def correlator_status(self, correlator: str) -> str:
+        """A correlator's status; retained."""
         return f"{self.root}/correlators/{encode_level(correlator)}/status"
 
     def from_hosts(self) -> tuple[str, ...]:
