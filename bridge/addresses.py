@@ -1,0 +1,95 @@
+"""Network addresses as options give them: the broker's URL, and where to serve HTTP."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from bridge.mqtt.settings import DEFAULT_PORTS, Scheme
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_WEBSOCKET_PATH: Final = "/mqtt"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """A broker's address, complete: what the URL left out is filled in.
+
+    That is the scheme's own port and, for WebSockets, the path `/mqtt`.
+    """
+
+    scheme: Scheme
+    host: str
+    port: int
+    user: str | None = None
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Reads `mqtt[s]://[user@]host[:port]` or `ws[s]://[user@]host[:port][/path]`.
+
+        An IPv6 address stands in brackets; the user may be percent-encoded. Raises ValueError, with what is
+        wrong in words; a password is refused, because command lines and environments can be read by others.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in DEFAULT_PORTS:
+            raise ValueError("the scheme is none of mqtt, mqtts, ws, wss")
+        scheme: Scheme = parts.scheme
+        if parts.password is not None:
+            raise ValueError("a password goes into a file (broker_password_file), never into the URL")
+        if not parts.hostname or not _HOST.fullmatch(parts.hostname):
+            raise ValueError("no host's name or address in it")
+        if parts.query or parts.fragment:
+            raise ValueError("neither ? nor # has a meaning here")
+        websocket = scheme in ("ws", "wss")
+        if parts.path not in ("", "/") and not websocket:
+            raise ValueError("a path has a meaning for ws and wss only")
+        port = _port(parts)
+        return cls(
+            scheme=scheme,
+            host=parts.hostname,
+            port=port or DEFAULT_PORTS[scheme],
+            user=unquote(parts.username) if parts.username else None,
+            path=(parts.path or _WEBSOCKET_PATH) if websocket else "",
+        )
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The URL's port. The error doesn't repeat what stands there: it may be a piece of a password."""
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("its port is no number from 1 to 65535")
+    return port
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """Where to serve HTTP. Port 0 takes a free one; an empty host means every address of the machine."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `address:port`, `[IPv6]:port` or `:port`. Raises ValueError, with what is wrong in words."""
+        host, colon, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+            raise ValueError("no port from 0 to 65535 at its end")
+        if ":" in bare and bare == host:
+            raise ValueError("an IPv6 address stands in brackets")
+        if bare and not _HOST.fullmatch(bare):
+            raise ValueError("no host's name or address in it")
+        return cls(bare, int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"

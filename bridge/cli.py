@@ -1,0 +1,128 @@
+"""The command line: reads the settings, sets up logging, and hands over to one program.
+
+A program's modules are imported only when it is started: `watch` needs neither libvirt nor a database.
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from bridge import __version__, log
+from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.errors import BridgeError
+from bridge.options import Loaded, add_arguments, load, render
+
+RUNS_IN: Final = {
+    "agent": "bridge.agent.service",
+    "correlator": "bridge.correlator.service",
+    "watch": "bridge.watch",
+    "demo": "bridge.demo",
+}
+"""The module of each program, whose `run(settings)` returns the exit status."""
+
+_HELP: Final = {
+    "agent": "watches one libvirt connection and publishes",
+    "correlator": "consumes every host's events and publishes what became of each migration",
+    "watch": "prints what happens, live",
+    "demo": "the whole thing on one machine, with nothing configured",
+}
+_CHECKABLE: Final = ("agent", "correlator")
+
+
+class _Program(Protocol):
+    def run(self, settings: LogSettings) -> int: ...
+
+
+class _Schemas(Protocol):
+    def run(self, *, check: Path | None, write: Path | None) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status.
+
+    0: stopped as asked, 78: the configuration is wrong (one line on standard error says what), 1: anything
+    else. Wrong usage ends in argparse's SystemExit with status 2.
+    """
+    log.configure(None, "info")
+    arguments = _parser().parse_args(argv)
+    try:
+        _stop_on_sigterm()
+        return _run(arguments)
+    except BridgeError as error:
+        print(f"libvirt-mqtt: {log.mask(str(error))}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - the contract: anything else is 1, and the log says what it was
+        log.get_logger().exception("program.crashed")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="libvirt-mqtt",
+        description="Tells over MQTT what happens to libvirt's virtual machines.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"libvirt-mqtt {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for program, model in PROGRAMS.items():
+        command = commands.add_parser(
+            program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
+        )
+        add_arguments(command, model)
+
+    check = commands.add_parser(
+        "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
+    )
+    services = check.add_subparsers(dest="service", metavar="|".join(_CHECKABLE), required=True)
+    for service in _CHECKABLE:
+        add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
+
+    schemas = commands.add_parser(
+        "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
+    )
+    action = schemas.add_mutually_exclusive_group(required=True)
+    for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
+        action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "schemas":
+        schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
+        return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "check-config":
+        for line in render(_load(arguments.service, arguments)):
+            print(line)
+        return 0
+    loaded = _load(arguments.command, arguments)
+    log.configure(loaded.settings.log_format, loaded.settings.log_level)
+    for name in loaded.unknown_variables:
+        log.get_logger().warning("config.unknown_variable", variable=name)
+    program = cast("_Program", importlib.import_module(RUNS_IN[arguments.command]))
+    return program.run(loaded.settings)
+
+
+def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
+    loaded = load(PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+    if isinstance(loaded.settings, BrokerUserSettings):
+        for secret in loaded.settings.secrets():
+            log.hide(secret)
+    return loaded
+
+
+def _stop_on_sigterm() -> None:
+    """SIGTERM stops like Ctrl-C until a program has handlers of its own: asked to stop is no failure."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,0 +1,329 @@
+"""The settings of each program: one declaration an option.
+
+From a field's declaration come the option on the command line, the variable, the key of the TOML file, the
+line of `check-config` and the line of the configuration page (`bridge.options` does that). A setting is
+complete and checked when its program starts; nothing reads the environment later.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    FilePath,
+    InstanceOf,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bridge.addresses import BrokerAddress, HttpAddress
+from bridge.errors import ConfigError
+from bridge.mqtt.settings import BrokerSettings
+from bridge.options import Option
+from bridge.wire.topics import encode_level
+
+_STORES: Final = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+"""The stores that there are, and SQLAlchemy's full name of each."""
+
+
+def default_host() -> str:
+    """The machine's hostname, lowercased."""
+    return socket.gethostname().lower()
+
+
+def default_state_dir() -> Path:
+    """`/var/lib/libvirt-mqtt` for root; else below XDG_STATE_HOME (XDG base directories, 0.8)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/libvirt-mqtt")
+    state_home = os.environ.get("XDG_STATE_HOME", "")
+    if state_home.startswith("/"):
+        return Path(state_home) / "libvirt-mqtt"
+    try:
+        return Path.home() / ".local" / "state" / "libvirt-mqtt"
+    except RuntimeError:
+        raise ConfigError("state_dir (default): this user has no home; accepted: a directory") from None
+
+
+def _broker(value: object) -> object:
+    return BrokerAddress.parse(value) if isinstance(value, str) else value
+
+
+def _http(value: object) -> object:
+    return HttpAddress.parse(value) if isinstance(value, str) else value
+
+
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _prefix(value: str) -> str:
+    for level in value.split("/"):
+        if not level or encode_level(level) != level:
+            raise ValueError(f"{level!r} can't be a level of it")
+    return value
+
+
+def _store(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in _STORES:
+        raise ValueError("not a URL of SQLite or PostgreSQL")
+    return f"{_STORES[scheme]}://{rest}"
+
+
+def _path(value: object) -> object:
+    """A path that stays right when the working directory changes; `~` is the user's home."""
+    return Path(value).expanduser().absolute() if isinstance(value, str) and value else value
+
+
+def _readable(value: Path | None) -> Path | None:
+    if value and not os.access(value, os.R_OK):
+        raise ValueError("not readable for this user")
+    return value
+
+
+def _conflict(option: str, reason: str) -> PydanticCustomError:
+    """An option that can't go with another; `bridge.options` finds out where the first came from."""
+    return PydanticCustomError("conflict", "{reason}", {"option": option, "reason": reason})
+
+
+def _read_secret(option: str, path: Path) -> str:
+    """The first line of a file, without its end."""
+    try:
+        secret = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise _conflict(option, f"can't be read: {cause}") from None
+    if not secret:
+        raise _conflict(option, "its first line is empty")
+    return secret
+
+
+File = Annotated[
+    FilePath | None,
+    BeforeValidator(_path),
+    AfterValidator(_readable),
+    Option("FILE", "a file that can be read"),
+]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+StateDir = Annotated[
+    Path,
+    BeforeValidator(_path),
+    Option("DIR", "a directory", default="/var/lib/libvirt-mqtt; $XDG_STATE_HOME/libvirt-mqtt when not root"),
+]
+Http = Annotated[
+    InstanceOf[HttpAddress] | None,
+    BeforeValidator(_http),
+    Option("ADDRESS:PORT", "address:port, [IPv6]:port or :port"),
+]
+
+
+class LogSettings(BaseModel):
+    """What every program has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        BeforeValidator(_lowered),
+        Option("FORMAT", "text or json", default="text on a terminal, else json"),
+    ] = Field(None, description="How log lines are written, to standard error.")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(_lowered),
+        Option("LEVEL", "debug, info, warning or error"),
+    ] = Field("info", description="The least serious lines that are written.")
+
+
+class BrokerUserSettings(LogSettings):
+    """What every program has that speaks to the broker of the user's choice."""
+
+    broker: Annotated[
+        InstanceOf[BrokerAddress],
+        BeforeValidator(_broker),
+        Option("URL", "mqtt[s]://[user@]host[:port] or ws[s]://[user@]host[:port][/path]"),
+    ] = Field(BrokerAddress("mqtt", "127.0.0.1", 1883), description="The MQTT broker.")
+    broker_password_file: File = Field(
+        None, description="A file whose first line is the broker user's password."
+    )
+    broker_ca_file: File = Field(
+        None,
+        description="The CA that signed the broker's certificate, PEM; without it the system's CAs count.",
+    )
+    broker_cert_file: File = Field(
+        None, description="Our own certificate for the broker, PEM; it may hold the key, too."
+    )
+    broker_key_file: File = Field(None, description="The key to our own certificate, PEM.")
+    broker_version: Annotated[Literal["5", "3.1.1"], Option("VERSION", "5 or 3.1.1")] = Field(
+        "5", description="The version of MQTT to speak."
+    )
+    prefix: Annotated[
+        Name, AfterValidator(_prefix), Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them")
+    ] = Field("libvirt", description="What all topics begin with.")
+
+    _broker_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_broker(self) -> Self:
+        for option in ("broker_ca_file", "broker_cert_file", "broker_key_file"):
+            if getattr(self, option) and self.broker.scheme not in ("mqtts", "wss"):
+                raise _conflict(option, f"of no use for {self.broker}, which is not encrypted")
+        if self.broker_key_file and not self.broker_cert_file:
+            raise _conflict("broker_key_file", "there is no broker_cert_file that it belongs to")
+        if self.broker_password_file:
+            if not self.broker.user:
+                raise _conflict(
+                    "broker_password_file", f"no user in {self.broker} whose password it could be"
+                )
+            self._broker_password = _read_secret("broker_password_file", self.broker_password_file)
+        return self
+
+    def broker_settings(self) -> BrokerSettings:
+        """What a session with the broker is opened with. Holds the password."""
+
+        def name(path: Path | None) -> str | None:
+            return str(path) if path else None
+
+        return BrokerSettings(
+            scheme=self.broker.scheme,
+            host=self.broker.host,
+            port=self.broker.port,
+            path=self.broker.path,
+            user=self.broker.user,
+            password=self._broker_password,
+            ca_file=name(self.broker_ca_file),
+            cert_file=name(self.broker_cert_file),
+            key_file=name(self.broker_key_file),
+            version=self.broker_version,
+        )
+
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        return [self._broker_password] if self._broker_password else []
+
+
+class AgentSettings(BrokerUserSettings):
+    """The agent: watches one libvirt connection."""
+
+    host: Annotated[
+        Name, Option("NAME", "a name of 1 to 200 characters", default="the hostname, lowercased")
+    ] = Field(default_factory=default_host, description="The name of this host in topics and messages.")
+    connect: Annotated[
+        str, StringConstraints(min_length=1), Option("URI", "a libvirt URI, as virsh has it")
+    ] = Field("qemu:///system", description="The libvirt connection to watch.")
+    state_dir: StateDir = Field(default_factory=default_state_dir, description="Where the outbox lives.")
+    reconcile_s: Annotated[
+        float, Field(ge=0.1, le=86400), Option("SECONDS", "seconds, 0.1 to 86400", name="reconcile")
+    ] = Field(30, description="Seconds between two looks for changes that libvirt doesn't announce.")
+    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+    outbox_max_rows: Annotated[int, Field(ge=1000), Option("ROWS", "a number, 1000 or more")] = Field(
+        5_000_000, description="How many messages the outbox holds at most."
+    )
+    outbox_max_bytes: Annotated[
+        ByteSize, Field(ge=1_000_000), Option("BYTES", "bytes, or with a unit as in 2GiB, 1MB or more")
+    ] = Field(ByteSize(2 << 30), description="How much the outbox holds at most.")
+    outbox_policy: Annotated[
+        Literal["newest", "oldest"], BeforeValidator(_lowered), Option("WHICH", "newest or oldest")
+    ] = Field("newest", description="Which unsent messages are kept when the outbox is full.")
+    retain_hours: Annotated[float, Field(ge=0, le=8760), Option("HOURS", "hours, 0 to 8760")] = Field(
+        24, description="How long sent messages are kept for a replay."
+    )
+
+
+class CorrelatorSettings(BrokerUserSettings):
+    """The correlator: tells what became of each migration."""
+
+    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
+        "main", description="The name of this correlator in topics and messages."
+    )
+    state_dir: StateDir = Field(
+        default_factory=default_state_dir, description="Where the SQLite store lives."
+    )
+    store: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _store(value)),
+        Option(
+            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
+        ),
+    ] = Field(None, description="The store, as an SQLAlchemy URL; PostgreSQL for several correlators.")
+    store_password_file: File = Field(
+        None, description="A file whose first line is the PostgreSQL user's password."
+    )
+    group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
+        None, description="The group of correlators to share the work with; needs MQTT 5 and PostgreSQL."
+    )
+    settle_s: Annotated[
+        float, Field(ge=0, le=86400), Option("SECONDS", "seconds, 0 to 86400", name="settle")
+    ] = Field(10, description="Seconds to wait for the other side once one side is conclusive.")
+    patience_s: Annotated[
+        float, Field(gt=0, le=31536000), Option("SECONDS", "seconds, more than 0", name="patience")
+    ] = Field(600, description="Seconds of missing evidence before a migration is told as unresolved.")
+    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+
+    _store_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        postgresql = self.store is not None and self.store.startswith("postgresql")
+        if self.group and not postgresql:
+            raise _conflict("group", "a group shares a store on PostgreSQL (store = postgresql://…)")
+        if self.group and self.broker_version != "5":
+            raise _conflict("group", "shared subscriptions need broker_version 5")
+        if self.store_password_file:
+            if not postgresql or not urlsplit(self.store or "").username:
+                raise _conflict("store_password_file", "no user in store whose password it could be")
+            self._store_password = _read_secret("store_password_file", self.store_password_file)
+        return self
+
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL, the default filled in. May hold a password."""
+        if self.store is None:
+            return f"sqlite:///{self.state_dir}/correlator-{encode_level(self.id)}.db"
+        if self._store_password is None:
+            return self.store
+        password = quote(self._store_password, safe="")
+        return re.sub(
+            r"(://[^/@:]*)(?::[^@]*)?@", lambda found: f"{found[1]}:{password}@", self.store, count=1
+        )
+
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        inline = urlsplit(self.store or "").password
+        return [*super().secrets(), *filter(None, (self._store_password, inline))]
+
+
+class WatchSettings(BrokerUserSettings):
+    """The watcher: prints what happens."""
+
+    as_json: Annotated[bool, Option("", "true or false", name="json")] = Field(
+        default=False, description="Print each message as one JSON line."
+    )
+
+
+class DemoSettings(LogSettings):
+    """The demo: it brings its own broker, so that there is nothing to set but the log."""
+
+
+PROGRAMS: Final[Mapping[str, type[LogSettings]]] = {
+    "agent": AgentSettings,
+    "correlator": CorrelatorSettings,
+    "watch": WatchSettings,
+    "demo": DemoSettings,
+}
+"""The subcommands that have settings; also the names of the tables in the TOML file."""

@@ -1,0 +1,105 @@
+"""Logging: one line when something changes, with a stable name and its facts; never a secret.
+
+Modules log by `log = get_logger()` and `log.info("broker.connected", host=…)`. The name (`event` in JSON)
+is for machines and doesn't change; what stands beside it are the facts. Lines go to standard error, so that
+what `watch` prints stays clean.
+"""
+
+import logging
+import re
+import sys
+from typing import Any, Final, Literal
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+MASKED: Final = "***"
+_URL_PASSWORD: Final = re.compile(r"(://[^\s:/@]*):[^\s\"',]*@")
+_WHOLE_PASSWORD: Final = re.compile(r"^((?:[^:]*://)?[^:/@]*):.*@", re.DOTALL)
+_QUERY_PASSWORD: Final = re.compile(r"([?&](?:password|sslpassword)=)[^&\s\"']*", re.IGNORECASE)
+_SECRET_KEY: Final = re.compile(r"password|passphrase|secret|token", re.IGNORECASE)
+_SHORTEST_SECRET: Final = 4
+
+_secrets: set[str] = set()
+
+
+def get_logger() -> FilteringBoundLogger:
+    """A logger that follows `configure`, also where it was made before."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def hide(secret: str) -> None:
+    """From now on this text is masked in every line, wherever it comes up.
+
+    One shorter than four characters isn't: it would mask half of every line and so give itself away.
+    """
+    if len(secret) >= _SHORTEST_SECRET:
+        _secrets.update({secret, repr(secret)[1:-1]})
+
+
+def mask(text: str) -> str:
+    """The text without the passwords of URLs in it, and without what `hide` was told of."""
+    text = _QUERY_PASSWORD.sub(rf"\1{MASKED}", _URL_PASSWORD.sub(rf"\1:{MASKED}@", text))
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, MASKED)
+    return text
+
+
+def mask_value(text: str) -> str:
+    """As `mask`, for a text that is, or was meant to be, one URL, whatever stands in its password."""
+    return mask(_WHOLE_PASSWORD.sub(rf"\1:{MASKED}@", text))
+
+
+def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
+    """Sets up logging for the whole process. No format means text on a terminal, else JSON."""
+    text = log_format == "text" or (log_format is None and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    renderer: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        if text
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            mask_fields,
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_Forward()], level=max(level, logging.WARNING), force=True)
+    logging.captureWarnings(capture=True)
+
+
+def mask_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: masks secrets by the name of their field and wherever they stand in a text."""
+    return {
+        key: MASKED if _SECRET_KEY.search(key) and isinstance(value, str) else _masked(value)
+        for key, value in event.items()
+    }
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401 - a log line may carry anything
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(entry) for entry in value]
+    return value
+
+
+class _Forward(logging.Handler):
+    """What libraries log by the standard way comes out as our own lines do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, "library.said", library=record.name, text=record.getMessage())
