@@ -258,6 +258,11 @@ class Kind(Model):
         """The `$id` of the schema that its messages name."""
         return f"{SCHEMA_BASE}{self.schema_name}.schema.json"
 
+    @property
+    def envelope(self) -> builtins.type[Envelope[Any]]:
+        """The model of a whole message of this kind."""
+        return Envelope[self.model]  # type: ignore[name-defined]
+
 
 def _kind(suffix: str, model: type[Model], schema_name: str | None = None) -> Kind:
     return Kind(type=f"{TYPE_PREFIX}{suffix}.v1", schema_name=schema_name or suffix, model=model)
@@ -322,7 +327,7 @@ def build(
 
     Raises pydantic.ValidationError where the data breaks the contract.
     """
-    envelope = Envelope[kind.model](  # type: ignore[name-defined]
+    envelope = kind.envelope(
         id=id,
         source=source,
         type=kind.type,
@@ -348,7 +353,7 @@ def parse(payload: bytes) -> Envelope[Any]:
     kind = KINDS.get(bare.type)
     if kind is None:
         raise UnknownTypeError(bare.type)
-    return Envelope[kind.model].model_validate_json(payload)  # type: ignore[name-defined]
+    return kind.envelope.model_validate_json(payload)
 
 
 class UnknownTypeError(ValueError):

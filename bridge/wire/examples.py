@@ -1,0 +1,181 @@
+"""One real-looking message of each kind: the examples in the schemas and in the documentation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.wire import messages
+from bridge.wire.messages import (
+    CorrelatorStatus,
+    Domain,
+    DomainEvent,
+    DomainName,
+    DomainState,
+    Evidence,
+    Guest,
+    HostRef,
+    HostStatus,
+    Libvirt,
+    Lifecycle,
+    Location,
+    Migration,
+    Outcome,
+    build,
+)
+
+_UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+_EPOCH: Final = "8f14e45fceea467d"
+_OTHER_EPOCH: Final = "45c48cce2e2d7fbd"
+_MIGRATION: Final = "0b5e1a52c9d04d0c8f0b5f6a0d5b8f7e"
+_TIME: Final = "2026-11-22T18:04:31.207114Z"
+_DOMAIN: Final = Domain(uuid=_UUID, name="web01", id=3)
+_NAME: Final = DomainName(uuid=_UUID, name="web01")
+
+
+def _migration(outcome: Outcome, **changes: object) -> Migration:
+    base = Migration(
+        migration=_MIGRATION,
+        revision=0,
+        outcome=outcome,
+        domain=_NAME,
+        source=HostRef(host="host1"),
+        destination=HostRef(host="host2"),
+        mode="precopy",
+        reason=None,
+        attention=None,
+        guest=Guest(host="host2", state="running"),
+        started_at="2026-11-22T18:04:29.561872Z",
+        ended_at=_TIME,
+        duration_ms=1644,
+        downtime_ms=27,
+        confirmed_by=["source", "destination"],
+        evidence=[
+            Evidence(source="/hosts/host2", id=f"{_OTHER_EPOCH}-17"),
+            Evidence(source="/hosts/host1", id=f"{_EPOCH}-9"),
+        ],
+    )
+    return base.model_copy(update=changes)
+
+
+_OPEN: Final = {"ended_at": None, "duration_ms": None, "downtime_ms": None, "confirmed_by": []}
+
+_MIGRATIONS: Final = {
+    "started": _migration(
+        "started", mode=None, guest=Guest(host="host1", state="running"), evidence=[], **_OPEN
+    ),
+    "interrupted": _migration("interrupted", mode="postcopy", **_OPEN),
+    "unresolved": _migration(
+        "unresolved",
+        guest=Guest(host="host1", state="running"),
+        missing=["destination: host2 can't be heard"],
+        **_OPEN,
+    ),
+    "completed": _migration("completed"),
+    "failed": _migration(
+        "failed",
+        reason="destination_failed",
+        guest=Guest(host="host1", state="running"),
+        duration_ms=5349,
+        downtime_ms=None,
+    ),
+    "conflict": _migration("conflict", guest=Guest(host=None, state="running"), downtime_ms=None),
+}
+
+
+def examples() -> dict[str, bytes]:
+    """The bytes of one message of each `type`."""
+    host, correlator = messages.host_source("host1"), messages.correlator_source("main")
+    built = {
+        messages.LIFECYCLE: build(
+            messages.LIFECYCLE,
+            id=messages.event_id(_EPOCH, 9),
+            source=host,
+            time=_TIME,
+            subject=_UUID,
+            sequence=9,
+            data=Lifecycle(
+                host="host1",
+                driver="QEMU",
+                domain=_DOMAIN,
+                event="stopped",
+                event_code=5,
+                detail="migrated",
+                detail_code=3,
+                origin="event",
+            ),
+        ),
+        messages.EVENT: build(
+            messages.EVENT,
+            id=messages.event_id(_EPOCH, 10),
+            source=host,
+            time=_TIME,
+            subject=_UUID,
+            sequence=10,
+            data=DomainEvent(
+                host="host1",
+                driver="QEMU",
+                domain=_DOMAIN,
+                event="job_completed",
+                origin="event",
+                params={"operation": "migration_out", "time_elapsed": 1644, "downtime": 27},
+            ),
+        ),
+        messages.STATE: build(
+            messages.STATE,
+            id=f"{_EPOCH}-9-{_UUID}",
+            source=host,
+            time=_TIME,
+            subject=_UUID,
+            data=DomainState(
+                host="host1",
+                driver="QEMU",
+                domain=_DOMAIN,
+                state="running",
+                state_code=1,
+                reason="migrated",
+                reason_code=2,
+                persistent=True,
+                epoch=_EPOCH,
+                as_of=9,
+            ),
+        ),
+        messages.HOST_STATUS: build(
+            messages.HOST_STATUS,
+            id=f"{_EPOCH}-status-9",
+            source=host,
+            time=_TIME,
+            data=HostStatus(
+                host="host1",
+                state="online",
+                epoch=_EPOCH,
+                version="0.1.0",
+                libvirt=Libvirt(connected=True, uri="qemu:///system", hypervisor_version="7.2.22"),
+                last_sequence=10,
+            ),
+        ),
+        messages.LOCATION: build(
+            messages.LOCATION,
+            id=f"{_UUID}-location-2",
+            source=correlator,
+            time=_TIME,
+            subject=_UUID,
+            data=Location(domain=_NAME, host="host2", migration=_MIGRATION),
+        ),
+        messages.CORRELATOR_STATUS: build(
+            messages.CORRELATOR_STATUS,
+            id="main-status-1",
+            source=correlator,
+            time=_TIME,
+            data=CorrelatorStatus(correlator="main", state="online", version="0.1.0"),
+        ),
+    }
+    for outcome, data in _MIGRATIONS.items():
+        built[messages.MIGRATION[outcome]] = build(
+            messages.MIGRATION[outcome],
+            id=f"{_MIGRATION}-{outcome}-0",
+            source=correlator,
+            time=_TIME,
+            subject=_UUID,
+            data=data,
+        )
+    return {kind.type: payload for kind, payload in built.items()}
