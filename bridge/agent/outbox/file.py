@@ -1,0 +1,242 @@
+"""The outbox's file: its schema, its lock, what is wrong with it, and how it is set aside."""
+
+import fcntl
+import os
+import sqlite3
+import time
+import zlib
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bridge.errors import ConfigError, StateInUseError
+
+NAME: Final = "outbox.sqlite3"
+LOCK_NAME: Final = "outbox.lock"
+SCHEMA_VERSION: Final = 1
+
+CHECKED_BYTES: Final = 256 * 1024**2
+"""A file up to this size is read through at the start. In a larger one damage is found where it is met."""
+
+CHECKPOINT_PAGES: Final = 4_000
+
+SCHEMA: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    epoch TEXT NOT NULL,
+    last_sequence INTEGER NOT NULL,  -- the last that was given out
+    settled INTEGER NOT NULL,        -- all up to here are acknowledged, parked or dropped
+    rows INTEGER NOT NULL,           -- of `rows` and `parked` together
+    bytes INTEGER NOT NULL,
+    clock_s REAL NOT NULL,           -- see Clock
+    wall_s REAL NOT NULL
+);
+CREATE TABLE rows (
+    sequence INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    at_s INTEGER NOT NULL            -- by `clock_s`
+);
+CREATE TABLE parked (
+    sequence INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    at_s INTEGER NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE TABLE known (uuid TEXT PRIMARY KEY, snapshot BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE dropped (
+    position INTEGER PRIMARY KEY,
+    epoch TEXT,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+);
+INSERT INTO meta VALUES (0, :epoch, 0, 0, 0, 0, 0, :wall_s);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+
+class DamagedError(Exception):
+    """The outbox's file doesn't hold what was written to it."""
+
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_TROUBLE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+}
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found the file damaged, or gone from under it. Source: sqlite.org/rescode.html."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_READONLY_DBMOVED
+
+
+def is_trouble(error: sqlite3.Error) -> bool:
+    """Whether the disk took nothing now and may do so later."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
+
+
+def checksum(topic: str, payload: bytes) -> int:
+    """SQLite keeps no checksum of its content, so each row carries one."""
+    return zlib.crc32(payload, zlib.crc32(topic.encode()))
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """One connection with the outbox's settings. Transactions are written out: nothing begins one by
+    itself.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=5.0,
+        cached_statements=64,
+    )
+    try:
+        if not read_only:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {64 * 1024**2}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def create(connection: sqlite3.Connection, epoch: str) -> None:
+    """Makes the tables of a new outbox, in one transaction."""
+    script = SCHEMA.replace(":epoch", f"'{epoch}'").replace(":wall_s", repr(time.time()))
+    connection.executescript(script)
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Reads the file through. Raises DamagedError or sqlite3.Error."""
+    if path.stat().st_size > CHECKED_BYTES:
+        return
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise DamagedError(str(verdict).replace("\n", " "))
+    for table in ("rows", "parked"):
+        for sequence, topic, payload, crc in connection.execute(
+            f"SELECT sequence, topic, payload, crc FROM {table}"  # noqa: S608 - one of two names of ours
+        ):
+            if checksum(topic, payload) != crc:
+                raise DamagedError(f"the content of row {sequence} is not what was written")
+
+
+def set_aside(path: Path) -> Path:
+    """Renames the file and what belongs to it, so that a person can look at it. Returns the new name."""
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    aside = path.with_name(stem)
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{stem}-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What was last committed, by the word of a second file."""
+
+    epoch: str
+    last_sequence: int
+    settled: int
+
+
+class FolderLock:
+    """The lock on a state directory, and beside it the mark of the last commit.
+
+    A write-ahead log that lost its end to damage looks like one that never had it, and sequences would be
+    given out a second time. The mark, written after each commit, tells the two apart. It isn't synced:
+    after a loss of power it may be older than the file, which proves nothing, but never newer, unless
+    something was lost.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises StateInUseError where another process holds the lock, ConfigError where there can't be
+        one.
+        """
+        path = folder / LOCK_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"state_dir: {folder} can't be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 200, 0).split()[:1]
+            os.close(self._descriptor)
+            who = f" (process {holder[0].decode(errors='replace')})" if holder else ""
+            raise StateInUseError(f"state_dir: {folder} is in use by another agent{who}") from error
+        self.found = self._read()
+
+    def _read(self) -> Mark | None:
+        fields = os.pread(self._descriptor, 200, 0).split()
+        try:
+            _, epoch, last_sequence, settled = fields
+            return Mark(epoch.decode("ascii"), int(last_sequence), int(settled))
+        except ValueError:
+            return None
+
+    def write(self, mark: Mark) -> None:
+        """Notes what was committed. On a full disk the old mark stays, which is only less sharp."""
+        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.settled:020d}\n"
+        with suppress(OSError):
+            os.pwrite(self._descriptor, line.encode("ascii"), 0)
+
+    def close(self) -> None:
+        """Gives the directory free."""
+        os.close(self._descriptor)
+
+
+class Clock:
+    """Seconds that never step back, so that rows age whatever happens to the machine's clock.
+
+    While the process runs it goes by the monotonic clock. The time between two processes is taken from the
+    wall clock, and counts as nothing if that went backwards.
+    """
+
+    def __init__(self, clock_s: float, wall_s: float) -> None:
+        self._base = clock_s + max(0.0, time.time() - wall_s) - time.monotonic()
+
+    def __call__(self) -> float:
+        """Now."""
+        return self._base + time.monotonic()
+
+
+def salvage(path: Path) -> Mark | None:
+    """What a damaged file still says of how far it was; None where it says nothing."""
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            row = connection.execute("SELECT epoch, last_sequence, settled FROM meta").fetchone()
+    except sqlite3.Error:
+        return None
+    if (
+        row is None
+        or not isinstance(row[0], str)
+        or not isinstance(row[1], int)
+        or not isinstance(row[2], int)
+    ):
+        return None
+    return Mark(*row)

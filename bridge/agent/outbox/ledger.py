@@ -1,0 +1,350 @@
+"""One open outbox file: everything that is written to it, each time in one transaction."""
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from bridge.agent.outbox import file, spans
+from bridge.agent.outbox.rows import FORGET, OVERHEAD_BYTES, Draft, Gap, Limits, Refused, Row
+from bridge.errors import ConfigError
+from bridge.wire.messages import Span
+
+log = structlog.get_logger()
+
+CHUNK: Final = 512
+"""Rows that one statement looks at when it makes room."""
+
+EXPIRED_A_COMMIT: Final = 1_000
+"""Acknowledged rows that one transaction deletes at most because of their age: appends must not wait for
+it.
+"""
+
+SPARE_PAGES: Final = 4_096
+"""The file keeps this many free pages (16 MiB) for what comes next."""
+
+_SIZE: Final = f"length(topic) + length(payload) + {OVERHEAD_BYTES}"
+
+
+@dataclass(slots=True)
+class Meta:
+    """The outbox in figures."""
+
+    epoch: str
+    last_sequence: int
+    settled: int
+    rows: int
+    bytes: int
+    parked: int
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What the broker said since the last commit. `through`: nothing up to there waits any more."""
+
+    through: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    accepted_late: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.through or self.refused or self.accepted_late)
+
+
+class Ledger:
+    """A file, its connection and what is in it. Raises sqlite3.Error and file.DamagedError; a failed commit
+    changes nothing.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self._limits = limits
+        self._db = file.connect(path)
+        try:
+            self._prepare()
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+            file.create(self._db, uuid4().hex)
+        elif version > file.SCHEMA_VERSION:
+            raise ConfigError(
+                f"state_dir: {self.path} was written by a later version "
+                f"(schema {version}, this one knows {file.SCHEMA_VERSION})"
+            )
+        elif version != file.SCHEMA_VERSION:
+            raise file.DamagedError("its schema is not an outbox's")
+        file.check(self._db, self.path)
+        row = self._db.execute(
+            "SELECT epoch, last_sequence, settled, rows, bytes, clock_s, wall_s FROM meta"
+        ).fetchone()
+        if row is None:
+            raise file.DamagedError("it has lost its meta row")
+        (parked,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
+        epoch, last_sequence, settled, rows, stored_bytes, clock_s, wall_s = row
+        self.meta = Meta(epoch, last_sequence, settled, rows, stored_bytes, parked)
+        self.clock = file.Clock(clock_s, wall_s)
+        self.known: dict[str, bytes] = dict(self._db.execute("SELECT uuid, snapshot FROM known"))
+        self.dropped = [
+            Span(epoch=epoch, first=first, last=last)
+            for epoch, first, last in self._db.execute(
+                "SELECT epoch, first, last FROM dropped ORDER BY position"
+            )
+        ]
+        self._oldest_at_s: float | None = None
+
+    def close(self) -> None:
+        """Closes the file; SQLite folds the log into it if nobody else reads."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    def commit(
+        self,
+        batch: Sequence[Draft | Gap],
+        settlement: Settlement,
+        known: Mapping[str, bytes],
+        holes: Sequence[Span] = (),
+    ) -> tuple[list[Row], int]:
+        """All of it, durable in one transaction. Returns the rows stored, and how many of the batch were
+        dropped.
+        """
+        meta = copy(self.meta)
+        rows, unborn, snapshots = self._number(batch, meta)
+        snapshots = {**known, **snapshots}
+        gone: list[tuple[int, int]] = unborn
+        now_s = self.clock()
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if settlement:
+                self._settle(meta, settlement)
+            if meta.rows + len(rows) > self._limits.rows or (
+                meta.bytes + sum(row.size for row in rows) > self._limits.bytes
+            ):
+                rows, dropped = self._make_room(meta, rows)
+                gone = gone + dropped
+            if rows:
+                at_s = int(now_s)
+                db.executemany(
+                    "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
+                    [
+                        (row.sequence, row.topic, row.payload, file.checksum(row.topic, row.payload), at_s)
+                        for row in rows
+                    ],
+                )
+                meta.rows += len(rows)
+                meta.bytes += sum(row.size for row in rows)
+            if snapshots:
+                self._store_known(snapshots)
+            oldest_at_s = self._expire(meta, now_s)
+            total = self.dropped
+            if gone or holes:
+                for hole in holes:
+                    total = spans.add(total, hole.epoch or "", [(hole.first, hole.last)])
+                total = spans.add(total, meta.epoch, gone)
+                self._store_dropped(total)
+            db.execute(
+                "UPDATE meta SET last_sequence = ?, settled = ?, rows = ?, bytes = ?, "
+                "clock_s = ?, wall_s = ?",
+                (meta.last_sequence, meta.settled, meta.rows, meta.bytes, now_s, time.time()),
+            )
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+            raise
+        self.meta, self.dropped, self._oldest_at_s = meta, total, oldest_at_s
+        for uuid, snapshot in snapshots.items():
+            if snapshot == FORGET:
+                self.known.pop(uuid, None)
+            else:
+                self.known[uuid] = snapshot
+        return rows, sum(last - first + 1 for first, last in gone)
+
+    def _number(
+        self, batch: Sequence[Draft | Gap], meta: Meta
+    ) -> tuple[list[Row], list[tuple[int, int]], dict[str, bytes]]:
+        """Gives out sequences and builds the payloads."""
+        rows: list[Row] = []
+        unborn: list[tuple[int, int]] = []
+        snapshots: dict[str, bytes] = {}
+        sequence, epoch = meta.last_sequence, meta.epoch
+        for item in batch:
+            if isinstance(item, Gap):
+                unborn.append((sequence + 1, sequence + item.count))
+                sequence += item.count
+                continue
+            sequence += 1
+            if item.known is not None:
+                snapshots[item.uuid] = item.known
+            try:
+                payload = item.build(epoch, sequence)
+            except Exception:
+                log.exception("outbox.message_not_built", topic=item.topic)
+                unborn.append((sequence, sequence))
+                continue
+            rows.append(Row(sequence, item.topic, payload, item.received_s))
+        meta.last_sequence = sequence
+        return rows, unborn, snapshots
+
+    def _settle(self, meta: Meta, settlement: Settlement) -> None:
+        db = self._db
+        for refused in settlement.refused:
+            moved = db.execute(
+                "INSERT OR IGNORE INTO parked "
+                "SELECT sequence, topic, payload, crc, at_s, ? FROM rows WHERE sequence = ?",
+                (refused.reason, refused.sequence),
+            ).rowcount
+            if moved:
+                db.execute("DELETE FROM rows WHERE sequence = ?", (refused.sequence,))
+                meta.parked += 1
+        for sequence in settlement.accepted_late:
+            moved = db.execute(
+                "INSERT OR IGNORE INTO rows "
+                "SELECT sequence, topic, payload, crc, at_s FROM parked WHERE sequence = ?",
+                (sequence,),
+            ).rowcount
+            if moved:
+                db.execute("DELETE FROM parked WHERE sequence = ?", (sequence,))
+                meta.parked -= 1
+        meta.settled = min(max(meta.settled, settlement.through), meta.last_sequence)
+
+    def _make_room(self, meta: Meta, rows: list[Row]) -> tuple[list[Row], list[tuple[int, int]]]:
+        """Frees what the limits ask for. Returns the new rows that may stay, and the ranges that were
+        dropped.
+        """
+        limits = self._limits
+        gone: list[tuple[int, int]] = []
+        bytes_new = sum(row.size for row in rows)
+
+        def excess() -> tuple[int, int]:
+            return meta.rows + len(rows) - limits.rows, meta.bytes + bytes_new - limits.bytes
+
+        self._delete_oldest(meta, "rows", meta.settled, *excess())
+        gone += self._delete_oldest(meta, "parked", meta.last_sequence, *excess())
+        if limits.when_full == "newest-wins":
+            unsent = self._delete_oldest(meta, "rows", meta.last_sequence, *excess())
+            if unsent:
+                meta.settled = max(meta.settled, unsent[-1][1])
+                gone += unsent
+        kept = list(rows)
+        lost: list[int] = []
+        from_front = limits.when_full == "newest-wins"
+        while kept and (meta.rows + len(kept) > limits.rows or meta.bytes + bytes_new > limits.bytes):
+            row = kept.pop(0 if from_front else -1)
+            bytes_new -= row.size
+            lost.append(row.sequence)
+        gone += spans.runs(sorted(lost))
+        return kept, gone
+
+    def _delete_oldest(
+        self, meta: Meta, table: str, ceiling: int, rows: int, bytes_: int
+    ) -> list[tuple[int, int]]:
+        """Deletes the oldest rows up to sequence `ceiling` until `rows` rows and `bytes_` bytes are free."""
+        deleted: list[int] = []
+        while rows > 0 or bytes_ > 0:
+            found = self._db.execute(
+                f"SELECT sequence, {_SIZE} FROM {table} WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608 - a name of ours
+                (ceiling, CHUNK),
+            ).fetchall()
+            if not found:
+                break
+            last = 0
+            for sequence, size in found:
+                if rows <= 0 and bytes_ <= 0:
+                    break
+                rows, bytes_, last = rows - 1, bytes_ - size, sequence
+                meta.rows, meta.bytes = meta.rows - 1, meta.bytes - size
+                deleted.append(sequence)
+            removed = self._db.execute(f"DELETE FROM {table} WHERE sequence <= ?", (last,)).rowcount  # noqa: S608 - a name of ours
+            if table == "parked":
+                meta.parked -= removed
+        return spans.runs(deleted)
+
+    def _expire(self, meta: Meta, now_s: float) -> float | None:
+        """Deletes acknowledged rows that are old enough. Returns when the oldest row that is left was
+        stored.
+        """
+        keep_s, keep_bytes = self._limits.keep_hours * 3600, self._limits.keep_bytes
+        oldest = self._oldest_at_s
+        if oldest is not None and now_s - oldest < keep_s and meta.bytes <= keep_bytes:
+            return oldest
+        found = self._db.execute(
+            f"SELECT sequence, at_s, {_SIZE} FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608
+            (meta.settled, EXPIRED_A_COMMIT),
+        ).fetchall()
+        last = 0
+        for sequence, at_s, size in found:
+            if now_s - at_s < keep_s and meta.bytes <= keep_bytes:
+                oldest = at_s
+                break
+            meta.rows, meta.bytes, last = meta.rows - 1, meta.bytes - size, sequence
+        else:
+            oldest = None
+        if last:
+            self._db.execute("DELETE FROM rows WHERE sequence <= ?", (last,))
+        return oldest
+
+    def _store_known(self, snapshots: Mapping[str, bytes]) -> None:
+        kept = [(uuid, snapshot) for uuid, snapshot in snapshots.items() if snapshot != FORGET]
+        self._db.executemany(
+            "INSERT INTO known VALUES (?, ?) ON CONFLICT (uuid) DO UPDATE SET snapshot = excluded.snapshot",
+            kept,
+        )
+        if len(kept) < len(snapshots):
+            self._db.executemany(
+                "DELETE FROM known WHERE uuid = ?",
+                [(uuid,) for uuid, snapshot in snapshots.items() if snapshot == FORGET],
+            )
+
+    def _store_dropped(self, total: Sequence[Span]) -> None:
+        self._db.execute("DELETE FROM dropped")
+        self._db.executemany(
+            "INSERT INTO dropped (epoch, first, last) VALUES (?, ?, ?)",
+            [(span.epoch, span.first, span.last) for span in total],
+        )
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether more acknowledged rows are due to be deleted than one transaction may."""
+        limits, meta = self._limits, self.meta
+        if meta.settled == 0 or meta.rows == meta.parked:
+            return False
+        oldest = self._oldest_at_s
+        due = meta.bytes > limits.keep_bytes or (
+            oldest is not None and self.clock() - oldest >= limits.keep_hours * 3600
+        )
+        if not due and oldest is not None:
+            return False
+        row = self._db.execute(
+            "SELECT at_s FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT 1", (meta.settled,)
+        ).fetchone()
+        if row is None:
+            return False
+        self._oldest_at_s = row[0]
+        return meta.bytes > limits.keep_bytes or self.clock() - float(row[0]) >= limits.keep_hours * 3600
+
+    def oldest_unsent_age_s(self) -> float | None:
+        """How long the first row that waits for the broker has been stored; None if none waits."""
+        row = self._db.execute(
+            "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.settled,)
+        ).fetchone()
+        return None if row is None else max(0.0, self.clock() - float(row[0]))
+
+    def shrink(self) -> None:
+        """Gives a part of the file's free pages back to the disk, if they are a good part of it."""
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        if free > SPARE_PAGES and free * 2 > pages:
+            self._db.execute(f"PRAGMA incremental_vacuum({CHUNK})").fetchall()

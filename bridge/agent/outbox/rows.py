@@ -1,0 +1,86 @@
+"""What goes into the outbox and what comes out of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+OVERHEAD_BYTES: Final = 64
+"""What a row costs beside its topic and payload; counted so that a limit in bytes is near to what the file
+takes.
+"""
+
+FORGET: Final = b""
+"""As the `known` of a draft: the domain isn't there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One message of the event stream that has no sequence yet.
+
+    `build(epoch, sequence)` gives the payload. It is called in the outbox's thread inside the group commit,
+    and again only if that commit failed (a full disk) or the file had to be replaced. It must be quick and
+    must not block. `known` is the domain's new snapshot, stored in the same transaction: None leaves the
+    stored one as it is, `FORGET` removes it. `received_s` is `time.monotonic()` at the callback, where
+    somebody wants to know how long the message took; it isn't stored.
+    """
+
+    topic: str
+    build: Callable[[str, int], bytes]
+    uuid: str
+    known: bytes | None = None
+    received_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`count` messages that had to be dropped before they were drafts' rows: their sequences are used up."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One message of the event stream, durable."""
+
+    sequence: int
+    topic: str
+    payload: bytes
+    received_s: float | None = None
+
+    @property
+    def size(self) -> int:
+        """What the row counts towards a limit in bytes."""
+        return len(self.topic) + len(self.payload) + OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that the broker refused, and why."""
+
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the outbox keeps.
+
+    `rows` and `bytes` bound everything that is stored. At the bound the oldest acknowledged rows go first,
+    then the oldest parked ones, then, by `when_full`, the oldest unsent (`newest-wins`) or the new ones
+    (`oldest-wins`). Acknowledged rows are kept for a replay for `keep_hours`, as long as everything
+    together stays below `keep_bytes`. `memory_rows` bounds what waits in memory while the disk takes
+    nothing. The defaults hold about two and a half million messages: a fleet's day, or weeks of one host.
+    """
+
+    rows: int = 5_000_000
+    bytes: int = 2 * 1024**3
+    when_full: Literal["newest-wins", "oldest-wins"] = "newest-wins"
+    keep_hours: float = 24.0
+    keep_bytes: int = 512 * 1024**2
+    memory_rows: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.bytes < 1 or self.memory_rows < 1:
+            raise ValueError("the outbox's limits must be at least 1")
+        if self.keep_hours < 0 or self.keep_bytes < 0:
+            raise ValueError("keep_hours and keep_bytes must not be negative")

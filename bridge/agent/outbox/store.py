@@ -1,0 +1,334 @@
+"""The outbox: what libvirt said, durable and numbered, until the broker has it and a while longer."""
+
+import sqlite3
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from bridge.agent.outbox import file, spans
+from bridge.agent.outbox.ledger import Ledger, Settlement
+from bridge.agent.outbox.reader import Reader
+from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
+from bridge.wire.messages import Span
+
+log = structlog.get_logger()
+
+COMMIT_ROWS: Final = 500
+"""One transaction takes at most this many messages: enough that its fsync costs nothing per message."""
+
+
+class Outbox:
+    """One file in the state directory, written by one thread; `reader()` gives another thread a connection
+    of its own.
+
+    Every message gets a sequence when it is committed: 1, 2, 3 … in the order of `append`, never twice in
+    one `epoch`, whatever was deleted meanwhile and however the process ended. An epoch is one life of the
+    file: a damaged one is set aside and a new epoch begins.
+
+    While the disk takes nothing, messages wait in memory (`waiting`, `trouble`) and go in with the next
+    `append` that succeeds. Whatever had to be dropped used up its sequences and is named in `dropped`.
+
+    The attributes may be read from any thread; methods belong to the writing one.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, lock: file.FolderLock) -> None:
+        """Use `open`."""
+        self._path = folder / file.NAME
+        self._limits = limits
+        self._lock = lock
+        self._waiting: deque[Draft | Gap] = deque()
+        self._waiting_rows = 0
+        self._settlement = Settlement()
+        self._remembered: dict[str, bytes] = {}
+        self._holes: list[Span] = []
+        self.generation = 0
+        """Goes up with every new file, so that what is said of an older one can be told apart."""
+        self.trouble: str | None = None
+        """Why the disk takes nothing at present."""
+        self.set_aside: Path | None = None
+        """Where the damaged file is that this process found, if it found one."""
+        self.dropped_rows = 0
+        """How many messages this process dropped."""
+        self._ledger = self._open_ledger(lock.found)
+
+    @classmethod
+    def open(cls, folder: Path, limits: Limits | None = None) -> "Outbox":
+        """The outbox in `folder`, which is made if need be.
+
+        A damaged file is set aside. Raises StateInUseError where another process has this directory open,
+        ConfigError where it can't be used, sqlite3.Error where the disk refuses (it may be full).
+        """
+        lock = file.FolderLock(folder)
+        try:
+            return cls(folder, limits or Limits(), lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    def _open_ledger(self, mark: file.Mark | None) -> Ledger:
+        try:
+            ledger = Ledger(self._path, self._limits)
+            meta = ledger.meta
+            if mark is not None and mark.epoch == meta.epoch and mark.last_sequence > meta.last_sequence:
+                ledger.close()
+                raise file.DamagedError(
+                    f"it ends at sequence {meta.last_sequence}, but {mark.last_sequence} was committed"
+                )
+        except (sqlite3.Error, file.DamagedError) as error:
+            if isinstance(error, sqlite3.Error) and not file.is_damage(error):
+                raise
+            ledger = self._replace(str(error), mark)
+        self._note(ledger)
+        return ledger
+
+    def _replace(self, why: str, mark: file.Mark | None) -> Ledger:
+        """Sets a damaged file aside and begins a new one, which knows what the old one had not sent."""
+        old = mark or file.salvage(self._path)
+        aside = file.set_aside(self._path)
+        ledger = Ledger(self._path, self._limits)
+        self.generation += 1
+        self.set_aside = aside
+        if old is not None and old.last_sequence > old.settled:
+            self._holes.append(Span(epoch=old.epoch, first=old.settled + 1, last=old.last_sequence))
+            self.dropped_rows += old.last_sequence - old.settled
+        log.error(
+            "outbox.damaged",
+            why=why,
+            set_aside=str(aside),
+            old_epoch=old.epoch if old else None,
+            new_epoch=ledger.meta.epoch,
+            lost=self._holes[-1].model_dump() if self._holes else None,
+        )
+        return ledger
+
+    def _note(self, ledger: Ledger) -> None:
+        meta = ledger.meta
+        self._lock.write(file.Mark(meta.epoch, meta.last_sequence, meta.settled))
+
+    @property
+    def epoch(self) -> str:
+        """The id of this life of the outbox."""
+        return self._ledger.meta.epoch
+
+    @property
+    def last_sequence(self) -> int:
+        """The last sequence that was given out; 0 in a new epoch."""
+        return self._ledger.meta.last_sequence
+
+    @property
+    def settled(self) -> int:
+        """No message up to this sequence waits for the broker any more."""
+        return self._ledger.meta.settled
+
+    @property
+    def parked(self) -> int:
+        """How many messages the broker refused and are kept."""
+        return self._ledger.meta.parked
+
+    @property
+    def stored_rows(self) -> int:
+        """How many messages are stored, sent ones included."""
+        return self._ledger.meta.rows
+
+    @property
+    def stored_bytes(self) -> int:
+        """What they take, by the measure of `Limits.bytes`."""
+        return self._ledger.meta.bytes
+
+    @property
+    def depth(self) -> int:
+        """How many stored messages wait for the broker."""
+        meta = self._ledger.meta
+        between = meta.last_sequence - meta.settled
+        return between - spans.overlap(self._ledger.dropped, meta.epoch, meta.settled + 1, meta.last_sequence)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are in memory because the disk takes nothing."""
+        return self._waiting_rows
+
+    @property
+    def dropped(self) -> list[Span]:
+        """The ranges that were dropped: by a limit, with a damaged file, or because they couldn't be
+        stored.
+        """
+        return list(self._ledger.dropped)
+
+    def known(self) -> dict[str, bytes]:
+        """The last snapshot of each domain that was stored, by UUID."""
+        return self._ledger.known.copy()
+
+    def append(self, drafts: Sequence[Draft | Gap]) -> list[Row]:
+        """Stores messages in order and returns those that are now durable, with their sequences.
+
+        On return without `trouble` these are all that were ever handed over (but for what a limit dropped).
+        With `trouble` the rest waits in memory, and `append([])` tries again. Never raises for a full or
+        failing disk.
+        """
+        if drafts:
+            self._waiting.extend(drafts)
+            self._waiting_rows += _count(drafts)
+        rows: list[Row] = []
+        while self._waiting:
+            batch = list(islice(self._waiting, COMMIT_ROWS))
+            committed = self._commit(batch)
+            if committed is None:
+                self._shed()
+                break
+            rows += committed
+            for _ in batch:
+                self._waiting.popleft()
+            self._waiting_rows -= _count(batch)
+        return rows
+
+    def acknowledge(
+        self, through: int, refused: Sequence[Refused] = (), accepted_late: Sequence[int] = ()
+    ) -> None:
+        """No message up to sequence `through` waits for the broker any more.
+
+        `refused` are parked with their reason, `accepted_late` are parked ones that went through on a later
+        sending. Durable with the next `append` or `flush`; if the process ends before, the messages are
+        sent once more.
+        """
+        settlement = self._settlement
+        settlement.through = max(settlement.through, through)
+        settlement.refused += refused
+        settlement.accepted_late += accepted_late
+
+    def park(self, sequence: int, reason: str) -> None:
+        """The broker refused this message: it is kept, and waits no more."""
+        self.acknowledge(0, [Refused(sequence, reason)])
+
+    def remember(self, known: Mapping[str, bytes | None]) -> None:
+        """Stores snapshots of domains; None forgets one. Durable on return, unless there is `trouble`."""
+        for uuid, snapshot in known.items():
+            self._remembered[uuid] = FORGET if snapshot is None else snapshot
+        self.flush()
+
+    def flush(self) -> None:
+        """Makes durable what `acknowledge` and `remember` said."""
+        if self._settlement or self._remembered or self._holes:
+            self._commit([])
+
+    def tidy(self) -> bool:
+        """Deletes some acknowledged rows that have had their time. Returns whether there are more.
+
+        To be called now and then while there is nothing else to do; `append` does as much by the way.
+        """
+        try:
+            if self._ledger.has_expired:
+                if self._commit([], tidying=True) is None:
+                    return False
+                return self._ledger.has_expired
+            self._ledger.shrink()
+        except sqlite3.Error as error:
+            self._failed(error)
+        return False
+
+    def oldest_unsent_age_s(self) -> float | None:
+        """How long the first message that waits for the broker has been stored; None if none waits."""
+        try:
+            return self._ledger.oldest_unsent_age_s() if self._ledger.meta.rows else None
+        except sqlite3.Error as error:
+            self._failed(error)
+            return None
+
+    def report_damage(self, generation: int, why: str) -> None:
+        """A reader found the file of this generation damaged: it is set aside."""
+        if generation == self.generation:
+            self._abandon(why)
+
+    def reader(self) -> Reader:
+        """A second connection, for one other thread."""
+        return Reader(self._path, lambda: self.generation)
+
+    def close(self) -> None:
+        """Stores what is not stored yet, as far as the disk takes it, and gives the directory free."""
+        if self._waiting:
+            self.append([])
+        self.flush()
+        if self._waiting:
+            log.error(
+                "outbox.closed_with_messages_in_memory", messages=self._waiting_rows, trouble=self.trouble
+            )
+        self._ledger.close()
+        self._lock.close()
+
+    def _commit(self, batch: Sequence[Draft | Gap], *, tidying: bool = False) -> list[Row] | None:
+        """One transaction; None where the disk took nothing."""
+        for _ in range(3):
+            if not batch and not tidying and not (self._settlement or self._remembered or self._holes):
+                return []
+            try:
+                rows, dropped = self._ledger.commit(batch, self._settlement, self._remembered, self._holes)
+            except sqlite3.Error as error:
+                if not self._failed(error):
+                    return None
+            else:
+                self._settlement, self._remembered, self._holes = Settlement(), {}, []
+                self._note(self._ledger)
+                self.dropped_rows += dropped
+                if self.trouble is not None:
+                    log.info("outbox.stores_again", waited=self._waiting_rows)
+                    self.trouble = None
+                return rows
+        return None
+
+    def _failed(self, error: sqlite3.Error) -> bool:
+        """Judges a failure. Returns whether to try again at once, which is so after a new file was begun."""
+        if file.is_damage(error):
+            self._abandon(str(error))
+            return self.trouble is None
+        if not file.is_trouble(error):
+            raise error
+        if self.trouble is None:
+            log.error("outbox.disk_takes_nothing", why=str(error), path=str(self._path))
+        self.trouble = f"the outbox can't be written: {error}"
+        return False
+
+    def _abandon(self, why: str) -> None:
+        meta, known = self._ledger.meta, self._ledger.known
+        holes = self._ledger.dropped + self._holes
+        self._ledger.close()
+        self._holes = []
+        try:
+            ledger = self._replace(why, file.Mark(meta.epoch, meta.last_sequence, meta.settled))
+        except sqlite3.Error as error:
+            self.trouble = f"the outbox is damaged and can't be replaced: {error}"
+            log.error("outbox.not_replaced", why=str(error))
+            return
+        self._holes = holes + self._holes
+        self._settlement = Settlement()
+        self._remembered = {**known, **self._remembered}
+        self._ledger = ledger
+        self._note(ledger)
+
+    def _shed(self) -> None:
+        """Keeps what waits in memory within its bound: what is left out becomes a hole that will be named."""
+        excess = self._waiting_rows - self._limits.memory_rows
+        if excess <= 0:
+            return
+        newest_wins = self._limits.when_full == "newest-wins"
+        count = 0
+        while excess > 0 and self._waiting:
+            item = self._waiting.popleft() if newest_wins else self._waiting.pop()
+            if isinstance(item, Gap):
+                count += item.count
+                continue
+            count += 1
+            excess -= 1
+            self._waiting_rows -= 1
+        if count:
+            gap = Gap(count)
+            if newest_wins:
+                self._waiting.appendleft(gap)
+            else:
+                self._waiting.append(gap)
+
+
+def _count(items: Sequence[Draft | Gap]) -> int:
+    return sum(1 for item in items if isinstance(item, Draft))
