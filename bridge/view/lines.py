@@ -1,0 +1,144 @@
+"""Rows as lines of a terminal or a file: columns, widths, colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, tzinfo
+from typing import Final
+
+from bridge.view import words
+from bridge.view.rows import Reader, Row
+from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
+from bridge.wire.topics import Topics
+
+_TIME: Final = 12
+_DOMAIN: Final = 10
+"""Columns that a domain's name has from the start; it gets more when a longer one comes."""
+_WHERE: Final = 13
+_TEXT: Final = 24
+"""What is left to the words, however narrow the terminal."""
+_NAMED: Final = 6
+"""How many domains of a host the summary names."""
+
+
+class View:
+    """One line a message. Columns grow with the names that come and never shrink.
+
+    width: the terminal's columns, None for a file, where nothing is cut. colour: whether to colour.
+    plain_ascii: for a terminal that can't show more. zone: whose time is shown, None for the local one.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int | None = None,
+        colour: bool = False,
+        plain_ascii: bool = False,
+        zone: tzinfo | None = None,
+        topics: Topics | None = None,
+    ) -> None:
+        self.width = width
+        self._colour = colour
+        self._plain_ascii = plain_ascii
+        self._zone = zone
+        self._reader = Reader(topics or Topics())
+        self._domain = _DOMAIN
+        self._where = _WHERE
+
+    def line(self, topic: str, payload: bytes, *, now_s: float, retain: bool = False) -> str:
+        """The line for one message, without a newline at its end; a long one may hold newlines inside.
+
+        `now_s`, in seconds since 1970, is shown where the message has no time, and tells today from other days.
+        """
+        row = self._reader.read(topic, payload)
+        return self._render(row, now_s, dim=retain)
+
+    def learn(self, topic: str, payload: bytes) -> None:
+        """Takes a retained message in without a line: names, statuses and states for `summary`."""
+        self._reader.read(topic, payload)
+
+    def summary(self) -> list[str]:
+        """What `learn` was told, one line a host."""
+        reader = self._reader
+        rows = [
+            Row(None, "", host, f"{self._agent(host)}: {self._domains(host)}")
+            for host in sorted(reader.statuses.keys() | reader.domains.keys())
+        ]
+        rows += [
+            Row(None, "", name, words.correlator_status(data))
+            for name, data in sorted(reader.correlators.items())
+        ]
+        return [self._render(row, None, dim=True) for row in rows]
+
+    def _agent(self, host: str) -> str:
+        status = self._reader.statuses.get(host)
+        if status is None:
+            return "no agent"
+        libvirt = status.get("libvirt")
+        sees = isinstance(libvirt, dict) and libvirt.get("connected") is True
+        return "online" if status.get("state") == "online" and sees else words.host_status(status)
+
+    def _domains(self, host: str) -> str:
+        domains = self._reader.domains.get(host, {})
+        if not domains:
+            return "no domains"
+        if len(domains) <= _NAMED:
+            return ", ".join(sorted(f"{self._reader.named(uuid)} {state}" for uuid, state in domains.items()))
+        counts = Counter(state.partition(" (")[0] for state in domains.values())
+        return f"{len(domains)} domains: " + ", ".join(f"{n} {state}" for state, n in counts.most_common())
+
+    def _render(self, row: Row, now_s: float | None, *, dim: bool) -> str:
+        domain, where, text = (self._clean(part) for part in (row.domain, row.where, row.text))
+        self._widen(domain, where)
+        tone: Tone = "dim" if dim else row.tone
+        time = self._time(row.at_s if row.at_s is not None else now_s, now_s)
+        head, name, place = fit(self._clean(row.mark), 1), fit(domain, self._domain), fit(where, self._where)
+        left = _TIME + 3 + self._domain + 2 + self._where + 2
+        first, *more = self._broken(text, left, whole=row.whole and not dim)
+        if tone == "alarm":
+            whole = f"{head} {name}  {place}  {first}"
+            cells = [self._paint(whole if self.width is None else fit(whole, self.width - _TIME - 1), tone)]
+        else:
+            cells = [
+                self._paint(head, tone),
+                self._paint(name, "dim" if tone == "dim" else "bold" if row.whole else "plain") + " ",
+                self._paint(place, "dim" if tone == "dim" else "plain") + " ",
+                self._paint(first, tone),
+            ]
+        line = " ".join([self._paint(time, "dim"), *cells]).rstrip()
+        return "\n".join([line, *(" " * left + self._paint(rest, tone) for rest in more)])
+
+    def _clean(self, text: str) -> str:
+        clean = harmless(text)
+        return as_ascii(clean) if self._plain_ascii else clean
+
+    def _paint(self, text: str, tone: Tone) -> str:
+        if self._plain_ascii:
+            text = text.replace("…", "~")
+        return paint(text, tone) if self._colour else text
+
+    def _widen(self, domain: str, where: str) -> None:
+        """Room for these two, but never so much that the words have none."""
+        room = None if self.width is None else max(0, self.width - _TIME - 7 - _TEXT)
+        most = (columns(domain), columns(where)) if room is None else (room * 2 // 5, room * 3 // 5)
+        self._domain = max(self._domain, min(columns(domain), most[0]))
+        self._where = max(self._where, min(columns(where), most[1]))
+
+    def _broken(self, text: str, left: int, *, whole: bool) -> list[str]:
+        """The words in the room that they have: all of them in several lines, or one line, cut."""
+        if self.width is None:
+            return [text]
+        room = max(_TEXT, self.width - left)
+        return wrap(text, room) if whole else [cut(text, room)]
+
+    def _time(self, at_s: float | None, now_s: float | None) -> str:
+        """The time of day, or the date where that isn't today's."""
+        if at_s is None or now_s is None:
+            return " " * _TIME
+        try:
+            at, now = (datetime.fromtimestamp(s, self._zone) for s in (at_s, now_s))
+        except (OverflowError, ValueError, OSError):
+            return " " * _TIME
+        if at.date() == now.date():
+            return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
+        return f"{at:%b %d %H:%M}"

@@ -1,0 +1,175 @@
+"""A message as a row: which domain, where, what happened, how much it stands out. No widths, no colours.
+
+Rows are made from whatever comes: a message that breaks the contract, or is of a later one, is a row as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bridge.view import migrations, words
+from bridge.view.text import Tone
+from bridge.wire.messages import seconds
+from bridge.wire.topics import Address, Topics
+
+_ALARMING: Final = frozenset(
+    {
+        ("stopped", "crashed"),
+        ("suspended", "ioerror"),
+        ("suspended", "watchdog"),
+        ("suspended", "api_error"),
+        ("suspended", "postcopy_failed"),
+        ("resumed", "postcopy_failed"),
+    }
+)
+"""Lifecycle events that somebody should look after."""
+
+_PREVIEW: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line's content. `at_s` in seconds since 1970, None where the message has no time."""
+
+    at_s: float | None
+    domain: str
+    where: str
+    text: str
+    tone: Tone = "plain"
+    mark: str = ""
+    whole: bool = False
+    """Whether it is worth several lines where one isn't wide enough."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Turns messages into rows, and learns from them what domains are called and what hosts have."""
+
+    topics: Topics = field(default_factory=Topics)
+    names: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    correlators: dict[str, dict[str, Any]] = field(default_factory=dict)
+    domains: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For each host, its domains' UUIDs and states in words."""
+
+    def read(self, topic: str, payload: bytes) -> Row:
+        """The row for any message on any topic."""
+        try:
+            address = self.topics.parse(topic)
+        except ValueError:
+            return self._strange(topic, payload)
+        if not payload:
+            return self._cleared(address, topic)
+        message = _object(payload)
+        data = message.get("data")
+        if address.kind == "replay":
+            return Row(None, "", address.host, _replay(message), "dim")
+        if not isinstance(data, dict):
+            return self._strange(topic, payload)
+        row = _READ[address.kind](self, address, data)
+        return Row(_time(message), row.domain, row.where, row.text, row.tone, row.mark, row.whole)
+
+    def named(self, uuid: str, data: dict[str, Any] | None = None) -> str:
+        """A domain's name by this message, else by an earlier one, else the beginning of its UUID."""
+        domain = data.get("domain") if data else None
+        name = domain.get("name") if isinstance(domain, dict) else None
+        if isinstance(name, str) and name:
+            self.names[uuid] = name
+        return self.names.get(uuid) or uuid[:8]
+
+    def _lifecycle(self, address: Address, data: dict[str, Any]) -> Row:
+        kind = (str(data.get("event")), str(data.get("detail")))
+        tone: Tone = "warn" if kind in _ALARMING or kind[0] == "crashed" else "plain"
+        return Row(None, self.named(address.uuid, data), address.host, words.lifecycle(data), tone)
+
+    def _event(self, address: Address, data: dict[str, Any]) -> Row:
+        tone: Tone = "warn" if data.get("event") == "job_failed" else "dim"
+        return Row(None, self.named(address.uuid, data), address.host, words.event(data), tone)
+
+    def _state(self, address: Address, data: dict[str, Any]) -> Row:
+        name, text = self.named(address.uuid, data), words.state(data)
+        self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ")
+        return Row(None, name, address.host, text, "dim")
+
+    def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
+        self.statuses[address.host] = data
+        libvirt = data.get("libvirt")
+        sees = isinstance(libvirt, dict) and bool(libvirt.get("connected"))
+        fine = data.get("state") == "online" and sees and not data.get("dropped") and not data.get("lost")
+        return Row(None, "", address.host, words.host_status(data), "plain" if fine else "warn")
+
+    def _correlator_status(self, address: Address, data: dict[str, Any]) -> Row:
+        self.correlators[address.correlator] = data
+        fine = data.get("state") == "online" and not data.get("holes")
+        text = words.correlator_status(data)
+        return Row(None, "", address.correlator, text, "plain" if fine else "warn")
+
+    def _migration(self, address: Address, data: dict[str, Any]) -> Row:
+        outcome = address.name
+        return Row(
+            None,
+            self.named(address.uuid, data),
+            migrations.route(data),
+            migrations.told(outcome, data),
+            migrations.tone(outcome, data),
+            migrations.MARK.get(outcome, ("•", "bold"))[0],
+            whole=True,
+        )
+
+    def _location(self, address: Address, data: dict[str, Any]) -> Row:
+        where, state = str(data.get("host") or "?"), str(data.get("state", ""))
+        text = f"is here now, {words.STATE.get(state, state)}" if state else "is here now"
+        return Row(None, self.named(address.uuid, data), where, text, "dim")
+
+    def _cleared(self, address: Address, topic: str) -> Row:
+        match address.kind:
+            case "state":
+                self.domains.get(address.host, {}).pop(address.uuid, None)
+                return Row(None, self.named(address.uuid), address.host, "is no longer here", "dim")
+            case "location":
+                return Row(None, self.named(address.uuid), "", "is on no host any more", "dim")
+            case "host_status":
+                self.statuses.pop(address.host, None)
+                return Row(None, "", address.host, "status cleared", "dim")
+            case "correlator_status":
+                self.correlators.pop(address.correlator, None)
+                return Row(None, "", address.correlator, "status cleared", "dim")
+        return self._strange(topic, b"")
+
+    def _strange(self, topic: str, payload: bytes) -> Row:
+        short = topic.removeprefix(f"{self.topics.root}/")
+        shown = payload[:_PREVIEW].decode("utf-8", "backslashreplace")
+        return Row(None, "", "", f"not of this contract: {short}  {shown}".rstrip(), "dim")
+
+
+_READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Row]]] = {
+    "lifecycle": Reader._lifecycle,  # noqa: SLF001 - a table of this class's own methods
+    "event": Reader._event,  # noqa: SLF001
+    "state": Reader._state,  # noqa: SLF001
+    "host_status": Reader._host_status,  # noqa: SLF001
+    "correlator_status": Reader._correlator_status,  # noqa: SLF001
+    "migration": Reader._migration,  # noqa: SLF001
+    "location": Reader._location,  # noqa: SLF001
+}
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _time(message: dict[str, Any]) -> float | None:
+    try:
+        return seconds(str(message.get("time")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _replay(message: dict[str, Any]) -> str:
+    return f"asked for messages {message.get('from', '?')} to {message.get('to', '?')} again"

@@ -1,0 +1,218 @@
+"""What happened, in plain words: tables from the contract's vocabulary to sentences.
+
+A name that a table doesn't have is shown as it is: a newer agent may know more than this reader.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeGuard
+
+LIFECYCLE: Final[dict[tuple[str, str], str]] = {
+    ("defined", "added"): "defined",
+    ("defined", "updated"): "definition changed",
+    ("defined", "renamed"): "renamed",
+    ("defined", "from_snapshot"): "definition reverted to a snapshot",
+    ("undefined", "removed"): "definition removed",
+    ("undefined", "renamed"): "renamed to something else",
+    ("started", "booted"): "started",
+    ("started", "migrated"): "incoming migration prepared",
+    ("started", "restored"): "started from a saved image",
+    ("started", "from_snapshot"): "started from a snapshot",
+    ("started", "wakeup"): "woke up",
+    ("started", "recreated"): "started anew",
+    ("suspended", "paused"): "paused",
+    ("suspended", "migrated"): "paused for the switch-over of a migration",
+    ("suspended", "ioerror"): "paused by an I/O error",
+    ("suspended", "watchdog"): "paused by its watchdog",
+    ("suspended", "restored"): "restored, and left paused",
+    ("suspended", "from_snapshot"): "paused as its snapshot was",
+    ("suspended", "api_error"): "left paused by a failed operation",
+    ("suspended", "postcopy"): "paused, its memory follows by post-copy",
+    ("suspended", "postcopy_failed"): "paused, its post-copy broke",
+    ("suspended", "guest_shutdown"): "paused at the end of its shutdown",
+    ("resumed", "unpaused"): "resumed",
+    ("resumed", "migrated"): "resumed by a migration",
+    ("resumed", "from_snapshot"): "resumed from a saved image or snapshot",
+    ("resumed", "postcopy"): "runs here, its memory follows by post-copy",
+    ("resumed", "postcopy_failed"): "runs here, but its post-copy broke",
+    ("stopped", "shutdown"): "shut down",
+    ("stopped", "destroyed"): "destroyed",
+    ("stopped", "crashed"): "crashed",
+    ("stopped", "migrated"): "left by migration",
+    ("stopped", "saved"): "saved to a file",
+    ("stopped", "failed"): "its QEMU ended or failed",
+    ("stopped", "from_snapshot"): "stopped to go back to a snapshot",
+    ("stopped", "recreated"): "stopped to be started anew",
+    ("shutdown", "finished"): "shutting down",
+    ("shutdown", "guest"): "shutting down, by the guest",
+    ("shutdown", "host"): "shutting down, by the host",
+    ("pmsuspended", "memory"): "asleep, in memory",
+    ("pmsuspended", "disk"): "asleep, on disk",
+    ("crashed", "panicked"): "the guest's kernel panicked",
+    ("crashed", "crashloaded"): "the guest loaded its crash kernel",
+}
+
+STATE: Final[dict[str, str]] = {
+    "nostate": "no state",
+    "running": "running",
+    "blocked": "blocked",
+    "paused": "paused",
+    "shutdown": "shutting down",
+    "shutoff": "shut off",
+    "crashed": "crashed",
+    "pmsuspended": "asleep",
+}
+
+STATE_REASON: Final[dict[tuple[str, str], str]] = {
+    ("running", "migrated"): "came by migration",
+    ("running", "migration_canceled"): "its migration was cancelled",
+    ("running", "postcopy"): "post-copy under way",
+    ("running", "postcopy_failed"): "its post-copy broke",
+    ("paused", "user"): "by a user",
+    ("paused", "migration"): "for a migration",
+    ("paused", "ioerror"): "I/O error",
+    ("paused", "starting_up"): "starting up",
+    ("paused", "postcopy"): "post-copy under way",
+    ("paused", "postcopy_failed"): "its post-copy broke",
+    ("shutoff", "migrated"): "left by migration",
+    ("shutoff", "saved"): "saved to a file",
+    ("shutoff", "failed"): "failed to start",
+}
+"""Reasons that need other words than their name."""
+
+GUEST: Final[dict[str, str]] = {
+    "running": "the guest runs",
+    "paused": "the guest is paused",
+    "shutoff": "the guest is shut off",
+    "lost": "the guest is lost",
+    "unknown": "nobody knows how the guest fares",
+}
+
+REASON: Final[dict[str, str]] = {
+    "source_crashed": "the guest's QEMU on {source} died",
+    "source_stopped": "the guest was shut down on {source}",
+    "postcopy_failed": "post-copy broke for good",
+    "destination_failed": "it ended on {destination} before it had arrived",
+    "destination_crashed": "it crashed on {destination}",
+    "destination_destroyed": "it was destroyed on {destination}",
+    "destination_stopped": "it was stopped on {destination}",
+    "destination_vanished": "{destination} no longer has it",
+    "source_resumed": "{source} resumed the guest",
+    "source_job_ended": "{source} gave the copy up",
+}
+
+ATTENTION: Final[dict[str, str]] = {
+    "source_left_paused": "a paused copy is left on {source}: destroy it",
+    "guest_left_paused": "the guest was left paused on {guest}: resume it",
+    "postcopy_incomplete": "part of the guest's memory never arrived: restart it",
+}
+
+MODE: Final[dict[str, str]] = {"postcopy": "by post-copy", "offline": "offline"}
+
+
+def lifecycle(data: dict[str, Any]) -> str:
+    """A lifecycle event in words; what a resync concluded is said to be that."""
+    event, detail = str(data.get("event", "?")), str(data.get("detail", "?"))
+    words = LIFECYCLE.get((event, detail))
+    if words is None:
+        words = event if detail == "unknown" else f"{event} ({detail})"
+        code = data.get("detail_code")
+        if event == "unknown":
+            words = f"unknown event {data.get('event_code')}, detail {code}"
+    return f"{words}, unseen" if data.get("origin") == "resync" else words
+
+
+def state(data: dict[str, Any]) -> str:
+    """A domain's state in words, with the reason where it tells more than the state."""
+    name, reason = str(data.get("state", "?")), str(data.get("reason", ""))
+    words = STATE.get(name, name)
+    more = STATE_REASON.get((name, reason))
+    if more is None and reason not in {"", "unknown", "booted", "unpaused"}:
+        more = reason.replace("_", " ")
+    return f"is {words} ({more})" if more else f"is {words}"
+
+
+def event(data: dict[str, Any]) -> str:
+    """Another event in words, with the figures that a person looks for."""
+    params = data.get("params")
+    figures: dict[str, Any] = params if isinstance(params, dict) else {}
+    operation = str(figures.get("operation", "job")).replace("_", " ")
+    match data.get("event"):
+        case "migration_iteration":
+            return f"copying memory, pass {figures.get('iteration', '?')}"
+        case "job_completed":
+            took, down = figures.get("time_elapsed"), figures.get("downtime")
+            words = f"{_JOB.get(operation, operation)} completed"
+            words += f" in {duration(took)}" if is_figure(took) else ""
+            return words + (f", {down} ms down" if is_figure(down) else "")
+        case "job_failed":
+            return "outgoing migration ended without completing"
+        case other:
+            shown = ", ".join(f"{key}={value}" for key, value in figures.items())
+            return f"{other}: {shown}" if shown else str(other)
+
+
+_JOB: Final = {"migration out": "outgoing migration", "migration in": "incoming migration"}
+
+
+def host_status(data: dict[str, Any]) -> str:
+    """An agent's word about itself."""
+    if data.get("state") != "online":
+        return "agent offline"
+    libvirt = data.get("libvirt")
+    link: dict[str, Any] = libvirt if isinstance(libvirt, dict) else {}
+    words = "agent online, "
+    if link.get("connected"):
+        uri, version = link.get("uri"), link.get("hypervisor_version")
+        words += f"connected to {uri or 'libvirt'}" + (f" {version}" if version else "")
+    else:
+        words += "no connection to libvirt"
+    for key, text in (("dropped", "messages were dropped"), ("lost", "messages are lost")):
+        count = _spanned(data.get(key))
+        words += f"; {count} {text}" if count else ""
+    if data.get("parked"):
+        words += f"; the broker refused {data['parked']} messages"
+    reason = data.get("reason")
+    return f"{words}: {reason}" if reason else words
+
+
+def correlator_status(data: dict[str, Any]) -> str:
+    """A correlator's word about itself."""
+    if data.get("state") != "online":
+        return "correlator offline"
+    count = data.get("open_migrations")
+    under_way = f", {count} under way" if is_figure(count) and count else ""
+    holes = data.get("holes")
+    missed = f", misses messages of {len(holes)} spans" if isinstance(holes, list) and holes else ""
+    rejected = data.get("rejected")
+    refused = sum(int(n) for n in rejected.values() if is_figure(n)) if isinstance(rejected, dict) else 0
+    return f"correlator online{under_way}{missed}" + (f", put {refused} messages aside" if refused else "")
+
+
+def is_figure(value: object) -> TypeGuard[float]:
+    """Whether this is a number; a boolean isn't."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def duration(milliseconds: float) -> str:
+    """A duration as a person says it: `0.9 s`, `4 min 10 s`, `2 h 5 min`."""
+    seconds = milliseconds / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def _spanned(spans: object) -> int:
+    if not isinstance(spans, list):
+        return 0
+    return sum(
+        s["last"] - s["first"] + 1
+        for s in spans
+        if isinstance(s, dict) and is_figure(s.get("first")) and is_figure(s.get("last"))
+    )
