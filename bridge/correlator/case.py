@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.correlator.facts import Fact, Mark
+from bridge.correlator.facts import Fact, Key, Mark
 from bridge.correlator.pairing import Half, Pair, pair
 from bridge.correlator.track import ACTIVE, Track, apply, fold, list_state, sign_of_state
 from bridge.correlator.verdict import FINAL, Verdict, rule, stages
@@ -27,7 +27,6 @@ from bridge.wire.messages import (
     Migration,
     Outcome,
     host_source,
-    stamp,
 )
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
@@ -130,6 +129,14 @@ class Case:
             self._absorb(fact.host, lambda f: f.key <= fact.key)
         elif len(tail) > _TAIL:
             self._absorb(fact.host, lambda f: f.key <= tail[_TAIL // 2].key)
+        return True
+
+    def settle(self, host: str, key: Key) -> bool:
+        """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
+        tail = self.tails.get(host)
+        if not tail or tail[0].key > key:
+            return False
+        self._absorb(host, lambda fact: fact.key <= key)
         return True
 
     def _absorb(self, host: str, ripe: object) -> None:
@@ -287,7 +294,7 @@ class _Judging:
         self._tell_verdict(told, each, verdict)
         if told.last is not None and told.last.outcome != "conflict":
             was_conflict = told.revision > 1 and stages(each)[1] in ("resumed", "resumed_ended")
-            told.done = stages(each) in FINAL and not each.doubtful or was_conflict
+            told.done = (stages(each) in FINAL and not each.doubtful) or was_conflict
         self.is_open = self.is_open or not told.done
 
     def _told_of(self, each: Pair, verdict: Verdict) -> Told | None:

@@ -473,7 +473,8 @@ def _was_just_resumed(track: Track, mark: Mark) -> bool:
 
 def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared. Presence is believed; a part in a migration is
-    left to the events, and to `sign_of_state` where none comes."""
+    left to the events, and to `sign_of_state` where none comes.
+    """
     if track.listed is not None and fact.key < track.listed.key:
         return
     what = "gone" if fact.kind == "cleared" else fact.what

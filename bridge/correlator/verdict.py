@@ -178,7 +178,8 @@ class Verdict:
 
 def stages(pair: Pair) -> tuple[A, D]:
     """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts."""
+    destination ended for reasons of its own: then its stage before that end counts.
+    """
     arrival, departure = pair.arrival, pair.departure
     a: A = arrival.stage if arrival else "unseen"
     if departure is None:
@@ -198,7 +199,8 @@ def stages(pair: Pair) -> tuple[A, D]:
 
 def rule(pair: Pair, source_track: Track | None, blind: Callable[[str], bool]) -> Verdict:
     """The verdict on one attempt from both halves, the source's track for where the guest is now, and
-    which hosts can't be heard at the moment."""
+    which hosts can't be heard at the moment.
+    """
     a, d = stages(pair)
     arrival, departure = pair.arrival, pair.departure
     ruling, when = JOINT[a][d]
@@ -262,7 +264,7 @@ def _conclusive(
 
 
 def _awaits_figures(departure: Departure | None, track: Track | None) -> bool:
-    """libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
+    """Libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
     return departure is not None and departure.figures is None and (track is None or track.driver != "Xen")
 
 
