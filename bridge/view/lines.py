@@ -48,7 +48,7 @@ class View:
     def line(self, topic: str, payload: bytes, *, now_s: float, retain: bool = False) -> str:
         """The line for one message, without a newline at its end; a long one may hold newlines inside.
 
-        `now_s`, in seconds since 1970, is shown where the message has no time, and tells today from other days.
+        `now_s`, in seconds since 1970, is shown where a message has no time, and tells today from other days.
         """
         row = self._reader.read(topic, payload)
         return self._render(row, now_s, dim=retain)
@@ -56,6 +56,10 @@ class View:
     def learn(self, topic: str, payload: bytes) -> None:
         """Takes a retained message in without a line: names, statuses and states for `summary`."""
         self._reader.read(topic, payload)
+
+    def forget(self) -> None:
+        """Drops what `summary` would tell: the broker is about to say it anew. Names are kept."""
+        self._reader.forget()
 
     def summary(self) -> list[str]:
         """What `learn` was told, one line a host."""
@@ -84,7 +88,7 @@ class View:
             return "no domains"
         if len(domains) <= _NAMED:
             return ", ".join(sorted(f"{self._reader.named(uuid)} {state}" for uuid, state in domains.items()))
-        counts = Counter(state.partition(" (")[0] for state in domains.values())
+        counts = Counter(domains.values())
         return f"{len(domains)} domains: " + ", ".join(f"{n} {state}" for state, n in counts.most_common())
 
     def _render(self, row: Row, now_s: float | None, *, dim: bool) -> str:

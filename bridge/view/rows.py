@@ -72,6 +72,12 @@ class Reader:
         row = _READ[address.kind](self, address, data)
         return Row(_time(message), row.domain, row.where, row.text, row.tone, row.mark, row.whole)
 
+    def forget(self) -> None:
+        """Drops statuses and states, which a new connection brings anew. Names are kept."""
+        self.statuses.clear()
+        self.correlators.clear()
+        self.domains.clear()
+
     def named(self, uuid: str, data: dict[str, Any] | None = None) -> str:
         """A domain's name by this message, else by an earlier one, else the beginning of its UUID."""
         domain = data.get("domain") if data else None
@@ -91,7 +97,7 @@ class Reader:
 
     def _state(self, address: Address, data: dict[str, Any]) -> Row:
         name, text = self.named(address.uuid, data), words.state(data)
-        self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ")
+        self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ").partition(" (")[0]
         return Row(None, name, address.host, text, "dim")
 
     def _host_status(self, address: Address, data: dict[str, Any]) -> Row:

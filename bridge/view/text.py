@@ -20,9 +20,6 @@ _SGR: Final[dict[Tone, str]] = {
     "alarm": "1;97;41",
 }
 
-_HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories that a terminal acts on, that change the order of what stands around them, or that it can't show:
-control and format characters (bidirectional overrides too), surrogates, private and unassigned, separators."""
 _ASCII: Final = re.compile(r"[ -~]*")
 _FOR_ASCII: Final = str.maketrans(
     {"→": "->", "…": "...", "·": "-", "✓": "+", "✗": "x", "▸": ">", "–": "-", "’": "'"}
@@ -30,10 +27,14 @@ _FOR_ASCII: Final = str.maketrans(
 
 
 def harmless(text: str) -> str:
-    """The same text with each character that isn't plainly printable spelled out by its number."""
+    """The same text with each character spelled out that isn't plainly seen (`str.isprintable`).
+
+    That is what a terminal acts on, what changes the order of the text around it, and what it can't show: control
+    and format characters (bidirectional overrides too), surrogates, unassigned ones, unusual separators.
+    """
     if _ASCII.fullmatch(text):
         return text
-    return "".join(_spelled(char) if unicodedata.category(char) in _HARMFUL else char for char in text)
+    return "".join(char if char.isprintable() else _spelled(char) for char in text)
 
 
 def _spelled(char: str) -> str:

@@ -1,0 +1,209 @@
+"""`libvirt-mqtt watch`: prints what happens, live; a line a message for a person, a JSON line for a program.
+
+It keeps no session with the broker: what happens while it is away or not connected isn't shown later, but for
+what the broker retains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, NoReturn, TextIO
+from uuid import uuid4
+
+from bridge.config import WatchSettings
+from bridge.mqtt.session import Received, Session, Subscription
+from bridge.view import View
+from bridge.view.text import paint
+from bridge.wire.topics import Topics
+
+_STEP_S: Final = 0.25
+_QUIET_S: Final = 0.4
+"""When the broker has sent nothing for this long after connecting, all that it retains has come."""
+_CLOSE_S: Final = 2.0
+
+
+def run(settings: WatchSettings) -> int:
+    """Prints until SIGINT or SIGTERM, or until nobody reads the output any more; returns 0."""
+    watch = Watch(settings, sys.stdout, sys.stderr)
+    try:
+        with stop_signals(watch.stop):
+            watch.run()
+    except BrokenPipeError:
+        leave_broken_pipe()
+    return 0
+
+
+class Watch:
+    """One watcher: a session, and what turns each of its messages into lines of `out`.
+
+    What is about the connection, not the messages, goes to `notes`.
+    """
+
+    def __init__(self, settings: WatchSettings, out: TextIO, notes: TextIO) -> None:
+        topics = Topics(settings.prefix)
+        self._as_json = settings.as_json
+        self._out = out
+        self._notes = notes
+        self._view = view_for(out, topics)
+        self._broker = settings.broker_settings()
+        self._stopping = False
+        self._gathering_until: float | None = None
+        self._last_failure: str | None = None
+        self._summarises = out.isatty() and not settings.as_json
+        self._session = Session(
+            self._broker,
+            client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
+            clean_start=True,
+            session_expiry_s=0,
+            subscriptions=(Subscription(topics.everything()),),
+            on_connected=self._connected,
+            on_disconnected=self._disconnected,
+            on_message=self._message,
+            on_acknowledged=lambda _token, _code: None,
+            on_failed=self._failed,
+        )
+
+    def run(self) -> None:
+        """Watches until `stop`. Raises BrokenPipeError when nobody reads the output any more."""
+        reader = ReaderGone(self._out)
+        try:
+            while not self._stopping:
+                self._session.step(_STEP_S)
+                if self._gathering_until is not None and time.monotonic() >= self._gathering_until:
+                    self._summarise()
+                if reader.gone():
+                    raise BrokenPipeError
+        finally:
+            self._session.close(_CLOSE_S)
+
+    def stop(self) -> None:
+        """Ends `run` soon. From a signal handler or any thread."""
+        self._stopping = True
+        self._session.wake()
+
+    def _message(self, received: Received) -> None:
+        self._session.acknowledge(received)
+        if self._as_json:
+            self._print(json_line(received.topic, received.payload, retain=received.retain))
+            return
+        if self._gathering_until is not None and received.retain:
+            self._view.learn(received.topic, received.payload)
+            self._gathering_until = time.monotonic() + _QUIET_S
+            return
+        self._summarise()
+        self._view.width = terminal_width(self._out)
+        self._print(
+            self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
+        )
+
+    def _summarise(self) -> None:
+        if self._gathering_until is None:
+            return
+        self._gathering_until = None
+        for line in self._view.summary():
+            self._print(line)
+
+    def _connected(self, _session_present: bool) -> None:
+        if self._last_failure is not None or self._notes.isatty():
+            self._note(f"connected to {self._broker.address}")
+        self._last_failure = None
+        self._view.forget()
+        if self._summarises:
+            self._gathering_until = time.monotonic() + _QUIET_S
+
+    def _disconnected(self, why: str) -> None:
+        self._last_failure = why
+        self._note(f"{why}; connecting again, what happens meanwhile isn't shown")
+
+    def _failed(self, why: str) -> None:
+        if why != self._last_failure:
+            self._last_failure = why
+            self._note(f"{why}; trying again")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+    def _note(self, text: str) -> None:
+        line = f"watch: {text}"
+        print(paint(line, "dim") if has_colour(self._notes) else line, file=self._notes, flush=True)
+
+
+def json_line(topic: str, payload: bytes, *, retain: bool) -> str:
+    """One message as one line of ASCII JSON. An empty payload is null, one that is no JSON a text."""
+    head = {"topic": topic, "retain": retain}
+    try:
+        held = json.loads(payload, parse_constant=_refuse_constant) if payload else None
+        return json.dumps({**head, "payload": held}, allow_nan=False)
+    except (ValueError, RecursionError):
+        return json.dumps({**head, "payload": payload.decode("utf-8", "backslashreplace")})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def view_for(out: TextIO, topics: Topics) -> View:
+    """A view with the width, the colours and the characters that this output has."""
+    encoding = (out.encoding or "ascii").lower()
+    return View(
+        width=terminal_width(out),
+        colour=has_colour(out),
+        plain_ascii=not encoding.startswith("utf"),
+        topics=topics,
+    )
+
+
+def terminal_width(out: TextIO) -> int | None:
+    """The columns of the terminal, None for a file or a pipe."""
+    return shutil.get_terminal_size((100, 24)).columns if out.isatty() else None
+
+
+def has_colour(out: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether to colour: on a terminal that can, unless NO_COLOR is set and not empty (no-color.org)."""
+    return out.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+class ReaderGone:
+    """Tells when the other end of a pipe was closed, though nothing is being written to it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._poll = select.poll()
+        try:
+            self._poll.register(out.fileno(), 0)
+        except (OSError, ValueError):  # no file behind it
+            return
+
+    def gone(self) -> bool:
+        """Whether nobody can read any more."""
+        return any(events & select.POLLERR for _, events in self._poll.poll(0))
+
+
+def leave_broken_pipe() -> None:
+    """Lets the interpreter flush at its end without an error, though the reader is gone."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+@contextmanager
+def stop_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """While it lasts, SIGINT and SIGTERM call `stop`; then the old handlers are back."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
