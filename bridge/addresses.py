@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Final, Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from bridge.mqtt.settings import DEFAULT_PORTS, Scheme
 
@@ -54,7 +54,7 @@ class BrokerAddress:
         )
 
     def __str__(self) -> str:
-        user = f"{self.user}@" if self.user else ""
+        user = f"{quote(self.user, safe='')}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
 

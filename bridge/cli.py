@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _stop_on_sigterm()
-        return _run(arguments)
+        status = _run(arguments)
+        print(end="", flush=True)  # while a reader that has gone can still be dealt with
     except BridgeError as error:
         print(f"libvirt-mqtt: {log.mask(str(error))}", file=sys.stderr)
         return error.exit_status
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - the contract: anything else is 1, and the log says what it was
         log.get_logger().exception("program.crashed")
         return 1
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,8 +105,11 @@ def _run(arguments: argparse.Namespace) -> int:
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
     if arguments.command == "check-config":
-        for line in render(_load(arguments.service, arguments)):
+        checked = _load(arguments.service, arguments)
+        for line in render(checked):
             print(line)
+        for name in checked.unknown_variables:
+            print(f"# {name} in the environment is no option")
         return 0
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)

@@ -43,6 +43,9 @@ _STORES: Final = {
 """The stores that there are, and SQLAlchemy's full name of each."""
 
 
+_FIRST_LINE: Final = "a file whose first line is the password"
+
+
 def default_host() -> str:
     """The machine's hostname, lowercased."""
     return socket.gethostname().lower()
@@ -89,7 +92,14 @@ def _store(value: str) -> str:
 
 def _path(value: object) -> object:
     """A path that stays right when the working directory changes; `~` is the user's home."""
-    return Path(value).expanduser().absolute() if isinstance(value, str) and value else value
+    if not isinstance(value, str):
+        return value
+    if not value:
+        raise ValueError("an empty path")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no such user, or none with a home") from None
 
 
 def _readable(value: Path | None) -> Path | None:
@@ -98,9 +108,10 @@ def _readable(value: Path | None) -> Path | None:
     return value
 
 
-def _conflict(option: str, reason: str) -> PydanticCustomError:
+def _conflict(option: str, reason: str, accepted: str) -> PydanticCustomError:
     """An option that can't go with another; `bridge.options` finds out where the first came from."""
-    return PydanticCustomError("conflict", "{reason}", {"option": option, "reason": reason})
+    context = {"option": option, "reason": reason, "accepted": accepted}
+    return PydanticCustomError("conflict", "{reason}", context)
 
 
 def _read_secret(option: str, path: Path) -> str:
@@ -109,9 +120,9 @@ def _read_secret(option: str, path: Path) -> str:
         secret = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise _conflict(option, f"can't be read: {cause}") from None
+        raise _conflict(option, f"can't be read: {cause}", _FIRST_LINE) from None
     if not secret:
-        raise _conflict(option, "its first line is empty")
+        raise _conflict(option, "its first line is empty", _FIRST_LINE)
     return secret
 
 
@@ -183,13 +194,19 @@ class BrokerUserSettings(LogSettings):
     def _check_broker(self) -> Self:
         for option in ("broker_ca_file", "broker_cert_file", "broker_key_file"):
             if getattr(self, option) and self.broker.scheme not in ("mqtts", "wss"):
-                raise _conflict(option, f"of no use for {self.broker}, which is not encrypted")
+                raise _conflict(
+                    option, f"of no use for {self.broker}, which is not encrypted", "a broker of mqtts or wss"
+                )
         if self.broker_key_file and not self.broker_cert_file:
-            raise _conflict("broker_key_file", "there is no broker_cert_file that it belongs to")
+            raise _conflict(
+                "broker_key_file", "there is no certificate that it belongs to", "broker_cert_file beside it"
+            )
         if self.broker_password_file:
             if not self.broker.user:
                 raise _conflict(
-                    "broker_password_file", f"no user in {self.broker} whose password it could be"
+                    "broker_password_file",
+                    f"no user in {self.broker} whose password it could be",
+                    "a broker as in mqtt://user@host",
                 )
             self._broker_password = _read_secret("broker_password_file", self.broker_password_file)
         return self
@@ -282,12 +299,18 @@ class CorrelatorSettings(BrokerUserSettings):
     def _check_store(self) -> Self:
         postgresql = self.store is not None and self.store.startswith("postgresql")
         if self.group and not postgresql:
-            raise _conflict("group", "a group shares a store on PostgreSQL (store = postgresql://…)")
+            raise _conflict(
+                "group", "a group shares a store on PostgreSQL", "store as in postgresql://user@host/database"
+            )
         if self.group and self.broker_version != "5":
-            raise _conflict("group", "shared subscriptions need broker_version 5")
+            raise _conflict("group", "shared subscriptions need MQTT 5", "broker_version 5 beside it")
         if self.store_password_file:
             if not postgresql or not urlsplit(self.store or "").username:
-                raise _conflict("store_password_file", "no user in store whose password it could be")
+                raise _conflict(
+                    "store_password_file",
+                    "no user in store whose password it could be",
+                    "store as in postgresql://user@host/database",
+                )
             self._store_password = _read_secret("store_password_file", self.store_password_file)
         return self
 

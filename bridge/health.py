@@ -58,7 +58,7 @@ class HealthServer:
         except OSError as error:
             raise BridgeError(f"http: can't serve on {self._address}: {error.strerror or error}") from error
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 1}, name="http", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.25}, name="http", daemon=True
         )
         self._thread.start()
         _log.info("http.serving", address=self._address.host, port=self.port)

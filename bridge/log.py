@@ -8,6 +8,7 @@ what `watch` prints stays clean.
 import logging
 import re
 import sys
+import threading
 from typing import Any, Final, Literal
 
 import structlog
@@ -18,7 +19,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 MASKED: Final = "***"
 _URL_PASSWORD: Final = re.compile(r"(://[^\s:/@]*):[^\s\"',]*@")
-_WHOLE_PASSWORD: Final = re.compile(r"^((?:[^:]*://)?[^:/@]*):.*@", re.DOTALL)
+_WHOLE_PASSWORD: Final = re.compile(r"^((?:[^:]*://)?+[^:/@]*+):.*@", re.DOTALL)
 _QUERY_PASSWORD: Final = re.compile(r"([?&](?:password|sslpassword)=)[^&\s\"']*", re.IGNORECASE)
 _SECRET_KEY: Final = re.compile(r"password|passphrase|secret|token", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 4
@@ -59,15 +60,23 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
     text = log_format == "text" or (log_format is None and sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[log_level.upper()]
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=28,
+                timestamp_key="time",
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.format_exc_info,  # plain: local variables may hold secrets
             mask_fields,
             *renderer,
         ],
@@ -77,6 +86,7 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.WARNING), force=True)
     logging.captureWarnings(capture=True)
+    threading.excepthook = _log_death
 
 
 def mask_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -101,5 +111,15 @@ class _Forward(logging.Handler):
     """What libraries log by the standard way comes out as our own lines do."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
-        log.log(record.levelno, "library.said", library=record.name, text=record.getMessage())
+        facts = {"exc_info": record.exc_info} if record.exc_info else {}
+        get_logger().log(
+            record.levelno, "library.said", library=record.name, text=record.getMessage(), **facts
+        )
+
+
+def _log_death(death: threading.ExceptHookArgs) -> None:
+    """The traceback of a thread that died, as a line like every other."""
+    if death.exc_type is SystemExit:
+        return
+    error = death.exc_value or death.exc_type()
+    get_logger().error("thread.died", thread=death.thread.name if death.thread else None, exc_info=error)

@@ -197,8 +197,9 @@ def _check_key(key: str, accepted: Iterable[str], origin: str) -> None:
     accepted = sorted(accepted)
     if key not in accepted:
         near = difflib.get_close_matches(key.replace("-", "_"), accepted, n=1)
-        hint = f"{near[0]}?" if near else ", ".join(accepted)
-        raise OptionError(_one_line(key), origin=origin, given="an unknown key", accepted=hint)
+        hint = f"{near[0]} (meant?), " if near else ""
+        others = ", ".join(name for name in accepted if name not in near)
+        raise OptionError(_one_line(key), origin=origin, given="an unknown key", accepted=hint + others)
 
 
 def _plain(option: Declared, found: Found) -> object:
@@ -235,17 +236,16 @@ def _option_error(
     option = options[str(field)]
     cause = context.get("reason") or context.get("error")
     entry = found.get(option.field, Found(option.default, "default"))
-    return _wrong(option, entry, _one_line(cause) if cause else "")
+    return _wrong(option, entry, str(cause or ""), context.get("accepted") or option.accepts)
 
 
-def _wrong(option: Declared, found: Found, cause: str = "") -> OptionError:
-    value = found.value
-    given = repr(mask_value(value)) if isinstance(value, str) else str(value)
+def _wrong(option: Declared, found: Found, cause: str = "", accepted: str = "") -> OptionError:
+    given = repr(mask_value(found.value)) if isinstance(found.value, str) else show(found.value)
     return OptionError(
         option.key,
         origin=found.origin,
         given=_one_line(f"{given}, {cause}" if cause else given),
-        accepted=option.accepts,
+        accepted=accepted or option.accepts,
     )
 
 
