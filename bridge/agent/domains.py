@@ -1,0 +1,196 @@
+"""A domain as libvirt lists it, as the agent last knew it, and what an event makes of it.
+
+Pure: no clock, no I/O. What the agent knows is stored beside its events (`Outbox.remember`), so that it
+can say after a restart what changed while it was away.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from bridge.wire import vocabulary
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """One domain of a complete list, as libvirt told it.
+
+    `id` is None when libvirt says -1. `incoming` tells whether a domain that is paused for a migration is
+    its destination: True and False are libvirt's own word (virDomainGetJobStats), None is not known.
+    """
+
+    uuid: str
+    name: str
+    id: int | None
+    state: int
+    reason: int
+    persistent: bool | None
+    incoming: bool | None = None
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the agent last knew of a domain: by an event, or by a list (then `exact`).
+
+    `persistent` is None until a list said it. `incoming` is true from the preparation of an incoming
+    migration to its end, `outgoing` while an outgoing migration job was seen and not yet seen to end.
+    `gone` marks a domain that is no longer there and whose retained state has yet to be cleared.
+    """
+
+    name: str
+    id: int | None
+    state: int
+    reason: int
+    persistent: bool | None
+    incoming: bool = False
+    outgoing: bool = False
+    exact: bool = False
+    gone: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether the domain has a running hypervisor process (which may be paused)."""
+        return not self.gone and is_active(self.state, self.id)
+
+    @property
+    def defined_only(self) -> bool:
+        """Whether the domain is there and not active."""
+        return not self.gone and not self.active
+
+
+_ENCODE: Final = msgspec.json.Encoder().encode
+_DECODE: Final = msgspec.json.Decoder(Known).decode
+
+
+def encode(known: Known) -> bytes:
+    """The stored form of what is known."""
+    return _ENCODE(known)
+
+
+def decode(stored: bytes) -> Known:
+    """What was stored. Raises msgspec.MsgspecError for bytes that `encode` can't have made."""
+    return _DECODE(stored)
+
+
+def is_active(state: int, domain_id: int | None) -> bool:
+    """Whether a state is one of a domain that has a hypervisor process."""
+    name = vocabulary.state_name(state)
+    return domain_id is not None if name in ("nostate", "unknown") else name != "shutoff"
+
+
+def as_known(seen: Seen, before: Known | None = None) -> Known:
+    """What is known once a list was read. An outgoing job stays noted as long as the same run goes on."""
+    same_run = before is not None and before.active and before.id == seen.id
+    return Known(
+        name=seen.name,
+        id=seen.id,
+        state=seen.state,
+        reason=seen.reason,
+        persistent=seen.persistent,
+        incoming=_is_incoming(seen, before if same_run else None),
+        outgoing=before is not None and before.outgoing and same_run,
+        exact=True,
+    )
+
+
+def _is_incoming(seen: Seen, before: Known | None) -> bool:
+    where = (vocabulary.state_name(seen.state), vocabulary.reason_name(seen.state, seen.reason))
+    if where in (("running", "postcopy"), ("running", "postcopy_failed")):
+        return True
+    if seen.incoming is not None:
+        return seen.incoming
+    return before is not None and before.incoming and where == ("paused", "migration")
+
+
+_AFTER: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    ("started", "booted"): ("running", "booted"),
+    ("started", "migrated"): ("paused", "migration"),
+    ("started", "restored"): ("running", "restored"),
+    ("started", "from_snapshot"): ("running", "from_snapshot"),
+    ("started", "wakeup"): ("running", "wakeup"),
+    ("suspended", "paused"): ("paused", "user"),
+    ("suspended", "migrated"): ("paused", "migration"),
+    ("suspended", "ioerror"): ("paused", "ioerror"),
+    ("suspended", "watchdog"): ("paused", "watchdog"),
+    ("suspended", "restored"): ("paused", "migration"),
+    ("suspended", "from_snapshot"): ("paused", "from_snapshot"),
+    ("suspended", "api_error"): ("paused", "api_error"),
+    ("suspended", "postcopy"): ("paused", "postcopy"),
+    ("suspended", "postcopy_failed"): ("paused", "postcopy_failed"),
+    ("suspended", "guest_shutdown"): ("paused", "shutting_down"),
+    ("resumed", "unpaused"): ("running", "unpaused"),
+    ("resumed", "migrated"): ("running", "migration_canceled"),
+    ("resumed", "from_snapshot"): ("running", "from_snapshot"),
+    ("resumed", "postcopy"): ("running", "postcopy"),
+    ("resumed", "postcopy_failed"): ("running", "postcopy_failed"),
+    ("stopped", "shutdown"): ("shutoff", "shutdown"),
+    ("stopped", "destroyed"): ("shutoff", "destroyed"),
+    ("stopped", "crashed"): ("shutoff", "crashed"),
+    ("stopped", "migrated"): ("shutoff", "migrated"),
+    ("stopped", "saved"): ("shutoff", "saved"),
+    ("stopped", "failed"): ("shutoff", "failed"),
+    ("stopped", "from_snapshot"): ("shutoff", "from_snapshot"),
+    ("crashed", "panicked"): ("crashed", "panicked"),
+}
+_AFTER_EVENT: Final[dict[str, str]] = {
+    "started": "running",
+    "suspended": "paused",
+    "resumed": "running",
+    "stopped": "shutoff",
+    "pmsuspended": "pmsuspended",
+    "crashed": "crashed",
+}
+"""The state that an event leaves, where its detail says no more."""
+
+
+def after_event(
+    before: Known | None, *, name: str, domain_id: int | None, event_code: int, detail_code: int
+) -> Known | None:
+    """What is known of a domain after one lifecycle event; None when it is no longer there.
+
+    A domain that ran without a definition is gone when it stops. Where nobody said whether it has one, it
+    is taken as shut off until a list tells.
+    """
+    event = vocabulary.lifecycle_name(event_code)
+    detail = vocabulary.detail_name(event_code, detail_code)
+    if before is None or before.gone:
+        state, reason = vocabulary.state_codes("shutoff", "unknown")
+        before = Known(name=name, id=None, state=state, reason=reason, persistent=None)
+    if event == "undefined":
+        return _undefined(before, detail)
+    if event == "defined":
+        return msgspec.structs.replace(before, name=name, persistent=True)
+    left = _AFTER.get((event, detail)) or (_AFTER_EVENT.get(event, ""), "unknown")
+    if left == ("running", "migration_canceled") and before.incoming:
+        left = ("running", "migrated")
+    if not left[0]:
+        return msgspec.structs.replace(before, name=name, id=domain_id)
+    if event == "stopped" and before.persistent is False:
+        return None
+    state, reason = vocabulary.state_codes(*left)
+    same_run = event in ("suspended", "resumed", "pmsuspended", "crashed")
+    return Known(
+        name=name,
+        id=domain_id,
+        state=state,
+        reason=reason,
+        persistent=before.persistent,
+        incoming=_is_arriving(before, event, detail),
+        outgoing=same_run and (before.outgoing or ((event, detail) in _LEAVING and not before.incoming)),
+    )
+
+
+_LEAVING: Final = frozenset({("suspended", "migrated"), ("suspended", "postcopy")})
+"""Only the source of a migration is told of these."""
+
+
+def _undefined(before: Known, detail: str) -> Known | None:
+    if detail == "renamed":
+        return before
+    return msgspec.structs.replace(before, persistent=False) if before.active else None
+
+
+def _is_arriving(before: Known, event: str, detail: str) -> bool:
+    if event == "started":
+        return detail == "migrated"
+    return before.incoming and detail in ("postcopy", "postcopy_failed")

@@ -1,0 +1,55 @@
+"""A thread that makes calls which may block for ever, so that nobody else has to."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+Result = TypeVar("Result")
+_END: Final = None
+
+
+class Caller:
+    """Makes calls one after the other in a daemon thread of its own; answers come by a function.
+
+    A call that never returns costs this thread; the process can end all the same.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def call(
+        self,
+        function: Callable[[], Result],
+        answered: Callable[[Result], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Has `function` called. Then `answered` gets its result, or `failed` its error, in that thread."""
+
+        def run() -> None:
+            try:
+                result = function()
+            except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to hear it
+                failed(error)
+            else:
+                answered(result)
+
+        self._calls.put(run)
+
+    def end(self) -> None:
+        """Lets the thread end once it has done what it was asked for."""
+        self._calls.put(_END)
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether the thread ended within this time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not _END:
+            call()
+            del call

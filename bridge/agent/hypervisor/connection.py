@@ -1,0 +1,325 @@
+"""One connection to libvirt. Each method calls libvirt and can block for as long as libvirt does.
+
+Read-only: events, lists and states need no more. Errors come as `CallFailed`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import libvirt
+import structlog
+
+from bridge.agent.domains import Seen
+from bridge.agent.reports import Occurrence, Report
+from bridge.wire import vocabulary
+
+KEEPALIVE_INTERVAL_S: Final = 5
+KEEPALIVE_COUNT: Final = 3
+
+_log = structlog.get_logger()
+
+_PAUSED_FOR_MIGRATION: Final = frozenset(
+    vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
+)
+_CLOSE_REASONS: Final = {0: "I/O error", 1: "end of file", 2: "keepalive", 3: "closed by us"}
+_GONE: Final = libvirt.VIR_ERR_NO_DOMAIN
+_UNSUPPORTED: Final = libvirt.VIR_ERR_NO_SUPPORT
+
+
+class CallFailed(Exception):  # noqa: N818 - reads as what happened
+    """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where we didn't call at all."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether this hypervisor doesn't know the call at all."""
+        return self.code == int(_UNSUPPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a domain is busy with: `kind` in short, `params` as libvirt gave them, the operation by name.
+
+    `absent` no such domain, `inactive` it doesn't run, `none` no job, `incoming` a migration to this host,
+    `outgoing` one from it, `other` anything else (save, dump, backup).
+    """
+
+    kind: Literal["absent", "inactive", "none", "incoming", "outgoing", "other"]
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+faults: Final[Counter[str]] = Counter()
+"""Callbacks that failed, by kind of event. Each was an event that could not be read."""
+
+
+class Connection:
+    """One open connection; `driver` is libvirt's virConnectGetType.
+
+    `live` is cleared by who gives the connection up: what its callbacks bring afterwards is not taken,
+    because the next connection tells of it.
+    """
+
+    def __init__(self, uri: str, put: Callable[[Report], None]) -> None:
+        """Opens it, read-only. Raises CallFailed."""
+        with _errors():
+            self._conn = libvirt.openReadOnly(uri)
+            self.driver: str = self._conn.getType()
+        with suppress(libvirt.libvirtError):  # a driver inside this process has no keepalive
+            self._conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
+        self.live = True
+        self._put = put
+        self._callbacks: list[int] = []
+        self._guard = threading.Lock()
+        self._calls = 0
+        self._closing = False
+
+    def listen(self, closed: Callable[[str], None]) -> None:
+        """Registers for events and for the connection's end. Raises CallFailed.
+
+        A hypervisor that doesn't have one of the events is listened to for the others.
+        """
+        with self._call():
+            with suppress(libvirt.libvirtError):
+                self._conn.registerCloseCallback(_on_close, closed)
+            register = self._conn.domainEventRegisterAny
+            self._callbacks.append(
+                register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+            )
+            for event, callback in (
+                (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
+                (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
+            ):
+                with suppress(libvirt.libvirtError):
+                    self._callbacks.append(register(None, event, callback, None))
+
+    def ping(self) -> bool:
+        """Whether the daemon answers and the connection stands. Raises CallFailed."""
+        with self._call():
+            self._conn.getLibVersion()
+            return bool(self._conn.isAlive())
+
+    def hypervisor_version(self) -> str:
+        """The hypervisor's version as numbers with dots. Can take seconds. Raises CallFailed."""
+        with self._call():
+            version = self._conn.getVersion()
+        return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
+
+    def list_domains(self) -> dict[str, Seen]:
+        """All domains, or CallFailed: a list that could not be read in full is none."""
+        with self._call():
+            persistent = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+            transient = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+            listed: dict[str, Seen] = {}
+            for domain, state, reason in self._states():
+                uuid = domain.UUIDString()
+                # In both or in neither: it changed while we looked, so it isn't known.
+                defined = uuid in persistent
+                known = defined != (uuid in transient)
+                incoming = self._is_incoming(domain) if (state, reason) in _PAUSED_FOR_MIGRATION else None
+                listed[uuid] = Seen(
+                    uuid, domain.name(), _id(domain), state, reason, defined if known else None, incoming
+                )
+        return listed
+
+    def read(self, uuid: str) -> Seen | None:
+        """One domain as it is now; None when the host doesn't have it. Raises CallFailed."""
+        with self._call():
+            try:
+                domain = self._conn.lookupByUUIDString(uuid)
+                state, reason = domain.state()
+                return Seen(uuid, domain.name(), _id(domain), state, reason, bool(domain.isPersistent()))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == _GONE:
+                    return None
+                raise
+
+    def job(self, uuid: str) -> Job:
+        """What the domain is busy with. Raises CallFailed."""
+        with self._call():
+            try:
+                return self._job(self._conn.lookupByUUIDString(uuid))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == _GONE:
+                    return Job("absent")
+                raise
+
+    def close(self) -> None:
+        """Ends the connection, at once or with the last call that is still in it."""
+        self.live = False
+        with self._guard:
+            if self._closing:
+                return
+            self._closing = True
+            idle = self._calls == 0
+        if idle:
+            self._end()
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Around each use of the connection: libvirt frees it under who still calls it."""
+        with self._guard:
+            if self._closing:
+                raise CallFailed("the connection is closed")
+            self._calls += 1
+        try:
+            with _errors():
+                yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._calls -= 1
+            last = self._closing and self._calls == 0
+        if last:
+            self._end()
+
+    def _end(self) -> None:
+        for callback in self._callbacks:
+            with suppress(libvirt.libvirtError):
+                self._conn.domainEventDeregisterAny(callback)
+        with suppress(libvirt.libvirtError):
+            self._conn.unregisterCloseCallback()
+        with suppress(libvirt.libvirtError):
+            self._conn.close()
+
+    def _uuids(self, flags: int) -> set[str]:
+        return {domain.UUIDString() for domain in self._conn.listAllDomains(flags)}
+
+    def _states(self) -> Iterator[tuple[libvirt.virDomain, int, int]]:
+        try:
+            stats = self._conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != _UNSUPPORTED:
+                raise
+        else:
+            for domain, values in stats:
+                yield domain, values["state.state"], values["state.reason"]
+            return
+        for domain in self._conn.listAllDomains(0):
+            try:
+                state, reason = domain.state()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != _GONE:
+                    raise
+            else:
+                yield domain, state, reason
+
+    def _is_incoming(self, domain: libvirt.virDomain) -> bool | None:
+        try:
+            job = self._job(domain)
+        except libvirt.libvirtError:
+            return None
+        return None if job.kind == "inactive" else job.kind == "incoming"
+
+    def _job(self, domain: libvirt.virDomain) -> Job:
+        try:
+            params = domain.jobStats()
+        except libvirt.libvirtError as error:
+            code = error.get_error_code()
+            if code == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+                # "migration statistics are available only on the source host"
+                return Job("incoming")
+            if code == libvirt.VIR_ERR_OPERATION_INVALID:
+                return Job("inactive")
+            raise
+        if params.get("type", libvirt.VIR_DOMAIN_JOB_NONE) == libvirt.VIR_DOMAIN_JOB_NONE:
+            return Job("none")
+        operation = params.get("operation", 0)
+        params["operation"] = vocabulary.operation_name(operation)
+        if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            return Job("outgoing", params)
+        return Job("other", params)
+
+    def _on_lifecycle(
+        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: object
+    ) -> None:
+        received_ns, received_s = time.time_ns(), time.monotonic()
+        if not self.live:
+            return
+        try:
+            self._put(
+                Occurrence(
+                    received_ns,
+                    received_s,
+                    "lifecycle",
+                    self.driver,
+                    domain.UUIDString(),
+                    domain.name(),
+                    _id(domain),
+                    event,
+                    detail,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+            _failed("lifecycle", error)
+
+    def _on_iteration(
+        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, iteration: int, _opaque: object
+    ) -> None:
+        self._put_other("migration_iteration", domain, {"iteration": iteration})
+
+    def _on_job_completed(
+        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, params: dict[str, Any], _opaque: object
+    ) -> None:
+        self._put_other("job_completed", domain, params)
+
+    def _put_other(
+        self,
+        kind: Literal["migration_iteration", "job_completed"],
+        domain: libvirt.virDomain,
+        params: dict[str, Any],
+    ) -> None:
+        received_ns, received_s = time.time_ns(), time.monotonic()
+        if not self.live:
+            return
+        try:
+            if "operation" in params:
+                params["operation"] = vocabulary.operation_name(params["operation"])
+            self._put(
+                Occurrence(
+                    received_ns,
+                    received_s,
+                    kind,
+                    self.driver,
+                    domain.UUIDString(),
+                    domain.name(),
+                    _id(domain),
+                    params=params,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+            _failed(kind, error)
+
+
+def _id(domain: libvirt.virDomain) -> int | None:
+    number: int = domain.ID()
+    return None if number == -1 else number
+
+
+def _on_close(_conn: libvirt.virConnect, reason: int, closed: Callable[[str], None]) -> None:
+    closed(_CLOSE_REASONS.get(reason, f"reason {reason}"))
+
+
+def _failed(kind: str, error: Exception) -> None:
+    faults[kind] += 1
+    if faults[kind] == 1:
+        _log.error("libvirt.callback_failed", kind=kind, error=repr(error))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise CallFailed(error.get_error_message() or str(error), error.get_error_code() or 0) from None

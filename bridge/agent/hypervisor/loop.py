@@ -1,0 +1,67 @@
+"""libvirt's event loop: one thread for the whole process, whatever number of connections it has.
+
+Source: virEventRegisterDefaultImpl (before the first connection), virEventRunDefaultImpl (which blocks for
+ever where there is neither a timer nor traffic, so there is a timer).
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from typing import Final
+
+import libvirt
+import structlog
+
+_TICK_MS: Final = 1000
+_STOP_S: Final = 2.0
+
+_log = structlog.get_logger()
+
+
+class EventLoop:
+    """Runs callbacks of all connections in the thread `libvirt-events`."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
+        libvirt.virEventRegisterDefaultImpl()
+        libvirt.registerErrorHandler(_ignore, None)
+        self._timer = libvirt.virEventAddTimeout(_TICK_MS, _ignore, None)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether events can come."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ends the thread, so that no callback meets an interpreter that is going away."""
+        self._stopping.set()
+        libvirt.virEventUpdateTimeout(self._timer, 0)
+        self._thread.join(_STOP_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                libvirt.virEventRunDefaultImpl()
+            except libvirt.libvirtError as error:
+                _log.error("libvirt.event_loop_failed", error=str(error))
+                self._stopping.wait(0.1)
+
+
+def _ignore(*_args: object) -> None:
+    """Errors come as exceptions; libvirt need not print them, too."""
+
+
+_guard = threading.Lock()
+_loops: Final[list[EventLoop]] = []
+
+
+def running_loop() -> EventLoop:
+    """The process's event loop, started by the first call; to be called before a connection is opened."""
+    with _guard:
+        if not _loops:
+            _loops.append(EventLoop())
+        return _loops[0]

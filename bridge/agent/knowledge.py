@@ -1,0 +1,283 @@
+"""What the agent knows of its host's domains, and the messages that each report of the hypervisor makes.
+
+No thread and no I/O: the thread `outbox` asks, and stores what comes out in the order in which it came. All
+reports pass through here one after the other, so an event is never told twice: neither as itself and as a
+difference, nor by two lists.
+
+A list can be older than an event that came before it, or newer than one that comes after. Therefore:
+
+- the first list of a connection: events wait until it is there, what was missed is told before them;
+- each later list: a difference counts only for a domain without an event since the list began, and only if
+  a second list shows the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from bridge.agent import domains, resync
+from bridge.agent.domains import Known, Seen
+from bridge.agent.outbox import FORGET, Draft
+from bridge.agent.reports import (
+    JobGone,
+    JobSeen,
+    LookBegan,
+    Looked,
+    Lost,
+    Occurrence,
+    Opened,
+    Report,
+)
+from bridge.agent.tell import Teller
+from bridge.wire import vocabulary
+
+BASELINE: Final = ""
+"""Stored beside the domains once a first list was taken: tells an empty host from one never seen."""
+HOLD_S: Final = 5.0
+"""Events wait this long at most for a connection's first list."""
+CONFIRM_S: Final = 1.0
+"""A difference that a later list shows is looked at again after this time."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What to store together, and what to do once it is durable.
+
+    `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
+    read, `listed` a list whose states are to be published as they are, `gone` the domains whose state is to
+    be cleared, `working` those that may have a job, `leaving` those that have or had an outgoing migration's,
+    `look_after_s` the time after which to list again.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    remembered: dict[str, bytes | None] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    listed: Looked | None = None
+    gone: set[str] = field(default_factory=set)
+    working: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
+    look_after_s: float | None = None
+
+
+class Knowledge:
+    """All domains of one host as the agent knows them; see the module. For one thread."""
+
+    def __init__(self, teller: Teller, stored: Mapping[str, bytes]) -> None:
+        self._teller = teller
+        self._has_baseline = BASELINE in stored
+        self._known: dict[str, Known] = {
+            uuid: domains.decode(snapshot) for uuid, snapshot in stored.items() if uuid != BASELINE
+        }
+        self._held: list[Occurrence] = []
+        self._hold_until_s: float | None = None
+        self._count = 0
+        self._last_event: dict[str, int] = {}
+        self._began: dict[int, int] = {}
+        self._doubted: dict[str, tuple[Seen | None, int]] = {}
+
+    @property
+    def holds_until_s(self) -> float | None:
+        """Until when events wait for a list (monotonic), if they do. Then `release` is due."""
+        return self._hold_until_s
+
+    def known(self, uuid: str) -> Known | None:
+        """What is known of one domain."""
+        return self._known.get(uuid)
+
+    def take(self, report: Report, now_s: float) -> Iterator[Step]:
+        """What one report makes. Each step has to be stored before the next is asked for."""
+        match report:
+            case Occurrence():
+                step = Step()
+                self.add(step, report)
+                yield step
+            case Opened():
+                yield from self.release()
+                self._hold_until_s = now_s + HOLD_S
+                self._doubted.clear()
+                self._last_event.clear()
+            case LookBegan():
+                self._forget_events(min(self._began.values(), default=0))
+                self._began = {report.look: self._count}
+            case Looked():
+                yield from self._looked(report)
+            case Lost():
+                yield from self.release()
+            case JobSeen():
+                yield from self._job_seen(report)
+            case JobGone():
+                yield from self._job_gone(report)
+
+    def release(self) -> Iterator[Step]:
+        """Lets go of the events that waited: no list came."""
+        held, self._held = self._held, []
+        self._hold_until_s = None
+        step = Step()
+        for occurrence in held:
+            self.add(step, occurrence)
+        if held:
+            yield step
+
+    def add(self, step: Step, occurrence: Occurrence) -> None:
+        """Adds an event to a step, unless it has to wait for a list."""
+        if self._hold_until_s is not None:
+            self._held.append(occurrence)
+            return
+        uuid = occurrence.uuid
+        self._count += 1
+        self._last_event.pop(uuid, None)
+        self._last_event[uuid] = self._count
+        before = self._known.get(uuid)
+        if occurrence.kind != "lifecycle":
+            step.drafts.append(self._teller.event(occurrence, None))
+            if occurrence.kind == "migration_iteration":
+                step.working.add(uuid)
+            return
+        after = domains.after_event(
+            before,
+            name=occurrence.name,
+            domain_id=occurrence.id,
+            event_code=occurrence.code,
+            detail_code=occurrence.detail,
+        )
+        if after is None and before is not None:
+            after = _gone(before)
+        step.drafts.append(self._teller.lifecycle(occurrence, self._store(uuid, before, after)))
+        step.changed.add(uuid)
+        if after is not None and after.outgoing:
+            step.leaving.add(uuid)
+
+    def _store(self, uuid: str, before: Known | None, after: Known | None) -> bytes | None:
+        """Keeps what is known, and returns it in its stored form; None where nothing changed."""
+        if after == before:
+            return None
+        if after is None:
+            del self._known[uuid]
+            return FORGET
+        self._known[uuid] = after
+        return domains.encode(after)
+
+    def _looked(self, looked: Looked) -> Iterator[Step]:
+        if not self._has_baseline:
+            yield self._first_ever(looked)
+        elif looked.first:
+            yield self._after_blindness(looked)
+        else:
+            yield self._reconciled(looked)
+        yield from self.release()
+
+    def _first_ever(self, looked: Looked) -> Step:
+        """Nothing was known: there is no difference to tell."""
+        self._has_baseline = True
+        step = Step(listed=looked, remembered={BASELINE: b"1"}, working=_active(looked.seen.values()))
+        for uuid, seen in looked.seen.items():
+            before = self._known.get(uuid)
+            snapshot = self._store(uuid, before, domains.as_known(seen, before))
+            if snapshot is not None:
+                step.remembered[uuid] = snapshot
+        return step
+
+    def _after_blindness(self, looked: Looked) -> Step:
+        held: dict[str, Occurrence] = {}
+        for occurrence in self._held:
+            if occurrence.kind == "lifecycle":
+                held.setdefault(occurrence.uuid, occurrence)
+        touched = held.keys() | self._touched_since(looked.look)
+        verdicts = resync.difference(*self._without(touched, looked.seen))
+        for uuid, occurrence in held.items():
+            verdicts[uuid] = resync.missed_before(
+                self._known.get(uuid),
+                looked.seen.get(uuid),
+                uuid=uuid,
+                name=occurrence.name,
+                domain_id=occurrence.id,
+                event_code=occurrence.code,
+            )
+        step = Step(listed=looked, working=_active(looked.seen.values()))
+        step.gone = self._known.keys() - looked.seen.keys() - touched
+        for uuid, verdict in verdicts.items():
+            self._conclude(step, uuid, verdict, looked)
+        step.leaving = {uuid for uuid, known in self._known.items() if known.active and known.outgoing}
+        return step
+
+    def _reconciled(self, looked: Looked) -> Step:
+        step = Step()
+        touched = self._touched_since(looked.look)
+        doubted, self._doubted = self._doubted, {}
+        mark = self._began.get(looked.look, self._count)
+        for uuid, verdict in resync.difference(*self._without(touched, looked.seen)).items():
+            seen = looked.seen.get(uuid)
+            earlier = doubted.get(uuid)
+            confirmed = earlier and earlier[0] == seen and self._quiet_since(uuid, earlier[1])
+            if not verdict.changes or confirmed:
+                self._conclude(step, uuid, verdict, looked)
+            else:
+                self._doubted[uuid] = (seen, mark)
+        if self._doubted.keys() - doubted.keys():
+            step.look_after_s = CONFIRM_S
+        return step
+
+    def _conclude(self, step: Step, uuid: str, verdict: resync.Verdict, looked: Looked) -> None:
+        before = self._known.get(uuid)
+        after = verdict.known
+        if after is None and before is not None and (before.gone or verdict.changes):
+            after = _gone(before)
+        snapshot = self._store(uuid, before, after)
+        for change in verdict.changes:
+            step.drafts.append(self._teller.change(change, looked.driver, looked.at_ns, snapshot))
+        if verdict.changes:
+            step.changed.add(uuid)
+        elif snapshot is not None:
+            step.remembered[uuid] = snapshot or None
+
+    def _without(
+        self, touched: Iterable[str], seen: Mapping[str, Seen]
+    ) -> tuple[dict[str, Known], dict[str, Seen]]:
+        known, left = dict(self._known), dict(seen)
+        for uuid in touched:
+            known.pop(uuid, None)
+            left.pop(uuid, None)
+        return known, left
+
+    def _touched_since(self, look: int) -> set[str]:
+        mark = self._began.get(look, 0)
+        return {uuid for uuid, count in self._last_event.items() if count > mark}
+
+    def _forget_events(self, mark: int) -> None:
+        """Lets go of what no list will ask for any more. The dict is in the order of the events."""
+        while self._last_event:
+            uuid = next(iter(self._last_event))
+            if self._last_event[uuid] > mark:
+                return
+            del self._last_event[uuid]
+
+    def _quiet_since(self, uuid: str, mark: int) -> bool:
+        return self._last_event.get(uuid, 0) <= mark
+
+    def _job_seen(self, report: JobSeen) -> Iterator[Step]:
+        before = self._known.get(report.uuid)
+        if before is not None and before.active and not before.outgoing:
+            after = msgspec.structs.replace(before, outgoing=True)
+            yield Step(remembered={report.uuid: self._store(report.uuid, before, after)})
+
+    def _job_gone(self, report: JobGone) -> Iterator[Step]:
+        """Told once an attempt, and only if the domain is still the one that had the job."""
+        before = self._known.get(report.uuid)
+        if before is None or not before.active or not before.outgoing or before.id != report.id:
+            return
+        after = msgspec.structs.replace(before, outgoing=False)
+        snapshot = self._store(report.uuid, before, after)
+        yield Step([self._teller.job_failed(report, snapshot)], changed={report.uuid})
+
+
+def _gone(before: Known) -> Known:
+    state, reason = vocabulary.state_codes("shutoff", "unknown")
+    return Known(before.name, None, state, reason, None, gone=True)
+
+
+def _active(seen: Iterable[Seen]) -> set[str]:
+    return {domain.uuid for domain in seen if resync.seen_active(domain)}

@@ -1,0 +1,85 @@
+"""What the hypervisor connection reports to the thread that writes the outbox, in the order it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.agent.domains import Seen
+
+EventName = Literal["lifecycle", "migration_iteration", "job_completed"]
+
+
+class Occurrence(msgspec.Struct, frozen=True, gc=False):
+    """One event as the callback received it.
+
+    `received_ns` is the host's clock on receipt, nanoseconds since the epoch, `received_s` the monotonic one.
+    `code` and `detail` are a lifecycle event's two numbers; `params` belongs to the other kinds. `id` is
+    None when libvirt says -1.
+    """
+
+    received_ns: int
+    received_s: float
+    kind: EventName
+    driver: str
+    uuid: str
+    name: str
+    id: int | None
+    code: int = -1
+    detail: int = -1
+    params: dict[str, Any] | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A connection is about to register for events: what comes from now on belongs to it."""
+
+    generation: int
+    driver: str
+
+
+class LookBegan(msgspec.Struct, frozen=True):
+    """A list is about to be read."""
+
+    look: int
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A list that was read in full, between `LookBegan` of the same number and now."""
+
+    look: int
+    driver: str
+    seen: Mapping[str, Seen]
+    first: bool
+    at_ns: int
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The connection is gone."""
+
+    generation: int
+    reason: str
+
+
+class JobGone(msgspec.Struct, frozen=True):
+    """An outgoing migration job was there and is no longer, while the domain still is on this host.
+
+    `params` holds the last figures that libvirt gave of the job, under its own names.
+    """
+
+    at_ns: int
+    driver: str
+    uuid: str
+    name: str
+    id: int | None
+    params: dict[str, Any]
+
+
+class JobSeen(msgspec.Struct, frozen=True):
+    """An outgoing migration job was found by asking, without an event having told of it."""
+
+    uuid: str
+
+
+Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen

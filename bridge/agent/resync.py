@@ -1,0 +1,323 @@
+"""What changed while the agent was blind: the difference of two looks, told as lifecycle events.
+
+Pure: what was known and what is there go in, the events that lead from one to the other come out, in the
+order in which libvirt would have told them. Everything that decides is in the tables of this file. A
+detail is told only where libvirt keeps it (the reason of a state); else it is `unknown`.
+
+States and reasons are libvirt's (virDomainState and the reasons beside it), events and details too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from bridge.agent.domains import Known, Seen, as_known, is_active
+from bridge.wire.vocabulary import UNKNOWN, lifecycle_name, reason_name, state_codes, state_name
+
+Told = tuple[str, str]
+"""An event and its detail, by libvirt's names."""
+
+
+class Change(NamedTuple):
+    """One event that must have happened. `name` and `id` are the domain's at that moment."""
+
+    uuid: str
+    name: str
+    id: int | None
+    event: str
+    detail: str
+
+
+class Verdict(NamedTuple):
+    """The events that were missed, and what is known once they are told.
+
+    `known` is None for a domain that isn't there.
+    """
+
+    changes: tuple[Change, ...]
+    known: Known | None
+
+
+_STOPPED: Final[dict[str, str]] = {
+    "shutdown": "shutdown",
+    "destroyed": "destroyed",
+    "crashed": "crashed",
+    "migrated": "migrated",
+    "saved": "saved",
+    "failed": "failed",
+    "from_snapshot": "from_snapshot",
+}
+"""Reason of `shutoff`: detail of `stopped`. `unknown` and `daemon` (libvirtd was restarted) tell nothing."""
+
+_STARTED: Final[dict[tuple[str, str], tuple[Told, ...]]] = {
+    ("running", "booted"): (("started", "booted"),),
+    ("running", "migrated"): (("started", "migrated"), ("resumed", "migrated")),
+    ("running", "restored"): (("started", "restored"), ("resumed", "from_snapshot")),
+    ("running", "from_snapshot"): (("started", "from_snapshot"),),
+    ("running", "migration_canceled"): (
+        ("started", UNKNOWN),
+        ("suspended", "migrated"),
+        ("resumed", "migrated"),
+    ),
+    ("running", "wakeup"): (("started", "wakeup"),),
+    ("running", "postcopy"): (("started", "migrated"), ("resumed", "postcopy")),
+    ("running", "postcopy_failed"): (
+        ("started", "migrated"),
+        ("resumed", "postcopy"),
+        ("resumed", "postcopy_failed"),
+    ),
+    ("paused", "user"): (("started", UNKNOWN), ("suspended", "paused")),
+    ("paused", "save"): (("started", UNKNOWN), ("suspended", "paused")),
+    ("paused", "dump"): (("started", UNKNOWN), ("suspended", "paused")),
+    ("paused", "snapshot"): (("started", UNKNOWN), ("suspended", "paused")),
+    ("paused", "migration"): (("started", UNKNOWN),),
+    ("paused", "ioerror"): (("started", UNKNOWN), ("suspended", "ioerror")),
+    ("paused", "watchdog"): (("started", UNKNOWN), ("suspended", "watchdog")),
+    ("paused", "from_snapshot"): (("started", "from_snapshot"), ("suspended", "from_snapshot")),
+    ("paused", "postcopy"): (("started", UNKNOWN), ("suspended", "postcopy")),
+    ("paused", "postcopy_failed"): (("started", UNKNOWN), ("suspended", "postcopy_failed")),
+    ("paused", "api_error"): (("started", UNKNOWN), ("suspended", "api_error")),
+    ("paused", "unknown"): (("started", UNKNOWN), ("suspended", UNKNOWN)),
+    ("crashed", "panicked"): (("started", UNKNOWN), ("crashed", "panicked")),
+    ("crashed", "unknown"): (("started", UNKNOWN), ("crashed", UNKNOWN)),
+    ("pmsuspended", "unknown"): (("started", UNKNOWN), ("pmsuspended", UNKNOWN)),
+}
+"""State and reason of a domain that wasn't active: what brought it there. Else `started`/`unknown`."""
+
+_STARTED_FOR_MIGRATION: Final[dict[bool, tuple[Told, ...]]] = {
+    True: (("started", "migrated"),),
+    False: (("started", UNKNOWN), ("suspended", "migrated")),
+}
+"""A domain that wasn't active and is paused/migration: by whether it is the destination."""
+
+_RESUMED: Final[dict[str, tuple[Told, ...]]] = {
+    "booted": (("resumed", "unpaused"),),
+    "unpaused": (("resumed", "unpaused"),),
+    "save_canceled": (("resumed", "unpaused"),),
+    "crashed": (("resumed", "unpaused"),),
+    "migrated": (("resumed", "migrated"),),
+    "migration_canceled": (("resumed", "migrated"),),
+    "restored": (("resumed", "from_snapshot"),),
+    "from_snapshot": (("resumed", "from_snapshot"),),
+    "wakeup": (("started", "wakeup"),),
+    "postcopy": (("resumed", "postcopy"),),
+    "postcopy_failed": (("resumed", "postcopy"), ("resumed", "postcopy_failed")),
+}
+"""Reason of `running`: how a domain that stood still came to run again. Else `resumed`/`unknown`."""
+
+_RAN_ON: Final[dict[str, dict[str, tuple[Told, ...]]]] = {
+    # A post-copy that broke may have gone on and completed meanwhile; each step is told once.
+    "migrated": {
+        "postcopy": (("resumed", "migrated"),),
+        "postcopy_failed": (("resumed", "migrated"),),
+    },
+    "postcopy": {"*": (("resumed", "postcopy"),)},
+    "postcopy_failed": {"*": (("resumed", "postcopy_failed"),)},
+    # Paused for the switch-over and resumed by the failure, both unseen.
+    "migration_canceled": {"*": (("suspended", "migrated"), ("resumed", "migrated"))},
+}
+"""Reason of `running` now: reason of `running` before (`*`: any other): what happened between."""
+
+_SUSPENDED: Final[dict[str, str]] = {
+    "unknown": UNKNOWN,
+    "user": "paused",
+    "migration": "migrated",
+    "save": "paused",
+    "dump": "paused",
+    "snapshot": "paused",
+    "ioerror": "ioerror",
+    "watchdog": "watchdog",
+    "from_snapshot": "from_snapshot",
+    "postcopy": "postcopy",
+    "postcopy_failed": "postcopy_failed",
+    "api_error": "api_error",
+}
+"""Reason of `paused`: detail of `suspended`."""
+
+_STOOD_ON: Final = frozenset({"ioerror", "watchdog", "postcopy", "postcopy_failed", "api_error"})
+"""Details of `suspended` that are told of a domain that already was paused for another reason."""
+
+_PASSING: Final = frozenset({("paused", "starting_up"), ("paused", "shutting_down"), ("paused", "crashed")})
+"""States that libvirt itself is about to leave, with an event: nothing is concluded from them."""
+
+_STANDING: Final = frozenset({"paused", "pmsuspended", "crashed", "shutdown"})
+_FIRST: Final = {"gone": 0, "changed": 1, "new": 2}
+
+
+def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | None:
+    """What happened to one domain between two looks.
+
+    None where nothing can be concluded yet, because libvirt is in the middle of something that it will
+    tell of by an event.
+    """
+    if before is not None and before.gone:
+        before = None
+    if seen is None:
+        return Verdict(tuple(_vanished(uuid, before)) if before else (), None)
+    state, reason = state_name(seen.state), reason_name(seen.state, seen.reason)
+    if _is_passing(seen, state, reason):
+        return None
+    was_active = before is not None and before.active
+    same_run = was_active and before is not None and _same_run(before, seen)
+    changes: list[Change] = []
+    if was_active and not same_run and before is not None and seen_active(seen):
+        changes.append(Change(uuid, before.name, None, "stopped", UNKNOWN))
+    changes.extend(_definition(uuid, before, seen))
+    if not seen_active(seen):
+        told = _ended(before, seen, reason)
+    elif before is not None and same_run:
+        told = _went_on(before, seen, state, reason)
+    else:
+        told = _arrived(seen, state, reason)
+    changes.extend(Change(uuid, seen.name, seen.id, event, detail) for event, detail in told)
+    return Verdict(tuple(changes), as_known(seen, before))
+
+
+def difference(known: Mapping[str, Known], seen: Mapping[str, Seen]) -> dict[str, Verdict]:
+    """What happened to each domain between two looks, for those where something did or is newly known.
+
+    The order is the one to publish in: first what is gone, then what changed, then what is new. `seen` has
+    to be a complete list.
+    """
+    verdicts: list[tuple[int, str, Verdict]] = []
+    for uuid in known.keys() | seen.keys():
+        before = known.get(uuid)
+        verdict = compare(before, seen.get(uuid), uuid)
+        if verdict is None or (not verdict.changes and verdict.known == before):
+            continue
+        rank = _FIRST["gone" if verdict.known is None else "new" if before is None else "changed"]
+        verdicts.append((rank, uuid, verdict))
+    verdicts.sort(key=lambda entry: entry[:2])
+    return {uuid: verdict for _, uuid, verdict in verdicts}
+
+
+def seen_active(seen: Seen) -> bool:
+    """Whether a listed domain has a hypervisor process."""
+    return is_active(seen.state, seen.id)
+
+
+def _is_passing(seen: Seen, state: str, reason: str) -> bool:
+    """Whether libvirt is in the middle of something. A guest that is being received is not: it stays so."""
+    return state == "shutdown" or ((state, reason) in _PASSING and not seen.incoming)
+
+
+def _same_run(before: Known, seen: Seen) -> bool:
+    return before.id is None or seen.id is None or before.id == seen.id
+
+
+def _vanished(uuid: str, before: Known) -> Iterator[Change]:
+    if before.active:
+        yield Change(uuid, before.name, None, "stopped", UNKNOWN)
+    if before.persistent:
+        yield Change(uuid, before.name, None, "undefined", "removed")
+
+
+def _definition(uuid: str, before: Known | None, seen: Seen) -> Iterator[Change]:
+    if before is None:
+        if seen.persistent or not seen_active(seen):
+            yield Change(uuid, seen.name, None, "defined", "added")
+        return
+    if before.name != seen.name:
+        yield Change(uuid, before.name, before.id, "undefined", "renamed")
+        yield Change(uuid, seen.name, seen.id, "defined", "renamed")
+    if before.persistent is False and seen.persistent:
+        yield Change(uuid, seen.name, seen.id, "defined", "added")
+    if before.persistent and seen.persistent is False:
+        yield Change(uuid, seen.name, seen.id, "undefined", "removed")
+
+
+def _ended(before: Known | None, seen: Seen, reason: str) -> Sequence[Told]:
+    detail = _STOPPED.get(reason, UNKNOWN)
+    if before is not None and before.active:
+        return (("stopped", detail),)
+    if detail == UNKNOWN or (before is not None and (not before.exact or before.reason == seen.reason)):
+        return ()
+    # It wasn't active then and isn't now, and yet it ended: it ran in between.
+    return (("started", UNKNOWN), ("stopped", detail))
+
+
+def _arrived(seen: Seen, state: str, reason: str) -> Sequence[Told]:
+    if (state, reason) in (("paused", "migration"), ("paused", "starting_up")) and seen.incoming is not None:
+        return _STARTED_FOR_MIGRATION[seen.incoming]
+    return _STARTED.get((state, reason), (("started", UNKNOWN),))
+
+
+def _went_on(before: Known, seen: Seen, state: str, reason: str) -> Sequence[Told]:
+    state_before, reason_before = state_name(before.state), reason_name(before.state, before.reason)
+    if state in ("crashed", "pmsuspended"):
+        return () if state == state_before else ((state, reason if state == "crashed" else UNKNOWN),)
+    if state != "paused":
+        return _runs(state_before, reason_before, reason)
+    detail = _SUSPENDED.get(reason, UNKNOWN)
+    if seen.incoming and detail == "migrated":
+        return ()
+    if state_before != "paused":
+        return (("suspended", detail),)
+    if detail == _SUSPENDED.get(reason_before, UNKNOWN):
+        return ()
+    # A guest that came and was left paused is `suspended`/`paused`: the end of its arrival.
+    ended_arrival = detail == "paused" and reason_before == "migration"
+    return (("suspended", detail),) if detail in _STOOD_ON or ended_arrival else ()
+
+
+def _runs(state_before: str, reason_before: str, reason: str) -> Sequence[Told]:
+    if state_before in _STANDING:
+        return _RESUMED.get(reason, (("resumed", UNKNOWN),))
+    if reason == reason_before:
+        return ()
+    between = _RAN_ON.get(reason, {})
+    return between.get(reason_before, between.get("*", ()))
+
+
+_BEFORE: Final[dict[str, frozenset[str]]] = {
+    "started": frozenset({"shutoff"}),
+    "suspended": frozenset({"running"}),
+    "resumed": frozenset({"paused"}),
+    "stopped": frozenset({"running", "paused", "pmsuspended", "crashed"}),
+    "shutdown": frozenset({"running", "paused"}),
+    "pmsuspended": frozenset({"running"}),
+    "crashed": frozenset({"running"}),
+}
+"""The states that a domain must be in for an event to happen to it."""
+
+
+def missed_before(
+    before: Known | None, seen: Seen | None, *, uuid: str, name: str, domain_id: int | None, event_code: int
+) -> Verdict:
+    """What was missed before an event that came while the list was being read.
+
+    The list may have been read before or after the event. Where it fits the time before, it is taken;
+    else what was known stands, and only what the event can't have happened without is told.
+    """
+    if before is not None and before.gone:
+        before = None
+    event = lifecycle_name(event_code)
+    needed = _BEFORE.get(event)
+    if needed is None:
+        return Verdict((), before)
+    if seen is not None and state_name(seen.state) in needed and _is_run_of(seen, event, domain_id):
+        return compare(before, seen, uuid) or Verdict((), before)
+    if _can_follow(before, event, domain_id):
+        return Verdict((), before)
+    persistent = None if before is None else before.persistent
+    if event == "started":
+        state, reason = state_codes("shutoff", UNKNOWN)
+        then = Seen(uuid, name, None, state, reason, persistent) if persistent else None
+    else:
+        state, reason = state_codes("running", UNKNOWN)
+        then = Seen(uuid, name, domain_id, state, reason, persistent)
+    return compare(before, then, uuid) or Verdict((), before)
+
+
+def _can_follow(before: Known | None, event: str, domain_id: int | None) -> bool:
+    if before is None or not before.active:
+        # libvirt tells of a boot as `resumed`, then `started`.
+        return event in ("started", "resumed")
+    if event == "started":
+        return state_name(before.state) == "pmsuspended"
+    return event == "stopped" or before.id is None or before.id == domain_id
+
+
+def _is_run_of(seen: Seen, event: str, domain_id: int | None) -> bool:
+    return event in ("started", "stopped") or seen.id == domain_id

@@ -1,0 +1,151 @@
+"""The thread `outbox`: takes all reports in order, makes messages of them, stores them in group commits.
+
+It is the only one that writes the outbox, so whatever else has to be written is asked of it (`ask`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.outbox import Outbox, Row
+from bridge.agent.reports import Lost, Occurrence, Opened, Report
+
+MOST_A_COMMIT: Final = 500
+TROUBLE_RETRY_S: Final = 1.0
+TIDY_AFTER_S: Final = 5.0
+
+_log = structlog.get_logger()
+
+Task = Callable[[Outbox], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Who hears of what is durable. All are called in the thread `outbox` and must not block.
+
+    `committed` gets the new rows, `stepped` each step after its commit, with the epoch and last sequence.
+    """
+
+    committed: Callable[[Sequence[Row]], None]
+    stepped: Callable[[Step, str, int], None]
+
+
+class Writer:
+    """Stores what the hypervisor reports. `put` and `ask` may be called by any thread."""
+
+    def __init__(self, outbox: Outbox, knowledge: Knowledge, effects: Effects) -> None:
+        self._outbox = outbox
+        self._knowledge = knowledge
+        self._effects = effects
+        self._inbox: queue.SimpleQueue[Report | Task | None] = queue.SimpleQueue()
+        self.put: Callable[[Report], None] = self._inbox.put
+        self.ask: Callable[[Task], None] = self._inbox.put
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self.error: BaseException | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether events are being stored."""
+        return self._thread.is_alive()
+
+    @property
+    def backlog(self) -> int:
+        """How many reports wait for their commit."""
+        return self._inbox.qsize()
+
+    def start(self) -> None:
+        """Begins; returns at once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stores all that was put so far, then ends. Whether it ended in time."""
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                entry = self._next()
+                if entry is None:
+                    break
+                self._handle(entry)
+            for step in self._knowledge.release():
+                self._store(step)
+            self._outbox.close()
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _next(self) -> Report | Task | None:
+        """The next entry. While none comes: lets go of held events, tries the disk again, tidies."""
+        while True:
+            try:
+                return self._inbox.get(timeout=self._pause_s())
+            except queue.Empty:
+                self._idle()
+
+    def _pause_s(self) -> float:
+        held = self._knowledge.holds_until_s
+        pause_s = TROUBLE_RETRY_S if self._outbox.trouble else TIDY_AFTER_S
+        return pause_s if held is None else max(0.0, min(pause_s, held - time.monotonic()))
+
+    def _idle(self) -> None:
+        held = self._knowledge.holds_until_s
+        if held is not None and time.monotonic() >= held:
+            _log.warning("libvirt.list_is_late")
+            for step in self._knowledge.release():
+                self._store(step)
+        if self._outbox.trouble:
+            self._store(Step())
+        else:
+            self._outbox.flush()
+            self._outbox.tidy()
+
+    def _handle(self, entry: Report | Task) -> None:
+        if isinstance(entry, Occurrence):
+            self._gather(entry)
+        elif callable(entry):
+            entry(self._outbox)
+        else:
+            if isinstance(entry, Opened | Lost):
+                _log.debug("libvirt.report", report=entry)
+            for step in self._knowledge.take(entry, time.monotonic()):
+                self._store(step)
+
+    def _gather(self, first: Occurrence) -> None:
+        """One commit for the events that have piled up."""
+        step = Step()
+        add, drafts, get = self._knowledge.add, step.drafts, self._inbox.get_nowait
+        add(step, first)
+        follower: Report | Task | None = first
+        while len(drafts) < MOST_A_COMMIT:
+            try:
+                follower = get()
+            except queue.Empty:
+                break
+            if not isinstance(follower, Occurrence):
+                self._store(step)
+                if follower is None:
+                    self._inbox.put(None)
+                else:
+                    self._handle(follower)
+                return
+            add(step, follower)
+        self._store(step)
+
+    def _store(self, step: Step) -> None:
+        if step.remembered:
+            self._outbox.remember(step.remembered)
+        rows = self._outbox.append(step.drafts)
+        if rows:
+            self._effects.committed(rows)
+        self._effects.stepped(step, self._outbox.epoch, self._outbox.last_sequence)
