@@ -29,7 +29,7 @@ _FOR_ASCII: Final = str.maketrans(
 def harmless(text: str) -> str:
     """The same text with each character spelled out that isn't plainly seen (`str.isprintable`).
 
-    That is what a terminal acts on, what changes the order of the text around it, and what it can't show: control
+    That is what a terminal acts on, what changes the order of text around it, and what it can't show: control
     and format characters (bidirectional overrides too), surrogates, unassigned ones, unusual separators.
     """
     if _ASCII.fullmatch(text):
