@@ -1,0 +1,391 @@
+"""From what hosts said to what is stored and to be told: one batch, one transaction.
+
+Everything in memory here is a copy of what the store has. A transaction that fails takes back what it had
+changed, so that the same batch can be tried again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bridge.correlator.case import Case, Judgement, Telling, Times
+from bridge.correlator.counters import Counters
+from bridge.correlator.facts import Fact
+from bridge.correlator.hosts import Host, Loss
+from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
+from bridge.correlator.store import CaseRow, Draft, Store, Transaction
+from bridge.log import get_logger
+from bridge.wire.messages import stamp
+
+CACHED_CASES: Final = 8192
+"""Cases kept in memory: a few tens of megabytes, however many domains there are."""
+VERDICTS: Final = ("completed", "failed", "conflict", "unresolved", "interrupted")
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that was read, and when it came, in our seconds."""
+
+    word: Word
+    received: float
+    retained: bool
+
+
+class Casework:
+    """All domains' cases and all hosts, as far as they are needed at once.
+
+    draft: makes the message of a telling, from it, the domain and the moment it was decided.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        times: Times,
+        draft: Callable[[Telling, str, float], Draft],
+        counters: Counters,
+    ) -> None:
+        self._store = store
+        self._times = times
+        self._draft = draft
+        self._counters = counters
+        self._cases: OrderedDict[str, Case] = OrderedDict()
+        self._open: dict[str, frozenset[str]] = {}
+        self._open_on: defaultdict[str, set[str]] = defaultdict(set)
+        self._waiting_on: defaultdict[str, set[str]] = defaultdict(set)
+        self.hosts: dict[str, Host] = {}
+        self.blind: dict[str, float] = {}
+        self.epochs: dict[str, int] = {}
+        self.returning: dict[str, float] = {}
+        self.next_due: float | None = None
+        """When the next case is to be judged though nothing comes."""
+        self.heard_until: float | None = None
+        """When the correlator's last batch was stored, before this process began."""
+
+    def load(self) -> None:
+        """Reads what has to be in memory: hosts, and which cases are open. Raises StoreTroubleError."""
+        with self._store.begin() as tx:
+            for name, data in tx.hosts().items():
+                self.hosts[name] = Host.load(name, data)
+            for uuid, data, hosts in tx.open_cases():
+                self._index(uuid, frozenset(hosts), Case.load(data).tails)
+            self.next_due = tx.next_due()
+            heard = tx.meta("heard_until")
+        self.heard_until = None if heard is None else float(heard)
+        for host in self.hosts.values():
+            self._mirror(host)
+        self._count()
+
+    # What comes
+
+    def take(self, batch: Sequence[Heard], now: float, judged_at: float) -> int:
+        """Takes a batch in, stores it, and returns how many tellings it led to.
+
+        Raises StoreTroubleError: then nothing of it happened.
+
+        judged_at: the moment that timers are held against; earlier than now while the correlator itself may
+        not have heard everything.
+        """
+        work = _Work(self)
+        for heard in batch:
+            self._hear(work, heard)
+        for name in work.hosts_before:
+            host = self.hosts[name]
+            self._mirror(host)
+            if self._waiting_on.get(name):
+                work.settle.add(name)
+        return self._finish(work, now, judged_at)
+
+    def judge_due(self, now: float, limit: int = 500) -> int:
+        """Judges the cases whose time has come, and those of hosts that came back.
+
+        Raises StoreTroubleError.
+        """
+        back = [name for name, until in self.returning.items() if until <= now]
+        if not back and (self.next_due is None or self.next_due > now):
+            return 0
+        work = _Work(self)
+        for name in back:
+            del self.returning[name]
+            self.blind.pop(name, None)
+            work.uuids.update(self._open_on.get(name, ()))
+        return self._finish(work, now, now, due_limit=limit)
+
+    def tend_hosts(self, now: float, judged_at: float) -> list[tuple[str, str, int, int]]:
+        """Looks at the hosts with holes: gives up what can't be had, and returns what to ask for.
+
+        As host, epoch, first and last sequence. Raises StoreTroubleError.
+        """
+        asks = []
+        work = _Work(self)
+        for host in [host for host in self.hosts.values() if host.suspect]:
+            work.remember(host)
+            ask = host.tend(now)
+            if ask is not None:
+                asks.append((host.name, *ask))
+            if not host.losses:
+                del work.hosts_before[host.name]
+            elif self._waiting_on.get(host.name):
+                work.settle.add(host.name)
+        if work.hosts_before:
+            self._finish(work, now, judged_at)
+        return asks
+
+    # How a batch is worked through
+
+    def _hear(self, work: _Work, heard: Heard) -> None:
+        word = heard.word
+        host = self.hosts.get(word.host)
+        if host is None:
+            host = self.hosts[word.host] = Host(word.host)
+            work.new_hosts.append(word.host)
+        work.remember(host)
+        if isinstance(word, Said):
+            self._hear_said(work, host, word, heard)
+        elif isinstance(word, Cleared):
+            epoch, sequence = host.place
+            work.facts[word.uuid].append((_cleared(host, epoch, sequence, heard.received), True))
+        elif isinstance(word, Status):
+            if not heard.retained:
+                host.note_clock(heard.received, word.at, is_status=True)
+            changed = host.note_status(
+                online=word.online,
+                sees_libvirt=word.sees_libvirt,
+                epoch=word.epoch,
+                last_sequence=word.last_sequence,
+                lost=word.lost,
+                received=heard.received,
+                retained=heard.retained,
+            )
+            if changed:
+                self._sight_changed(work, host, heard.received)
+        else:
+            assert isinstance(word, Forgotten)
+            if host.note_sight("agent", since=heard.received):
+                self._sight_changed(work, host, heard.received)
+
+    def _hear_said(self, work: _Work, host: Host, word: Said, heard: Heard) -> None:
+        received = heard.received
+        if word.kind == "state":
+            ordinal, settled = host.ordinal_of(word.epoch), True
+        else:
+            seen = host.see(word.epoch, word.sequence, received)
+            if not seen.is_new:
+                self._counters.duplicates += 1
+                return
+            ordinal, settled = seen.ordinal, seen.settled
+            host.note_clock(received, word.at, is_status=False)
+            at = word.at + host.offset_s
+            if host.blind_since is not None and host.note_alive(at):
+                self._sight_changed(work, host, received)
+            if word.kind is None:
+                return
+        fact = Fact(
+            host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
+            word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures,
+        )  # fmt: skip
+        work.facts[word.uuid].append((fact, settled))
+
+    def _sight_changed(self, work: _Work, host: Host, now: float) -> None:
+        """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile."""
+        if host.blind_since is not None:
+            self.blind[host.name] = host.blind_since
+            self.returning.pop(host.name, None)
+            _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
+        else:
+            self.returning[host.name] = now + self._times.settle_s
+            _log.info("host.sees", host=host.name)
+        work.uuids.update(self._open_on.get(host.name, ()))
+
+    def _finish(self, work: _Work, now: float, judged_at: float, due_limit: int = 0) -> int:
+        try:
+            with self._store.begin() as tx:
+                if due_limit:
+                    work.uuids.update(tx.due(now, due_limit))
+                drafts = self._judge(work, tx, now, judged_at)
+                tx.keep_cases([row for row, _ in work.rows])
+                tx.keep_hosts({name: self.hosts[name].dump() for name in work.hosts_before})
+                tx.queue(drafts)
+                tx.keep_meta("heard_until", repr(now))
+                if due_limit:
+                    self.next_due = tx.next_due()
+        except BaseException:
+            self._take_back(work)
+            raise
+        self._keep(work, now)
+        return len(drafts)
+
+    def _judge(self, work: _Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
+        waiting = {uuid for name in work.settle for uuid in self._waiting_on.get(name, ())}
+        cases = self._load_cases(work, tx, work.facts.keys() | work.uuids | waiting)
+        drafts: list[Draft] = []
+        for uuid in sorted(cases):
+            try:
+                drafts += self._judge_one(work, cases[uuid], now, judged_at)
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                # A defect in the decision must not stop every other domain's; its messages are put aside.
+                _log.exception("case.failed", domain=uuid)
+                self._counters.rejected["not_judged"] += 1
+                self._cases.pop(uuid, None)
+                del cases[uuid]
+                stored = tx.cases([uuid]).get(uuid)
+                if stored is not None:
+                    row = CaseRow(uuid, stored, None, is_open=False)
+                    work.rows.append((row, ()))
+        return drafts
+
+    def _judge_one(self, work: _Work, case: Case, now: float, judged_at: float) -> list[Draft]:
+        uuid = case.uuid
+        facts = work.facts.get(uuid, ())
+        changed = uuid in work.uuids
+        for fact, settled in facts:
+            changed = case.add(fact, settled=settled) or changed
+        for name in work.settle:
+            changed = case.settle(name, self.hosts[name].settled_to) or changed
+        if not changed:
+            self._counters.duplicates += len(facts)
+            return []
+        judgement = case.judge(judged_at, self.blind, self._times, self.epochs)
+        drafts = [self._draft(telling, uuid, now) for telling in judgement.tellings]
+        work.rows.append((_row(case, judgement), tuple(case.tails)))
+        if judgement.tellings:
+            received = max((fact.received for fact, _ in facts), default=None)
+            work.tellings += [(telling, received) for telling in judgement.tellings]
+        return drafts
+
+    def _load_cases(self, work: _Work, tx: Transaction, uuids: Iterable[str]) -> dict[str, Case]:
+        cases = {}
+        absent = []
+        for uuid in uuids:
+            case = self._cases.get(uuid)
+            if case is None:
+                absent.append(uuid)
+            else:
+                self._cases.move_to_end(uuid)
+                cases[uuid] = case
+        stored = tx.cases(absent)
+        for uuid in absent:
+            data = stored.get(uuid)
+            if data is not None:
+                try:
+                    cases[uuid] = Case.load(data)
+                except msgspec.MsgspecError as error:
+                    _log.error("case.unreadable", domain=uuid, error=str(error), now="begun anew")
+                    cases[uuid] = Case.new(uuid)
+            elif uuid in work.facts:
+                cases[uuid] = Case.new(uuid)
+        work.cases = cases
+        return cases
+
+    # After the transaction
+
+    def _keep(self, work: _Work, now: float) -> None:
+        for row, tails in work.rows:
+            self._index(row.uuid, frozenset(row.hosts) if row.is_open else frozenset(), tails)
+            if row.due is not None and (self.next_due is None or row.due < self.next_due):
+                self.next_due = row.due
+        self._cases.update(work.cases)
+        while len(self._cases) > CACHED_CASES:
+            self._cases.popitem(last=False)
+        for telling, received in work.tellings:
+            self._note_telling(telling, received, now)
+        for name in work.hosts_before:
+            host = self.hosts[name]
+            for loss in host.losses:
+                self._note_loss(loss)
+            host.losses.clear()
+        self._counters.batches += 1
+        self._count()
+
+    def _take_back(self, work: _Work) -> None:
+        for uuid in work.cases:
+            self._cases.pop(uuid, None)
+        for name, data in work.hosts_before.items():
+            ask, last_event = self.hosts[name].ask, self.hosts[name].last_event
+            self.hosts[name] = Host.load(name, data)
+            self.hosts[name].ask, self.hosts[name].last_event = ask, last_event
+        for name in work.new_hosts:
+            del self.hosts[name]
+            self.epochs.pop(name, None)
+        self.blind, self.returning = work.blind_before, work.returning_before
+        for name in work.hosts_before:
+            if name in self.hosts:
+                self._mirror(self.hosts[name])
+
+    def _index(self, uuid: str, hosts: frozenset[str], tails: Iterable[str]) -> None:
+        before = self._open.get(uuid, frozenset())
+        for host in before - hosts:
+            self._open_on[host].discard(uuid)
+        for host in before:
+            self._waiting_on[host].discard(uuid)
+        for host in hosts - before:
+            self._open_on[host].add(uuid)
+        for host in tails:
+            self._waiting_on[host].add(uuid)
+        if hosts:
+            self._open[uuid] = hosts
+        else:
+            self._open.pop(uuid, None)
+
+    def _mirror(self, host: Host) -> None:
+        self.epochs[host.name] = max(0, host.kept.current)
+        if host.blind_since is not None:
+            self.blind.setdefault(host.name, host.blind_since)
+
+    def _count(self) -> None:
+        self._counters.open_migrations = len(self._open)
+        self._counters.hosts = len(self.hosts)
+        self._counters.blind_hosts = len(self.blind)
+
+    def _note_telling(self, telling: Telling, received: float | None, now: float) -> None:
+        if telling.word not in VERDICTS or telling.data is None:
+            return
+        data = telling.data
+        self._counters.verdicts[telling.word, getattr(data, "reason", None) or ""] += 1
+        if received is not None and telling.word != "unresolved":
+            self._counters.note_latency(max(0.0, now - received))
+
+    def _note_loss(self, loss: Loss) -> None:
+        self._counters.lost_sequences += loss.last - loss.first + 1
+        _log.error(
+            "host.messages_lost",
+            host=loss.host, epoch=loss.epoch, first=loss.first, last=loss.last, why=loss.why,
+        )  # fmt: skip
+
+
+class _Work:
+    """What one transaction is about to change."""
+
+    def __init__(self, casework: Casework) -> None:
+        self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
+        self.uuids: set[str] = set()
+        self.settle: set[str] = set()
+        self.hosts_before: dict[str, bytes] = {}
+        self.new_hosts: list[str] = []
+        self.cases: dict[str, Case] = {}
+        self.rows: list[tuple[CaseRow, Iterable[str]]] = []
+        self.tellings: list[tuple[Telling, float | None]] = []
+        self.blind_before = dict(casework.blind)
+        self.returning_before = dict(casework.returning)
+
+    def remember(self, host: Host) -> None:
+        """Keeps the host as it was, before it is changed for the first time."""
+        if host.name not in self.hosts_before:
+            self.hosts_before[host.name] = host.dump()
+
+
+def _cleared(host: Host, epoch: int, sequence: int, received: float) -> Fact:
+    return Fact(
+        host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
+        "cleared",
+    )  # fmt: skip
+
+
+def _row(case: Case, judgement: Judgement) -> CaseRow:
+    return CaseRow(case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts)

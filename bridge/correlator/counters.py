@@ -1,0 +1,38 @@
+"""What a correlator counts: plain numbers that one thread changes and any may read."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start of the process.
+
+    verdicts: by outcome and reason (empty where there is none). latencies_s: of the latest verdicts, from the
+    receipt of the message that decided to the commit; those that a timer decided aren't in it.
+    """
+
+    messages: int = 0
+    duplicates: int = 0
+    batches: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1024), repr=False)
+    latency_sum_s: float = 0.0
+    latency_count: int = 0
+    lost_sequences: int = 0
+    replays_asked: int = 0
+    tellings_sent: int = 0
+    tellings_refused: int = 0
+    store_troubles: int = 0
+    open_migrations: int = 0
+    hosts: int = 0
+    blind_hosts: int = 0
+
+    def note_latency(self, latency_s: float) -> None:
+        """A verdict was stored so long after the message that decided it came."""
+        self.latencies_s.append(latency_s)
+        self.latency_sum_s += latency_s
+        self.latency_count += 1

@@ -1,0 +1,476 @@
+"""`libvirt-mqtt correlator`: one thread that listens, decides, stores, acknowledges and tells, in that order.
+
+A message is acknowledged after its effect is stored. While the store can't be written nothing is
+acknowledged, so the messages stay with the broker. While the correlator itself can't hear, no time passes for
+its timers: a verdict by the clock needs that the other side could have spoken.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge import __version__
+from bridge.correlator.case import Telling, Times
+from bridge.correlator.casework import Casework, Heard
+from bridge.correlator.counters import Counters
+from bridge.correlator.intake import Intake, Rejected
+from bridge.correlator.sender import Sender
+from bridge.correlator.store import Draft, Outgoing, Store, StoreTroubleError
+from bridge.correlator.telling import draft
+from bridge.errors import ThreadDiedError
+from bridge.log import get_logger
+from bridge.mqtt.reasons import REFUSAL, describe_reason
+from bridge.mqtt.session import Publication, Received, Session, Subscription
+from bridge.systemd import Notifier
+from bridge.wire.messages import (
+    CONTENT_TYPE,
+    CORRELATOR_STATUS,
+    CorrelatorStatus,
+    ReplayRequest,
+    build,
+    correlator_source,
+    stamp,
+)
+from bridge.wire.topics import Topics
+
+if TYPE_CHECKING:
+    from bridge.config import CorrelatorSettings
+
+BATCH: Final = 500
+"""Messages that one transaction takes in at most."""
+RECEIVE_MAXIMUM: Final = 2000
+WAITING_MESSAGES: Final = 5000
+"""With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
+SESSION_EXPIRY_S: Final = 7 * 86400
+TICK_S: Final = 1.0
+STOP_S: Final = 3.0
+STATUS_EVERY_S: Final = 10.0
+LONGEST_STORE_WAIT_S: Final = 10.0
+TOLD_HOLES: Final = 100
+
+_log = get_logger()
+
+
+class Correlator:
+    """One correlator. `run` works in the caller's thread; `start` and `stop` in one of its own.
+
+    Raises `ConfigError` where the store can't be used; neither an absent broker nor a store in trouble is an
+    error.
+    """
+
+    def __init__(self, settings: CorrelatorSettings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.prefix)
+        self._source = correlator_source(settings.id)
+        self._instance = secrets.token_hex(8)
+        self._status_number = 0
+        self.counters = Counters()
+        self._store = Store(settings.store_url(), owner=f"correlator {settings.id}")
+        self._intake = Intake(self._topics)
+        self._casework = Casework(
+            self._store, Times(settings.settle_s, settings.patience_s), self._draft, self.counters
+        )
+        self._sender = Sender(self._store, self.counters)
+        self._session: Session | None = None
+        self._waiting: deque[tuple[Received, float]] = deque()
+        self._read: list[tuple[Received, Heard | None]] = []
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._connected_at: float | None = None
+        self._deaf_since: float | None = None
+        self._drained = False
+        self._store_trouble: str | None = None
+        self._store_wait_s = 0.1
+        self._store_next = 0.0
+        self._next_tick = 0.0
+        self._last_loop = time.monotonic()
+        self._status_due = 0.0
+        self._settle_due = 0.0
+        self._status_said: object = None
+
+    # Starting and stopping
+
+    def start(self) -> None:
+        """Runs in a thread named `correlator`."""
+        self._thread = threading.Thread(target=self._run_thread, name="correlator", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Stops what `start` started: sends what it can, says `offline`.
+
+        Raises ThreadDiedError where it had failed.
+        """
+        self.ask_to_stop()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            self._thread = None
+        if self._failure is not None:
+            raise ThreadDiedError("correlator", self._failure)
+
+    def ask_to_stop(self) -> None:
+        """Lets `run` return soon. From any thread, and from a signal's handler."""
+        self._stopping.set()
+        session = self._session
+        if session is not None:
+            session.wake()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the thread, when it ended by itself."""
+        return self._failure
+
+    def _run_thread(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that calls stop()
+            self._failure = error
+            _log.exception("correlator.died")
+
+    def run(self, notifier: Notifier | None = None) -> None:
+        """Works until `ask_to_stop`."""
+        notifier = notifier or Notifier({})
+        try:
+            if not self._open_store():
+                return
+            self._session = self._new_session()
+            notifier.ready()
+            _log.info("correlator.started", id=self._settings.id, store=str(self._store))
+            while not self._stopping.is_set():
+                self._turn()
+                notifier.watchdog()
+            notifier.stopping()
+            self._say_goodbye()
+        finally:
+            if self._session is not None:
+                self._session.close(0.0)
+            self._store.close()
+        _log.info("correlator.stopped")
+
+    def _open_store(self) -> bool:
+        """False when asked to stop before the store was there."""
+        while not self._stopping.is_set():
+            try:
+                self._casework.load()
+            except StoreTroubleError as error:
+                self._note_trouble(error)
+                self._stopping.wait(max(0.0, self._store_next - time.monotonic()))
+                self._last_loop = time.monotonic()
+            else:
+                self._note_no_trouble()
+                heard = self._casework.heard_until
+                self._deaf_since = time.time() if heard is None else min(heard, time.time())
+                return True
+        return False
+
+    def _new_session(self) -> Session:
+        settings = self._settings
+        status, state, lifecycle, event = self._topics.from_hosts()
+        return Session(
+            settings.broker_settings(),
+            client_id=f"libvirt-mqtt-correlator-{settings.id}",
+            clean_start=False,
+            session_expiry_s=SESSION_EXPIRY_S,
+            will=self._status("offline"),
+            # What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's
+            # limit on queued messages (1,000 by default in mosquitto) would cut the states of a large fleet.
+            subscriptions=(
+                Subscription(status, qos=0),
+                Subscription(state, qos=0),
+                Subscription(lifecycle),
+                Subscription(event),
+            ),
+            receive_maximum=RECEIVE_MAXIMUM,
+            on_connected=self._on_connected,
+            on_disconnected=self._on_disconnected,
+            on_failed=self._on_failed,
+            on_message=self._on_message,
+            on_acknowledged=self._on_acknowledged,
+        )
+
+    # The session's callbacks, in our own thread
+
+    def _on_connected(self, session_present: bool) -> None:
+        _log.info(
+            "broker.connected",
+            broker=self._settings.broker_settings().address,
+            session_present=session_present,
+        )
+        self._connected_at = time.monotonic()
+        self._drained = False
+        self._status_said = None
+        self._sender.look_again()
+
+    def _on_disconnected(self, why: str) -> None:
+        _log.warning("broker.disconnected", why=why)
+        self._note_deaf()
+
+    def _on_failed(self, why: str) -> None:
+        _log.warning("broker.unreachable", why=why)
+
+    def _on_message(self, received: Received) -> None:
+        self._waiting.append((received, time.time()))
+
+    def _on_acknowledged(self, token: object, code: int) -> None:
+        if isinstance(token, Outgoing):
+            self._sender.acknowledged(token, code)
+        elif code >= REFUSAL:
+            _log.error("publish.refused", topic=token, reason=describe_reason(code))
+
+    def _note_deaf(self) -> None:
+        self._connected_at = None
+        if self._deaf_since is None:
+            self._deaf_since = time.time()
+
+    # One turn of the loop
+
+    def _turn(self) -> None:
+        session = self._session
+        assert session is not None
+        self._last_loop = time.monotonic()
+        waiting = len(self._waiting) + len(self._read)
+        if waiting < WAITING_MESSAGES:
+            session.step(self._patience_s(waiting))
+            self._drained = self._drained or len(self._waiting) < BATCH // 2
+        else:
+            self._stopping.wait(0.1)
+        if time.monotonic() < self._store_next:
+            return
+        try:
+            self._work(session)
+        except StoreTroubleError as error:
+            self._note_trouble(error)
+        else:
+            self._note_no_trouble()
+
+    def _patience_s(self, waiting: int) -> float:
+        """How long the broker may keep us waiting."""
+        now = time.monotonic()
+        if self._store_trouble is not None:
+            return max(0.0, min(TICK_S, self._store_next - now))
+        if waiting:
+            return 0.0
+        until = self._next_tick
+        if not self._sender.idle:
+            until = min(until, max(self._settle_due, now))
+        patience_s = max(0.0, until - now)
+        due = self._casework.next_due
+        if due is not None and self._hears():
+            patience_s = max(0.0, min(patience_s, due - time.time()))
+        return patience_s
+
+    def _work(self, session: Session) -> None:
+        while self._waiting or self._read:
+            self._take_batch(session)
+            self._sender.send(session)
+        if self._hears():
+            self._deaf_since = None
+            if self._casework.judge_due(time.time()):
+                self._sender.more()
+        self._sender.send(session)
+        now = time.monotonic()
+        if now >= self._settle_due:
+            self._sender.settle()
+            self._settle_due = now + 0.1
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_S
+            self._tick(session)
+
+    def _take_batch(self, session: Session) -> None:
+        """Takes messages in, stores their effect, and only then acknowledges them."""
+        if not self._read:
+            # Read once: a batch that the store didn't take is tried again as it is.
+            for _ in range(min(BATCH, len(self._waiting))):
+                received, at = self._waiting.popleft()
+                self._read.append((received, self._hear(received, at)))
+        batch = [heard for _, heard in self._read if heard is not None]
+        if batch:
+            now = time.time()
+            if self._casework.take(batch, now, now if self._deaf_since is None else self._deaf_since):
+                self._sender.more()
+        for received, _ in self._read:
+            session.acknowledge(received)
+        self.counters.messages += len(self._read)
+        self._read.clear()
+
+    def _hear(self, received: Received, at: float) -> Heard | None:
+        try:
+            word = self._intake.read(received.topic, received.payload, received.retain)
+        except Rejected as rejected:
+            self._reject(rejected.kind, received, rejected.why)
+        except Exception as error:  # noqa: BLE001 - one message must not stop all others
+            self._reject("not_read", received, repr(error))
+        else:
+            return Heard(word, at, received.retain)
+        return None
+
+    def _reject(self, kind: str, received: Received, why: str) -> None:
+        self.counters.rejected[kind] += 1
+        if self.counters.rejected[kind] == 1:
+            _log.warning(
+                "message.rejected", kind=kind, topic=received.topic[:300], why=why, said="once a kind"
+            )
+
+    def _hears(self) -> bool:
+        """Whether the correlator has heard everything, as far as it can know: time counts only then."""
+        return (
+            self._connected_at is not None
+            and self._drained
+            and (self._deaf_since is None or time.monotonic() >= self._connected_at + self._settings.settle_s)
+        )
+
+    # What is due once a second
+
+    def _tick(self, session: Session) -> None:
+        now = time.time()
+        for host, epoch, first, last in self._casework.tend_hosts(now, self._deaf_since or now):
+            self._ask_replay(session, host, epoch, first, last)
+        self._tell_status(session)
+
+    def _ask_replay(self, session: Session, host: str, epoch: str, first: int, last: int) -> None:
+        if session.room() <= 0:
+            return
+        topic = self._topics.replay(host)
+        request = ReplayRequest(epoch=epoch, first=first, last=last).model_dump_json(by_alias=True)
+        session.publish(Publication(topic, request.encode(), content_type="application/json"), topic)
+        self.counters.replays_asked += 1
+        _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
+
+    def _tell_status(self, session: Session) -> None:
+        """On each connection, and then when something in it changed, not too often."""
+        if session.room() <= 0:
+            return
+        holes = self._holes()
+        says = (self.counters.open_migrations, dict(self.counters.rejected), holes)
+        now = time.monotonic()
+        if says == self._status_said or (self._status_said is not None and now < self._status_due):
+            return
+        self._status_said, self._status_due = says, now + STATUS_EVERY_S
+        publication = self._status("online", holes)
+        session.publish(publication, publication.topic)
+
+    def _holes(self) -> list[dict[str, Any]]:
+        return [
+            {"host": host.name, "epoch": epoch, "first": first, "last": last}
+            for host in self._casework.hosts.values()
+            for epoch, first, last in host.missing()
+        ][-TOLD_HOLES:]
+
+    def _status(self, state: str, holes: list[dict[str, Any]] | None = None) -> Publication:
+        self._status_number += 1
+        data = CorrelatorStatus(
+            correlator=self._settings.id,
+            state="online" if state == "online" else "offline",
+            version=__version__,
+            group=self._settings.group,
+            open_migrations=self.counters.open_migrations,
+            rejected=dict(self.counters.rejected),
+            holes=holes or [],
+        )
+        payload = build(
+            CORRELATOR_STATUS,
+            id=f"{self._instance}-{self._status_number}",
+            source=self._source,
+            time=stamp(time.time()),
+            data=data,
+        )
+        topic = self._topics.correlator_status(self._settings.id)
+        return Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
+
+    def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
+        return draft(telling, uuid, topics=self._topics, source=self._source, now=now)
+
+    # The store's trouble
+
+    def _note_trouble(self, error: StoreTroubleError) -> None:
+        self.counters.store_troubles += 1
+        if self._store_trouble is None:
+            _log.error("store.trouble", store=str(self._store), why=str(error), now="nothing is acknowledged")
+        self._store_trouble = str(error)
+        self._store_next = time.monotonic() + self._store_wait_s
+        self._store_wait_s = min(LONGEST_STORE_WAIT_S, self._store_wait_s * 2)
+
+    def _note_no_trouble(self) -> None:
+        if self._store_trouble is not None:
+            _log.info("store.back", store=str(self._store))
+            self._store_trouble = None
+            self._store_wait_s = 0.1
+            self._store_next = 0.0
+
+    # The end
+
+    def _say_goodbye(self) -> None:
+        session = self._session
+        assert session is not None
+        deadline = time.monotonic() + STOP_S
+        try:
+            while session.connected and time.monotonic() < deadline:
+                self._sender.send(session)
+                self._sender.settle()
+                if self._sender.idle and session.room() > 0:
+                    publication = self._status("offline")
+                    session.publish(publication, publication.topic)
+                    break
+                session.step(0.05)
+            session.close(1.0)
+            self._sender.settle()
+        except StoreTroubleError as error:
+            _log.error("store.trouble", store=str(self._store), why=str(error), now="stopping")
+            session.close(1.0)
+
+    # For health and metrics; from any thread
+
+    def live(self) -> dict[str, str | None]:
+        """Whether the loop turns."""
+        still_s = time.monotonic() - self._last_loop
+        return {"loop": None if still_s < 30 else f"has stood still for {still_s:.0f} s"}
+
+    def ready(self) -> dict[str, str | None]:
+        """Whether messages are taken in and tellings go out."""
+        session = self._session
+        broker = "not connected" if session is None or not session.connected else None
+        if session is not None and broker and session.last_failure:
+            broker = f"not connected: {session.last_failure}"
+        return {"store": self._store_trouble, "broker": broker}
+
+
+def run(settings: CorrelatorSettings) -> int:
+    """Runs a correlator until SIGTERM or SIGINT; returns the exit status."""
+    correlator = Correlator(settings)
+    with _signals(correlator), _health(settings, correlator):
+        correlator.run(Notifier())
+    return 0
+
+
+@contextmanager
+def _signals(correlator: Correlator) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        correlator.ask_to_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _health(settings: CorrelatorSettings, correlator: Correlator) -> Iterator[None]:
+    if settings.http is None:
+        yield
+        return
+    from bridge.correlator.metrics import registry
+    from bridge.health import HealthServer
+
+    with HealthServer(
+        settings.http, registry=registry(correlator.counters), live=correlator.live, ready=correlator.ready
+    ):
+        yield
