@@ -17,7 +17,7 @@ import msgspec
 from bridge.correlator.facts import Fact, Key, Mark
 from bridge.correlator.pairing import Half, Pair, pair
 from bridge.correlator.track import ACTIVE, Track, apply, fold, list_state, sign_of_state
-from bridge.correlator.verdict import FINAL, Verdict, rule, stages
+from bridge.correlator.verdict import BREATH_S, FINAL, Verdict, When, rule, stages
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -76,6 +76,11 @@ class Told:
     last: Migration | None = None
     at: float = 0.0
     done: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was told of it."""
+        return self.started or self.interrupted > 0 or bool(self.unresolved) or self.last is not None
 
 
 @dataclass(slots=True)
@@ -207,7 +212,7 @@ class _Judging:
         self.silent = {
             host: blind.get(host, 0.0)
             for host, track in case.tracks.items()
-            if host in blind or track.key[0] < epochs.get(host, track.key[0])
+            if _is_former(track, epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
         self.tellings: list[Telling] = []
         self.dues: list[float] = []
@@ -276,6 +281,12 @@ class _Judging:
         told = self._told_of(each, verdict)
         if told is None:
             return
+        self._tell_of(told, each, verdict)
+        if told.is_known and told not in self.case.told:
+            self.case.told.append(told)
+
+    def _tell_of(self, told: Told, each: Pair, verdict: Verdict) -> None:
+        """Tells what of this attempt wasn't told."""
         arrival = each.arrival
         if arrival is not None and arrival.opened is not None and not told.started and told.last is None:
             if not arrival.tentative:
@@ -287,18 +298,31 @@ class _Judging:
                 self._tell_unresolved(told, each, verdict)
             self.is_open = self.is_open or told.last is None
             return
-        wait_s = 0.0 if verdict.when == "now" else self.times.settle_s
-        if not self._ripe(verdict.since + wait_s):
+        if not self._ripe(verdict.since + self._wait_s(verdict.when)):
             self.is_open = True
             return
         self._tell_verdict(told, each, verdict)
         if told.last is not None and told.last.outcome != "conflict":
             was_conflict = told.revision > 1 and stages(each)[1] in ("resumed", "resumed_ended")
             told.done = (stages(each) in FINAL and not each.doubtful) or was_conflict
-        self.is_open = self.is_open or not told.done
+        self.is_open = self.is_open or (not told.done and self._may_change(told, each))
+
+    def _wait_s(self, when: When) -> float:
+        return {"now": 0.0, "soon": min(BREATH_S, self.times.settle_s)}.get(when, self.times.settle_s)
+
+    def _may_change(self, told: Told, each: Pair) -> bool:
+        """Whether a host that is heard again could change this, or a conflict lasts. What else comes is a
+        fact, and that leads to a judgement of its own.
+        """
+        return (
+            told.last is None
+            or told.last.outcome == "conflict"
+            or each.source in self.silent
+            or each.destination in self.silent
+        )
 
     def _told_of(self, each: Pair, verdict: Verdict) -> Told | None:
-        """The record of this attempt, begun where there is something to tell of it."""
+        """What was told of this attempt; a new record where nothing was and something may be."""
         arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
         departure = (each.source, each.departure.key) if each.departure and each.source else None
         found = [t for t in self.case.told if arrival is not None and t.arrival == arrival]
@@ -321,9 +345,7 @@ class _Judging:
         if half is None or anchor is None:
             return None
         name = f"{self.case.uuid} {half[0]} {anchor.id}"
-        told = Told(uuid.uuid5(NAMESPACE, name).hex, arrival, departure)
-        self.case.told.append(told)
-        return told
+        return Told(uuid.uuid5(NAMESPACE, name).hex, arrival, departure)
 
     def _tell_interruptions(self, told: Told, each: Pair, verdict: Verdict) -> None:
         breaks = max(
@@ -331,8 +353,8 @@ class _Judging:
         )
         if breaks <= told.interrupted or told.last is not None:
             return
-        if each.arrival is None and verdict.ruling == "interrupted":
-            if not self._ripe(verdict.since + self.times.settle_s):
+        if each.arrival is None and each.departure is not None and each.departure.broke is not None:
+            if not self._ripe(each.departure.broke.received + self.times.settle_s):
                 return
         for n in range(told.interrupted + 1, breaks + 1):
             self._tell(told, "interrupted", each, verdict, f"{told.id}-interrupted-{n}")
@@ -599,6 +621,18 @@ def _folded(track: Track, tail: list[Fact]) -> Track:
     for fact in tail:
         fold(copy, fact)
     return copy
+
+
+def _is_former(track: Track, epoch: int) -> bool:
+    """Whether all that is known of it was said in an epoch of the host that is over."""
+    return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
+
+
+def _is_silent(track: Track, blind_since: float | None) -> bool:
+    """Whether the host can't be heard, and has said nothing of the domain's state since."""
+    if blind_since is None:
+        return False
+    return track.listed is None or track.listed.mark.at <= blind_since
 
 
 def _substance(data: Migration) -> tuple[object, ...]:

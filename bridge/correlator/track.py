@@ -167,6 +167,7 @@ SIGNS: Final[dict[str, Sign]] = {
     "stopped/*": "stopped",
     "defined/added": "defined",
     "defined/*": "updated",
+    "undefined/renamed": "updated",
     "undefined/*": "undefined",
 }
 """What a lifecycle event is a sign of. `shutdown/*` announces an end and says nothing of its kind; events

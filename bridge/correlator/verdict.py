@@ -18,8 +18,12 @@ from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureS
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side
 
 Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
-When = Literal["now", "settle", "never", "patience"]
-"""now; `settle` after the newest conclusive mark; never by time alone; unresolved after `patience`."""
+When = Literal["now", "soon", "settle", "never", "patience"]
+"""now; soon: what is said in the same breath is waited for; `settle` after the newest conclusive mark;
+never by time alone; unresolved after `patience`."""
+
+BREATH_S: Final = 1.0
+"""A source that can't resume says resumed and at once suspended; this long for both to come."""
 
 A = ArrivalStage | Literal["unseen"]
 D = DepartureStage | Literal["unseen"]
@@ -107,7 +111,7 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "postcopy": ("completed", "settle"),
         "broken": ("completed", "settle"),
         "left": ("completed", "now"),
-        "resumed": ("conflict", "now"),
+        "resumed": ("conflict", "soon"),
         "resumed_ended": ("completed", "now"),
         "stuck": ("completed", "now"),
         "stranded": ("completed", "now"),
@@ -125,7 +129,7 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "postcopy": ("failed", "settle"),
         "broken": ("failed", "now"),
         "left": ("completed", "settle"),
-        "resumed": ("failed", "now"),
+        "resumed": ("failed", "soon"),
         "resumed_ended": ("failed", "now"),
         "stuck": ("failed", "now"),
         "stranded": ("failed", "now"),
@@ -178,7 +182,8 @@ class Verdict:
 
 def stages(pair: Pair) -> tuple[A, D]:
     """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts.
+    destination ended for reasons of its own: then its stage before that end counts. When an end that was
+    found afterwards happened, nobody knows; the source would have told, had it outlived the attempt.
     """
     arrival, departure = pair.arrival, pair.departure
     a: A = arrival.stage if arrival else "unseen"
@@ -191,6 +196,7 @@ def stages(pair: Pair) -> tuple[A, D]:
         and arrival.ended is not None
         and departure.ended is not None
         and d in ("crashed", "stopped", "vanished")
+        and departure.ended.origin == "event"
         and departure.ended.at > arrival.ended.at + _SKEW_S
     ):
         d = departure.before_end
@@ -213,8 +219,10 @@ def rule(pair: Pair, source_track: Track | None, blind: Callable[[str], bool]) -
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
+    if a == "unseen" and ruling == "under_way" and departure and not (departure.suspended or departure.postcopy):
+        when = "never"  # it may as well have been a save or a dump
     marks = _conclusive(arrival, departure, d)
-    if when == "now" and (pair.doubtful or (d == "left" and _awaits_figures(departure, source_track))):
+    if when in ("now", "soon") and (pair.doubtful or (d == "left" and _awaits_figures(departure, source_track))):
         when = "settle"
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, departure, d, postcopy) if ruling == "failed" else None
@@ -355,7 +363,7 @@ _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
 FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     {(a, d) for a in ("arrived", "departed") for d in ("left", "crashed", "stopped", "vanished")}
     | {("arrived", "resumed_ended"), ("departed", "resumed")}
-    | {("ended", d) for d in ("resumed", "resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
+    | {("ended", d) for d in ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
 )
 """Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
 
