@@ -1,7 +1,7 @@
 # One way to do each thing. Every target installs what it needs and is quick when nothing is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients
+PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install packages demo check lint test lab bench soak clean
@@ -18,9 +18,9 @@ help:
 install: packages .venv/installed
 
 packages:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	    { echo 'needs Python 3.11 or newer; $(PYTHON) is' "$$($(PYTHON) -V 2>&1)" >&2; exit 1; }
 	@PYTHON=$(PYTHON) .ci/install-packages $(PACKAGES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo 'needs Python 3.11 or newer, and $(PYTHON) is not; another: make PYTHON=python3.11' >&2; exit 1; }
 
 .venv/installed: pyproject.toml | packages
 	$(PYTHON) -m venv .venv
