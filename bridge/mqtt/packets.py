@@ -71,6 +71,12 @@ def pack_publish(topic: bytes, mid: int, properties: bytes, payload: bytes, *, r
     return b"".join((head, topic, mid.to_bytes(2, "big"), properties, payload))
 
 
+def publish_bytes(topic: bytes, properties: bytes, payload: bytes) -> int:
+    """The size of the whole packet that `pack_publish` would make, as Maximum Packet Size counts it."""
+    length = len(topic) + 2 + len(properties) + len(payload)
+    return length + (2 if length < 128 else 3 if length < 16_384 else 4 if length < 2_097_152 else 5)
+
+
 def pack_puback(mid: int) -> bytes:
     """A PUBACK that says success; the same in both versions."""
     return b"\x40\x02" + mid.to_bytes(2, "big")

@@ -154,7 +154,7 @@ def describe_network_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLError):
-        return "the connection ended during the TLS handshake"
+        return "the broker ended it"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return error.strerror[0].lower() + error.strerror[1:]
     return str(error) or type(error).__name__

@@ -34,6 +34,9 @@ from bridge.mqtt.window import SendWindow
 
 __all__ = ["BrokerSettings", "Publication", "Received", "Session", "Subscription"]
 
+SOON_S = 60.0
+"""Up to this age a connection that the broker closes without a reason looks like one that was taken over."""
+
 
 class Session:
     """A session with one broker, that connects again by itself for as long as `step` is called.
@@ -106,6 +109,7 @@ class Session:
         self._generation = 0
         self._link: Link | None = None
         self._refused_here: list[tuple[object, int]] = []
+        self._closed_soon = 0
         self._closed = False
         self._woken = False
         self._wake_in, self._wake_out = socket.socketpair()
@@ -148,7 +152,7 @@ class Session:
             raise RuntimeError("publish() without room()")
         properties = packets.pack_content_type(publication.content_type) if self._v5 else b""
         payload = publication.payload
-        if len(topic) + len(properties) + len(payload) + 7 > link.largest_packet_bytes:
+        if packets.publish_bytes(topic, properties, payload) > link.largest_packet_bytes:
             self._refused_here.append((token, reasons.PACKET_TOO_LARGE))
         elif publication.retain and not link.retain_available:
             self._refused_here.append((token, reasons.RETAIN_NOT_SUPPORTED))
@@ -237,7 +241,7 @@ class Session:
         if chunk is None:
             return
         if not chunk:
-            self._ended(link, self._explain_close())
+            self._closed_by_broker(link)
             return
         link.keepalive.heard(time.monotonic())
         link.reader.feed(chunk)
@@ -329,9 +333,28 @@ class Session:
         try:
             link.flush()
         except OSError as error:
-            self._lost_by(link, error)
+            self._hear_last_words(link)
+            if self._link is link:
+                self._lost_by(link, error)
             return False
         return True
+
+    def _hear_last_words(self, link: Link) -> None:
+        """The connection takes no more: what the broker sent before it closed may say why."""
+        with contextlib.suppress(MalformedPacketError):
+            while self._link is link:
+                try:
+                    chunk = link.wire.receive()
+                except ssl.SSLError as error:
+                    if reasons.describe_tls_error(error, self._settings):
+                        self._lost_by(link, error)
+                    return
+                except OSError:
+                    return
+                if not chunk:
+                    return
+                link.reader.feed(chunk)
+                self._dispatch(link)
 
     def _due(self, link: Link) -> float:
         """When `step` has to look again though nothing comes."""
@@ -358,7 +381,9 @@ class Session:
 
     def _lost_by(self, link: Link, error: OSError) -> None:
         why, refused = self._explain(error)
-        self._ended(link, why if refused else f"the connection broke: {why}", refused=refused)
+        if not refused:
+            why = f"the connection broke: {why}" if self.connected else self._explain_early_end()
+        self._ended(link, why, refused=refused)
 
     def _explain(self, error: OSError | UnicodeError) -> tuple[str, bool]:
         """Why, and whether something has to be put right for it to go away."""
@@ -369,18 +394,38 @@ class Session:
         )
         return refusal or reasons.describe_network_error(error), refusal is not None
 
-    def _explain_close(self) -> str:
-        if self.connected:
-            return "the broker closed the connection"
-        hint = (
-            ""
-            if self._settings.tls
-            else ": is that port for TLS (mqtts://), or for something else than MQTT?"
-        )
-        return f"the broker closed the connection before it answered{hint}"
+    def _explain_early_end(self) -> str:
+        if not self._settings.tls:
+            hint = "is that port for TLS (mqtts://), or not for MQTT at all?"
+        elif self._settings.cert_file:
+            hint = "it may not accept our client certificate (--broker-cert-file)"
+        else:
+            hint = "it may want a client certificate (--broker-cert-file)"
+        return f"the broker ended the connection before it answered: {hint}"
+
+    def _closed_by_broker(self, link: Link) -> None:
+        """The broker closed without DISCONNECT. mosquitto 2.0 does that when another client takes over, too.
+
+        Then it accepts us again, and closes again as soon as the other one is back.
+        """
+        if not self.connected:
+            self._ended(link, self._explain_early_end())
+            return
+        soon = time.monotonic() - link.began < SOON_S
+        times = self._closed_soon + 1 if soon else 0
+        if times < 2:
+            self._ended(link, "the broker closed the connection and gave no reason")
+        else:
+            why = (
+                f"the broker closed the connection {times} times in a row, each time soon after it was made: "
+                f"most likely another client uses the same client id, {self._greeting.client_id}"
+            )
+            self._ended(link, why, refused=True, taken_over=True)
+        self._closed_soon = times
 
     def _ended(self, link: Link, why: str, *, refused: bool = False, taken_over: bool = False) -> None:
         was_connected = self.connected
+        self._closed_soon = 0
         self._drop(link)
         if self._closed:
             return
@@ -395,6 +440,7 @@ class Session:
         self._on_disconnected(why)
 
     def _failed(self, why: str, refused: bool) -> None:
+        self._closed_soon = 0
         self.last_failure = f"{self._settings.address}: {why}"
         if refused:
             self.last_refusal = self.last_failure

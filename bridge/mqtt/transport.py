@@ -89,6 +89,11 @@ def wrap_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: 
     try:
         secured.settimeout(max(0.01, deadline - time.monotonic()))
         secured.do_handshake()
+    except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        secured.close()
+        raise ConnectionAbortedError(
+            None, "the connection ended in the TLS handshake: is TLS spoken at that port?"
+        ) from error
     except BaseException:
         secured.close()
         raise

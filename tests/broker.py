@@ -1,0 +1,212 @@
+"""A private, real mosquitto on a free port of 127.0.0.1, to be started, stopped, killed and hung.
+
+    with Broker(folder) as broker:
+        session = Session(broker.settings(), …)
+
+`lines` are added to its configuration as they are. With `certificates` there is a TLS listener (`tls_port`),
+that with `client_certificates` wants one of the clients; with `websockets` there is a WebSocket listener
+(`ws_port`). With `users` nobody else gets in; `acl` is the text of mosquitto's `acl_file`. With `keeps_data`
+what it knows is in `folder/data` and outlives `stop`; without, every start is a new one.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bridge.mqtt.settings import BrokerSettings, Scheme, Version
+from tests.certificates import Certificates
+
+START_TIMEOUT_S = 10.0
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def program(name: str) -> str:
+    """Where a program is; Debian has mosquitto in /usr/sbin, which a user's PATH may lack."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed: make install")
+    return found
+
+
+class Broker:
+    """One mosquitto. The ports stay the same over `stop` and `start`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *lines: str,
+        keeps_data: bool = False,
+        users: Mapping[str, str] | None = None,
+        acl: str | None = None,
+        certificates: Certificates | None = None,
+        client_certificates: bool = False,
+        websockets: bool = False,
+        port: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.tls_port = free_port() if certificates else 0
+        self.ws_port = free_port() if websockets else 0
+        self._keeps_data = keeps_data
+        self._data = folder / "data"
+        self._log = folder / "mosquitto.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        config = [f"listener {self.port} 127.0.0.1"]
+        if certificates:
+            server = certificates.server
+            config += [f"listener {self.tls_port} 127.0.0.1", f"cafile {certificates.authority}"]
+            config += [f"certfile {server.certificate}", f"keyfile {server.key}"]
+            config += [f"require_certificate {str(client_certificates).lower()}"]
+            config += [f"use_identity_as_username {str(client_certificates).lower()}"]
+        if websockets:
+            config += [f"listener {self.ws_port} 127.0.0.1", "protocol websockets"]
+        if os.geteuid() == 0:
+            config += ["user root"]  # else it changes to a user who can't read the folder
+        if keeps_data:
+            config += ["persistence true", f"persistence_location {self._data}/"]
+        config += [f"allow_anonymous {str(users is None).lower()}"]
+        if users is not None:
+            config += [f"password_file {self._write_users(users)}"]
+        if acl is not None:
+            rules = folder / "acl"
+            rules.write_text(acl)
+            rules.chmod(0o600)
+            config += [f"acl_file {rules}"]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text("\n".join([*config, *lines, ""]))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process, which has to run."""
+        assert self._process is not None, "the broker doesn't run"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, hung or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it has logged since it was made."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def settings(
+        self,
+        scheme: Scheme = "mqtt",
+        *,
+        host: str = "127.0.0.1",
+        user: str | None = None,
+        password: str | None = None,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        version: Version = "5",
+    ) -> BrokerSettings:
+        """How to reach the listener for `scheme`."""
+        return BrokerSettings(
+            scheme=scheme,
+            host=host,
+            port={"mqtt": self.port, "mqtts": self.tls_port, "ws": self.ws_port, "wss": 0}[scheme],
+            user=user,
+            password=password,
+            ca_file=str(ca_file) if ca_file else None,
+            cert_file=str(cert_file) if cert_file else None,
+            key_file=str(key_file) if key_file else None,
+            version=version,
+        )
+
+    def start(self) -> None:
+        """Starts it and waits until every listener accepts. Without `keeps_data` it knows nothing."""
+        assert not self.running, "the broker runs already"
+        if self._keeps_data:
+            self._data.mkdir(exist_ok=True)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log
+            )
+        for port in filter(None, (self.port, self.tls_port, self.ws_port)):
+            while not _accepts(port):
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.kill()
+                    raise RuntimeError(f"mosquitto doesn't start:\n{self.log[-2000:]}")
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stops it with SIGTERM, as a service manager would."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stops it with SIGKILL, also when it is hung or not there."""
+        self._end(signal.SIGKILL)
+
+    def hang(self) -> None:
+        """SIGSTOP: its connections stand, and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self) -> None:
+        """`stop` and `start`, on the same ports."""
+        self.stop()
+        self.start()
+
+    def forget(self) -> None:
+        """Removes what it has kept; it must not run."""
+        assert not self.running
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
+            try:
+                process.wait(START_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _write_users(self, users: Mapping[str, str]) -> Path:
+        file = self.folder / "passwords"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        for user, password in users.items():
+            subprocess.run(
+                [program("mosquitto_passwd"), "-b", str(file), user, password],
+                check=True,
+                capture_output=True,
+            )
+        return file
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.settimeout(1)
+        return sock.connect_ex(("127.0.0.1", port)) == 0

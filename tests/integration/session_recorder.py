@@ -1,0 +1,92 @@
+"""A session together with everything that it called back."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
+
+
+class Recorder:
+    """Makes a session, and steps it until something has happened."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        client_id: str = "under-test",
+        *,
+        clean_start: bool = True,
+        session_expiry_s: int = 0,
+        subscriptions: Sequence[Subscription] = (),
+        acknowledges: bool = True,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        self.acknowledges = acknowledges
+        self.connected: list[bool] = []
+        self.disconnected: list[str] = []
+        self.failed: list[str] = []
+        self.received: list[Received] = []
+        self.acknowledged: dict[object, int] = {}
+        self.session = Session(
+            settings,
+            client_id=client_id,
+            clean_start=clean_start,
+            session_expiry_s=session_expiry_s,
+            subscriptions=subscriptions,
+            on_connected=self.connected.append,
+            on_disconnected=self.disconnected.append,
+            on_failed=self.failed.append,
+            on_message=self._on_message,
+            on_acknowledged=self._on_acknowledged,
+            **options,
+        )
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """What was received, in order."""
+        return [received.payload for received in self.received]
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> float:
+        """Steps until `condition` holds; returns how long that took, in seconds."""
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < timeout_s, f"not within {timeout_s} s: {vars(self)}"
+            self.session.step(0.05)
+        return time.monotonic() - began
+
+    def connect(self, timeout_s: float = 10.0) -> float:
+        """Steps until the session is connected."""
+        return self.until(lambda: self.session.connected, timeout_s)
+
+    def steps(self, duration_s: float) -> None:
+        """Steps for a while."""
+        deadline = time.monotonic() + duration_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            self.session.step(left_s)
+
+    def publish(self, topic: str, payload: bytes, **options: Any) -> None:  # noqa: ANN401
+        """Publishes with the payload as the token."""
+        self.session.publish(Publication(topic, payload, **options), payload)
+
+    def publish_all(self, topic: str, payloads: Sequence[bytes], timeout_s: float = 20.0) -> None:
+        """Publishes all of them inside the window, and steps until each is acknowledged."""
+        left = list(reversed(payloads))
+        deadline = time.monotonic() + timeout_s
+        while left or self.session.in_flight:
+            assert time.monotonic() < deadline, f"{len(left)} left"
+            while left and self.session.room() > 0:
+                self.publish(topic, left.pop())
+            self.session.step(0.05)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Closes the session."""
+        self.session.close(timeout_s)
+
+    def _on_message(self, received: Received) -> None:
+        self.received.append(received)
+        if self.acknowledges:
+            self.session.acknowledge(received)
+
+    def _on_acknowledged(self, token: object, code: int) -> None:
+        assert token not in self.acknowledged, f"{token!r} acknowledged twice"
+        self.acknowledged[token] = code
