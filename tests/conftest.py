@@ -1,4 +1,6 @@
-"""What every test shares: hypothesis without deadlines, and the switch for the long runs."""
+"""What every test shares: who may run, hypothesis without deadlines, and the switch for the long runs."""
+
+import os
 
 import pytest
 from hypothesis import settings
@@ -10,3 +12,18 @@ settings.load_profile("default")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long versions of the tests that have one")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root there are no real hosts; the summary says so of each test that is left out."""
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("lab"):
+                item.add_marker(pytest.mark.skip(reason="needs root: real hosts in namespaces"))
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> bool:
+    """Whether a test with a long version should run that (`make soak`)."""
+    return bool(pytestconfig.getoption("--soak"))
