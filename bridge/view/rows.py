@@ -101,16 +101,21 @@ class Reader:
         return Row(None, name, address.host, text, "dim")
 
     def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
+        text, before = words.host_status(data), self.statuses.get(address.host)
         self.statuses[address.host] = data
+        if before is not None and words.host_status(before) == text:
+            return Row(None, "", address.host, text, "dim")
         libvirt = data.get("libvirt")
         sees = isinstance(libvirt, dict) and bool(libvirt.get("connected"))
         fine = data.get("state") == "online" and sees and not data.get("dropped") and not data.get("lost")
-        return Row(None, "", address.host, words.host_status(data), "plain" if fine else "warn")
+        return Row(None, "", address.host, text, "plain" if fine else "warn")
 
     def _correlator_status(self, address: Address, data: dict[str, Any]) -> Row:
+        text, before = words.correlator_status(data), self.correlators.get(address.correlator)
         self.correlators[address.correlator] = data
+        if before is not None and words.correlator_status(before) == text:
+            return Row(None, "", address.correlator, text, "dim")
         fine = data.get("state") == "online" and not data.get("holes")
-        text = words.correlator_status(data)
         return Row(None, "", address.correlator, text, "plain" if fine else "warn")
 
     def _migration(self, address: Address, data: dict[str, Any]) -> Row:

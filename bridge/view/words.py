@@ -127,7 +127,7 @@ def state(data: dict[str, Any]) -> str:
     name, reason = str(data.get("state", "?")), str(data.get("reason", ""))
     words = STATE.get(name, name)
     more = STATE_REASON.get((name, reason))
-    if more is None and reason not in {"", "unknown", "booted", "unpaused"}:
+    if more is None and reason not in {"", "unknown", "booted", "unpaused", "shutdown"}:
         more = reason.replace("_", " ")
     return f"is {words} ({more})" if more else f"is {words}"
 
@@ -161,19 +161,20 @@ def host_status(data: dict[str, Any]) -> str:
         return "agent offline"
     libvirt = data.get("libvirt")
     link: dict[str, Any] = libvirt if isinstance(libvirt, dict) else {}
-    words = "agent online, "
+    words, reason = "agent online, ", data.get("reason")
     if link.get("connected"):
         uri, version = link.get("uri"), link.get("hypervisor_version")
         words += f"connected to {uri or 'libvirt'}" + (f" {version}" if version else "")
-    else:
+    elif not reason:
         words += "no connection to libvirt"
     for key, text in (("dropped", "messages were dropped"), ("lost", "messages are lost")):
         count = _spanned(data.get(key))
         words += f"; {count} {text}" if count else ""
     if data.get("parked"):
         words += f"; the broker refused {data['parked']} messages"
-    reason = data.get("reason")
-    return f"{words}: {reason}" if reason else words
+    if not reason:
+        return words
+    return f"{words}{reason}" if words.endswith(" ") else f"{words}; {reason}"
 
 
 def correlator_status(data: dict[str, Any]) -> str:
