@@ -11,7 +11,6 @@ The thread `jobs` asks libvirt, which can block; nothing else waits for it. It s
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import structlog
 from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import CallFailed, Connection, Job
 from bridge.agent.reports import JobGone, JobSeen
+from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 
 ASK_EVERY_S: Final = 1.0
@@ -58,36 +58,26 @@ class Jobs:
         self._connection = connection
         self._put = put
         self._inbox: queue.SimpleQueue[Iterable[str] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self.worker = Worker("jobs", self._run)
         self._watched: dict[str, Watch] = {}
         self._unsupported: Connection | None = None
-        self.error: BaseException | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether jobs are being watched."""
-        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begins; returns at once."""
-        self._thread.start()
+        self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
         """Ends, or lets the thread go if libvirt keeps it."""
         self._inbox.put(None)
-        self._thread.join(timeout_s)
+        self.worker.join(timeout_s)
 
     def watch(self, uuids: Iterable[str], *, leaving: bool = False) -> None:
         """These domains may have an outgoing migration. With `leaving` they had one when last looked at."""
         self._inbox.put([*uuids] if not leaving else tuple(uuids))
 
     def _run(self) -> None:
-        try:
-            while self._take():
-                self._ask_all()
-        except BaseException as error:
-            self.error = error
-            raise
+        while self._take():
+            self._ask_all()
 
     def _take(self) -> bool:
         """Waits for the next round or for a domain to watch; False when the end was asked for."""
@@ -137,6 +127,10 @@ class Jobs:
         job = connection.job(uuid)
         if job.kind == "outgoing":
             return self._leaves(connection, uuid, watch, job)
+        if job.kind == "ending" and not watch.leaving:
+            return self._leaves(connection, uuid, watch, Job("outgoing"))
+        if job.kind == "ending":
+            return True
         if not watch.leaving or job.kind in ("absent", "inactive"):
             return False
         seen = connection.read(uuid)

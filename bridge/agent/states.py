@@ -7,7 +7,6 @@ however many events a domain had since the last round, it is read once.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -18,6 +17,7 @@ from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import CallFailed, Connection
 from bridge.agent.reports import Looked
 from bridge.agent.tell import Teller
+from bridge.agent.worker import Worker
 
 ROUND_S: Final = 0.05
 """At most one round of reads in this time: a domain's state is published at most twenty times a second."""
@@ -53,25 +53,19 @@ class States:
         self._inbox: queue.SimpleQueue[set[str] | tuple[Looked, str, int] | frozenset[str] | None] = (
             queue.SimpleQueue()
         )
-        self._thread = threading.Thread(target=self._run, name="states", daemon=True)
+        self.worker = Worker("states", self._run)
         self._dirty: set[str] = set()
         self._failed: set[str] = set()
         self._retry_at_s = 0.0
-        self.error: BaseException | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether states are being published."""
-        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begins; returns at once."""
-        self._thread.start()
+        self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
         """Ends, or lets the thread go if libvirt keeps it."""
         self._inbox.put(None)
-        self._thread.join(timeout_s)
+        self.worker.join(timeout_s)
 
     def changed(self, uuids: set[str]) -> None:
         """These domains had an event, which is committed."""
@@ -86,18 +80,14 @@ class States:
         self._inbox.put(frozenset(uuids))
 
     def _run(self) -> None:
-        try:
-            while self._take(self._pause_s()):
-                now = time.monotonic()
-                if self._failed and now >= self._retry_at_s:
-                    self._dirty |= self._failed
-                    self._failed.clear()
-                if self._dirty:
-                    self._read()
-                    time.sleep(max(0.0, ROUND_S - (time.monotonic() - now)))
-        except BaseException as error:
-            self.error = error
-            raise
+        while self._take(self._pause_s()):
+            now = time.monotonic()
+            if self._failed and now >= self._retry_at_s:
+                self._dirty |= self._failed
+                self._failed.clear()
+            if self._dirty:
+                self._read()
+                time.sleep(max(0.0, ROUND_S - (time.monotonic() - now)))
 
     def _pause_s(self) -> float | None:
         if self._dirty:

@@ -17,6 +17,7 @@ import structlog
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.outbox import Outbox, Row
 from bridge.agent.reports import Lost, Occurrence, Opened, Report
+from bridge.agent.worker import Worker
 
 MOST_A_COMMIT: Final = 500
 TROUBLE_RETRY_S: Final = 1.0
@@ -48,13 +49,9 @@ class Writer:
         self._inbox: queue.SimpleQueue[Report | Task | None] = queue.SimpleQueue()
         self.put: Callable[[Report], None] = self._inbox.put
         self.ask: Callable[[Task], None] = self._inbox.put
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-        self.error: BaseException | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether events are being stored."""
-        return self._thread.is_alive()
+        self.stored = 0
+        """How many messages were stored."""
+        self.worker = Worker("outbox", self._run)
 
     @property
     def backlog(self) -> int:
@@ -63,31 +60,30 @@ class Writer:
 
     def start(self) -> None:
         """Begins; returns at once."""
-        self._thread.start()
+        self.worker.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Stores all that was put so far, then ends. Whether it ended in time."""
         self._inbox.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self.worker.join(timeout_s)
+
+    def wait_stored(self, timeout_s: float) -> bool:
+        """Whether all that was put so far is stored, within this time at most."""
+        stored = threading.Event()
+        self.ask(lambda _outbox: stored.set())
+        return stored.wait(max(0.0, timeout_s))
 
     def _run(self) -> None:
-        try:
-            while True:
-                entry = self._next()
-                if entry is None:
-                    break
-                self._handle(entry)
-            for step in self._knowledge.release():
-                self._store(step)
-            self._outbox.close()
-        except BaseException as error:
-            self.error = error
-            raise
+        while (entry := self._next()) is not None:
+            self._handle(entry)
+        for step in self._knowledge.release():
+            self._store(step)
+        self._outbox.close()
 
     def _next(self) -> Report | Task | None:
         """The next entry. While none comes: lets go of held events, tries the disk again, tidies."""
         while True:
+            self.worker.beat()
             try:
                 return self._inbox.get(timeout=self._pause_s())
             except queue.Empty:
@@ -147,5 +143,6 @@ class Writer:
             self._outbox.remember(step.remembered)
         rows = self._outbox.append(step.drafts)
         if rows:
+            self.stored += len(rows)
             self._effects.committed(rows)
-        self._effects.stepped(step, self._outbox.epoch, self._outbox.last_sequence)
+        self._effects.stepped(step, *self._outbox.position)

@@ -29,11 +29,12 @@ _PAUSED_FOR_MIGRATION: Final = frozenset(
     vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
 )
 _CLOSE_REASONS: Final = {0: "I/O error", 1: "end of file", 2: "keepalive", 3: "closed by us"}
+_ENDED_JOBS: Final = (libvirt.VIR_DOMAIN_JOB_FAILED, libvirt.VIR_DOMAIN_JOB_CANCELLED)
 _GONE: Final = libvirt.VIR_ERR_NO_DOMAIN
 _UNSUPPORTED: Final = libvirt.VIR_ERR_NO_SUPPORT
 
 
-class CallFailed(Exception):  # noqa: N818 - reads as what happened
+class CallFailed(Exception):
     """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where we didn't call at all."""
 
     def __init__(self, message: str, code: int = 0) -> None:
@@ -51,10 +52,11 @@ class Job:
     """What a domain is busy with: `kind` in short, `params` as libvirt gave them, the operation by name.
 
     `absent` no such domain, `inactive` it doesn't run, `none` no job, `incoming` a migration to this host,
-    `outgoing` one from it, `other` anything else (save, dump, backup).
+    `outgoing` one from it, `ending` one that was cancelled or failed and is being cleared up, `other`
+    anything else (save, dump, backup).
     """
 
-    kind: Literal["absent", "inactive", "none", "incoming", "outgoing", "other"]
+    kind: Literal["absent", "inactive", "none", "incoming", "outgoing", "ending", "other"]
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -233,13 +235,13 @@ class Connection:
             if code == libvirt.VIR_ERR_OPERATION_INVALID:
                 return Job("inactive")
             raise
-        if params.get("type", libvirt.VIR_DOMAIN_JOB_NONE) == libvirt.VIR_DOMAIN_JOB_NONE:
+        job_type, operation = params.get("type", libvirt.VIR_DOMAIN_JOB_NONE), params.get("operation", 0)
+        if job_type == libvirt.VIR_DOMAIN_JOB_NONE:
             return Job("none")
-        operation = params.get("operation", 0)
         params["operation"] = vocabulary.operation_name(operation)
-        if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
-            return Job("outgoing", params)
-        return Job("other", params)
+        if operation != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            return Job("other", params)
+        return Job("ending" if job_type in _ENDED_JOBS else "outgoing", params)
 
     def _on_lifecycle(
         self, _conn: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: object

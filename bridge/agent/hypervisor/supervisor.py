@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import queue
 import random
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
 from bridge.agent.reports import LookBegan, Looked, Lost, Opened, Report
+from bridge.agent.worker import Worker
 
 PING_EVERY_S: Final = 5.0
 PING_DEADLINE_S: Final = 5.0
@@ -94,7 +95,9 @@ class Hypervisor:
         self._reconcile_s = reconcile_s
         self._retry_s = RETRY_REMOTE_S if urlsplit(uri).netloc else RETRY_S
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="hypervisor", daemon=True)
+        self.openings = 0
+        """How often a connection was opened and listened to."""
+        self.worker = Worker("hypervisor", self._run)
         self._loop: EventLoop | None = None
         self._link: _Link | None = None
         self._attempts = _Attempts()
@@ -102,7 +105,6 @@ class Hypervisor:
         self._look = 0
         self._stopping = False
         self._said: str | None = None
-        self.error: BaseException | None = None
 
     @property
     def connection(self) -> Connection | None:
@@ -111,14 +113,14 @@ class Hypervisor:
         return link.connection if link else None
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the threads that this rests on live."""
-        return self._thread.is_alive() and self._loop is not None and self._loop.is_alive
+    def hears(self) -> bool:
+        """Whether libvirt's event loop runs."""
+        return self._loop is not None and self._loop.is_alive
 
     def start(self) -> None:
         """Begins; returns at once."""
         self._loop = running_loop()
-        self._thread.start()
+        self.worker.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """Takes no more events from now on, and closes the connection if it can be closed in time."""
@@ -126,7 +128,7 @@ class Hypervisor:
         if link:
             link.connection.live = False
         self._inbox.put(self._stop)
-        self._thread.join(timeout_s)
+        self.worker.join(timeout_s)
         if link:
             link.caller.join(timeout_s)
 
@@ -140,16 +142,11 @@ class Hypervisor:
         self._inbox.put(ask)
 
     def _run(self) -> None:
-        try:
-            while not self._stopping:
-                pause_s = self._work(time.monotonic())
-                try:
-                    self._inbox.get(timeout=pause_s)()
-                except queue.Empty:
-                    continue
-        except BaseException as error:
-            self.error = error
-            raise
+        while not self._stopping:
+            self.worker.beat()
+            pause_s = self._work(time.monotonic())
+            with suppress(queue.Empty):
+                self._inbox.get(timeout=pause_s)()
 
     def _work(self, now: float) -> float:
         """Does what is due; returns the seconds until something is due again."""
@@ -230,6 +227,7 @@ class Hypervisor:
     def _listening(self, link: _Link) -> None:
         if link is not self._link:
             return
+        self.openings += 1
         self._say(LibvirtStatus(connected=True, uri=self._uri, problem=None))
         _log.info("libvirt.connected", uri=self._uri, driver=link.connection.driver)
         self._said = None

@@ -1,0 +1,110 @@
+"""The agent's figures as Prometheus metrics. None has a domain's UUID as a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from bridge.agent.hypervisor import faults
+from bridge.mqtt.reasons import reason_name
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from bridge.agent.service import Agent
+
+_PREFIX: Final = "libvirt_mqtt_agent_"
+_LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
+
+
+class AgentCollector(Collector):
+    """Reads the figures at each scrape."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of now."""
+        yield from self._gauges()
+        yield from self._counts()
+        yield from self._labelled()
+
+    def _gauges(self) -> Iterator[Metric]:
+        agent = self._agent
+        outbox, sender = agent.outbox, agent.sender
+        figures: tuple[tuple[str, str, float], ...] = (
+            ("broker_connected", "1 while there is a broker.", sender.connected),
+            ("libvirt_connected", "1 while there is a libvirt daemon.", agent.hypervisor.status.connected),
+            ("outbox_unsent_rows", "Stored messages that wait for the broker.", outbox.depth),
+            ("outbox_rows", "Stored messages, sent ones included.", outbox.stored_rows),
+            ("outbox_bytes", "What the stored messages take.", outbox.stored_bytes),
+            ("outbox_parked_rows", "Messages that the broker refused.", outbox.parked),
+            ("outbox_waiting_rows", "Messages in memory because the disk takes nothing.", outbox.waiting),
+            ("outbox_oldest_unsent_seconds", "Age of the oldest unsent message.", agent.oldest_unsent_age_s),
+            ("in_flight", "Messages that the broker hasn't answered.", sender.in_flight),
+            ("reports_waiting", "Reports of libvirt that wait to be stored.", agent.writer.backlog),
+        )
+        for name, text, value in figures:
+            yield GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+    def _counts(self) -> Iterator[Metric]:
+        agent = self._agent
+        counters = agent.sender.counters
+        figures: tuple[tuple[str, str, float], ...] = (
+            ("events", "Messages of the event stream that became durable.", agent.writer.stored),
+            (
+                "dropped",
+                "Messages dropped by a limit or with a damaged file.",
+                agent.outbox.dropped_rows,
+            ),
+            ("broker_connections", "How often the broker accepted the connection.", counters.connections),
+            ("broker_failures", "Attempts to connect to the broker that failed.", counters.failures),
+            (
+                "libvirt_connections",
+                "Connections to libvirt that were opened.",
+                agent.hypervisor.openings,
+            ),
+            ("replayed", "Messages that were sent again because somebody asked.", counters.replayed),
+        )
+        for name, text, value in figures:
+            yield CounterMetricFamily(_PREFIX + name, text, value=value)
+
+    def _labelled(self) -> Iterator[Metric]:
+        counters = self._agent.sender.counters
+        answers = CounterMetricFamily(
+            _PREFIX + "publish_results", "What the broker answered.", labels=["stream", "result"]
+        )
+        for stream, counted in (("events", counters.answers), ("retained", counters.retained_answers)):
+            for code, count in dict(counted).items():
+                answers.add_metric([stream, reason_name(code)], count)
+        yield answers
+        requests = CounterMetricFamily(
+            _PREFIX + "replay_requests", "Requests for messages again.", labels=["verdict"]
+        )
+        for verdict, count in dict(counters.replay_requests).items():
+            requests.add_metric([verdict], count)
+        yield requests
+        failed = CounterMetricFamily(
+            _PREFIX + "callback_failures", "Events that couldn't be read.", labels=["kind"]
+        )
+        for kind, count in dict(faults).items():
+            failed.add_metric([kind], count)
+        yield failed
+
+
+def registry(agent: Agent) -> CollectorRegistry:
+    """A registry with one agent's metrics. From now on the way from callback to PUBACK is measured."""
+    found = CollectorRegistry()
+    found.register(AgentCollector(agent))
+    latency = Histogram(
+        _PREFIX + "callback_to_puback_seconds",
+        "From libvirt's callback to the broker's acknowledgement.",
+        buckets=_LATENCY_BUCKETS_S,
+        registry=found,
+    )
+    agent.sender.counters.observe_latency_s = latency.observe
+    return found

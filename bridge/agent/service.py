@@ -1,0 +1,240 @@
+"""The agent as a whole: its threads, what joins them, how it starts, stops and tells that it is well.
+
+libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes
+messages of them and stores them; the thread `mqtt` sends what is stored. `states` and `jobs` ask libvirt
+what no event tells. A thread that dies takes the process down.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import structlog
+
+from bridge import __version__
+from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
+from bridge.agent.jobs import Jobs
+from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.outbox import Limits, Outbox, Row
+from bridge.agent.sender import Sender
+from bridge.agent.states import States
+from bridge.agent.tell import Teller
+from bridge.agent.worker import Worker
+from bridge.agent.writer import Effects, Writer
+from bridge.config import AgentSettings
+from bridge.errors import ThreadDiedError
+from bridge.systemd import Notifier
+from bridge.wire.messages import Libvirt
+from bridge.wire.topics import Topics
+
+STOP_S: Final = 5.0
+"""A stop takes this long at most, also with a broker or a libvirtd that is silent."""
+SUPERVISE_S: Final = 0.5
+_LOOK_S: Final = 0.5
+STUCK_S: Final = 30.0
+"""A loop that hasn't turned for so long is taken as stuck; each turns every few seconds."""
+
+_log = structlog.get_logger()
+
+
+class Agent:
+    """One agent. It can also run inside another program; signals and the exit status are that one's.
+
+    Making it opens the outbox: raises bridge.errors.ConfigError (StateInUseError) where the state directory
+    can't be used.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        topics = Topics(settings.prefix)
+        limits = Limits(
+            rows=settings.outbox_max_rows,
+            bytes=int(settings.outbox_max_bytes),
+            when_full="newest-wins" if settings.outbox_policy == "newest" else "oldest-wins",
+            keep_hours=settings.retain_hours,
+        )
+        self.outbox = Outbox.open(settings.state_dir, limits)
+        teller = Teller(topics, settings.host)
+        self.writer = Writer(
+            self.outbox,
+            Knowledge(teller, self.outbox.known()),
+            Effects(committed=self._committed, stepped=self._stepped),
+        )
+        self.sender = Sender(
+            settings.broker_settings(),
+            topics,
+            settings.host,
+            __version__,
+            self.outbox,
+            ask=self.writer.ask,
+        )
+        self.hypervisor = Hypervisor(
+            settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
+        )
+        self._states = States(
+            teller,
+            lambda: self.hypervisor.connection,
+            lambda: self.outbox.position,
+            self.sender.set_retained,
+        )
+        self._jobs = Jobs(lambda: self.hypervisor.connection, self.writer.put)
+        self._mqtt = Worker("mqtt", self.sender.run)
+        self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
+        self._workers = (*self._loops, self._states.worker, self._jobs.worker)
+        self._stopping = False
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection to libvirt, while there is one."""
+        return self.hypervisor.connection
+
+    @property
+    def oldest_unsent_age_s(self) -> float:
+        """How long the first message that the broker hasn't has been stored, in seconds; 0 if it has all.
+
+        NaN when the outbox's thread has no time to look.
+        """
+        found: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self.writer.ask(lambda outbox: found.put(outbox.oldest_unsent_age_s()))
+        try:
+            return found.get(timeout=_LOOK_S) or 0.0
+        except queue.Empty:
+            return math.nan
+
+    def start(self) -> None:
+        """Starts all threads and returns. Neither a broker nor a libvirtd needs to be there."""
+        self._tell_status(self.hypervisor.status)
+        self.writer.start()
+        self._mqtt.start()
+        self._states.start()
+        self._jobs.start()
+        self.hypervisor.start()
+        _log.info(
+            "agent.started",
+            host=self._settings.host,
+            uri=self._settings.connect,
+            epoch=self.outbox.epoch,
+            last_sequence=self.outbox.last_sequence,
+        )
+
+    def stop(self, timeout_s: float = STOP_S) -> None:
+        """Takes no more events, sends what it has, says `offline`; within this time, whatever hangs."""
+        self._stopping = True
+        end_s = time.monotonic() + timeout_s
+        self.hypervisor.stop(0.3)
+        self._jobs.stop(0.1)
+        self._states.stop(0.2)
+        self.writer.wait_stored(1.0)
+        self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
+        self._mqtt.join(end_s - time.monotonic() - 0.2)
+        stored = self.writer.stop(max(0.2, end_s - time.monotonic()))
+        _log.info("agent.stopped", last_sequence=self.outbox.last_sequence, stored=stored)
+
+    def check(self) -> None:
+        """Raises bridge.errors.ThreadDiedError for a thread that has died."""
+        for worker in self._workers:
+            if not worker.is_alive and not self._stopping:
+                raise ThreadDiedError(worker.name, worker.error)
+        if not self.hypervisor.hears:
+            raise ThreadDiedError("libvirt-events")
+
+    def live(self) -> Mapping[str, str | None]:
+        """What is wrong with each thread whose loop has to turn; None where nothing is."""
+        problems: dict[str, str | None] = {}
+        for worker in self._workers:
+            problems[worker.name] = None if worker.is_alive else f"died: {worker.error!r}"
+        for worker in (self.writer.worker, self.hypervisor.worker):
+            if worker.is_alive and worker.silent_s > STUCK_S:
+                problems[worker.name] = f"hasn't turned for {worker.silent_s:.0f} s"
+        problems["libvirt-events"] = None if self.hypervisor.hears else "died"
+        return problems
+
+    def ready(self) -> Mapping[str, str | None]:
+        """What isn't ready, in words. The broker doesn't count: events are kept until it is there."""
+        return {**self.live(), "libvirt": self.hypervisor.status.problem, "outbox": self.outbox.trouble}
+
+    def _committed(self, rows: Sequence[Row]) -> None:
+        self.sender.committed(rows)
+
+    def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
+        if step.gone:
+            self._states.gone(step.gone)
+        if step.listed is not None:
+            self._states.listed(step.listed, epoch, last_sequence)
+        if step.changed:
+            self._states.changed(step.changed)
+        if step.working:
+            self._jobs.watch(step.working)
+        if step.leaving:
+            self._jobs.watch(step.leaving, leaving=True)
+        if step.look_after_s is not None:
+            self.hypervisor.look_again(step.look_after_s)
+
+    def _tell_status(self, status: LibvirtStatus) -> None:
+        libvirt = Libvirt(
+            connected=status.connected, uri=status.uri, hypervisor_version=status.hypervisor_version
+        )
+        reason = None if status.connected else f"no connection to libvirt: {status.problem}"
+        self.sender.set_status(libvirt, reason)
+
+
+def run(settings: AgentSettings) -> int:
+    """Runs an agent until SIGTERM or SIGINT; returns the exit status.
+
+    Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
+    """
+    asked = threading.Event()
+    with _signals(asked):
+        agent = Agent(settings)
+        notifier = Notifier()
+        agent.start()
+        try:
+            with _health(settings, agent):
+                notifier.ready()
+                _supervise(agent, asked, notifier)
+        finally:
+            notifier.stopping()
+            agent.stop()
+    return 0
+
+
+def _supervise(agent: Agent, asked: threading.Event, notifier: Notifier) -> None:
+    while not asked.wait(SUPERVISE_S):
+        agent.check()
+        if not any(agent.live().values()):
+            notifier.watchdog()
+
+
+@contextmanager
+def _signals(asked: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask to stop; the handlers that were there come back."""
+
+    def ask(_number: int, _frame: object) -> None:
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            with suppress(TypeError):  # a handler that wasn't set from Python can't be set again
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _health(settings: AgentSettings, agent: Agent) -> Iterator[None]:
+    if settings.http is None:
+        yield
+        return
+    from bridge.agent.metrics import registry
+    from bridge.health import HealthServer
+
+    with HealthServer(settings.http, registry=registry(agent), live=agent.live, ready=agent.ready):
+        yield
