@@ -1,0 +1,254 @@
+"""Correlators as processes, and what a test needs around them: agents' messages in, tellings out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import NAMESPACE_URL, uuid5
+
+from bridge.demo.player import Cast
+from bridge.demo.trace import Trace
+from bridge.mqtt.session import Publication, Received, Subscription
+from bridge.wire.topics import Topics
+from tests.broker import Broker
+from tests.integration.session_recorder import Recorder
+
+
+class CorrelatorProcess:
+    """`libvirt-mqtt correlator`, started as a user would."""
+
+    def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
+        options = {"settle": 1, "patience": 5, "state_dir": folder / "state", "log_format": "json"} | options
+        self._command = [sys.executable, "-m", "bridge", "correlator"]
+        self._command += ["--broker", f"mqtt://127.0.0.1:{broker.port}"]
+        for name, value in options.items():
+            self._command += [f"--{name.replace('_', '-')}", str(value)]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.id = str(options.get("id", "main"))
+        self._log = folder / f"correlator-{self.id}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Starts it; `until_connected` waits."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """The process, which has to run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """All that it has written."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one name."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def until_connected(self, times: int = 1) -> None:
+        """Waits until it has connected so often."""
+        wait_until(lambda: len(self.logged("broker.connected")) >= times, lambda: self.log)
+
+    def kill(self) -> None:
+        """SIGKILL, also when it doesn't run."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Waits until it ends by itself; returns the exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(20)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def wait_until(
+    condition: Callable[[], bool], what: Callable[[], object] = lambda: "", timeout_s: float = 20.0
+) -> None:
+    """Returns as soon as `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what()}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One telling of a migration, or of a location (`word`)."""
+
+    word: str
+    uuid: str
+    id: str
+    payload: bytes
+    data: dict[str, Any]
+
+
+class Fleet:
+    """A client that publishes as agents do, and hears what correlators tell."""
+
+    def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
+        self.topics = topics or Topics()
+        root = self.topics.root
+        self._recorder = Recorder(
+            broker.settings(),
+            client_id="fleet",
+            clean_start=False,
+            session_expiry_s=3600,
+            subscriptions=[
+                Subscription(f"{root}/domains/#"),
+                Subscription(f"{root}/correlators/#"),
+                Subscription(f"{root}/hosts/+/replay"),
+            ],
+        )
+        self._published = 0
+        self.sent: list[Publication] = []
+        self._recorder.connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._recorder.session.close(1.0)
+
+    @property
+    def received(self) -> list[Received]:
+        """Everything, in the order it came."""
+        return self._recorder.received
+
+    def publish(self, publications: Iterable[Publication]) -> None:
+        """Publishes in order, and returns when the broker has all of them."""
+        recorder = self._recorder
+        for publication in publications:
+            recorder.until(lambda: recorder.session.room() > 0, timeout_s=30.0)
+            recorder.session.publish(publication, ("sent", self._published))
+            self._published += 1
+            self.sent.append(publication)
+        recorder.until(lambda: recorder.session.in_flight == 0, timeout_s=30.0)
+
+    def listen(self, seconds: float) -> None:
+        """Hears for so long."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._recorder.session.step(min(left, 0.1))
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        """Hears until `condition` holds."""
+        self._recorder.until(condition, timeout_s)
+
+    def told(self, uuid: str | None = None) -> list[Told]:
+        """The tellings of migrations in the order they came, doubled ones among them."""
+        return [t for t in self._all() if t.word != "location" and uuid in (None, t.uuid)]
+
+    def told_once(self, uuid: str | None = None) -> list[Told]:
+        """The same without what came again; the same id must be the same bytes."""
+        once: dict[str, Told] = {}
+        for each in self.told(uuid):
+            assert once.setdefault(each.id, each).payload == each.payload, each
+        return list(once.values())
+
+    def location(self, uuid: str) -> str | None:
+        """The host that was last told to have the domain."""
+        places = [t.data.get("host") for t in self._all() if t.word == "location" and t.uuid == uuid]
+        return places[-1] if places else None
+
+    def status(self, correlator: str = "main") -> dict[str, Any]:
+        """A correlator's last word about itself."""
+        topic = self.topics.correlator_status(correlator)
+        words = [r.payload for r in self.received if r.topic == topic]
+        data: dict[str, Any] = json.loads(words[-1])["data"] if words else {}
+        return data
+
+    def replays(self) -> list[tuple[str, dict[str, Any]]]:
+        """The requests for replay, by host."""
+        found = []
+        for received in self.received:
+            address = self.topics.parse(received.topic)
+            if address.kind == "replay":
+                found.append((address.host, json.loads(received.payload)))
+        return found
+
+    def _all(self) -> Iterable[Told]:
+        for received in self.received:
+            address = self.topics.parse(received.topic)
+            if address.kind == "location" and not received.payload:
+                yield Told("location", address.uuid, "", b"", {})
+            elif address.kind in ("migration", "location"):
+                message = json.loads(received.payload)
+                word = address.name or "location"
+                yield Told(word, address.uuid, message["id"], received.payload, message["data"])
+
+
+def messages_of(trace: Trace, tag: str, *, started_s: float | None = None) -> tuple[str, list[Publication]]:
+    """A trace as its agents' messages, with hosts and domain of its own for each `tag`: domain, messages."""
+    cast = Cast(
+        hosts={host: f"{host}-{tag}" for host in trace.hosts},
+        epochs={f"{host}-{tag}": f"epoch-{host}-{tag}" for host in trace.hosts},
+    )
+    timed = cast.messages(
+        trace.as_agents_saw_it().from_start(), started_s=time.time() if started_s is None else started_s
+    )
+    publications = [each.publication for each in timed]
+    uuid = str(uuid5(NAMESPACE_URL, tag))
+    old = _uuid_of(trace)
+    return uuid, [
+        Publication(
+            each.topic.replace(old, uuid),
+            each.payload.replace(old.encode(), uuid.encode()),
+            retain=each.retain,
+            content_type=each.content_type,
+        )
+        for each in publications
+    ]
+
+
+def _uuid_of(trace: Trace) -> str:
+    for line in trace.lines:
+        if (found := getattr(line, "uuid", None)) is not None:
+            return str(found)
+    for line in trace.lines:
+        for domain in getattr(line, "domains", ()):
+            return str(domain.uuid)
+    raise AssertionError(f"{trace.scenario} has no domain")
+
+
+def environment() -> dict[str, str]:
+    """Ours, without settings of the program."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LIBVIRT_MQTT_")}
