@@ -248,7 +248,7 @@ class Session:
         try:
             self._dispatch(link)
         except MalformedPacketError as error:
-            self._ended(link, f"the broker broke the protocol: {error}")
+            self._broke_the_protocol(link, str(error))
 
     def _dispatch(self, link: Link) -> None:
         reader, window, v5, generation = link.reader, self._window, self._v5, link.generation
@@ -285,7 +285,7 @@ class Session:
     def _take_note(self, link: Link, report: Report) -> None:
         match report:
             case Accepted() if self.connected:
-                self._ended(link, "the broker broke the protocol: a second CONNACK")
+                self._broke_the_protocol(link, "a second CONNACK")
             case Accepted():
                 self._accepted(link, report)
             case Refused(code):
@@ -306,7 +306,11 @@ class Session:
                     taken_over=code == reasons.SESSION_TAKEN_OVER,
                 )
             case Broken(why):
-                self._ended(link, f"the broker broke the protocol: {why}")
+                self._broke_the_protocol(link, why)
+
+    def _broke_the_protocol(self, link: Link, how: str) -> None:
+        hint = "" if self.connected else "; check the port, it may not be one for MQTT"
+        self._ended(link, f"the broker broke the protocol: {how}{hint}")
 
     def _accepted(self, link: Link, report: Accepted) -> None:
         if not report.qos1_available:

@@ -37,7 +37,9 @@ def test_the_will_is_published_unless_the_session_was_closed(broker: Broker, cle
     else:
         client.session.step(0.0)
         assert client.session._link is not None
-        client.session._link.close()
+        client.session._link.wire.finish_writing()
+        client.until(lambda: bool(client.disconnected))
+        client.close()
     witness.until(lambda: b"last words" in witness.payloads)
     witness.steps(0.3)
     assert (b"gone" in witness.payloads) is not clean

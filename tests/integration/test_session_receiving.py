@@ -49,7 +49,7 @@ def test_what_was_not_acknowledged_is_delivered_again(
         assert listener.session.last_refusal is None
     else:
         assert listener.session._link is not None
-        listener.session._link.wire._bottom.shutdown(2)
+        listener.session._link.wire.finish_writing()
         listener.until(lambda: bool(listener.disconnected))
     old = listener.received.copy()
     listener.received.clear()
