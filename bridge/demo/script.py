@@ -109,7 +109,7 @@ class Script:
         return act, [happened, is_now]
 
     def _migrate(self, scenario: str, words: str) -> None:
-        """Plays a trace in its own time: all its messages have to come back, and one verdict, the true one."""
+        """Plays a trace in its own time. All its messages have to come back, and one verdict: the truth."""
         trace = packaged(scenario).from_start().as_agents_saw_it()
         trace = trace.with_lines(tuple(line for line in trace.lines if not self._is_known(line)))
         name = _NAMES[scenario]

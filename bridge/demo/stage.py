@@ -1,4 +1,4 @@
-"""Where the demo's messages are seen: a session that shows them, waits for what has to come, and publishes."""
+"""Where the demo's messages are seen: a session that shows, waits for what has to come, and publishes."""
 
 from __future__ import annotations
 
