@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.coverage_table"]
+
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")

@@ -1,0 +1,1 @@
+"""Proofs of the decision: every row of the table of migrations, the recordings, and random fleets."""

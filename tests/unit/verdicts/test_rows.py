@@ -1,0 +1,305 @@
+"""Every row of the table of migrations: told in order, in other orders, late, twice, and in part."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pytest
+
+from tests.coverage_table import ROWS, Proof
+from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late
+from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
+from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
+from tests.unit.verdicts.stage import (
+    EVENTS_AND_JOBS,
+    EVENTS_AND_STATES,
+    EVENTS_ONLY,
+    FULL,
+    Sent,
+    Stage,
+    Voice,
+)
+
+DOMAIN: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+SOURCE: Final = "host1"
+DESTINATION: Final = "host2"
+VOICES: Final = {
+    "full": FULL,
+    "events": EVENTS_ONLY,
+    "events and jobs": EVENTS_AND_JOBS,
+    "events and states": EVENTS_AND_STATES,
+}
+DRAWN: Final = 200
+HOURS_S: Final = 3 * 3600.0
+
+
+def is_persistent(row: Row) -> bool:
+    """Whether the domain of a row has a definition on its source."""
+    return row.number in ("6", "10", "10b", "22b") or row.before.startswith("shutoff")
+
+
+def played(row: Row, release: Release, voice: Voice, *, persistent: bool | None = None) -> list[Sent]:
+    """What the agents of both hosts send of a row."""
+    stage = Stage(voice)
+    source = stage.host(SOURCE)
+    keeps = is_persistent(row) if persistent is None else persistent
+    stage.at(0.0, lambda: stage.place(source, DOMAIN, row.before, persistent=keeps))
+    stage.row(row.on(release), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    return stage.run()
+
+
+def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
+    """All words in order, where both sides are heard in time."""
+    if row.verdict is None:
+        return row.told
+    if not row.without_job and not voice.jobs:
+        return (*row.told, "unresolved")
+    return (*row.told, row.verdict.outcome)
+
+
+def check(
+    told: Sequence[Told], row: Row, voice: Voice, *, revised: int | None = 0, persistent: bool | None = None
+) -> None:
+    """Holds what was told against the row. revised: how often a verdict was; None: any number of times."""
+    hold_the_contract(told)
+    keeps = is_persistent(row) if persistent is None else persistent
+    found = verdicts(told)
+    if row.verdict is None or (not row.without_job and not voice.jobs):
+        assert found == []
+        return
+    assert found, f"no verdict: {words(told)}"
+    assert columns(found[-1]) == expected(row, SOURCE, DESTINATION, voice=voice, persistent=keeps)
+    assert len({each.migration.migration for each in told if each.migration} - {None}) == 1
+    if revised is not None:
+        assert found[-1].revision == revised
+
+
+every_row = pytest.mark.parametrize("row", MIGRATIONS, ids=str)
+every_release = pytest.mark.parametrize("release", RELEASES)
+every_voice = pytest.mark.parametrize("voice", VOICES)
+
+
+def test_the_table_has_every_number() -> None:
+    assert {row.number for row in MIGRATIONS} | {"-"} == set(ROWS)
+
+
+@every_row
+@every_release
+@every_voice
+def test_told_in_its_order(row: Row, release: Release, voice: str, proof: Proof) -> None:
+    """Each word once, in order, and the verdict of the table; revised only where a host was lost for long."""
+    proof(row.number, interleavings=1)
+    told = Conductor().deliver(in_order(played(row, release, VOICES[voice])))
+    revised = int(release in row.revised and (VOICES[voice].jobs or row.number == "22b"))
+    assert words(told) == wanted(row, VOICES[voice]) + ("failed",) * revised
+    check(told, row, VOICES[voice], revised=revised)
+
+
+@every_row
+@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "transient"])
+def test_with_and_without_a_definition_on_the_source(row: Row, persistent: bool) -> None:
+    if row.number == "22b" or is_persistent(row):
+        pytest.skip("depends on the definition")
+    told = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=persistent)))
+    assert words(told) == wanted(row, FULL)
+    check(told, row, FULL, persistent=persistent)
+
+
+def test_a_transient_guest_whose_host_was_lost_is_not_known_to_be_lost() -> None:
+    """Row 22b: it leaves no trace but its absence."""
+    row = next(row for row in MIGRATIONS if row.number == "22b")
+    told = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=False)))
+    assert words(told) == ("started", "failed", "failed")
+    assert columns(verdicts(told)[-1]) == {
+        "outcome": "failed",
+        "reason": "destination_failed",
+        "guest": (None, "unknown"),
+        "attention": None,
+        "mode": "precopy",
+        "source": SOURCE,
+        "destination": DESTINATION,
+        "confirmed_by": ("source", "destination"),
+    }
+
+
+def facts_of(sent: Sequence[Sent]) -> list[Sent]:
+    """Without the times in which a host was blind for a while: in another order they mean nothing."""
+    lost = {each.host for each in sent if each.sees is False} - {each.host for each in sent if each.sees}
+    return [each for each in sent if each.fact is not None or each.host in lost]
+
+
+def orders(sent: Sequence[Sent], seed: str) -> tuple[list[tuple[str, ...]], bool]:
+    """All orders that keep each host's own, or many of them; and whether it is all."""
+    hosts = [each.host for each in sent]
+    count = math.comb(len(hosts), hosts.count(SOURCE))
+    if count <= DRAWN:
+        return list(_all_orders(hosts.count(SOURCE), hosts.count(DESTINATION))), True
+    rng = random.Random(seed)
+    drawn = {tuple(hosts), *(tuple(sorted(hosts, reverse=up)) for up in (True, False))}
+    while len(drawn) < DRAWN:
+        rng.shuffle(hosts)
+        drawn.add(tuple(hosts))
+    return sorted(drawn), False
+
+
+def _all_orders(sources: int, destinations: int) -> Iterator[tuple[str, ...]]:
+    total = sources + destinations
+    for chosen in itertools.combinations(range(total), sources):
+        at = set(chosen)
+        yield tuple(SOURCE if n in at else DESTINATION for n in range(total))
+
+
+@every_row
+@every_release
+@pytest.mark.parametrize("voice", [pytest.param("full", marks=pytest.mark.slow), "events"])
+def test_told_in_any_order_of_the_two_hosts(row: Row, release: Release, voice: str, proof: Proof) -> None:
+    """All interleavings, or 200 of them: the same words, the same verdict, never revised."""
+    sent = facts_of(played(row, release, VOICES[voice]))
+    drawn, _ = orders(sent, f"{row}{release}{voice}")
+    proof(row.number, interleavings=len(drawn))
+    for order in drawn:
+        told = Conductor().deliver(interleaved(sent, order, begins_s=1000.0))
+        try:
+            assert sorted(words(told)) == sorted(wanted(row, VOICES[voice]))
+            check(told, row, VOICES[voice])
+        except AssertionError as error:
+            error.add_note(f"order {order}")
+            raise
+
+
+@every_row
+@every_release
+def test_with_every_message_doubled_and_the_whole_day_again(row: Row, release: Release, proof: Proof) -> None:
+    """The same tellings as without, at the same moments; the second day tells nothing at all."""
+    proof(row.number, interleavings=1)
+    once = in_order(played(row, release, FULL))
+    twice = [delivery for each in once for delivery in (each, each)]
+    last = once[-1].received + 2000.0
+    again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.fact]
+    told = Conductor().deliver([*twice, *again])
+    assert told == Conductor().deliver(once)
+
+
+@every_row
+@every_release
+def test_with_the_correlator_restarted_after_every_prefix(row: Row, release: Release, proof: Proof) -> None:
+    """What is stored after any message is enough to go on as if nothing had been."""
+    deliveries = in_order(played(row, release, FULL))
+    proof(row.number, interleavings=len(deliveries) + 1)
+    once = Conductor().deliver(deliveries)
+    assert Conductor().deliver(deliveries, restart=lambda _: True) == once
+    for prefix in range(len(deliveries)):
+        assert Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at) == once  # type: ignore[misc]
+
+
+@every_row
+@every_release
+@pytest.mark.parametrize("host", [SOURCE, DESTINATION])
+def test_with_one_side_late_by_less_than_settle(row: Row, release: Release, host: str, proof: Proof) -> None:
+    """What comes within `settle` is waited for: nothing is revised."""
+    proof(row.number, interleavings=1)
+    if release in row.revised:
+        pytest.skip("late by more than settle by its nature")
+    told = Conductor().deliver(late(played(row, release, FULL), host, 5.0))
+    assert sorted(words(told)) == sorted(wanted(row, FULL))
+    check(told, row, FULL)
+
+
+@every_row
+@every_release
+@pytest.mark.parametrize("host", [SOURCE, DESTINATION])
+def test_with_one_side_late_by_hours(row: Row, release: Release, host: str, proof: Proof) -> None:
+    """First what the other side proves alone, in the end the verdict of the table."""
+    proof(row.number, interleavings=1)
+    told = Conductor().deliver(late(played(row, release, FULL), host, HOURS_S))
+    early = tuple(word for each in told if each.t < HOURS_S for word in words([each]))
+    assert early == (row.destination_alone if host == SOURCE else row.source_alone)
+    check(told, row, FULL, revised=None)
+
+
+@every_row
+@every_release
+@pytest.mark.parametrize("heard", [SOURCE, DESTINATION])
+def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof: Proof) -> None:
+    """What is told is right about what is not known: the other side is null, and confirms nothing."""
+    proof(row.number, interleavings=1)
+    told = Conductor().deliver(in_order(each for each in played(row, release, FULL) if each.host == heard))
+    hold_the_contract(told)
+    assert words(told) == (row.source_alone if heard == SOURCE else row.destination_alone)
+    for each in told:
+        data = each.migration
+        if data is None:
+            continue
+        assert (data.source.host, data.destination.host) == (
+            (SOURCE, None) if heard == SOURCE else (None, DESTINATION)
+        )
+        assert ("destination" if heard == SOURCE else "source") not in data.confirmed_by
+        assert {one.source for one in data.evidence} <= {f"/hosts/{heard}"}
+        if heard == SOURCE:
+            assert data.started_at is None
+            if data.outcome == "completed":
+                assert (data.guest.host, data.guest.state) == (None, "unknown")
+        elif data.outcome == "failed":
+            assert (data.guest.host, data.guest.state) in ((None, "unknown"), (None, "lost"))
+
+
+@pytest.mark.parametrize("row", LOOK_ALIKES, ids=str)
+@every_release
+@every_voice
+def test_what_is_no_migration_is_told_as_none(row: Row, release: Release, voice: str, proof: Proof) -> None:
+    sent = facts_of(played(row, release, VOICES[voice], persistent=True))
+    drawn, _ = orders(sent, f"{row}{release}{voice}")
+    proof("-", interleavings=1 + len(drawn))
+    assert words(Conductor().deliver(in_order(sent))) == ()
+    for order in drawn:
+        assert words(Conductor().deliver(interleaved(sent, order, begins_s=1000.0))) == ()
+
+
+@every_release
+def test_two_hosts_that_both_run_a_domain_without_a_migration_conflict(release: Release) -> None:
+    told = Conductor().deliver(in_order(played(CONFLICT_ALONE, release, FULL)))
+    hold_the_contract(told)
+    (conflict,) = verdicts(told)
+    assert words(told) == ("conflict",)
+    assert conflict.migration is None
+    assert (conflict.source.host, conflict.destination.host) == (SOURCE, DESTINATION)
+    assert (conflict.guest.host, conflict.guest.state) == (None, "running")
+
+
+@pytest.mark.parametrize(
+    ("ends", "outcome", "guest", "reason"),
+    [
+        ("S(6,2) S(5,1)", "completed", (DESTINATION, "running"), None),
+        ("D(6,2) D(5,1)", "failed", (SOURCE, "running"), "source_resumed"),
+    ],
+)
+def test_a_conflict_ends_when_one_side_ends(
+    ends: str, outcome: str, guest: tuple[str, str], reason: str | None, proof: Proof
+) -> None:
+    """Row 28, and then somebody destroys one of the two: the verdict follows under the same migration."""
+    proof("28", interleavings=1)
+    conflict = next(row for row in MIGRATIONS if row.number == "28")
+    stage = Stage()
+    stage.at(0.0, lambda: stage.place(stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    stage.row(conflict, 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(Row("28", "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
+    told = Conductor().deliver(in_order(stage.run()))
+    hold_the_contract(told)
+    assert words(told) == ("started", "conflict", outcome)
+    last = verdicts(told)[-1]
+    assert ((last.guest.host, last.guest.state), last.reason) == (guest, reason)
+
+
+@every_row
+def test_the_location_follows_the_guest(row: Row) -> None:
+    """Where it runs; never said twice, and never the destination of a copy that didn't arrive."""
+    said = places(Conductor().deliver(in_order(played(row, "9.0", FULL))))
+    assert all(one != other for one, other in itertools.pairwise(said))
+    if row.verdict is not None and row.verdict.outcome == "failed" and row.verdict.mode == "precopy":
+        assert DESTINATION not in said
+    elif row.verdict is not None and row.verdict.outcome == "completed":
+        assert said == [SOURCE, DESTINATION]
