@@ -1,0 +1,268 @@
+"""What reports become: nothing told twice, nothing lost, nothing concluded from half a look."""
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from bridge.agent.domains import Seen, encode
+from bridge.agent.knowledge import BASELINE, HOLD_S, Knowledge, Step
+from bridge.agent.outbox import FORGET
+from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
+from bridge.agent.tell import Teller
+from bridge.wire import messages
+from bridge.wire.topics import Topics
+from bridge.wire.vocabulary import lifecycle_codes, state_codes
+
+A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
+
+
+def at(uuid: str, where: str, number: int | None = 1, *, persistent: bool | None = False) -> Seen:
+    """A listed domain, transient unless said."""
+    state, reason = state_codes(*where.split("/"))
+    return Seen(uuid, uuid[0], None if where.startswith("shutoff") else number, state, reason, persistent)
+
+
+def event(uuid: str, what: str, number: int | None = 1) -> Occurrence:
+    """A lifecycle event as `event/detail`."""
+    code, detail = lifecycle_codes(*what.split("/"))
+    shown = None if what.startswith("stopped") else number
+    return Occurrence(1_000, 1.0, "lifecycle", "QEMU", uuid, uuid[0], shown, code, detail)
+
+
+def iteration(uuid: str) -> Occurrence:
+    """A migration iteration."""
+    return Occurrence(1, 1.0, "migration_iteration", "QEMU", uuid, uuid[0], 1, params={"iteration": 1})
+
+
+class Host:
+    """A knowledge, and what came of it: `told` all messages in order, `stored` as the outbox has it."""
+
+    def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
+        self.stored = dict(stored or {})
+        self.knowledge = Knowledge(Teller(Topics(), "h"), self.stored)
+        self.told: list[str] = []
+        self.steps: list[Step] = []
+        self._look = 0
+
+    def take(self, *reports: Report) -> "Host":
+        """Takes reports in and stores what comes out."""
+        for report in reports:
+            self._do(self.knowledge.take(report, 0.0))
+        return self
+
+    def _do(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self.steps.append(step)
+            for uuid, snapshot in step.remembered.items():
+                self._store(uuid, snapshot or FORGET)
+            for draft in step.drafts:
+                self.told.append(spoken(draft.build("e", 1)))
+                if draft.known is not None:
+                    self._store(draft.uuid, draft.known)
+
+    def _store(self, uuid: str, snapshot: bytes) -> None:
+        if snapshot == FORGET:
+            self.stored.pop(uuid, None)
+        else:
+            self.stored[uuid] = snapshot
+
+    def look(self, *seen: Seen, first: bool = False, meanwhile: Iterable[Report] = ()) -> "Host":
+        """A complete list, with what came while it was read."""
+        self._look += 1
+        self.take(LookBegan(self._look), *meanwhile)
+        listed = {domain.uuid: domain for domain in seen}
+        return self.take(Looked(self._look, "QEMU", listed, first, 2_000))
+
+    def connect(self, *seen: Seen, meanwhile: Iterable[Report] = ()) -> "Host":
+        """A connection, up to the end of its first list."""
+        return self.take(Opened(1, "QEMU")).look(*seen, first=True, meanwhile=meanwhile)
+
+    def again(self) -> "Host":
+        """The agent is killed and started again."""
+        return Host(self.stored)
+
+    def news(self) -> list[str]:
+        """What was told since the last call."""
+        told, self.told = self.told, []
+        return told
+
+
+def spoken(payload: bytes) -> str:
+    """`a started/booted`, with a `~` before what a resync concluded."""
+    data = messages.parse(payload).data
+    if isinstance(data, messages.DomainEvent):
+        return f"{data.domain.name} {data.event}"
+    mark = "~" if data.origin == "resync" else ""
+    return f"{data.domain.name} {mark}{data.event}/{data.detail}"
+
+
+def test_the_first_start_ever_tells_nothing_of_what_it_finds() -> None:
+    host = Host().connect(at(A, "running/booted"), at(B, "shutoff/crashed", persistent=True))
+    assert host.news() == []
+    assert set(host.stored) == {BASELINE, A, B}
+    assert host.steps[0].listed is not None
+
+
+def test_an_empty_host_is_not_taken_for_one_never_seen() -> None:
+    host = Host().connect().again().connect(at(A, "running/migrated"))
+    assert host.news() == ["a ~started/migrated", "a ~resumed/migrated"]
+
+
+def test_the_difference_is_told_after_a_restart_of_the_agent() -> None:
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted", persistent=True))
+    host = host.take(event(A, "suspended/paused")).again()
+    host.connect(at(B, "shutoff/destroyed", persistent=True), at(C, "running/booted"))
+    assert host.news() == ["a ~stopped/unknown", "b ~stopped/destroyed", "c ~started/booted"]
+    assert host.look(at(B, "shutoff/destroyed", persistent=True), at(C, "running/booted")).news() == []
+
+
+def test_events_that_come_while_the_list_is_read_are_told_after_the_difference() -> None:
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(Lost(1, "x"))
+    host.connect(at(A, "running/booted"), meanwhile=[event(A, "suspended/paused")])
+    assert host.news() == ["b ~stopped/unknown", "a suspended/paused"]
+
+
+@pytest.mark.parametrize("listed", [[], [at(A, "running/booted")]], ids=["after it", "before it"])
+def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed: list[Seen]) -> None:
+    host = Host().connect(at(A, "running/booted")).take(Lost(1, "x"))
+    host.connect(*listed, meanwhile=[event(A, "stopped/destroyed")])
+    assert host.news() == ["a stopped/destroyed"]
+
+
+@pytest.mark.parametrize(
+    "listed", [[], [at(A, "paused/starting_up", 2)], [at(A, "running/booted", 2)]], ids=["none", "half", "up"]
+)
+def test_a_boot_while_the_list_is_read_is_told_once(listed: list[Seen]) -> None:
+    host = Host().connect().take(Lost(1, "x"))
+    host.connect(*listed, meanwhile=[event(A, "resumed/unpaused", 2), event(A, "started/booted", 2)])
+    assert host.news() == ["a resumed/unpaused", "a started/booted"]
+
+
+def test_what_was_missed_before_such_an_event_is_told_before_it() -> None:
+    host = Host().connect().take(Lost(1, "x"))
+    host.connect(at(A, "running/migrated", 4), meanwhile=[event(A, "suspended/paused", 4)])
+    assert host.news() == ["a ~started/migrated", "a ~resumed/migrated", "a suspended/paused"]
+
+
+def test_an_event_of_another_run_tells_that_the_known_one_ended() -> None:
+    host = Host().connect(at(A, "running/booted", 1)).take(Lost(1, "x"))
+    host.connect(at(A, "paused/user", 2), meanwhile=[event(A, "suspended/paused", 2)])
+    assert host.news() == ["a ~stopped/unknown", "a ~started/unknown", "a suspended/paused"]
+
+
+def test_events_don_t_wait_for_ever_for_a_list() -> None:
+    host = Host().connect(at(A, "running/booted")).take(Lost(1, "x"), Opened(2, "QEMU"))
+    host.take(LookBegan(7), event(A, "suspended/paused"))
+    assert host.news() == []
+    assert host.knowledge.holds_until_s == HOLD_S
+    host._do(host.knowledge.release())
+    assert host.news() == ["a suspended/paused"]
+    late = Looked(7, "QEMU", {A: at(A, "running/booted")}, True, 2_000)
+    assert host.take(late).news() == []
+
+
+def test_a_connection_that_is_lost_before_its_list_concludes_nothing() -> None:
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(Lost(1, "x"))
+    host.take(Opened(2, "QEMU"), LookBegan(9), event(A, "suspended/paused"), Lost(2, "half way"))
+    assert host.news() == ["a suspended/paused"]
+    assert host.connect(at(A, "paused/user")).news() == ["b ~stopped/unknown"]
+
+
+def test_a_quiet_change_is_told_once_a_second_look_shows_the_same() -> None:
+    host = Host().connect(at(A, "shutoff/unknown", persistent=True))
+    assert host.look().news() == []
+    assert host.steps[-1].look_after_s is not None
+    assert host.look().news() == ["a ~undefined/removed"]
+    assert host.look().news() == []
+
+
+def test_a_difference_that_an_event_explains_is_not_told() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    assert host.look().news() == []
+    assert host.take(event(A, "stopped/destroyed")).news() == ["a stopped/destroyed"]
+    assert host.look().look().news() == []
+
+
+def test_a_difference_that_changes_between_two_looks_is_looked_at_again() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    assert host.look(at(A, "paused/user")).look(at(A, "paused/ioerror")).news() == []
+    assert host.look(at(A, "paused/ioerror")).news() == ["a ~suspended/ioerror"]
+
+
+def test_an_event_during_a_look_hides_its_domain_from_it() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.look(at(A, "running/booted"), meanwhile=[event(A, "suspended/paused")])
+    assert host.news() == ["a suspended/paused"]
+    assert host.look(at(A, "paused/user")).look(at(A, "paused/user")).news() == []
+
+
+def test_a_transient_domain_that_stopped_is_cleared_again_after_a_restart() -> None:
+    """The process may have died before the broker had the empty state."""
+    host = Host().connect(at(A, "running/booted")).take(event(A, "stopped/destroyed")).again().connect()
+    assert host.news() == []
+    assert host.steps[0].gone == {A}
+
+
+def test_one_that_lived_and_died_between_two_looks_is_cleared_as_well() -> None:
+    host = Host().connect().take(event(A, "started/booted"), event(A, "stopped/shutdown")).again().connect()
+    assert host.news() == []
+    assert host.steps[0].gone == {A}
+
+
+def gone(number: int = 1) -> JobGone:
+    """The outgoing migration of A is over."""
+    return JobGone(3_000, "QEMU", A, "a", number, {"operation": "migration_out"})
+
+
+def test_a_failed_job_is_told_once_an_attempt() -> None:
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A), gone(), gone())
+    assert host.news() == ["a migration_iteration", "a job_failed"]
+    assert host.take(JobSeen(A), gone()).news() == ["a job_failed"]
+
+
+def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_told() -> None:
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), gone())
+    assert host.news() == ["a migration_iteration"]
+
+
+def test_a_domain_that_stopped_has_no_failed_job() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(JobSeen(A), event(A, "stopped/migrated"), gone())
+    assert host.news() == ["a stopped/migrated"]
+
+
+def test_the_next_run_of_a_domain_has_nothing_to_do_with_the_former_s_job() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(JobSeen(A), event(A, "stopped/migrated"), event(A, "started/booted", 2), gone(2), gone(1))
+    assert host.news() == ["a stopped/migrated", "a started/booted"]
+
+
+def test_a_migration_under_way_is_watched_again_after_a_restart() -> None:
+    host = Host().connect(at(A, "running/booted")).take(JobSeen(A)).again().connect(at(A, "running/booted"))
+    assert host.steps[0].leaving == {A}
+    assert host.take(gone()).news() == ["a job_failed"]
+    assert host.again().connect(at(A, "running/booted")).steps[0].leaving == set()
+
+
+def test_the_source_of_a_switch_over_is_watched_and_the_destination_is_not() -> None:
+    host = Host().connect(at(A, "running/booted")).take(event(A, "suspended/migrated"))
+    assert host.steps[-1].leaving == {A}
+    host.take(event(B, "started/migrated"), event(B, "resumed/migrated"))
+    assert host.steps[-1].leaving == set()
+
+
+def test_a_snapshot_goes_with_the_event_that_changed_it() -> None:
+    host = Host().connect(at(A, "running/booted")).take(event(A, "suspended/paused"))
+    known = host.knowledge.known(A)
+    assert known is not None
+    assert host.stored[A] == encode(known)
+
+
+def test_events_are_forgotten_once_no_look_needs_them() -> None:
+    host = Host().connect()
+    for _ in range(5):
+        host.take(*(event(A, what) for what in ("started/booted", "stopped/destroyed")))
+        host.take(event(B, "started/booted"), event(B, "stopped/destroyed")).look()
+    assert len(host.knowledge._last_event) <= 2
+    host.look().look()
+    assert not host.knowledge._last_event
