@@ -18,7 +18,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.facts import Fact
 from bridge.correlator.hosts import Host, Loss
 from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
-from bridge.correlator.store import CaseRow, Draft, Store, Transaction
+from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.log import get_logger
 from bridge.wire.messages import stamp
 
@@ -210,7 +210,7 @@ class Casework:
                     work.uuids.update(tx.due(now, due_limit))
                 drafts = self._judge(work, tx, now, judged_at)
                 tx.keep_cases([row for row, _ in work.rows])
-                tx.keep_hosts({name: self.hosts[name].dump() for name in work.hosts_before})
+                tx.keep_hosts([_host_row(self.hosts[name]) for name in work.hosts_before])
                 tx.queue(drafts)
                 tx.keep_meta("heard_until", repr(now))
                 if due_limit:
@@ -385,6 +385,10 @@ def _cleared(host: Host, epoch: int, sequence: int, received: float) -> Fact:
         host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
         "cleared",
     )  # fmt: skip
+
+
+def _host_row(host: Host) -> HostRow:
+    return HostRow(host.name, host.dump(), host.suspect)
 
 
 def _row(case: Case, judgement: Judgement) -> CaseRow:

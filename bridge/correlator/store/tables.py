@@ -1,0 +1,80 @@
+"""The tables, for SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+VERSION: Final = 1
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+TABLES: Final = MetaData()
+
+Table(
+    "meta",
+    TABLES,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+_cases = Table(
+    "cases",
+    TABLES,
+    Column("uuid", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("due", Double),  # when to judge again though nothing comes, in seconds
+    Column("is_open", Boolean, nullable=False),
+    Column("hosts", Text, nullable=False),  # whose silence would matter, as a JSON list
+    sqlite_with_rowid=False,
+)
+Index(
+    "cases_due",
+    _cases.c.due,
+    sqlite_where=_cases.c.due.isnot(None),
+    postgresql_where=_cases.c.due.isnot(None),
+)
+Index("cases_open", _cases.c.uuid, sqlite_where=_cases.c.is_open, postgresql_where=_cases.c.is_open)
+Table(
+    "hosts",
+    TABLES,
+    Column("host", Text, primary_key=True),  # as a topic level: no character that a database refuses
+    Column("data", LargeBinary, nullable=False),
+    Column("suspect", Boolean, nullable=False),  # there may be a hole in its stream
+)
+_outgoing = Table(
+    "outgoing",
+    TABLES,
+    Column("n", _BIG, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("uuid", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("retain", Boolean, nullable=False),
+    Column("owner", Text, nullable=False),  # the member that sends it
+    Column("parked", Text),  # why the broker refused it
+    sqlite_autoincrement=True,
+)
+Index("outgoing_uuid", _outgoing.c.uuid)
+
+
+_inbox = Table(
+    "inbox",  # of a group: what members were handed, to be taken in in each host's order
+    TABLES,
+    Column("n", _BIG, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False),
+    Column("received", Double, nullable=False),
+    Column("said", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("inbox_host", _inbox.c.host)

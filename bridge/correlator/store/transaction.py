@@ -1,0 +1,201 @@
+"""What can be read and changed in one transaction, and the statements for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, text
+
+from bridge.wire.topics import decode_level, encode_level
+
+MAX_PARKED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """One domain's case. `due` in seconds, None: nothing to wait for; `hosts`: whose silence would matter."""
+
+    uuid: str
+    data: bytes
+    due: float | None
+    is_open: bool
+    hosts: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """One host. suspect: there may be a hole in its stream."""
+
+    name: str
+    data: bytes
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A telling to be sent. The same `id` is queued once only while it waits."""
+
+    id: str
+    uuid: str
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A telling in the order of sending, `n`."""
+
+    n: int
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+_SELECT_CASES = text("SELECT uuid, data FROM cases WHERE uuid IN :uuids ORDER BY uuid").bindparams(
+    bindparam("uuids", expanding=True)
+)
+_KEEP_CASE = text(
+    "INSERT INTO cases (uuid, data, due, is_open, hosts) VALUES (:uuid, :data, :due, :is_open, :hosts)"
+    " ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, due = excluded.due,"
+    " is_open = excluded.is_open, hosts = excluded.hosts"
+)
+_SELECT_DUE = text(
+    "SELECT uuid FROM cases WHERE due IS NOT NULL AND due <= :now ORDER BY due, uuid LIMIT :limit"
+)
+_NEXT_DUE = text("SELECT min(due) FROM cases WHERE due IS NOT NULL")
+_SELECT_OPEN = text("SELECT uuid, data, hosts FROM cases WHERE is_open ORDER BY uuid")
+_SELECT_HOSTS = text("SELECT host, data FROM hosts")
+_KEEP_HOST = text(
+    "INSERT INTO hosts (host, data, suspect) VALUES (:host, :data, :suspect)"
+    " ON CONFLICT (host) DO UPDATE SET data = excluded.data, suspect = excluded.suspect"
+)
+_QUEUE = text(
+    "INSERT INTO outgoing (id, uuid, topic, payload, retain, owner)"
+    " VALUES (:id, :uuid, :topic, :payload, :retain, :owner) ON CONFLICT (id) DO NOTHING"
+)
+_UNSENT = text(
+    "SELECT n, topic, payload, retain FROM outgoing"
+    " WHERE owner = :owner AND parked IS NULL AND n > :after ORDER BY n LIMIT :limit"
+)
+_SENT = text("DELETE FROM outgoing WHERE n = :n")
+_PARK = text("UPDATE outgoing SET parked = :reason WHERE n = :n")
+_FORGET_PARKED = text(
+    "DELETE FROM outgoing WHERE parked IS NOT NULL AND n < (SELECT min(n) FROM"
+    " (SELECT n FROM outgoing WHERE parked IS NOT NULL ORDER BY n DESC LIMIT :kept) AS latest)"
+)
+_COUNT_PARKED = text("SELECT count(*) FROM outgoing WHERE parked IS NOT NULL")
+_READ_META = text("SELECT value FROM meta WHERE key = :key")
+_KEEP_META = text(
+    "INSERT INTO meta (key, value) VALUES (:key, :value)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+
+
+class Transaction:
+    """What can be read and changed in one piece."""
+
+    def __init__(self, connection: Connection, member: str) -> None:
+        self._connection = connection
+        self._member = member
+
+    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
+        """The cases that there are of these domains."""
+        if not uuids:
+            return {}
+        return {row.uuid: row.data for row in self._connection.execute(_SELECT_CASES, {"uuids": list(uuids)})}
+
+    def keep_cases(self, rows: Collection[CaseRow]) -> None:
+        """Writes cases, new or changed."""
+        if rows:
+            self._connection.execute(
+                _KEEP_CASE,
+                [
+                    {
+                        "uuid": row.uuid,
+                        "data": row.data,
+                        "due": row.due,
+                        "is_open": row.is_open,
+                        "hosts": json.dumps(sorted(row.hosts)) if row.hosts else "[]",
+                    }
+                    for row in rows
+                ],
+            )
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """Domains whose cases are to be judged again by now, the longest overdue first."""
+        return [row.uuid for row in self._connection.execute(_SELECT_DUE, {"now": now, "limit": limit})]
+
+    def next_due(self) -> float | None:
+        """When the next case is due."""
+        found: float | None = self._connection.execute(_NEXT_DUE).scalar()
+        return found
+
+    def open_cases(self) -> Iterator[tuple[str, bytes, list[str]]]:
+        """The cases with something still to come: domain, case, hosts whose silence would matter."""
+        for row in self._connection.execute(_SELECT_OPEN):
+            yield row.uuid, row.data, json.loads(row.hosts)
+
+    def hosts(self) -> dict[str, bytes]:
+        """All hosts."""
+        return {decode_level(row.host): row.data for row in self._connection.execute(_SELECT_HOSTS)}
+
+    def keep_hosts(self, rows: Collection[HostRow]) -> None:
+        """Writes hosts, new or changed."""
+        if rows:
+            self._connection.execute(
+                _KEEP_HOST,
+                [
+                    {"host": encode_level(row.name), "data": row.data, "suspect": row.suspect}
+                    for row in sorted(rows, key=lambda row: row.name)
+                ],
+            )
+
+    def queue(self, drafts: Sequence[Draft]) -> None:
+        """Takes tellings in, to be sent in this order."""
+        if drafts:
+            self._connection.execute(
+                _QUEUE,
+                [
+                    {
+                        "id": draft.id,
+                        "uuid": draft.uuid,
+                        "topic": draft.topic,
+                        "payload": draft.payload,
+                        "retain": draft.retain,
+                        "owner": self._member,
+                    }
+                    for draft in drafts
+                ],
+            )
+
+    def unsent(self, after: int, limit: int) -> list[Outgoing]:
+        """Tellings that the broker doesn't have yet, in order, from the one after `after`."""
+        rows = self._connection.execute(_UNSENT, {"owner": self._member, "after": after, "limit": limit})
+        return [Outgoing(row.n, row.topic, row.payload, bool(row.retain)) for row in rows]
+
+    def sent(self, numbers: Collection[int]) -> None:
+        """The broker has these."""
+        if numbers:
+            self._connection.execute(_SENT, [{"n": n} for n in numbers])
+
+    def park(self, n: int, reason: str) -> None:
+        """The broker refused this one: it is kept for a person to look at, with the latest thousand."""
+        self._connection.execute(_PARK, {"n": n, "reason": reason})
+        self._connection.execute(_FORGET_PARKED, {"kept": MAX_PARKED})
+
+    def parked(self) -> int:
+        """How many tellings the broker refused."""
+        return int(self._connection.execute(_COUNT_PARKED).scalar_one())
+
+    def meta(self, key: str) -> str | None:
+        """A word that was kept by `keep_meta`."""
+        found: str | None = self._connection.execute(_READ_META, {"key": key}).scalar()
+        return found
+
+    def keep_meta(self, key: str, value: str) -> None:
+        """Keeps a word of the store's own."""
+        self._connection.execute(_KEEP_META, {"key": key, "value": value})

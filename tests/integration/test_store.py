@@ -1,0 +1,212 @@
+"""What a store promises: the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from bridge.correlator.store import CaseRow, Draft, HostRow, Store, StoreTroubleError
+from bridge.errors import ConfigError, StateInUseError
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.server
+
+_numbers = count()
+Open = Callable[..., Store]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create(f"store{next(_numbers)}")
+
+
+@pytest.fixture
+def open_store(url: str) -> Iterator[Open]:
+    opened: list[Store] = []
+
+    def open_it(owner: str = "correlator main") -> Store:
+        store = Store(url, owner=owner)
+        opened.append(store)
+        return store
+
+    yield open_it
+    for store in opened:
+        store.close()
+
+
+def _draft(n: int, *, retain: bool = False) -> Draft:
+    return Draft(
+        id=f"id-{n}", uuid=f"uuid-{n % 3}", topic=f"topic/{n}", payload=b"\x00\xff%d" % n, retain=retain
+    )
+
+
+def test_what_was_kept_is_there_after_opening_again(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        tx.keep_cases([CaseRow("a", b"\x00one", 12.5, True, ("host1", "höst 2%"))])
+        tx.keep_cases([CaseRow("b", b"two", None, False)])
+        tx.keep_hosts([HostRow("höst\x00/2", b"\x01", suspect=False)])
+        tx.keep_meta("word", "kept")
+    store.close()
+    with open_store().begin() as tx:
+        assert tx.cases(["a", "b", "c"]) == {"a": b"\x00one", "b": b"two"}
+        assert list(tx.open_cases()) == [("a", b"\x00one", ["host1", "höst 2%"])]
+        assert tx.hosts() == {"höst\x00/2": b"\x01"}
+        assert tx.meta("word") == "kept"
+        assert tx.meta("other") is None
+
+
+def test_a_transaction_that_fails_leaves_nothing(open_store: Open) -> None:
+    store = open_store()
+
+    def fail_half_way() -> None:
+        with store.begin() as tx:
+            tx.keep_cases([CaseRow("a", b"one", 1.0, True)])
+            tx.queue([_draft(1)])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    with store.begin() as tx:
+        assert tx.cases(["a"]) == {}
+        assert tx.unsent(0, 10) == []
+
+
+def test_a_case_is_replaced_as_a_whole(open_store: Open) -> None:
+    with open_store().begin() as tx:
+        tx.keep_cases([CaseRow("a", b"one", 1.0, True, ("h",))])
+        tx.keep_cases([CaseRow("a", b"two", None, False)])
+        assert tx.cases(["a"]) == {"a": b"two"}
+        assert tx.due(100.0, 10) == []
+        assert list(tx.open_cases()) == []
+
+
+def test_what_is_due_comes_in_its_order(open_store: Open) -> None:
+    with open_store().begin() as tx:
+        assert tx.next_due() is None
+        rows = [("a", 3.25), ("b", 1.75), ("c", None), ("d", 2.0), ("e", 9.0)]
+        tx.keep_cases([CaseRow(uuid, b"", due, False) for uuid, due in rows])
+        assert tx.next_due() == 1.75
+        assert tx.due(3.25, 10) == ["b", "d", "a"]
+        assert tx.due(3.25, 2) == ["b", "d"]
+        assert tx.due(1.0, 10) == []
+
+
+def test_tellings_leave_in_the_order_they_came_and_are_gone_when_sent(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        tx.queue([_draft(n, retain=n == 2) for n in range(5)])
+    with store.begin() as tx:
+        rows = tx.unsent(0, 3)
+        assert [row.topic for row in rows] == ["topic/0", "topic/1", "topic/2"]
+        assert [row.payload for row in rows] == [b"\x00\xff%d" % n for n in range(3)]
+        assert [row.retain for row in rows] == [False, False, True]
+        assert [row.topic for row in tx.unsent(rows[-1].n, 10)] == ["topic/3", "topic/4"]
+        tx.sent([rows[0].n, rows[2].n])
+        assert [row.topic for row in tx.unsent(0, 10)] == ["topic/1", "topic/3", "topic/4"]
+
+
+def test_a_telling_that_waits_is_not_queued_twice_and_no_number_is_used_twice(open_store: Open) -> None:
+    with open_store().begin() as tx:
+        tx.queue([_draft(1)])
+        tx.queue([_draft(1), _draft(2)])
+        first, second = tx.unsent(0, 10)
+        tx.sent([first.n, second.n])
+        tx.queue([_draft(3)])
+        (third,) = tx.unsent(0, 10)
+        assert third.n > second.n > first.n
+
+
+def test_what_the_broker_refused_is_set_aside_and_bounded(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.correlator.store.transaction.MAX_PARKED", 3)
+    with open_store().begin() as tx:
+        tx.queue([_draft(n) for n in range(6)])
+        for row in tx.unsent(0, 5):
+            tx.park(row.n, "not authorized")
+        assert tx.parked() == 3
+        assert [row.topic for row in tx.unsent(0, 10)] == ["topic/5"]
+
+
+def test_a_store_has_one_user(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.correlator.store.connection.LOCK_PATIENCE_S", 0.1)
+    first = open_store()
+    with first.begin():
+        pass
+    with pytest.raises(StateInUseError, match="in use by another correlator"), open_store().begin():
+        pass
+    first.close()
+    with open_store().begin():
+        pass
+
+
+def test_a_store_has_one_owner(open_store: Open) -> None:
+    store = open_store("correlator one")
+    with store.begin():
+        pass
+    store.close()
+    with pytest.raises(ConfigError, match="belongs to correlator one"), open_store("correlator two").begin():
+        pass
+
+
+def test_a_store_of_a_newer_version_is_left_alone(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        tx.keep_meta("version", "99")
+    store.close()
+    with pytest.raises(ConfigError, match="schema 99"), open_store().begin():
+        pass
+
+
+def test_thousands_of_cases_in_one_transaction(open_store: Open) -> None:
+    uuids = [f"{n:036d}" for n in range(3000)]
+    with open_store().begin() as tx:
+        tx.keep_cases([CaseRow(uuid, b"x" * 300, None, False) for uuid in uuids])
+        assert len(tx.cases(uuids)) == 3000
+
+
+def test_postgresql_that_goes_away_is_trouble_and_comes_back() -> None:
+    with Postgres() as server:
+        store = Store(server.create("one"), owner="correlator main")
+        with store.begin() as tx:
+            tx.keep_cases([CaseRow("a", b"one", None, False)])
+        server.kill()
+        with pytest.raises(StoreTroubleError), store.begin() as tx:
+            tx.keep_cases([CaseRow("a", b"two", None, False)])
+        with pytest.raises(StoreTroubleError), store.begin():
+            pass
+        server.start()
+        with store.begin() as tx:
+            assert tx.cases(["a"]) == {"a": b"one"}
+        store.close()
+
+
+def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is no database at all, not even nearly")
+    store = Store(f"sqlite:///{path}", owner="correlator main")
+    with store.begin() as tx:
+        assert list(tx.open_cases()) == []
+    store.close()
+    (aside,) = tmp_path.glob("store.db.damaged-*")
+    assert aside.read_bytes().startswith(b"this is no database")
+
+
+def test_a_folder_that_cannot_be_made_is_a_wrong_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(f"sqlite:///{tmp_path}/file/store.db", owner="correlator main")
+    with pytest.raises(ConfigError, match="can't be used"), store.begin():
+        pass

@@ -1,0 +1,115 @@
+"""A private, real PostgreSQL on a free port of 127.0.0.1, in a folder of its own that goes with it.
+
+Runs as the user `postgres` when the tests are root, since initdb refuses root; so the folder isn't pytest's,
+which only root may enter.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.broker import free_port
+
+START_TIMEOUT_S = 30.0
+
+
+@cache
+def _programs() -> Path:
+    """Debian keeps the server's programs out of PATH, in a folder for each major version."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    if initdb is None:
+        raise FileNotFoundError("PostgreSQL is not installed: apt-get install postgresql")
+    return Path(initdb).resolve().parent
+
+
+def _as_postgres() -> dict[str, Any]:
+    """How to start a process as somebody else than root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"}
+
+
+class Postgres:
+    """One server with the databases that are asked for. The port stays the same over `kill` and `start`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.port = free_port()
+        self._data = self.folder / "data"
+        self._log = self.folder / "postgres.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        subprocess.run(
+            [_programs() / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **_as_postgres(),
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "port": self.port,
+            "max_connections": 40,
+        }
+        command = [str(_programs() / "postgres"), "-D", str(self._data)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_as_postgres())
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self._psql("postgres", "SELECT 1") != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL doesn't start:\n{self._log.read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stops it at once, but cleanly: sessions are cut."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """As a crash: without checkpoint, all its processes gone."""
+        self._end(signal.SIGQUIT)
+
+    def create(self, database: str) -> str:
+        """Makes an empty database and returns its URL."""
+        assert self._psql("postgres", f'CREATE DATABASE "{database}"') == 0
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def _psql(self, database: str, statement: str) -> int:
+        url = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        command = [_programs() / "psql", "-q", "-X", "-d", url, "-c", statement]
+        return subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
+            process.wait(START_TIMEOUT_S)
