@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from bridge import __version__
-from bridge.demo.domains import Known, after, lifecycle_codes, missed, named
+from bridge.demo.domains import Known, after, missed, named
 from bridge.demo.trace import (
     Connected,
     Disconnected,
@@ -47,7 +47,7 @@ class PlayedAgent:
         match line:
             case Connected(domains=domains):
                 self.connected = True
-                return [self.status(stamp_s), *self._compare(domains, stamp_s)]
+                return [self.status(stamp_s), *self._compare(domains, stamp_s, again=True)]
             case Disconnected():
                 self.connected = False
                 return [self.status(stamp_s)]
@@ -110,23 +110,20 @@ class PlayedAgent:
         self.names[uuid] = known.name
         return [self._state(uuid, known, stamp_s)]
 
-    def _compare(self, domains: tuple[Listed, ...], stamp_s: float) -> list[Publication]:
-        """The states of what is listed, and a resync event before each that changed unseen."""
+    def _compare(
+        self, domains: tuple[Listed, ...], stamp_s: float, *, again: bool = False
+    ) -> list[Publication]:
+        """The states that changed, or `again` all, and the resync events that tell how."""
         found = {domain.uuid: self._named(domain) for domain in domains}
         said: list[Publication] = []
         for uuid in {**self.known, **found}:
             was, now = self.known.get(uuid), found.get(uuid)
-            change = missed(was, now) if self.has_looked else None
-            if change is not None:
-                shown = now or was
-                assert shown is not None
-                codes = lifecycle_codes(*change)
-                said.append(
-                    self._lifecycle(
-                        uuid, shown.name, now.id if now else None, codes, stamp_s, origin="resync"
-                    )
-                )
-            said += self._learn(uuid, now, stamp_s)
+            said += [
+                self._lifecycle(uuid, one.name, one.id, one.codes, stamp_s, origin="resync")
+                for one in (missed(uuid, was, now) if self.has_looked else ())
+            ]
+            if now != was or again:
+                said += self._learn(uuid, now, stamp_s)
         self.has_looked = True
         return said
 
@@ -135,7 +132,9 @@ class PlayedAgent:
         persistent = (
             domain.persistent if domain.persistent is not None else was is not None and was.persistent
         )
-        return named(domain.name, domain.id, domain.state_code, domain.reason_code, persistent=persistent)
+        known = named(domain.name, domain.id, domain.state_code, domain.reason_code, persistent=persistent)
+        arriving = was is not None and was.incoming and known.state == "paused" and known.reason != "user"
+        return replace(known, incoming=arriving)
 
     def _lifecycle(
         self,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge.wire.vocabulary import LIFECYCLE, STATES
+from bridge.agent import domains as agent
+from bridge.agent import resync
+from bridge.wire.vocabulary import LIFECYCLE, STATES, state_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,15 @@ class Known:
     def active(self) -> bool:
         """Whether a QEMU runs for it here."""
         return self.state not in ("nostate", "shutoff", "crashed")
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """An event that nobody heard: the domain's name and id then, the event's and the detail's number."""
+
+    name: str
+    id: int | None
+    codes: tuple[int, int]
 
 
 Pair = tuple[str, str]
@@ -97,48 +108,28 @@ def named(name: str, domain_id: int | None, state_code: int, reason_code: int, *
     return Known(name, domain_id, state, STATES[state][reason_code], persistent)
 
 
-def lifecycle_codes(event: str, detail: str) -> tuple[int, int]:
-    """The numbers of an event and its detail; a detail that isn't known is -1."""
+def missed(uuid: str, was: Known | None, now: Known | None) -> list[Missed]:
+    """The events that an agent concludes from two looks at a domain, as `bridge.agent.resync` decides it."""
+    verdict = resync.compare(
+        None if was is None else _known(was), None if now is None else _seen(uuid, now), uuid
+    )
+    if verdict is None:
+        return []
+    return [Missed(change.name, change.id, _codes(change.event, change.detail)) for change in verdict.changes]
+
+
+def _codes(event: str, detail: str) -> tuple[int, int]:
     details = LIFECYCLE[event]
     return tuple(LIFECYCLE).index(event), details.index(detail) if detail in details else -1
 
 
-_BACK: Final[dict[Pair, Pair]] = {
-    ("running", "migrated"): ("resumed", "migrated"),
-    ("running", "migration_canceled"): ("resumed", "migrated"),
-    ("running", "postcopy"): ("resumed", "postcopy"),
-    ("running", "postcopy_failed"): ("resumed", "postcopy_failed"),
-    ("paused", "user"): ("suspended", "paused"),
-    ("paused", "migration"): ("suspended", "migrated"),
-    ("paused", "postcopy"): ("suspended", "postcopy"),
-    ("paused", "postcopy_failed"): ("suspended", "postcopy_failed"),
-    ("shutoff", "shutdown"): ("stopped", "shutdown"),
-    ("shutoff", "destroyed"): ("stopped", "destroyed"),
-    ("shutoff", "crashed"): ("stopped", "crashed"),
-    ("shutoff", "migrated"): ("stopped", "migrated"),
-    ("shutoff", "saved"): ("stopped", "saved"),
-    ("shutoff", "failed"): ("stopped", "failed"),
-}
-"""The event that a state's reason still tells of."""
+def _known(known: Known) -> agent.Known:
+    state, reason = state_codes(known.state, known.reason)
+    return agent.Known(
+        known.name, known.id, state, reason, known.persistent, incoming=known.incoming, exact=True
+    )
 
 
-def missed(was: Known | None, now: Known | None) -> Pair | None:
-    """The event that must have happened unseen between two looks at a domain, or None."""
-    if now is None:
-        if was is None:
-            return None
-        return ("stopped", "unknown") if was.active else ("undefined", "removed")
-    if was is None and not now.active:
-        return ("defined", "added")
-    if was is not None and (was.state, was.reason) == (now.state, now.reason):
-        return None
-    told = _BACK.get((now.state, now.reason))
-    if told is not None:
-        return told
-    if not now.active:
-        return ("stopped", "unknown") if was is not None and was.active else None
-    if was is None or not was.active:
-        return ("started", "unknown")
-    if was.state == now.state:
-        return None
-    return ("resumed", "unpaused") if now.state == "running" else ("suspended", "unknown")
+def _seen(uuid: str, known: Known) -> agent.Seen:
+    state, reason = state_codes(known.state, known.reason)
+    return agent.Seen(uuid, known.name, known.id, state, reason, known.persistent, known.incoming)
