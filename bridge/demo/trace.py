@@ -98,7 +98,7 @@ class JobGone:
 Line = Connected | Disconnected | LifecycleEvent | Iteration | JobCompleted | Looked | JobGone
 
 JOB_POLL_S: Final = 1.5
-"""How long after a copy's end an agent finds its job gone: it asks every second, and twice before it tells."""
+"""How long after a copy's end an agent finds its job gone: it asks every second, twice before it tells."""
 LOOK_AFTER_S: Final = 5.0
 """How long after the last event an agent is taken to look for unannounced changes."""
 

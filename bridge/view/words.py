@@ -21,19 +21,19 @@ LIFECYCLE: Final[dict[tuple[str, str], str]] = {
     ("started", "wakeup"): "woke up",
     ("started", "recreated"): "started anew",
     ("suspended", "paused"): "paused",
-    ("suspended", "migrated"): "paused for the switch-over of a migration",
+    ("suspended", "migrated"): "paused for the switch-over",
     ("suspended", "ioerror"): "paused by an I/O error",
     ("suspended", "watchdog"): "paused by its watchdog",
     ("suspended", "restored"): "restored, and left paused",
     ("suspended", "from_snapshot"): "paused as its snapshot was",
     ("suspended", "api_error"): "left paused by a failed operation",
-    ("suspended", "postcopy"): "paused, its memory follows by post-copy",
+    ("suspended", "postcopy"): "paused, memory follows (post-copy)",
     ("suspended", "postcopy_failed"): "paused, its post-copy broke",
     ("suspended", "guest_shutdown"): "paused at the end of its shutdown",
     ("resumed", "unpaused"): "resumed",
     ("resumed", "migrated"): "resumed by a migration",
-    ("resumed", "from_snapshot"): "resumed from a saved image or snapshot",
-    ("resumed", "postcopy"): "runs here, its memory follows by post-copy",
+    ("resumed", "from_snapshot"): "resumed from a saved image",
+    ("resumed", "postcopy"): "runs here, memory follows (post-copy)",
     ("resumed", "postcopy_failed"): "runs here, but its post-copy broke",
     ("stopped", "shutdown"): "shut down",
     ("stopped", "destroyed"): "destroyed",
@@ -142,17 +142,17 @@ def event(data: dict[str, Any]) -> str:
             return f"copying memory, pass {figures.get('iteration', '?')}"
         case "job_completed":
             took, down = figures.get("time_elapsed"), figures.get("downtime")
-            words = f"{_JOB.get(operation, operation)} completed"
+            words = _DONE.get(operation, f"{operation} completed")
             words += f" in {duration(took)}" if is_figure(took) else ""
             return words + (f", {down} ms down" if is_figure(down) else "")
         case "job_failed":
-            return "outgoing migration ended without completing"
+            return "outgoing migration did not complete"
         case other:
             shown = ", ".join(f"{key}={value}" for key, value in figures.items())
             return f"{other}: {shown}" if shown else str(other)
 
 
-_JOB: Final = {"migration out": "outgoing migration", "migration in": "incoming migration"}
+_DONE: Final = {"migration out": "migrated out", "migration in": "migrated in"}
 
 
 def host_status(data: dict[str, Any]) -> str:
@@ -164,7 +164,7 @@ def host_status(data: dict[str, Any]) -> str:
     words, reason = "agent online, ", data.get("reason")
     if link.get("connected"):
         uri, version = link.get("uri"), link.get("hypervisor_version")
-        words += f"connected to {uri or 'libvirt'}" + (f" {version}" if version else "")
+        words += f"{uri or 'connected to libvirt'}" + (f" {version}" if version else "")
     elif not reason:
         words += "no connection to libvirt"
     for key, text in (("dropped", "messages were dropped"), ("lost", "messages are lost")):
