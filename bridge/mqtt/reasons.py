@@ -18,7 +18,7 @@ PASSING = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x98, 0x9F, 0xA0})
 
 REASON_NAMES: dict[int, str] = {
     0x00: "success",
-    0x04: "disconnect with will",
+    0x04: "disconnect with will message",
     0x10: "no matching subscribers",
     0x80: "unspecified error",
     0x81: "malformed packet",
@@ -47,7 +47,7 @@ REASON_NAMES: dict[int, str] = {
     0x98: "administrative action",
     0x99: "payload format invalid",
     0x9A: "retain not supported",
-    0x9B: "quality of service not supported",
+    0x9B: "qos not supported",
     0x9C: "use another server",
     0x9D: "server moved",
     0x9E: "shared subscriptions not supported",
@@ -140,7 +140,7 @@ def describe_tls_error(error: ssl.SSLError, settings: BrokerSettings) -> str | N
         )
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return None
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # one that Python itself raised has none
     for end, words in _ALERTS.items():
         if reason.endswith(end):
             return words

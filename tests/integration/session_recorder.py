@@ -19,7 +19,7 @@ class Recorder:
         session_expiry_s: int = 0,
         subscriptions: Sequence[Subscription] = (),
         acknowledges: bool = True,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> None:
         self.acknowledges = acknowledges
         self.connected: list[bool] = []
@@ -64,7 +64,7 @@ class Recorder:
         while (left_s := deadline - time.monotonic()) > 0:
             self.session.step(left_s)
 
-    def publish(self, topic: str, payload: bytes, **options: Any) -> None:  # noqa: ANN401
+    def publish(self, topic: str, payload: bytes, **options: Any) -> None:
         """Publishes with the payload as the token."""
         self.session.publish(Publication(topic, payload, **options), payload)
 
