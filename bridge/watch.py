@@ -49,7 +49,7 @@ class Watch:
     """
 
     def __init__(self, settings: WatchSettings, out: TextIO, notes: TextIO) -> None:
-        topics = Topics(settings.prefix)
+        topics = self._topics = Topics(settings.prefix)
         self._as_json = settings.as_json
         self._out = out
         self._notes = notes
@@ -109,8 +109,11 @@ class Watch:
         if self._gathering_until is None:
             return
         self._gathering_until = None
-        for line in self._view.summary():
+        lines = self._view.summary()
+        for line in lines:
             self._print(line)
+        if not lines:
+            self._note(f"nobody has published below {self._topics.root} yet: is an agent running?")
 
     def _connected(self, _session_present: bool) -> None:
         if self._last_failure is not None or self._notes.isatty():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ class Program:
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which stops everything in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own modules, no shell
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-P", "-m", *arguments],
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -69,6 +71,15 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what the user has set for real services: the demo must not touch their stores."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LIBVIRT_MQTT_") and name != "NOTIFY_SOCKET"
+    }
 
 
 @contextmanager

@@ -90,19 +90,19 @@ def wrap(text: str, width: int) -> list[str]:
             lines.append(line)
         line = word
         while columns(line) > width:
-            piece = _head(line, width)
+            piece = _head(line, width) or line[0]
             lines.append(piece)
             line = line[len(piece) :]
     return [*lines, line] if line or not lines else lines
 
 
 def _head(text: str, width: int) -> str:
-    """As many characters as `width` columns hold, one at least."""
+    """As many characters as `width` columns hold."""
     used = 0
     for index, char in enumerate(text):
         used += _columns_of(char)
         if used > width:
-            return text[: max(1, index)]
+            return text[:index]
     return text
 
 

@@ -196,9 +196,11 @@ def is_figure(value: object) -> TypeGuard[float]:
 
 
 def duration(milliseconds: float) -> str:
-    """A duration as a person says it: `0.9 s`, `4 min 10 s`, `2 h 5 min`."""
+    """A duration as a person says it: `27 ms`, `0.9 s`, `4 min 10 s`, `2 h 5 min`."""
     seconds = milliseconds / 1000
-    if seconds < 10:
+    if seconds < 0.1:
+        return f"{milliseconds:.0f} ms"
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
