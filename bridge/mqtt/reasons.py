@@ -50,11 +50,11 @@ REASON_NAMES: dict[int, str] = {
     0x9B: "qos not supported",
     0x9C: "use another server",
     0x9D: "server moved",
-    0x9E: "shared subscriptions not supported",
+    0x9E: "shared subscription not supported",
     0x9F: "connection rate exceeded",
     0xA0: "maximum connect time",
     0xA1: "subscription identifiers not supported",
-    0xA2: "wildcard subscriptions not supported",
+    0xA2: "wildcard subscription not supported",
 }
 """The reason codes of MQTT 5, section 2.4, by name."""
 
