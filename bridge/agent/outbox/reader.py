@@ -18,6 +18,8 @@ class Reader:
         self._db: sqlite3.Connection | None = None
         self.generation = current_generation()
         """Of which file the last answer was."""
+        self.answered = False
+        """Whether the last reading succeeded."""
 
     def unsent(self, after: int, limit: int) -> list[Row]:
         """The first `limit` rows after sequence `after` that the broker hasn't refused.
@@ -26,7 +28,7 @@ class Reader:
         another reason (it is being replaced) there are none.
         """
         return self._read(
-            "SELECT sequence, topic, payload, crc FROM rows WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            "SELECT sequence, topic, payload, crc, 0 FROM rows WHERE sequence > ? ORDER BY sequence LIMIT ?",
             (after, limit),
         )
 
@@ -35,13 +37,14 @@ class Reader:
         `unsent`.
         """
         return self._read(
-            "SELECT sequence, topic, payload, crc FROM rows WHERE sequence BETWEEN ?1 AND ?2 UNION ALL "
-            "SELECT sequence, topic, payload, crc FROM parked WHERE sequence BETWEEN ?1 AND ?2 "
+            "SELECT sequence, topic, payload, crc, 0 FROM rows WHERE sequence BETWEEN ?1 AND ?2 UNION ALL "
+            "SELECT sequence, topic, payload, crc, 1 FROM parked WHERE sequence BETWEEN ?1 AND ?2 "
             "ORDER BY sequence LIMIT ?3",
             (first, last, limit),
         )
 
     def _read(self, query: str, values: tuple[int, ...]) -> list[Row]:
+        self.answered = False
         generation = self._current_generation()
         if generation != self.generation:
             self.close()
@@ -58,10 +61,11 @@ class Reader:
                 return []
             raise
         rows = []
-        for sequence, topic, payload, crc in found:
+        for sequence, topic, payload, crc, parked in found:
             if file.checksum(topic, payload) != crc:
                 raise file.DamagedError(f"the content of row {sequence} is not what was written")
-            rows.append(Row(sequence, topic, payload))
+            rows.append(Row(sequence, topic, payload, None, parked == 1))
+        self.answered = True
         return rows
 
     def close(self) -> None:

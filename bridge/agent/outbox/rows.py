@@ -40,12 +40,13 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message of the event stream, durable."""
+    """One message of the event stream, durable. `parked`: the broker refused it before."""
 
     sequence: int
     topic: str
     payload: bytes
     received_s: float | None = None
+    parked: bool = False
 
     @property
     def size(self) -> int:

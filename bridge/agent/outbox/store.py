@@ -3,6 +3,7 @@
 import sqlite3
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,14 @@ COMMIT_ROWS: Final = 500
 """One transaction takes at most this many messages: enough that its fsync costs nothing per message."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    through: int
+    refused: Sequence[Refused]
+    accepted_late: Sequence[int]
+    generation: int
+
+
 class Outbox:
     """One file in the state directory, written by one thread; `reader()` gives another thread a connection
     of its own.
@@ -32,7 +41,8 @@ class Outbox:
     While the disk takes nothing, messages wait in memory (`waiting`, `trouble`) and go in with the next
     `append` that succeeds. Whatever had to be dropped used up its sequences and is named in `dropped`.
 
-    The attributes may be read from any thread; methods belong to the writing one.
+    Attributes and properties may be read from any thread, and `acknowledge` and `park` called; all other
+    methods belong to the writing one.
     """
 
     def __init__(self, folder: Path, limits: Limits, lock: file.FolderLock) -> None:
@@ -42,6 +52,7 @@ class Outbox:
         self._lock = lock
         self._waiting: deque[Draft | Gap] = deque()
         self._waiting_rows = 0
+        self._answers: deque[_Answers] = deque()
         self._settlement = Settlement()
         self._remembered: dict[str, bytes] = {}
         self._holes: list[Span] = []
@@ -51,6 +62,8 @@ class Outbox:
         """Why the disk takes nothing at present."""
         self.set_aside: Path | None = None
         """Where the damaged file is that this process found, if it found one."""
+        self.committed_rows = 0
+        """How many messages this process stored."""
         self.dropped_rows = 0
         """How many messages this process dropped."""
         self._ledger = self._open_ledger(lock.found)
@@ -113,6 +126,12 @@ class Outbox:
     def epoch(self) -> str:
         """The id of this life of the outbox."""
         return self._ledger.meta.epoch
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Epoch and last sequence, of one moment."""
+        meta = self._ledger.meta
+        return meta.epoch, meta.last_sequence
 
     @property
     def last_sequence(self) -> int:
@@ -186,18 +205,21 @@ class Outbox:
         return rows
 
     def acknowledge(
-        self, through: int, refused: Sequence[Refused] = (), accepted_late: Sequence[int] = ()
+        self,
+        through: int,
+        refused: Sequence[Refused] = (),
+        accepted_late: Sequence[int] = (),
+        generation: int | None = None,
     ) -> None:
-        """No message up to sequence `through` waits for the broker any more.
+        """No message up to sequence `through` waits for the broker any more. From any thread.
 
         `refused` are parked with their reason, `accepted_late` are parked ones that went through on a later
-        sending. Durable with the next `append` or `flush`; if the process ends before, the messages are
-        sent once more.
+        sending. Durable with the next `append` or `flush`; if the process ends before, the messages are sent
+        once more. What is said of another `generation` than the current one is ignored.
         """
-        settlement = self._settlement
-        settlement.through = max(settlement.through, through)
-        settlement.refused += refused
-        settlement.accepted_late += accepted_late
+        self._answers.append(
+            _Answers(through, refused, accepted_late, self.generation if generation is None else generation)
+        )
 
     def park(self, sequence: int, reason: str) -> None:
         """The broker refused this message: it is kept, and waits no more."""
@@ -211,8 +233,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Makes durable what `acknowledge` and `remember` said."""
-        if self._settlement or self._remembered or self._holes:
-            self._commit([])
+        self._commit([])
 
     def tidy(self) -> bool:
         """Deletes some acknowledged rows that have had their time. Returns whether there are more.
@@ -260,6 +281,7 @@ class Outbox:
 
     def _commit(self, batch: Sequence[Draft | Gap], *, tidying: bool = False) -> list[Row] | None:
         """One transaction; None where the disk took nothing."""
+        self._take_answers()
         for _ in range(3):
             if not batch and not tidying and not (self._settlement or self._remembered or self._holes):
                 return []
@@ -271,12 +293,22 @@ class Outbox:
             else:
                 self._settlement, self._remembered, self._holes = Settlement(), {}, []
                 self._note(self._ledger)
+                self.committed_rows += len(rows)
                 self.dropped_rows += dropped
                 if self.trouble is not None:
                     log.info("outbox.stores_again", waited=self._waiting_rows)
                     self.trouble = None
                 return rows
         return None
+
+    def _take_answers(self) -> None:
+        while self._answers:
+            answers = self._answers.popleft()
+            if answers.generation == self.generation:
+                settlement = self._settlement
+                settlement.through = max(settlement.through, answers.through)
+                settlement.refused += answers.refused
+                settlement.accepted_late += answers.accepted_late
 
     def _failed(self, error: sqlite3.Error) -> bool:
         """Judges a failure. Returns whether to try again at once, which is so after a new file was begun."""

@@ -1,0 +1,87 @@
+"""The retained messages of domains: the latest of each topic, and which of them are due."""
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+
+@dataclass(slots=True)
+class _Entry:
+    payload: bytes | None
+    as_of: int
+    version: int
+    published: int = 0
+
+
+class Retained:
+    """The latest payload of each topic; None clears the topic at the broker and is then forgotten.
+
+    A payload is due once every message of the event stream up to its `as_of` was sent, so that no state
+    runs ahead of the events that led to it. `put` may be called from any thread, everything else from the
+    sender's.
+    """
+
+    def __init__(self) -> None:
+        self._inbox: deque[tuple[str, bytes | None, int]] = deque()
+        self._entries: dict[str, _Entry] = {}
+        self._heap: list[tuple[int, int, str]] = []
+        self._version = 0
+
+    def __len__(self) -> int:
+        """How many topics there are."""
+        return len(self._entries)
+
+    def put(self, topic: str, payload: bytes | None, as_of: int) -> None:
+        """From now on this is what the topic holds."""
+        self._inbox.append((topic, payload, as_of))
+
+    def receive(self, last_sequence: int) -> None:
+        """Takes in what was put. An `as_of` beyond `last_sequence` is of an epoch that is over: nothing to
+        wait for.
+        """
+        inbox = self._inbox
+        while inbox:
+            topic, payload, as_of = inbox.popleft()
+            self._version += 1
+            entry = _Entry(payload, as_of if as_of <= last_sequence else 0, self._version)
+            self._entries[topic] = entry
+            heappush(self._heap, (entry.as_of, entry.version, topic))
+
+    def due(self, sent: int) -> bool:
+        """Whether there is something to publish when events up to `sent` are out."""
+        return self._next(sent) is not None
+
+    def pop(self, sent: int) -> tuple[str, bytes | None, int] | None:
+        """The next topic and payload to publish, and the version that `answered` is to be told."""
+        topic = self._next(sent)
+        if topic is None:
+            return None
+        heappop(self._heap)
+        entry = self._entries[topic]
+        entry.published = entry.version
+        return topic, entry.payload, entry.version
+
+    def _next(self, sent: int) -> str | None:
+        heap = self._heap
+        while heap and heap[0][0] <= sent:
+            _, version, topic = heap[0]
+            entry = self._entries.get(topic)
+            if entry is not None and entry.version == version and entry.published != version:
+                return topic
+            heappop(heap)
+        return None
+
+    def answered(self, topic: str, version: int, *, accepted: bool) -> None:
+        """The broker answered this version. A topic that was cleared is forgotten."""
+        entry = self._entries.get(topic)
+        if accepted and entry is not None and entry.version == version and entry.payload is None:
+            del self._entries[topic]
+
+    def begin(self, *, new_epoch: bool = False) -> None:
+        """A new connection: everything is due again. In a new epoch there are no events to wait for."""
+        for entry in self._entries.values():
+            entry.published = 0
+            if new_epoch:
+                entry.as_of = 0
+        self._heap = [(entry.as_of, entry.version, topic) for topic, entry in self._entries.items()]
+        heapify(self._heap)

@@ -1,0 +1,352 @@
+"""The thread `mqtt`: sends what the outbox holds, in order, and says how the agent is.
+
+For whoever joins the threads:
+
+sender = Sender(broker, topics, host, version, outbox, ask=writer.ask) Thread(target=sender.run,
+name="mqtt") sender.committed(rows)                               # outbox's thread, after each append
+sender.set_retained(topic, payload or None, as_of)   # any thread sender.set_status(libvirt, reason)
+# any thread sender.stop(timeout_s)                               # any thread; join it, then end the
+outbox's thread
+
+The session is no clean start: the broker keeps it for an hour, so that a replay request made while the
+agent is away is served when it is back. Messages in flight aren't left to it: they are sent again from the
+outbox.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Literal
+
+import structlog
+
+from bridge.agent import replay, status
+from bridge.agent.counters import Counters
+from bridge.agent.outbox import Outbox, Row
+from bridge.agent.replay import MalformedRequestError, Replay
+from bridge.agent.retained import Retained
+from bridge.agent.status import Facts
+from bridge.agent.stream import AskOutbox, Stream
+from bridge.mqtt.reasons import REFUSAL, reason_name
+from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
+from bridge.wire.messages import CONTENT_TYPE, Libvirt
+from bridge.wire.topics import Topics, encode_level
+
+log = structlog.get_logger()
+
+WINDOW: Final = 100
+SESSION_EXPIRY_S: Final = 3_600
+KEEPALIVE_S: Final = 10
+TICK_S: Final = 1.0
+"""What changes without a wake-up (a full disk, parked messages) is seen within this time."""
+STATUS_LOOK_S: Final = 0.1
+LARGEST_FROM_BROKER_BYTES: Final = 65_536
+LAST_WORDS_S: Final = 1.0
+"""Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
+TOPIC_NAME_INVALID: Final = 0x90
+
+
+class Sender:
+    """Owns the session with the broker. On each connect: the status, the states, then rows from the oldest
+    unanswered.
+
+    A message that the broker refuses is parked with the reason and holds up no other. `counters` and the
+    attributes may be read from any thread.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        topics: Topics,
+        host: str,
+        version: str,
+        outbox: Outbox,
+        *,
+        ask: AskOutbox,
+        counters: Counters | None = None,
+        window: int = WINDOW,
+        replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
+    ) -> None:
+        self.counters = counters or Counters()
+        self._broker = broker
+        self._topics = topics
+        self._host = host
+        self._version = version
+        self._outbox = outbox
+        self._window = window
+        self._stream = Stream(outbox, ask, self.counters, Replay(replay_rows_a_minute))
+        self._retained = Retained()
+        self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
+        self._told: Facts | None = None
+        self._told_at_s = 0.0
+        self._look_at_s = 0.0
+        self._offline_answered = False
+        self._greeting = False
+        self._states_first = False
+        self._said: set[tuple[str, object]] = set()
+        self._stop_at_s: float | None = None
+        self._session = self._make_session()
+
+    def committed(self, rows: Sequence[Row]) -> None:
+        """These rows are durable: all that there are since the last call. For the outbox's thread."""
+        outbox = self._outbox
+        self._stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+        self._session.wake()
+
+    def set_retained(self, topic: str, payload: bytes | None, as_of: int) -> None:
+        """From now on this is what the topic holds, also after each reconnect; None clears it. From any
+        thread.
+
+        It is published after the rows up to sequence `as_of`.
+        """
+        self._retained.put(topic, payload, as_of)
+        self._session.wake()
+
+    def set_status(self, libvirt: Libvirt, reason: str | None = None) -> None:
+        """What the status says of libvirt, and what else isn't as it should be. From any thread."""
+        self._libvirt = (libvirt, reason)
+        self._look_at_s = 0.0
+        self._session.wake()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Has `run` send what there is, say `offline`, disconnect and return within `timeout_s`. From any
+        thread.
+        """
+        self._stop_at_s = time.monotonic() + timeout_s
+        self._session.wake()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker."""
+        return self._session.connected
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no broker, in words; None while there is one."""
+        session = self._session
+        return None if session.connected else session.last_failure or "not connected yet"
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that the broker hasn't answered."""
+        return self._session.in_flight
+
+    def run(self) -> None:
+        """Works until `stop`. Trouble with the broker is never raised."""
+        try:
+            while self._stop_at_s is None:
+                self._turn()
+            self._finish(self._stop_at_s)
+        finally:
+            self._session.close(0.0)
+            self._stream.close()
+
+    def _turn(self) -> None:
+        if self._stream.generation != self._outbox.generation:
+            self._begin_epoch()
+        now_s = time.monotonic()
+        self._send(now_s)
+        replaying = self._stream.replay.active and self._session.room() > 1
+        self._session.step(0.05 if replaying else TICK_S)
+        self._stream.report(now_s)
+
+    def _begin_epoch(self) -> None:
+        """The outbox has a new file. A new session, since the Will names the epoch."""
+        self._session.close(0.5)
+        self._stream.begin()
+        self._retained.begin(new_epoch=True)
+        self._session = self._make_session()
+
+    def _send(self, now_s: float, *, stopping: bool = False) -> None:
+        room = self._room()
+        if room <= 0:
+            return
+        self._retained.receive(self._outbox.last_sequence)
+        if now_s >= self._look_at_s:
+            room -= self._send_status(now_s)
+        if self._greeting:
+            room -= self._send_states(room)
+            self._greeting = room <= 0
+        if room > 0 and not stopping:
+            room -= self._stream.send_again(self._publish_row, max(1, room // 4), now_s)
+        if room > 0:
+            self._states_first = not self._states_first
+            room -= self._send_states(room // 2 + (room % 2 if self._states_first else 0))
+            room -= self._stream.send(self._publish_row, room)
+            self._send_states(room)
+
+    def _room(self) -> int:
+        """How much may be sent now. One place is left for the last status, unless there is only one."""
+        session = self._session
+        room = session.room()
+        return room if session.in_flight == 0 else room - 1
+
+    def _send_states(self, room: int) -> int:
+        sent = 0
+        while sent < room and (entry := self._retained.pop(self._stream.sent)) is not None:
+            topic, payload, version = entry
+            answered = partial(self._state_answered, topic, version)
+            code = self._publish(topic, payload or b"", answered, retain=True)
+            if code:
+                answered(code)
+            else:
+                sent += 1
+        return sent
+
+    def _state_answered(self, topic: str, version: int, code: int) -> None:
+        self._retained.answered(topic, version, accepted=code < REFUSAL)
+        self._retained_answered(topic, code)
+
+    def _retained_answered(self, topic: str, code: int) -> None:
+        self.counters.retained_answers[code] += 1
+        if code >= REFUSAL:
+            self._say_once("broker.refused_retained", code, reason=reason_name(code), code=code, topic=topic)
+
+    def _facts(self) -> Facts:
+        outbox = self._outbox
+        libvirt, reason = self._libvirt
+        aside = outbox.set_aside
+        reasons = [
+            reason,
+            outbox.trouble,
+            f"the outbox was damaged and set aside as {aside}" if aside else None,
+        ]
+        return Facts(
+            epoch=outbox.epoch,
+            libvirt=libvirt,
+            reason="; ".join(part for part in reasons if part) or None,
+            last_sequence=self._stream.sent,
+            dropped=tuple(outbox.dropped),
+            lost=tuple(self._stream.replay.lost),
+            parked=outbox.parked,
+        )
+
+    def _send_status(self, now_s: float) -> int:
+        """Publishes the status if it is due. Returns how many messages went out."""
+        self._look_at_s = now_s + STATUS_LOOK_S
+        facts = self._facts()
+        if self._told is not None:
+            due_s = facts.due_s(self._told, self._told_at_s)
+            if due_s is None or due_s > now_s:
+                return 0
+        self._told, self._told_at_s = facts, now_s
+        topic = self._topics.host_status(self._host)
+        answered = partial(self._retained_answered, topic)
+        code = self._publish(topic, self._status(facts, "online"), answered, retain=True)
+        return 0 if code else 1
+
+    def _status(self, facts: Facts, state: Literal["online", "offline"], mark: str = "") -> bytes:
+        return status.build(self._host, self._version, facts, state=state, now_s=time.time(), mark=mark)
+
+    def _publish_row(self, topic: str, payload: bytes, token: object) -> int:
+        return self._publish(topic, payload, token, retain=False)
+
+    def _publish(self, topic: str, payload: bytes, token: object, *, retain: bool) -> int:
+        try:
+            self._session.publish(Publication(topic, payload, retain, CONTENT_TYPE), token)
+        except ValueError:
+            return TOPIC_NAME_INVALID
+        return 0
+
+    def _finish(self, stop_at_s: float) -> None:
+        """Sends what there is, as far as the time goes, then says `offline`."""
+        session, stream = self._session, self._stream
+        flush_until_s = stop_at_s - LAST_WORDS_S
+        while session.connected and (left_s := flush_until_s - time.monotonic()) > 0:
+            now_s = time.monotonic()
+            self._look_at_s = stop_at_s
+            self._send(now_s, stopping=True)
+            if stream.finished and session.in_flight == 0 and not self._retained.due(stream.sent):
+                break
+            session.step(min(left_s, TICK_S))
+        if session.connected and session.room() > 0:
+            topic = self._topics.host_status(self._host)
+            code = self._publish(topic, self._status(self._facts(), "offline"), self._gone, retain=True)
+            self._offline_answered = code != 0
+            while (
+                session.in_flight
+                and not self._offline_answered
+                and (left_s := stop_at_s - LAST_WORDS_S / 2 - time.monotonic()) > 0
+            ):
+                session.step(left_s)
+        stream.report(time.monotonic(), at_once=True)
+        left = "all that there was" if stream.finished else "not all that there was"
+        log.info("broker.left", sent=left, said_offline=self._offline_answered)
+        session.close(max(0.0, stop_at_s - LAST_WORDS_S / 4 - time.monotonic()))
+        stream.report(time.monotonic(), at_once=True)
+
+    def _gone(self, code: int) -> None:
+        self._offline_answered = True
+        self._retained_answered(self._topics.host_status(self._host), code)
+
+    def _make_session(self) -> Session:
+        will = Publication(
+            self._topics.host_status(self._host),
+            self._status(self._facts(), "offline", "-will"),
+            retain=True,
+            content_type=CONTENT_TYPE,
+        )
+        return Session(
+            self._broker,
+            client_id=f"libvirt-mqtt-agent-{encode_level(self._host)}",
+            clean_start=False,
+            session_expiry_s=SESSION_EXPIRY_S,
+            will=will,
+            subscriptions=[Subscription(self._topics.replay(self._host), retain_handling=2)],
+            receive_maximum=replay.MOST_WAITING,
+            window=self._window,
+            keepalive_s=KEEPALIVE_S,
+            maximum_packet_bytes=LARGEST_FROM_BROKER_BYTES,
+            on_connected=self._on_connected,
+            on_disconnected=self._on_disconnected,
+            on_failed=self._on_failed,
+            on_message=self._on_message,
+            on_acknowledged=self._on_acknowledged,
+        )
+
+    def _on_connected(self, _session_present: bool) -> None:
+        self.counters.connections += 1
+        self._said = {said for said in self._said if said[0] != "broker.absent"}
+        log.info("broker.connected", broker=self._broker.address, waiting=self._outbox.depth)
+        self._told = None
+        self._look_at_s = 0.0
+        self._retained.begin()
+        self._greeting = True
+
+    def _on_disconnected(self, why: str) -> None:
+        log.warning("broker.lost", broker=self._broker.address, why=why)
+        self._stream.rewind()
+
+    def _on_failed(self, why: str) -> None:
+        self.counters.failures += 1
+        self._say_once("broker.absent", why, broker=self._broker.address, why=why)
+
+    def _on_acknowledged(self, token: object, code: int) -> None:
+        if isinstance(token, Row):
+            self._stream.answered(token, code)
+        elif callable(token):
+            token(code)
+
+    def _on_message(self, received: Received) -> None:
+        self._session.acknowledge(received)
+        try:
+            if received.retain:
+                raise MalformedRequestError("retained")
+            request = replay.parse(received.payload)
+        except MalformedRequestError as error:
+            self.counters.replay_requests["malformed"] += 1
+            self._say_once("replay.malformed", str(error), why=str(error), payload=received.payload[:200])
+            return
+        verdict = self._stream.replay.ask(request, self._outbox.epoch, self._stream.sent)
+        self.counters.replay_requests[verdict] += 1
+        log.debug(
+            "replay.asked", epoch=request.epoch, first=request.first, last=request.last, verdict=verdict
+        )
+        if verdict == "too_many":
+            self._say_once("replay.too_many", None, waiting=replay.MOST_WAITING)
+
+    def _say_once(self, event: str, kind: object, /, **facts: object) -> None:
+        """One line for each kind; the others are counted."""
+        if (event, kind) not in self._said:
+            self._said.add((event, kind))
+            log.warning(event, **facts)

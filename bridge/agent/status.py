@@ -1,0 +1,67 @@
+"""The agent's word about itself: what it says, and when it is due to be said again. Pure: time is given."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bridge.wire import messages
+from bridge.wire.messages import HostStatus, Libvirt, Span
+
+PROGRESS_S: Final = 10.0
+"""A status that differs in nothing but `last_sequence` is published at most this often."""
+FIGURES_S: Final = 1.0
+"""One that differs in figures (dropped, lost, parked) at most this often; anything else at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a status says beside its state. Two that are equal need no second message."""
+
+    epoch: str
+    libvirt: Libvirt
+    reason: str | None
+    last_sequence: int = 0
+    dropped: tuple[Span, ...] = ()
+    lost: tuple[Span, ...] = ()
+    parked: int = 0
+
+    def due_s(self, told: "Facts", told_at_s: float) -> float | None:
+        """From when on this has to be published, where `told` was published at `told_at_s`; None: not at
+        all.
+        """
+        if (self.epoch, self.libvirt, self.reason) != (told.epoch, told.libvirt, told.reason):
+            return told_at_s
+        if (self.dropped, self.lost, self.parked) != (told.dropped, told.lost, told.parked):
+            return told_at_s + FIGURES_S
+        if self.last_sequence != told.last_sequence:
+            return told_at_s + PROGRESS_S
+        return None
+
+
+def build(
+    host: str,
+    version: str,
+    facts: Facts,
+    *,
+    state: Literal["online", "offline"],
+    now_s: float,
+    mark: str = "",
+) -> bytes:
+    """The status message. `now_s` is by the wall clock; `mark` tells two of the same moment apart."""
+    return messages.build(
+        messages.HOST_STATUS,
+        id=f"{facts.epoch}-status-{int(now_s * 1_000_000)}{mark}",
+        source=messages.host_source(host),
+        time=messages.stamp(now_s),
+        data=HostStatus(
+            host=host,
+            state=state,
+            epoch=facts.epoch,
+            version=version,
+            libvirt=facts.libvirt,
+            last_sequence=facts.last_sequence,
+            dropped=list(facts.dropped),
+            lost=list(facts.lost),
+            parked=facts.parked,
+            reason=facts.reason,
+        ),
+    )

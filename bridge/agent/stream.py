@@ -1,0 +1,203 @@
+"""Sends the event stream: every committed row in order, and again those that somebody asked for."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from bridge.agent.counters import Counters
+from bridge.agent.feed import Feed
+from bridge.agent.flight import Flight
+from bridge.agent.handover import HandOver
+from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
+from bridge.agent.replay import Replay
+from bridge.mqtt.reasons import REFUSAL, reason_name
+
+log = structlog.get_logger()
+
+AskOutbox = Callable[[Callable[[Outbox], None]], None]
+"""Has a function called with the outbox in the outbox's thread, soon."""
+
+Publish = Callable[[str, bytes, object], int]
+"""Takes topic, payload and token; returns 0, or the reason code with which the message can't even be sent."""
+
+FLUSH_AFTER_ROWS: Final = 5_000
+FLUSH_AFTER_S: Final = 1.0
+"""Acknowledgements are noted in the file with the next commit, but no later than after so many or so long:
+if the agent is killed, no more than these are sent a second time.
+"""
+READ_ROWS: Final = 256
+
+
+class Stream:
+    """The event stream's way to the broker, for the sender's thread.
+
+    The token of a row on its way is the row itself, that of a row sent again a function of the reason code.
+    """
+
+    def __init__(self, outbox: Outbox, ask: AskOutbox, counters: Counters, replay: Replay) -> None:
+        self._outbox = outbox
+        self._ask = ask
+        self._counters = counters
+        self.replay = replay
+        self.handover = HandOver(outbox.generation, outbox.last_sequence)
+        self._feed = Feed(outbox, self.handover)
+        self._refused: list[Refused] = []
+        self._accepted_late: list[int] = []
+        self._said: set[int] = set()
+        self._read_ahead: list[Row] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts with what the outbox's present file holds."""
+        self._feed.generation = self._outbox.generation
+        self._damaged = False
+        self._flight = Flight(self._outbox.settled)
+        self._reported = self._flushed = self._flight.through
+        self._flush_at_s: float | None = None
+        self._refused, self._accepted_late = [], []
+        self.replay.drop()
+
+    @property
+    def generation(self) -> int:
+        """Of which of the outbox's files this is the stream."""
+        return self._feed.generation
+
+    @property
+    def sent(self) -> int:
+        """Up to this sequence everything was sent on this connection or answered on an earlier one."""
+        return self._flight.sent
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that is in the outbox was sent and answered."""
+        return not self._flight and self._flight.sent >= self._outbox.last_sequence
+
+    def rewind(self) -> None:
+        """The connection is gone: what wasn't answered is sent again on the next."""
+        self._flight.rewind()
+        self.replay.rewind()
+
+    def send(self, publish: Publish, room: int) -> int:
+        """Sends up to `room` rows that weren't sent yet. Returns how many went out."""
+        flight, sent = self._flight, 0
+        while room > sent and not self._damaged and flight.sent < self._outbox.last_sequence:
+            wanted = room - sent
+            try:
+                rows, through = self._feed.after(flight.sent, wanted)
+            except DamagedError as error:
+                self._report_damage(error)
+                break
+            for row in rows:
+                flight.send(row.sequence)
+                code = publish(row.topic, row.payload, row)
+                if code:
+                    self.answered(row, code)
+                else:
+                    sent += 1
+            if through <= flight.sent and not rows:
+                break
+            flight.pass_over(through)
+        return sent
+
+    def answered(self, row: Row, code: int) -> None:
+        """The broker answered a row."""
+        self._flight.answer(row.sequence)
+        counters = self._counters
+        counters.answers[code] += 1
+        if code >= REFUSAL:
+            self._refuse(row, code)
+        elif counters.observe_latency_s is not None and row.received_s is not None:
+            counters.observe_latency_s(time.monotonic() - row.received_s)
+
+    def send_again(self, publish: Publish, room: int, now_s: float) -> int:
+        """Sends up to `room` rows that were asked for, as far as the pace allows. Returns how many went
+        out.
+        """
+        replay, sent = self.replay, 0
+        room = min(room, replay.allowance(now_s))
+        while sent < room and not self._damaged:
+            row = replay.pop()
+            if row is None:
+                if not self._read_for_replay():
+                    break
+                continue
+            code = publish(row.topic, row.payload, partial(self._answered_again, row))
+            if code:
+                self._answered_again(row, code)
+            else:
+                sent += 1
+        replay.close_if_done()
+        return sent
+
+    def _read_for_replay(self) -> bool:
+        """Whether something new was found out."""
+        wanted = self.replay.to_read()
+        if wanted is None:
+            return False
+        try:
+            rows = self._feed.again(*wanted, READ_ROWS)
+        except DamagedError as error:
+            self._report_damage(error)
+            return False
+        if rows is None:
+            return False
+        self.replay.found(self._outbox.epoch, rows, all_there_are=len(rows) < READ_ROWS)
+        return True
+
+    def _answered_again(self, row: Row, code: int) -> None:
+        self.replay.answered(row.sequence)
+        self._counters.answers[code] += 1
+        if code >= REFUSAL:
+            self._say_refused(row, code)
+        else:
+            self._counters.replayed += 1
+            if row.parked:
+                self._accepted_late.append(row.sequence)
+
+    def report(self, now_s: float, *, at_once: bool = False) -> None:
+        """Tells the outbox what was answered since the last call."""
+        through = self._flight.through
+        if through != self._reported or self._refused or self._accepted_late:
+            self._outbox.acknowledge(through, self._refused, self._accepted_late, self.generation)
+            self._refused, self._accepted_late = [], []
+            self._reported = through
+            if self._flush_at_s is None:
+                self._flush_at_s = now_s + FLUSH_AFTER_S
+        if self._flush_at_s is not None and (
+            at_once or now_s >= self._flush_at_s or through - self._flushed >= FLUSH_AFTER_ROWS
+        ):
+            self._flush_at_s = None
+            self._flushed = through
+            self._ask(_flush)
+
+    def _refuse(self, row: Row, code: int) -> None:
+        self._refused.append(Refused(row.sequence, f"{reason_name(code)} (0x{code:02X})"))
+        self._say_refused(row, code)
+
+    def _say_refused(self, row: Row, code: int) -> None:
+        if code not in self._said:
+            self._said.add(code)
+            log.error(
+                "broker.refused_message",
+                reason=reason_name(code),
+                code=code,
+                topic=row.topic,
+                sequence=row.sequence,
+                note="the message is kept in the outbox; later refusals for this reason are only counted",
+            )
+
+    def _report_damage(self, error: DamagedError) -> None:
+        self._damaged = True
+        generation, why = self.generation, str(error)
+        self._ask(lambda outbox: outbox.report_damage(generation, why))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._feed.close()
+
+
+def _flush(outbox: Outbox) -> None:
+    outbox.flush()
