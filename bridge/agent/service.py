@@ -131,7 +131,7 @@ class Agent:
         self.hypervisor.stop(0.3)
         self._jobs.stop(0.1)
         self._states.stop(0.2)
-        self.writer.wait_stored(1.0)
+        self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
         self._mqtt.join(end_s - time.monotonic() - 0.2)
         stored = self.writer.stop(max(0.2, end_s - time.monotonic()))

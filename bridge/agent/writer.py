@@ -16,7 +16,7 @@ import structlog
 
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.outbox import Outbox, Row
-from bridge.agent.reports import Lost, Occurrence, Opened, Report
+from bridge.agent.reports import Occurrence, Report
 from bridge.agent.worker import Worker
 
 MOST_A_COMMIT: Final = 500
@@ -67,17 +67,26 @@ class Writer:
         self._inbox.put(None)
         return self.worker.join(timeout_s)
 
-    def wait_stored(self, timeout_s: float) -> bool:
-        """Whether all that was put so far is stored, within this time at most."""
+    @property
+    def holds(self) -> bool:
+        """Whether events wait for a connection's first list."""
+        return self._knowledge.holds_until_s is not None
+
+    def store_all(self, timeout_s: float) -> bool:
+        """Stores all that was put so far, also what waits for a list. Whether that was done in time."""
         stored = threading.Event()
-        self.ask(lambda _outbox: stored.set())
+
+        def store(_outbox: Outbox) -> None:
+            self._release()
+            stored.set()
+
+        self.ask(store)
         return stored.wait(max(0.0, timeout_s))
 
     def _run(self) -> None:
         while (entry := self._next()) is not None:
             self._handle(entry)
-        for step in self._knowledge.release():
-            self._store(step)
+        self._release()
         self._outbox.close()
 
     def _next(self) -> Report | Task | None:
@@ -98,13 +107,16 @@ class Writer:
         held = self._knowledge.holds_until_s
         if held is not None and time.monotonic() >= held:
             _log.warning("libvirt.list_is_late")
-            for step in self._knowledge.release():
-                self._store(step)
+            self._release()
         if self._outbox.trouble:
             self._store(Step())
         else:
             self._outbox.flush()
             self._outbox.tidy()
+
+    def _release(self) -> None:
+        for step in self._knowledge.release():
+            self._store(step)
 
     def _handle(self, entry: Report | Task) -> None:
         if isinstance(entry, Occurrence):
@@ -112,8 +124,6 @@ class Writer:
         elif callable(entry):
             entry(self._outbox)
         else:
-            if isinstance(entry, Opened | Lost):
-                _log.debug("libvirt.report", report=entry)
             for step in self._knowledge.take(entry, time.monotonic()):
                 self._store(step)
 

@@ -1,0 +1,226 @@
+"""Agents as processes, and what a test needs around them: a subscriber that hears all they publish."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bridge.mqtt.session import Received, Subscription
+from bridge.wire import messages
+from bridge.wire.topics import Topics
+from tests.broker import Broker
+from tests.correlators import environment, wait_until
+from tests.integration.session_recorder import Recorder
+
+ROOT = Path(__file__).parent.parent
+
+
+class Subscriber:
+    """Hears everything, by a session that the broker keeps while it is away. Steps only inside `until`."""
+
+    def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
+        self.topics = topics or Topics()
+        self.recorder = Recorder(
+            broker.settings(),
+            client_id="subscriber",
+            clean_start=False,
+            session_expiry_s=3600,
+            subscriptions=[Subscription(self.topics.everything())],
+        )
+        self.recorder.connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.recorder.session.close(1.0)
+
+    @property
+    def received(self) -> list[Received]:
+        """Everything, in the order it came."""
+        return self.recorder.received
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> float:
+        """Hears until `condition` holds; returns how long that took, in seconds."""
+        return self.recorder.until(condition, timeout_s)
+
+    def listen(self, seconds: float) -> None:
+        """Hears for so long."""
+        self.recorder.steps(seconds)
+
+    def stream(self, host: str = "h1", epoch: str | None = None) -> list[messages.Envelope[Any]]:
+        """The event stream of a host in the order of its first arrival, each message once.
+
+        Fails where one id came with two contents, or where a sequence came before a lower one.
+        """
+        once: dict[str, bytes] = {}
+        for received in self.received:
+            address = self.topics.parse(received.topic)
+            if address.kind in ("lifecycle", "event") and address.host == host:
+                message_id = json.loads(received.payload)["id"]
+                assert once.setdefault(message_id, received.payload) == received.payload
+        found = [messages.parse(payload) for payload in once.values()]
+        if epoch is not None:
+            found = [message for message in found if message.id.startswith(f"{epoch}-")]
+        return found
+
+    def told(self, uuid: str, host: str = "h1") -> list[str]:
+        """What was told of one domain, as `started/booted`, `~stopped/unknown` for a resync, `job_failed`."""
+        return [spoken(message.data) for message in self.stream(host) if message.data.domain.uuid == uuid]
+
+    def state(self, uuid: str, host: str = "h1") -> str | None:
+        """The last state of a domain as `running/booted`; None if there is none, or it was cleared."""
+        data = self._last(self.topics.state(host, uuid))
+        return f"{data['state']}/{data['reason']}" if data else None
+
+    def status(self, host: str = "h1") -> dict[str, Any]:
+        """The last word of an agent about itself."""
+        return self._last(self.topics.host_status(host)) or {}
+
+    def _last(self, topic: str) -> dict[str, Any] | None:
+        payloads = [received.payload for received in self.received if received.topic == topic]
+        if not payloads or not payloads[-1]:
+            return None
+        data: dict[str, Any] = json.loads(payloads[-1])["data"]
+        return data
+
+
+def spoken(data: Any) -> str:
+    """What a message of the event stream says, in short."""
+    if isinstance(data, messages.DomainEvent):
+        return data.event
+    return f"{'~' if data.origin == 'resync' else ''}{data.event}/{data.detail}"
+
+
+def assert_no_hole(stream: Iterable[messages.Envelope[Any]], first: int = 1) -> None:
+    """The sequences of one epoch are 1, 2, 3 … in the order of arrival."""
+    sequences = [int(message.sequence or 0) for message in stream]
+    assert sequences == list(range(first, first + len(sequences)))
+
+
+class AgentProcess:
+    """`libvirt-mqtt agent`, started as a user would."""
+
+    def __init__(self, broker: Broker, folder: Path, *, connect: str, **options: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        options = {"host": "h1", "state_dir": folder / "state", "log_format": "json"} | options
+        options |= {"broker": f"mqtt://127.0.0.1:{broker.port}", "connect": connect}
+        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        self._log = folder / "agent.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "bridge", "agent", *self._arguments]
+
+    @property
+    def pid(self) -> int:
+        """The process, which has to run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """All that it has written."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one name."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def start(self) -> None:
+        """Starts it and returns at once."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=environment(),
+            )
+
+    def until_logged(self, event: str, times: int = 1, timeout_s: float = 20.0) -> None:
+        """Waits until it has said this so often."""
+        wait_until(lambda: len(self.logged(event)) >= times, lambda: self.log, timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL, also when it doesn't run."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Asks it to stop; returns the exit status."""
+        return self._end(number)
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Waits until it ends by itself; returns the exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        with process:
+            if process.poll() is None:
+                process.send_signal(number)
+            try:
+                return process.wait(20)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What the test hypervisor emitted, by its own listener's account; all of it stored by the agent."""
+
+    events: list[str]
+    last_sequence: int
+    epoch: str
+
+
+class DrivenAgent(AgentProcess):
+    """An agent on the test hypervisor, in a process that also drives its domains (`tests.driven_agent`)."""
+
+    def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
+        super().__init__(broker, folder, connect="test:///default", **options)
+
+    @property
+    def command(self) -> list[str]:
+        """The same settings, another program around the agent."""
+        return [sys.executable, "-m", "tests.driven_agent", *self._arguments]
+
+    def drive(self, cycles: int, domain: int = 0) -> Emitted:
+        """Has a domain paused, resumed, stopped, started so often; returns once the agent stored it."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{domain} {cycles}\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        assert line, self.log
+        return Emitted(**json.loads(line))

@@ -1,0 +1,262 @@
+"""An agent on libvirt's test hypervisor, in this process, against a real mosquitto."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import libvirt
+import pytest
+
+from bridge.addresses import BrokerAddress
+from bridge.agent.service import Agent
+from bridge.agent.testing import TEST_URI, DrivenDomain
+from bridge.config import AgentSettings
+from bridge.errors import StateInUseError
+from bridge.wire import messages
+from tests.agents import Subscriber, assert_no_hole
+from tests.broker import Broker
+
+pytestmark = pytest.mark.server
+
+LIFE = ("define", "start", "pause", "resume", "shutdown", "undefine")
+TOLD = [
+    "defined/added",
+    "started/booted",
+    "suspended/paused",
+    "resumed/unpaused",
+    "stopped/shutdown",
+    "undefined/removed",
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
+def settings(broker: Broker, tmp_path: Path, **more: Any) -> AgentSettings:
+    address = BrokerAddress.parse(f"mqtt://127.0.0.1:{broker.port}")
+    return AgentSettings(broker=address, host="h1", connect=TEST_URI, state_dir=tmp_path / "state", **more)
+
+
+@pytest.fixture
+def agent(broker: Broker, tmp_path: Path) -> Iterator[Agent]:
+    running = Agent(settings(broker, tmp_path))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def subscriber(broker: Broker) -> Iterator[Subscriber]:
+    with Subscriber(broker) as hearing:
+        yield hearing
+
+
+@pytest.fixture
+def domain(agent: Agent) -> Iterator[DrivenDomain]:
+    driven = DrivenDomain("web01", str(uuid4()))
+    yield driven
+    driven.close()
+
+
+def connected(subscriber: Subscriber) -> bool:
+    return bool(subscriber.status().get("libvirt", {}).get("connected"))
+
+
+def has_state(subscriber: Subscriber, uuid: str, state: str | None) -> bool:
+    return subscriber.state(uuid) == state
+
+
+def has_told(subscriber: Subscriber, uuid: str, count: int) -> bool:
+    return len(subscriber.told(uuid)) == count
+
+
+def test_a_domain_s_life_is_told_in_order(agent: Agent, subscriber: Subscriber, domain: DrivenDomain) -> None:
+    subscriber.until(lambda: connected(subscriber))
+    for action in LIFE:
+        domain.do(action)
+    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
+    assert subscriber.told(domain._uuid) == TOLD
+    assert_no_hole(subscriber.stream())
+    first = subscriber.stream()[0]
+    assert first.source == "/hosts/h1"
+    assert first.id == f"{agent.outbox.epoch}-1"
+    assert first.data.driver == "TEST"
+    assert first.data.domain == messages.Domain(uuid=domain._uuid, name="web01", id=None)
+
+
+def test_the_state_follows_and_is_cleared_at_the_end(
+    agent: Agent, subscriber: Subscriber, domain: DrivenDomain
+) -> None:
+    subscriber.until(lambda: connected(subscriber))
+    for action, state in (
+        ("define", "shutoff/unknown"),
+        ("start", "running/booted"),
+        ("pause", "paused/user"),
+        ("resume", "running/unpaused"),
+        ("shutdown", "shutoff/shutdown"),
+        ("undefine", None),
+    ):
+        domain.do(action)
+        subscriber.until(partial(has_state, subscriber, domain._uuid, state))
+
+
+def test_a_state_never_comes_before_what_it_takes_account_of(
+    agent: Agent, subscriber: Subscriber, domain: DrivenDomain
+) -> None:
+    subscriber.until(lambda: connected(subscriber))
+    for action in LIFE[:2] + LIFE[2:4] * 20:
+        domain.do(action)
+    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == 42)
+    subscriber.until(lambda: subscriber.state(domain._uuid) == "running/unpaused")
+    highest = 0
+    for received in subscriber.received:
+        kind = subscriber.topics.parse(received.topic).kind
+        if kind == "lifecycle":
+            highest = int(messages.parse(received.payload).sequence or 0)
+        elif kind == "state" and received.payload:
+            assert messages.parse(received.payload).data.as_of <= highest
+
+
+def test_the_states_of_all_domains_are_retained_from_the_first_connection_on(
+    broker: Broker, tmp_path: Path
+) -> None:
+    driver = libvirt.open(TEST_URI)
+    names = [f"vm{number}" for number in range(300)]
+    xml = "<domain type='test'><name>{}</name><memory>8192</memory><os><type>hvm</type></os></domain>"
+    uuids = [driver.defineXML(xml.format(name)).UUIDString() for name in names]
+    agent = Agent(settings(broker, tmp_path))
+    agent.start()
+    try:
+        with Subscriber(broker) as subscriber:
+            subscriber.until(lambda: all(subscriber.state(uuid) == "shutoff/unknown" for uuid in uuids))
+            assert subscriber.stream() == []
+    finally:
+        agent.stop()
+        driver.close()
+
+
+def test_it_starts_without_a_broker_and_tells_all_when_one_is_there(broker: Broker, tmp_path: Path) -> None:
+    broker.stop()
+    agent = Agent(settings(broker, tmp_path))
+    agent.start()
+    domain = DrivenDomain("web01", str(uuid4()))
+    try:
+        deadline = time.monotonic() + 5
+        while not agent.hypervisor.status.connected:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for action in LIFE:
+            domain.do(action)
+        assert agent.ready()["libvirt"] is None
+        broker.start()
+        with Subscriber(broker) as subscriber:
+            subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
+            assert subscriber.told(domain._uuid) == TOLD
+            assert_no_hole(subscriber.stream())
+    finally:
+        domain.close()
+        agent.stop()
+
+
+def test_a_stop_says_offline_and_the_next_start_goes_on_where_it_was(
+    broker: Broker, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    domain = DrivenDomain("web01", str(uuid4()))
+    try:
+        for expected in (3, 6):
+            agent = Agent(settings(broker, tmp_path))
+            agent.start()
+            subscriber.until(lambda: subscriber.status().get("state") == "online" and connected(subscriber))
+            for action in LIFE[expected - 3 : expected]:
+                domain.do(action)
+            subscriber.until(partial(has_told, subscriber, domain._uuid, expected))
+            agent.stop()
+            subscriber.until(lambda: subscriber.status().get("state") == "offline")
+            assert subscriber.status()["last_sequence"] == expected
+        assert subscriber.told(domain._uuid) == TOLD
+        assert_no_hole(subscriber.stream())
+        assert len({message.id.rpartition("-")[0] for message in subscriber.stream()}) == 1
+    finally:
+        domain.close()
+
+
+def test_what_changed_while_it_was_away_is_told_as_a_resync(
+    broker: Broker, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    going, coming = DrivenDomain("going", str(uuid4())), DrivenDomain("coming", str(uuid4()))
+    try:
+        going.do("define")
+        going.do("start")
+        agent = Agent(settings(broker, tmp_path))
+        agent.start()
+        subscriber.until(lambda: subscriber.state(going._uuid) == "running/booted")
+        agent.stop()
+        for domain, action in (
+            (going, "shutdown"),
+            (going, "undefine"),
+            (coming, "define"),
+            (coming, "start"),
+        ):
+            domain.do(action)
+        agent = Agent(settings(broker, tmp_path))
+        agent.start()
+        subscriber.until(lambda: len(subscriber.stream()) == 4)
+        subscriber.until(lambda: subscriber.state(going._uuid) is None)
+        subscriber.until(lambda: subscriber.state(coming._uuid) == "running/booted")
+        agent.stop()
+        assert subscriber.told(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
+        assert subscriber.told(coming._uuid) == ["~defined/added", "~started/booted"]
+        assert_no_hole(subscriber.stream())
+    finally:
+        going.close()
+        coming.close()
+
+
+def test_a_stop_ends_within_five_seconds_with_a_broker_that_is_silent(
+    broker: Broker, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    agent = Agent(settings(broker, tmp_path))
+    agent.start()
+    subscriber.until(lambda: connected(subscriber))
+    domain = DrivenDomain("web01", str(uuid4()))
+    broker.hang()
+    try:
+        for action in LIFE:
+            domain.do(action)
+        began = time.monotonic()
+        agent.stop()
+        assert time.monotonic() - began < 5.0
+    finally:
+        domain.close()
+        broker.go_on()
+    agent = Agent(settings(broker, tmp_path))
+    agent.start()
+    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
+    agent.stop()
+    assert subscriber.told(domain._uuid) == TOLD
+
+
+def test_two_agents_can_t_share_a_state_directory(agent: Agent, broker: Broker, tmp_path: Path) -> None:
+    with pytest.raises(StateInUseError) as refused:
+        Agent(settings(broker, tmp_path))
+    assert refused.value.exit_status == 78
+
+
+def test_health_names_what_is_not_ready(broker: Broker, tmp_path: Path) -> None:
+    agent = Agent(settings(broker, tmp_path))
+    assert agent.ready()["libvirt"] == "not connected yet"
+    agent.start()
+    try:
+        deadline = time.monotonic() + 5
+        while any(agent.ready().values()):
+            assert time.monotonic() < deadline, agent.ready()
+            time.sleep(0.05)
+    finally:
+        agent.stop()
+    assert agent.live()["outbox"] is not None
