@@ -51,6 +51,23 @@ def pack_topic(topic: str) -> bytes:
     return len(encoded).to_bytes(2, "big") + encoded
 
 
+def check_filter(topic_filter: str) -> None:
+    """Raises ValueError for a topic filter that no broker accepts (MQTT 5, sections 4.7.1 and 4.8.2)."""
+    levels = topic_filter.split("/")
+    shared = levels[0] == "$share"
+    if shared and (len(levels) < 3 or not levels[1] or "+" in levels[1] or "#" in levels[1]):
+        raise ValueError(f"a shared subscription is $share/GROUP/FILTER: {topic_filter!r}")
+    if not topic_filter or (shared and levels[2:] == [""]):
+        raise ValueError(f"a topic filter must not be empty: {topic_filter!r}")
+    if len(topic_filter.encode()) > MAX_TOPIC_BYTES or len(levels) > MAX_TOPIC_LEVELS:
+        raise ValueError(f"a topic filter that long is not accepted: {topic_filter[:200]!r}…")
+    for index, level in enumerate(levels):
+        if ("+" in level and level != "+") or ("#" in level and (level != "#" or index + 1 < len(levels))):
+            raise ValueError(f"+ stands for a whole level, # for all the last ones: {topic_filter!r}")
+    if "\x00" in topic_filter:
+        raise ValueError(f"a topic filter must not contain U+0000: {topic_filter!r}")
+
+
 @lru_cache(maxsize=64)
 def pack_content_type(content_type: str | None) -> bytes:
     """The properties of a PUBLISH in MQTT 5: the content type, or none."""

@@ -82,8 +82,14 @@ class Session:
             raise ValueError(f"receive_maximum is 1 to 65535, not {receive_maximum}")
         if not 1 <= keepalive_s <= 65_535:
             raise ValueError(f"keepalive_s is 1 to 65535, not {keepalive_s}")
+        if not 0 <= session_expiry_s <= 0xFFFFFFFF:
+            raise ValueError(f"session_expiry_s is 0 to 4294967295, not {session_expiry_s}")
+        if maximum_packet_bytes is not None and not 1 <= maximum_packet_bytes <= packets.LARGEST_PACKET_BYTES:
+            raise ValueError(f"maximum_packet_bytes is 1 or more, not {maximum_packet_bytes}")
         if will is not None:
             packets.pack_topic(will.topic)
+        for subscription in subscriptions:
+            packets.check_filter(subscription.filter)
         self.connected = False
         """Whether the broker has accepted the connection."""
         self.last_refusal: str | None = None

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from bridge.mqtt.session import BrokerSettings, Subscription
+from bridge.mqtt.session import BrokerSettings, Publication, Subscription
 from tests.broker import Broker
 from tests.fake_broker import Behaviour, FakeBroker, Publish, publish_packet
 from tests.integration.session_recorder import Recorder
@@ -212,3 +212,31 @@ def test_a_packet_larger_than_agreed_ends_the_connection() -> None:
         client.until(lambda: bool(client.disconnected))
         assert "at most 1000 were agreed" in client.disconnected[0]
         client.close()
+
+
+@pytest.mark.parametrize("topic_filter", ["#", "a/+/b/#", "$share/g/a/#", "/", "a//b"])
+def test_the_filters_that_pass_leave_a_real_broker_content(broker: Broker, topic_filter: str) -> None:
+    client = Recorder(broker.settings(), subscriptions=[Subscription(topic_filter)])
+    client.connect()
+    client.steps(0.1)
+    assert client.disconnected == []
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"client_id": ""},
+        {"receive_maximum": 0},
+        {"keepalive_s": 0},
+        {"session_expiry_s": -1},
+        {"maximum_packet_bytes": 0},
+        {"window": 0},
+        {"subscriptions": [Subscription("a#")]},
+        {"will": Publication("a/#", b"")},
+    ],
+    ids=str,
+)
+def test_what_no_broker_could_accept_is_refused_when_the_session_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Recorder(BrokerSettings(), **wrong)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bridge.mqtt.packets import (
     MalformedPacketError,
     PacketReader,
+    check_filter,
     pack_content_type,
     pack_puback,
     pack_publish,
@@ -144,6 +145,34 @@ def test_topics_that_are_too_long_or_too_deep_are_refused() -> None:
     pack_topic("/".join("a" * 200))
     with pytest.raises(ValueError, match="at most 200 levels, this one 201"):
         pack_topic("/".join("a" * 201))
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["#", "+", "a/+/b/#", "/", "$share/g/a/#", "$share/g//", "a//b", "$SYS/#", "ä b"]
+)
+def test_filters_that_a_broker_accepts_pass(topic_filter: str) -> None:
+    check_filter(topic_filter)
+
+
+@pytest.mark.parametrize(
+    "topic_filter",
+    [
+        "",
+        "a#",
+        "#/a",
+        "a/b+",
+        "$share",
+        "$share/g",
+        "$share//a",
+        "$share/+/a",
+        "$share/g/",
+        "a\x00",
+        "/" * 200,
+    ],
+)
+def test_filters_that_it_does_not_are_refused_before_anything_is_sent(topic_filter: str) -> None:
+    with pytest.raises(ValueError, match=r"filter|shared|level|U\+0000"):
+        check_filter(topic_filter)
 
 
 def _packet(first: int, body: bytes) -> bytes:
