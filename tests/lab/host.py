@@ -108,8 +108,7 @@ class Host:
         """The host is lost, as when its power fails: the network falls silent, then all it runs is gone."""
         self.space.network_down()
         for pid in self.space.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self.kill_process(pid)
         self._libvirtd = None
 
     def net_down(self) -> None:
@@ -175,6 +174,11 @@ class Host:
         pid = self.qemu_pid(domain)
         assert pid is not None, f"{self.name} runs no QEMU for {domain}"
         os.kill(pid, signal_number)
+
+    def kill_process(self, pid: int) -> None:
+        """Kill a process of this host, given by the machine's id, with SIGKILL; harmless if it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def log(self) -> str:
         """What libvirtd logged."""

@@ -11,13 +11,20 @@ class TimedOut(AssertionError):
     """What was waited for didn't come in time."""
 
 
-def until(probe: Callable[[], T], *, what: str, timeout_s: float = 20.0, interval_s: float = 0.02) -> T:
-    """Ask `probe` until its answer is true and return that; raise `TimedOut`, naming `what`, if it never is."""
+def until(
+    probe: Callable[[], T],
+    *,
+    what: str | Callable[[], str],
+    timeout_s: float = 20.0,
+    interval_s: float = 0.02,
+) -> T:
+    """Ask `probe` until its answer is true and return that; raise `TimedOut`, with `what`, if it never is."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = probe()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise TimedOut(f"waited {timeout_s:g} s for {what}; last seen: {answer!r}")
+            awaited = what if isinstance(what, str) else what()
+            raise TimedOut(f"waited {timeout_s:g} s for {awaited}; the last answer was {answer!r}")
         time.sleep(interval_s)
