@@ -6,7 +6,8 @@
 `lines` are added to its configuration as they are. With `certificates` there is a TLS listener (`tls_port`),
 that with `client_certificates` wants one of the clients; with `websockets` there is a WebSocket listener
 (`ws_port`). With `users` nobody else gets in; `acl` is the text of mosquitto's `acl_file`. With `keeps_data`
-what it knows is in `folder/data` and outlives `stop`; without, every start is a new one.
+what it knows is in `folder/data` and outlives `stop`; without, every start is a new one. `command` stands
+before the program, for one that runs in a network namespace and listens on its `address`.
 """
 
 import os
@@ -15,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,8 +57,12 @@ class Broker:
         client_certificates: bool = False,
         websockets: bool = False,
         port: int | None = None,
+        address: str = "127.0.0.1",
+        command: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self.address = address
+        self._command = command
         self.port = port or free_port()
         self.tls_port = free_port() if certificates else 0
         self.ws_port = free_port() if websockets else 0
@@ -66,15 +71,15 @@ class Broker:
         self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        config = [f"listener {self.port} 127.0.0.1"]
+        config = [f"listener {self.port} {address}"]
         if certificates:
             server = certificates.server
-            config += [f"listener {self.tls_port} 127.0.0.1", f"cafile {certificates.authority}"]
+            config += [f"listener {self.tls_port} {address}", f"cafile {certificates.authority}"]
             config += [f"certfile {server.certificate}", f"keyfile {server.key}"]
             config += [f"require_certificate {str(client_certificates).lower()}"]
             config += [f"use_identity_as_username {str(client_certificates).lower()}"]
         if websockets:
-            config += [f"listener {self.ws_port} 127.0.0.1", "protocol websockets"]
+            config += [f"listener {self.ws_port} {address}", "protocol websockets"]
         if os.geteuid() == 0:
             config += ["user root"]  # else it changes to a user who can't read the folder
         if keeps_data:
@@ -119,7 +124,7 @@ class Broker:
         self,
         scheme: Scheme = "mqtt",
         *,
-        host: str = "127.0.0.1",
+        host: str | None = None,
         user: str | None = None,
         password: str | None = None,
         ca_file: Path | None = None,
@@ -130,7 +135,7 @@ class Broker:
         """How to reach the listener for `scheme`."""
         return BrokerSettings(
             scheme=scheme,
-            host=host,
+            host=host or self.address,
             port={"mqtt": self.port, "mqtts": self.tls_port, "ws": self.ws_port, "wss": 0}[scheme],
             user=user,
             password=password,
@@ -148,10 +153,10 @@ class Broker:
         deadline = time.monotonic() + START_TIMEOUT_S
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log
+                [*self._command, program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log
             )
         for port in filter(None, (self.port, self.tls_port, self.ws_port)):
-            while not _accepts(port):
+            while not _accepts(self.address, port):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.kill()
                     raise RuntimeError(f"mosquitto doesn't start:\n{self.log[-2000:]}")
@@ -206,7 +211,7 @@ class Broker:
         return file
 
 
-def _accepts(port: int) -> bool:
+def _accepts(address: str, port: int) -> bool:
     with socket.socket() as sock:
         sock.settimeout(1)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+        return sock.connect_ex((address, port)) == 0
