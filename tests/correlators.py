@@ -122,8 +122,10 @@ class Told:
 class Fleet:
     """A client that publishes as agents do, and hears what correlators tell."""
 
-    def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
+    def __init__(self, broker: Broker, topics: Topics | None = None, *, answers_replays: bool = True) -> None:
         self.topics = topics or Topics()
+        self.answers_replays = answers_replays
+        self._heard = 0
         root = self.topics.root
         self._recorder = Recorder(
             broker.settings(),
@@ -168,10 +170,27 @@ class Fleet:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._recorder.session.step(min(left, 0.1))
+            self._answer()
 
     def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Hears until `condition` holds."""
-        self._recorder.until(condition, timeout_s)
+
+        def holds() -> bool:
+            self._answer()
+            return condition()
+
+        self._recorder.until(holds, timeout_s)
+
+    def _answer(self) -> None:
+        """Sends again what was asked for, as agents do."""
+        new, self._heard = self.received[self._heard :], len(self.received)
+        for received in new:
+            address = self.topics.parse(received.topic)
+            if address.kind == "replay" and self.answers_replays:
+                asked = json.loads(received.payload)
+                ids = {f"{asked['epoch']}-{n}" for n in range(asked["from"], asked["to"] + 1)}
+                again = [each for each in self.sent if _id_of(each, address.host, self.topics) in ids]
+                self.publish(again)
 
     def told(self, uuid: str | None = None) -> list[Told]:
         """The tellings of migrations in the order they came, doubled ones among them."""
@@ -237,6 +256,14 @@ def messages_of(trace: Trace, tag: str, *, started_s: float | None = None) -> tu
         )
         for each in publications
     ]
+
+
+def _id_of(publication: Publication, host: str, topics: Topics) -> str | None:
+    """The id of a message of this host's event stream."""
+    address = topics.parse(publication.topic)
+    if address.host != host or address.kind not in ("lifecycle", "event"):
+        return None
+    return str(json.loads(publication.payload)["id"])
 
 
 def _uuid_of(trace: Trace) -> str:

@@ -65,6 +65,8 @@ class Casework:
         self.returning: dict[str, float] = {}
         self.next_due: float | None = None
         """When the next case is to be judged though nothing comes."""
+        self.retry_at: float | None = None
+        """When `catch_up` has something to do; never, for a correlator without a group."""
         self.heard_until: float | None = None
         """When the correlator's last batch was stored, before this process began."""
 
@@ -72,7 +74,7 @@ class Casework:
         """Reads what has to be in memory: hosts, and which cases are open. Raises StoreTroubleError."""
         with self._store.begin() as tx:
             for name, data in tx.hosts().items():
-                self.hosts[name] = Host.load(name, data)
+                self.hosts[name] = Host.load(name, data) if data else Host(name)
             for uuid, data, hosts in tx.open_cases():
                 self._index(uuid, frozenset(hosts), Case.load(data).tails)
             self.next_due = tx.next_due()
@@ -92,15 +94,19 @@ class Casework:
         judged_at: the moment that timers are held against; earlier than now while the correlator itself may
         not have heard everything.
         """
-        work = _Work(self)
+        work = Work(self)
         for heard in batch:
             self._hear(work, heard)
-        for name in work.hosts_before:
-            host = self.hosts[name]
+        for host in work.hosts.values():
             self._mirror(host)
-            if self._waiting_on.get(name):
-                work.settle.add(name)
+            if self._waiting_on.get(host.name):
+                work.settle.add(host.name)
         return self._finish(work, now, judged_at)
+
+    def catch_up(self, now: float, judged_at: float) -> int:
+        """Takes in what could not be taken in at once; returns how many tellings that led to."""
+        del now, judged_at
+        return 0
 
     def judge_due(self, now: float, limit: int = 500) -> int:
         """Judges the cases whose time has come, and those of hosts that came back.
@@ -110,11 +116,11 @@ class Casework:
         back = [name for name, until in self.returning.items() if until <= now]
         if not back and (self.next_due is None or self.next_due > now):
             return 0
-        work = _Work(self)
+        work = Work(self)
         for name in back:
             del self.returning[name]
             self.blind.pop(name, None)
-            work.uuids.update(self._open_on.get(name, ()))
+            work.sight_changed.add(name)
         return self._finish(work, now, now, due_limit=limit)
 
     def tend_hosts(self, now: float, judged_at: float) -> list[tuple[str, str, int, int]]:
@@ -123,23 +129,23 @@ class Casework:
         As host, epoch, first and last sequence. Raises StoreTroubleError.
         """
         asks = []
-        work = _Work(self)
+        work = Work(self)
         for host in [host for host in self.hosts.values() if host.suspect]:
             work.remember(host)
             ask = host.tend(now)
             if ask is not None:
                 asks.append((host.name, *ask))
             if not host.losses:
-                del work.hosts_before[host.name]
+                work.forget(host)
             elif self._waiting_on.get(host.name):
                 work.settle.add(host.name)
-        if work.hosts_before:
+        if work.hosts:
             self._finish(work, now, judged_at)
         return asks
 
     # How a batch is worked through
 
-    def _hear(self, work: _Work, heard: Heard) -> None:
+    def _hear(self, work: Work, heard: Heard) -> None:
         word = heard.word
         host = self.hosts.get(word.host)
         if host is None:
@@ -147,11 +153,16 @@ class Casework:
             work.new_hosts.append(word.host)
         work.remember(host)
         if isinstance(word, Said):
-            self._hear_said(work, host, word, heard)
+            self._hear_said(work, host, word, heard.received)
         elif isinstance(word, Cleared):
-            epoch, sequence = host.place
-            work.facts[word.uuid].append((_cleared(host, epoch, sequence, heard.received), True))
-        elif isinstance(word, Status):
+            hear_cleared(work, host, word.uuid, heard.received)
+        else:
+            self._hear_of_host(work, host, word, heard)
+
+    def _hear_of_host(self, work: Work, host: Host, word: Status | Forgotten, heard: Heard) -> None:
+        if isinstance(word, Forgotten):
+            changed = host.note_sight("agent", since=heard.received)
+        else:
             if not heard.retained:
                 host.note_clock(heard.received, word.at, is_status=True)
             changed = host.note_status(
@@ -163,36 +174,24 @@ class Casework:
                 received=heard.received,
                 retained=heard.retained,
             )
-            if changed:
-                self._sight_changed(work, host, heard.received)
-        else:
-            assert isinstance(word, Forgotten)
-            if host.note_sight("agent", since=heard.received):
-                self._sight_changed(work, host, heard.received)
+        if changed:
+            self._sight_changed(work, host, heard.received)
 
-    def _hear_said(self, work: _Work, host: Host, word: Said, heard: Heard) -> None:
-        received = heard.received
+    def _hear_said(self, work: Work, host: Host, word: Said, received: float) -> None:
         if word.kind == "state":
-            ordinal, settled = host.ordinal_of(word.epoch), True
-        else:
-            seen = host.see(word.epoch, word.sequence, received)
-            if not seen.is_new:
-                self._counters.duplicates += 1
-                return
-            ordinal, settled = seen.ordinal, seen.settled
-            host.note_clock(received, word.at, is_status=False)
-            at = word.at + host.offset_s
-            if host.blind_since is not None and host.note_alive(at):
-                self._sight_changed(work, host, received)
-            if word.kind is None:
-                return
-        fact = Fact(
-            host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-            word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures,
-        )  # fmt: skip
-        work.facts[word.uuid].append((fact, settled))
+            work.facts[word.uuid].append((fact_of(word, host, host.ordinal_of(word.epoch), received), True))
+            return
+        seen = host.see(word.epoch, word.sequence, received)
+        if not seen.is_new:
+            self._counters.duplicates += 1
+            return
+        host.note_clock(received, word.at, is_status=False)
+        if host.blind_since is not None and host.note_alive(word.at + host.offset_s):
+            self._sight_changed(work, host, received)
+        if word.kind is not None:
+            work.facts[word.uuid].append((fact_of(word, host, seen.ordinal, received), seen.settled))
 
-    def _sight_changed(self, work: _Work, host: Host, now: float) -> None:
+    def _sight_changed(self, work: Work, host: Host, now: float) -> None:
         """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile."""
         if host.blind_since is not None:
             self.blind[host.name] = host.blind_since
@@ -201,18 +200,15 @@ class Casework:
         else:
             self.returning[host.name] = now + self._times.settle_s
             _log.info("host.sees", host=host.name)
-        work.uuids.update(self._open_on.get(host.name, ()))
+        work.sight_changed.add(host.name)
 
-    def _finish(self, work: _Work, now: float, judged_at: float, due_limit: int = 0) -> int:
+    def _finish(self, work: Work, now: float, judged_at: float, due_limit: int = 0) -> int:
         try:
             with self._store.begin() as tx:
                 if due_limit:
                     work.uuids.update(tx.due(now, due_limit))
-                drafts = self._judge(work, tx, now, judged_at)
-                tx.keep_cases([row for row, _ in work.rows])
-                tx.keep_hosts([_host_row(self.hosts[name]) for name in work.hosts_before])
-                tx.queue(drafts)
-                tx.keep_meta("heard_until", repr(now))
+                drafts = self._judge_and_keep(work, tx, now, judged_at)
+                self._note_heard(tx, now)
                 if due_limit:
                     self.next_due = tx.next_due()
         except BaseException:
@@ -221,8 +217,27 @@ class Casework:
         self._keep(work, now)
         return len(drafts)
 
-    def _judge(self, work: _Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
-        waiting = {uuid for name in work.settle for uuid in self._waiting_on.get(name, ())}
+    def _note_heard(self, tx: Transaction, now: float) -> None:
+        tx.keep_meta("heard_until", repr(now))
+
+    def _judge_and_keep(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
+        drafts = self._judge(work, tx, now, judged_at)
+        tx.keep_cases([row for row, _ in work.rows])
+        tx.keep_hosts([_host_row(host) for host in work.hosts.values()])
+        tx.queue(drafts)
+        return drafts
+
+    def _touched(self, work: Work, tx: Transaction) -> set[str]:
+        """Notes which other domains a host's coming, going or completeness bears on; returns those that
+        only wait for what was missing.
+        """
+        del tx
+        for name in work.sight_changed:
+            work.uuids.update(self._open_on.get(name, ()))
+        return {uuid for name in work.settle for uuid in self._waiting_on.get(name, ())}
+
+    def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
+        waiting = self._touched(work, tx)
         cases = self._load_cases(work, tx, work.facts.keys() | work.uuids | waiting)
         drafts: list[Draft] = []
         for uuid in sorted(cases):
@@ -240,14 +255,14 @@ class Casework:
                     work.rows.append((row, ()))
         return drafts
 
-    def _judge_one(self, work: _Work, case: Case, now: float, judged_at: float) -> list[Draft]:
+    def _judge_one(self, work: Work, case: Case, now: float, judged_at: float) -> list[Draft]:
         uuid = case.uuid
         facts = work.facts.get(uuid, ())
         changed = uuid in work.uuids
         for fact, settled in facts:
             changed = case.add(fact, settled=settled) or changed
         for name in work.settle:
-            changed = case.settle(name, self.hosts[name].settled_to) or changed
+            changed = case.settle(name, work.hosts[name].settled_to) or changed
         if not changed:
             self._counters.duplicates += len(facts)
             return []
@@ -259,8 +274,8 @@ class Casework:
             work.tellings += [(telling, received) for telling in judgement.tellings]
         return drafts
 
-    def _load_cases(self, work: _Work, tx: Transaction, uuids: Iterable[str]) -> dict[str, Case]:
-        cases = {}
+    def _load_cases(self, work: Work, tx: Transaction, uuids: Iterable[str]) -> dict[str, Case]:
+        cases = work.cases
         absent = []
         for uuid in uuids:
             case = self._cases.get(uuid)
@@ -280,12 +295,11 @@ class Casework:
                     cases[uuid] = Case.new(uuid)
             elif uuid in work.facts:
                 cases[uuid] = Case.new(uuid)
-        work.cases = cases
         return cases
 
     # After the transaction
 
-    def _keep(self, work: _Work, now: float) -> None:
+    def _keep(self, work: Work, now: float) -> None:
         for row, tails in work.rows:
             self._index(row.uuid, frozenset(row.hosts) if row.is_open else frozenset(), tails)
             if row.due is not None and (self.next_due is None or row.due < self.next_due):
@@ -295,21 +309,20 @@ class Casework:
             self._cases.popitem(last=False)
         for telling, received in work.tellings:
             self._note_telling(telling, received, now)
-        for name in work.hosts_before:
-            host = self.hosts[name]
+        for host in work.hosts.values():
             for loss in host.losses:
                 self._note_loss(loss)
             host.losses.clear()
         self._counters.batches += 1
         self._count()
 
-    def _take_back(self, work: _Work) -> None:
+    def _take_back(self, work: Work) -> None:
         for uuid in work.cases:
             self._cases.pop(uuid, None)
         for name, data in work.hosts_before.items():
-            ask, last_event = self.hosts[name].ask, self.hosts[name].last_event
-            self.hosts[name] = Host.load(name, data)
-            self.hosts[name].ask, self.hosts[name].last_event = ask, last_event
+            former = Host.load(name, data)
+            former.ask = work.hosts[name].ask
+            self.hosts[name] = former
         for name in work.new_hosts:
             del self.hosts[name]
             self.epochs.pop(name, None)
@@ -359,13 +372,19 @@ class Casework:
         )  # fmt: skip
 
 
-class _Work:
-    """What one transaction is about to change."""
+class Work:
+    """What one transaction is about to change.
+
+    settle: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind, came
+    back, or have been back for long enough. uuids: domains to judge though no fact came.
+    """
 
     def __init__(self, casework: Casework) -> None:
         self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
         self.uuids: set[str] = set()
         self.settle: set[str] = set()
+        self.sight_changed: set[str] = set()
+        self.hosts: dict[str, Host] = {}
         self.hosts_before: dict[str, bytes] = {}
         self.new_hosts: list[str] = []
         self.cases: dict[str, Case] = {}
@@ -376,15 +395,32 @@ class _Work:
 
     def remember(self, host: Host) -> None:
         """Keeps the host as it was, before it is changed for the first time."""
-        if host.name not in self.hosts_before:
+        if host.name not in self.hosts:
+            self.hosts[host.name] = host
             self.hosts_before[host.name] = host.dump()
 
+    def forget(self, host: Host) -> None:
+        """The host wasn't changed after all."""
+        del self.hosts[host.name], self.hosts_before[host.name]
 
-def _cleared(host: Host, epoch: int, sequence: int, received: float) -> Fact:
+
+def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
+    """What a host said, at its place in the host's order and by our clock."""
+    assert word.kind is not None
     return Fact(
+        host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
+        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures,
+    )  # fmt: skip
+
+
+def hear_cleared(work: Work, host: Host, uuid: str, received: float) -> None:
+    """A cleared state says neither when nor after what: it counts as said after all that came."""
+    epoch, sequence = host.place
+    fact = Fact(
         host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
         "cleared",
     )  # fmt: skip
+    work.facts[uuid].append((fact, True))
 
 
 def _host_row(host: Host) -> HostRow:

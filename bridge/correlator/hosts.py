@@ -190,6 +190,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     blind_since: float | None = None
     blind_why: str = ""
     clock: Clock = msgspec.field(default_factory=Clock)
+    last_event: float = 0.0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -202,7 +203,6 @@ class Host:
 
     name: str
     kept: _Kept = field(default_factory=_Kept)
-    last_event: float = 0.0
     ask: Ask | None = None
     losses: list[Loss] = field(default_factory=list)
     suspect: bool = False
@@ -243,7 +243,7 @@ class Host:
 
     def see(self, epoch: str, sequence: int, received: float) -> Seen:
         """A message of the event stream came."""
-        self.last_event = received
+        self.kept.last_event = received
         kept = self.kept
         ordinal = kept.current
         if ordinal < 0 or kept.epochs[ordinal].name != epoch:
@@ -258,9 +258,15 @@ class Host:
         missing = one.first_hole()
         return Seen(ordinal, is_new, missing is None or sequence < missing[0])
 
-    def knows(self, epoch: str, sequence: int) -> bool:
-        """Whether this message came before; notes nothing."""
-        return any(one.name == epoch and one.holds(sequence) for one in self.kept.epochs)
+    def has_turn(self, ordinal: int, sequence: int) -> bool:
+        """Whether nothing is missing between what came and this sequence."""
+        epoch = self.kept.epochs[ordinal]
+        return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
+
+    def share_sight(self, other: Host) -> None:
+        """Takes over from another's view of the same host whether it sees, and how its clock goes."""
+        kept, theirs = self.kept, other.kept
+        kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
 
     def ordinal_of(self, epoch: str) -> int:
         """The epoch's ordinal; a new epoch gets the next one."""
@@ -350,7 +356,7 @@ class Host:
             # New, or some of it came: the agent is at work, the tries begin again.
             ask = self.ask = Ask(epoch.name, first, last, since=now, due=now + GRACE_S)
         ask.last = last
-        if now < ask.due or now < self.last_event + GRACE_S:
+        if now < ask.due or now < self.kept.last_event + GRACE_S:
             return None
         if self.kept.blind_why == "agent":
             ask.due = now + GRACE_S
@@ -385,19 +391,6 @@ class Host:
         kept.current = len(kept.epochs) - 1
         self.suspect = True
         return kept.current
-
-    def merge(self, other: Host) -> None:
-        """Takes over what another member of the group noted of the same host."""
-        for theirs in other.kept.epochs:
-            ours = self.kept.epochs[self.ordinal_of(theirs.name)]
-            if theirs.base >= 0:
-                ours.base = theirs.base if ours.base < 0 else min(ours.base, theirs.base)
-            ours.expected = max(ours.expected, theirs.expected)
-            for first, last in theirs.ranges:
-                _insert(ours.ranges, first, last)
-                _cut(ours.lost, first, last)
-            for first, last in theirs.lost:
-                ours.give_up(first, last)
 
 
 def _holds(ranges: list[Range], number: int) -> bool:

@@ -49,6 +49,11 @@ class Sender:
         self._read_to = 0
         self._may_be_more = True
 
+    def look_for_others(self) -> None:
+        """Rows may have been added among those that were read already: by other members of the group."""
+        self._read_to = 0
+        self._may_be_more = True
+
     def send(self, session: Session) -> None:
         """Puts on its way what the session has room for. Raises StoreTroubleError."""
         while session.room() > 0:
@@ -96,7 +101,7 @@ class Sender:
         if rows:
             self._read_to = rows[-1].n
         self._ready.extend(row for row in rows if row.n not in self._in_flight)
-        return bool(self._ready)
+        return bool(self._ready) or (self._may_be_more and self._read())
 
     def _refuse(self, row: Outgoing, reason: str) -> None:
         self._refused[row.n] = reason

@@ -20,9 +20,17 @@ from bridge import __version__
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework, Heard
 from bridge.correlator.counters import Counters
+from bridge.correlator.groupwork import GroupCasework
 from bridge.correlator.intake import Intake, Rejected
 from bridge.correlator.sender import Sender
-from bridge.correlator.store import Draft, Outgoing, Store, StoreTroubleError
+from bridge.correlator.store import (
+    Draft,
+    GroupStore,
+    Outgoing,
+    Store,
+    StoreConflictError,
+    StoreTroubleError,
+)
 from bridge.correlator.telling import draft
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
@@ -38,7 +46,7 @@ from bridge.wire.messages import (
     correlator_source,
     stamp,
 )
-from bridge.wire.topics import Topics
+from bridge.wire.topics import Topics, encode_level
 
 if TYPE_CHECKING:
     from bridge.config import CorrelatorSettings
@@ -49,6 +57,8 @@ RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
 SESSION_EXPIRY_S: Final = 7 * 86400
+MEMBER_EXPIRY_S: Final = 15
+"""A member that is gone must not be handed its share for long: what it doesn't take is asked for again."""
 TICK_S: Final = 1.0
 STOP_S: Final = 3.0
 STATUS_EVERY_S: Final = 10.0
@@ -68,15 +78,12 @@ class Correlator:
     def __init__(self, settings: CorrelatorSettings) -> None:
         self._settings = settings
         self._topics = Topics(settings.prefix)
-        self._source = correlator_source(settings.id)
+        self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
         self._status_number = 0
         self.counters = Counters()
-        self._store = Store(settings.store_url(), owner=f"correlator {settings.id}")
         self._intake = Intake(self._topics)
-        self._casework = Casework(
-            self._store, Times(settings.settle_s, settings.patience_s), self._draft, self.counters
-        )
+        self._store, self._casework = self._new_casework()
         self._sender = Sender(self._store, self.counters)
         self._session: Session | None = None
         self._waiting: deque[tuple[Received, float]] = deque()
@@ -95,6 +102,21 @@ class Correlator:
         self._status_due = 0.0
         self._settle_due = 0.0
         self._status_said: object = None
+
+    def _new_casework(self) -> tuple[Store, Casework]:
+        settings = self._settings
+        url, times = settings.store_url(), Times(settings.settle_s, settings.patience_s)
+        if settings.group is None:
+            store = Store(url, owner=f"correlator {settings.id}")
+            return store, Casework(store, times, self._draft, self.counters)
+        shared = GroupStore(url, name=settings.group, wish=settings.id, instance=self._instance)
+        return shared, GroupCasework(shared, times, self._draft, self.counters)
+
+    @property
+    def name(self) -> str:
+        """The correlator's id; in a group the first of `id`, `id-2` … that no other member has."""
+        found = self._store.member_name if isinstance(self._store, GroupStore) else None
+        return found or self._settings.id
 
     # Starting and stopping
 
@@ -142,7 +164,7 @@ class Correlator:
                 return
             self._session = self._new_session()
             notifier.ready()
-            _log.info("correlator.started", id=self._settings.id, store=str(self._store))
+            _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
                 notifier.watchdog()
@@ -172,21 +194,14 @@ class Correlator:
 
     def _new_session(self) -> Session:
         settings = self._settings
-        status, state, lifecycle, event = self._topics.from_hosts()
+        group = settings.group
         return Session(
             settings.broker_settings(),
-            client_id=f"libvirt-mqtt-correlator-{settings.id}",
+            client_id=f"libvirt-mqtt-correlator-{self.name if group is None else f'{group}-{self.name}'}",
             clean_start=False,
-            session_expiry_s=SESSION_EXPIRY_S,
+            session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status("offline"),
-            # What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's
-            # limit on queued messages (1,000 by default in mosquitto) would cut the states of a large fleet.
-            subscriptions=(
-                Subscription(status, qos=0),
-                Subscription(state, qos=0),
-                Subscription(lifecycle),
-                Subscription(event),
-            ),
+            subscriptions=_subscriptions(self._topics, group),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
@@ -261,6 +276,8 @@ class Correlator:
         if not self._sender.idle:
             until = min(until, max(self._settle_due, now))
         patience_s = max(0.0, until - now)
+        if self._casework.retry_at is not None:
+            patience_s = max(0.0, min(patience_s, self._casework.retry_at - time.time()))
         due = self._casework.next_due
         if due is not None and self._hears():
             patience_s = max(0.0, min(patience_s, due - time.time()))
@@ -270,6 +287,9 @@ class Correlator:
         while self._waiting or self._read:
             self._take_batch(session)
             self._sender.send(session)
+        now = time.time()
+        if self._casework.catch_up(now, self._deaf_since or now):
+            self._sender.more()
         if self._hears():
             self._deaf_since = None
             if self._casework.judge_due(time.time()):
@@ -330,6 +350,11 @@ class Correlator:
 
     def _tick(self, session: Session) -> None:
         now = time.time()
+        if isinstance(self._store, GroupStore):
+            assert isinstance(self._casework, GroupCasework)
+            self._store.take_over_from_the_dead()
+            self._sender.look_for_others()
+            self._casework.look_around(now)
         for host, epoch, first, last in self._casework.tend_hosts(now, self._deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         self._tell_status(session)
@@ -366,7 +391,7 @@ class Correlator:
     def _status(self, state: str, holes: list[dict[str, Any]] | None = None) -> Publication:
         self._status_number += 1
         data = CorrelatorStatus(
-            correlator=self._settings.id,
+            correlator=self.name,
             state="online" if state == "online" else "offline",
             version=__version__,
             group=self._settings.group,
@@ -381,7 +406,7 @@ class Correlator:
             time=stamp(time.time()),
             data=data,
         )
-        topic = self._topics.correlator_status(self._settings.id)
+        topic = self._topics.correlator_status(self.name)
         return Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
@@ -391,6 +416,9 @@ class Correlator:
 
     def _note_trouble(self, error: StoreTroubleError) -> None:
         self.counters.store_troubles += 1
+        if isinstance(error, StoreConflictError):
+            _log.debug("store.conflict", why=str(error))
+            return
         if self._store_trouble is None:
             _log.error("store.trouble", store=str(self._store), why=str(error), now="nothing is acknowledged")
         self._store_trouble = str(error)
@@ -439,6 +467,22 @@ class Correlator:
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
         return {"store": self._store_trouble, "broker": broker}
+
+
+def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
+    """What a correlator listens to.
+
+    What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
+    queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
+    subscription gets no retained messages (MQTT 5, section 4.8.2).
+    """
+    status, state, lifecycle, event = topics.from_hosts()
+    if group is None:
+        filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
+    else:
+        share = f"$share/{encode_level(group)}/"
+        filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
+    return tuple(Subscription(one, qos=qos) for one, qos in filters)
 
 
 def run(settings: CorrelatorSettings) -> int:

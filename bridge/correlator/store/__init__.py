@@ -4,7 +4,20 @@ The only import of SQLAlchemy. The store decides nothing: it keeps cases and hos
 until the broker has them. One transaction takes a batch of messages in: marks, cases and tellings together.
 """
 
-from bridge.correlator.store.connection import Store, StoreTroubleError
+from bridge.correlator.store.connection import Store, StoreConflictError, StoreTroubleError
+from bridge.correlator.store.group import GroupStore, GroupTransaction, InboxRow
 from bridge.correlator.store.transaction import CaseRow, Draft, HostRow, Outgoing, Transaction
 
-__all__ = ["CaseRow", "Draft", "HostRow", "Outgoing", "Store", "StoreTroubleError", "Transaction"]
+__all__ = [
+    "CaseRow",
+    "Draft",
+    "GroupStore",
+    "GroupTransaction",
+    "HostRow",
+    "InboxRow",
+    "Outgoing",
+    "Store",
+    "StoreConflictError",
+    "StoreTroubleError",
+    "Transaction",
+]

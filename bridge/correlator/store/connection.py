@@ -23,6 +23,8 @@ from bridge.correlator.store.transaction import Transaction
 from bridge.errors import ConfigError, StateInUseError
 from bridge.log import get_logger
 
+_CONFLICTS: Final = ("40001", "40P01", "55P03")
+"""PostgreSQL's serialization_failure, deadlock_detected and lock_not_available."""
 LOCK_PATIENCE_S: Final = 5.0
 """How long a lock of a process that was killed a moment ago may take to be released."""
 
@@ -31,6 +33,10 @@ _log = get_logger()
 
 class StoreTroubleError(Exception):
     """The store can't be reached or written now. Nothing of the transaction happened; try it again."""
+
+
+class StoreConflictError(StoreTroubleError):
+    """Another member of the group was in the way. To be tried again at once."""
 
 
 class Store:
@@ -62,9 +68,12 @@ class Store:
         try:
             connection = self._connected()
             with connection.begin():
-                yield Transaction(connection, self._member)
+                yield self._transaction(connection)
         except SQLAlchemyError as error:
             raise self._trouble(error) from error
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(connection, self._member)
 
     def close(self) -> None:
         """Lets go of the store, and of its lock."""
@@ -79,6 +88,8 @@ class Store:
     def _trouble(self, error: SQLAlchemyError) -> Exception:
         """What may pass is trouble; what is wrong with the statement is a defect, and stays what it is."""
         cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+            return StoreConflictError(cause)
         self._disconnect()
         if isinstance(error, OperationalError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated

@@ -157,20 +157,7 @@ class Transaction:
     def queue(self, drafts: Sequence[Draft]) -> None:
         """Takes tellings in, to be sent in this order."""
         if drafts:
-            self._connection.execute(
-                _QUEUE,
-                [
-                    {
-                        "id": draft.id,
-                        "uuid": draft.uuid,
-                        "topic": draft.topic,
-                        "payload": draft.payload,
-                        "retain": draft.retain,
-                        "owner": self._member,
-                    }
-                    for draft in drafts
-                ],
-            )
+            self._connection.execute(_QUEUE, draft_values(drafts, self._member))
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         """Tellings that the broker doesn't have yet, in order, from the one after `after`."""
@@ -199,3 +186,18 @@ class Transaction:
     def keep_meta(self, key: str, value: str) -> None:
         """Keeps a word of the store's own."""
         self._connection.execute(_KEEP_META, {"key": key, "value": value})
+
+
+def draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:
+    """Tellings as the parameters of an INSERT."""
+    return [
+        {
+            "id": draft.id,
+            "uuid": draft.uuid,
+            "topic": draft.topic,
+            "payload": draft.payload,
+            "retain": draft.retain,
+            "owner": owner,
+        }
+        for draft in drafts
+    ]

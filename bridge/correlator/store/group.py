@@ -1,0 +1,234 @@
+"""A store that the members of a group share, on PostgreSQL: what they claim, lock and hand to each other.
+
+A member that dies lets go of its locks with its connection. Locks are taken in one order: hosts, which nobody
+waits for (`SKIP LOCKED`), then cases by UUID; so two members can't wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final, cast
+
+from sqlalchemy import Connection, bindparam, text
+
+from bridge.correlator.store.connection import LOCK_PATIENCE_S, Store, try_lock
+from bridge.correlator.store.transaction import Draft, Transaction, draft_values
+from bridge.errors import StateInUseError
+from bridge.wire.topics import decode_level, encode_level
+
+MAX_MEMBERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """What a host said, waiting for its turn; `n` None: not in the store yet."""
+
+    n: int | None
+    host: str
+    received: float
+    said: bytes
+
+
+_MAKE_CASE = text(
+    "INSERT INTO cases (uuid, data, due, is_open, hosts) VALUES (:uuid, '', NULL, false, '[]')"
+    " ON CONFLICT (uuid) DO NOTHING"
+)
+_LOCK_CASES = text("SELECT uuid, data FROM cases WHERE uuid IN :uuids ORDER BY uuid FOR UPDATE").bindparams(
+    bindparam("uuids", expanding=True)
+)
+_CLAIM_DUE = text(
+    "SELECT uuid FROM cases WHERE due IS NOT NULL AND due <= :now"
+    " ORDER BY due, uuid LIMIT :limit FOR UPDATE SKIP LOCKED"
+)
+_OPEN_ON = text("SELECT uuid FROM cases WHERE is_open AND strpos(hosts, :needle) > 0 ORDER BY uuid")
+_COUNT_OPEN = text("SELECT count(*) FROM cases WHERE is_open")
+_MAKE_HOST = text(
+    "INSERT INTO hosts (host, data, suspect) VALUES (:host, '', false) ON CONFLICT (host) DO NOTHING"
+)
+_CLAIM_HOSTS = text(
+    "SELECT host, data, suspect FROM hosts WHERE host IN :hosts ORDER BY host FOR UPDATE SKIP LOCKED"
+).bindparams(bindparam("hosts", expanding=True))
+_CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host FOR UPDATE SKIP LOCKED")
+_WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
+_DELIVER = text("INSERT INTO inbox (host, received, said) VALUES (:host, :received, :said)")
+_INBOX = text(
+    "SELECT n, host, received, said FROM inbox WHERE host IN :hosts ORDER BY n LIMIT :limit"
+).bindparams(bindparam("hosts", expanding=True))
+_TAKEN = text("DELETE FROM inbox WHERE n IN :numbers").bindparams(bindparam("numbers", expanding=True))
+_QUEUE_BEHIND = text(
+    "INSERT INTO outgoing (id, uuid, topic, payload, retain, owner)"
+    " VALUES (:id, :uuid, :topic, :payload, :retain, coalesce((SELECT owner FROM outgoing"
+    " WHERE uuid = :uuid AND parked IS NULL ORDER BY n LIMIT 1), :owner)) ON CONFLICT (id) DO NOTHING"
+)
+_OWNERS = text("SELECT DISTINCT owner FROM outgoing WHERE parked IS NULL AND owner <> :owner")
+_TAKE_OVER = text("UPDATE outgoing SET owner = :owner WHERE owner = :former AND parked IS NULL")
+
+
+class GroupTransaction(Transaction):
+    """A transaction beside those of other members: what it reads to change, it locks."""
+
+    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
+        """The cases of these domains, locked to the end; those that there weren't are locked, too."""
+        if not uuids:
+            return {}
+        wanted = sorted(uuids)
+        found = {row.uuid: row.data for row in self._connection.execute(_LOCK_CASES, {"uuids": wanted})}
+        absent = [uuid for uuid in wanted if uuid not in found]
+        if absent:
+            self._connection.execute(_MAKE_CASE, [{"uuid": uuid} for uuid in absent])
+            found |= {row.uuid: row.data for row in self._connection.execute(_LOCK_CASES, {"uuids": absent})}
+        return {uuid: data for uuid, data in found.items() if data}
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """As for one correlator, without those that another member has in hand."""
+        return [row.uuid for row in self._connection.execute(_CLAIM_DUE, {"now": now, "limit": limit})]
+
+    def open_on(self, host: str) -> list[str]:
+        """Domains with something still to come, for whom this host's silence would matter."""
+        needle = json.dumps(host)
+        return [row.uuid for row in self._connection.execute(_OPEN_ON, {"needle": needle})]
+
+    def count_open(self) -> int:
+        """How many domains have something still to come."""
+        return int(self._connection.execute(_COUNT_OPEN).scalar_one())
+
+    def claim(self, hosts: Collection[str], new: Collection[str]) -> dict[str, tuple[bytes, bool]]:
+        """Those of these hosts that no other member has in hand, with whether there may be holes.
+
+        `new` are those of them that may not be in the store yet; their bytes are empty.
+        """
+        if new:
+            self._connection.execute(_MAKE_HOST, [{"host": encode_level(name)} for name in sorted(new)])
+        if not hosts:
+            return {}
+        wanted = {"hosts": [encode_level(name) for name in hosts]}
+        rows = self._connection.execute(_CLAIM_HOSTS, wanted)
+        return {decode_level(row.host): (row.data, row.suspect) for row in rows}
+
+    def claim_suspects(self) -> dict[str, bytes]:
+        """The hosts with holes that no other member has in hand."""
+        return {decode_level(row.host): row.data for row in self._connection.execute(_CLAIM_SUSPECTS)}
+
+    def waiting_hosts(self, limit: int) -> list[str]:
+        """Hosts of which something waits."""
+        rows = self._connection.execute(_WAITING_HOSTS, {"limit": limit})
+        return [decode_level(row.host) for row in rows]
+
+    def inbox(self, hosts: Collection[str], limit: int) -> list[InboxRow]:
+        """What waits of these hosts, the oldest first."""
+        if not hosts:
+            return []
+        wanted = {"hosts": [encode_level(name) for name in hosts], "limit": limit}
+        rows = self._connection.execute(_INBOX, wanted)
+        return [InboxRow(row.n, decode_level(row.host), row.received, row.said) for row in rows]
+
+    def deliver(self, rows: Sequence[InboxRow]) -> None:
+        """Lets these wait for their turn."""
+        if rows:
+            self._connection.execute(
+                _DELIVER,
+                [
+                    {"host": encode_level(row.host), "received": row.received, "said": row.said}
+                    for row in rows
+                ],
+            )
+
+    def taken(self, numbers: Collection[int]) -> None:
+        """These were taken in."""
+        if numbers:
+            self._connection.execute(_TAKEN, {"numbers": list(numbers)})
+
+    def queue(self, drafts: Sequence[Draft]) -> None:
+        """As for one correlator; whoever has still to tell of a domain, tells all of it."""
+        if drafts:
+            self._connection.execute(_QUEUE_BEHIND, draft_values(drafts, self._member))
+
+    def other_owners(self) -> list[str]:
+        """Members with something to tell, other than this one."""
+        return [row.owner for row in self._connection.execute(_OWNERS, {"owner": self._member})]
+
+
+class GroupStore(Store):
+    """One member's way to the store of its group.
+
+    name: the group's; wish: the name that this member wants, `wish-2` and so on when others have it.
+    """
+
+    def __init__(self, url: str, *, name: str, wish: str, instance: str) -> None:
+        super().__init__(url, owner=f"group {name}", member=instance)
+        self._wish = wish
+        self.member_name: str | None = None
+        """What this member is called within its group, once connected."""
+
+    def begin_shared(self) -> AbstractContextManager[GroupTransaction]:
+        """`begin`, with what only a group does."""
+        return cast("AbstractContextManager[GroupTransaction]", self.begin())
+
+    def take_over_from_the_dead(self) -> int:
+        """Makes the tellings of members that are gone our own; returns how many."""
+        with self.begin_shared() as tx:
+            owners = tx.other_owners()
+        taken = 0
+        for former in owners:
+            taken += self._take_over(former)
+        return taken
+
+    def try_to_lead(self) -> bool:
+        """Whether this member does what one of the group does for all; who has it keeps it while it lives."""
+        if not self._leads:
+            with self.begin():
+                pass
+            assert self._connection is not None
+            self._leads = try_lock(self._connection, "pg_try_advisory_lock", "lead")
+        return self._leads
+
+    _leads = False
+
+    def _disconnect(self) -> None:
+        self._leads = False
+        super()._disconnect()
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return GroupTransaction(connection, self._member)
+
+    def _take_over(self, former: str) -> int:
+        """A member lives while its connection holds the lock of its name."""
+        with self.begin():
+            connection = self._connection
+            assert connection is not None
+            lock = {"name": f"instance {former}"}
+            if not connection.execute(_TRY_INSTANCE, lock).scalar_one():
+                return 0
+            names = {"owner": self._member, "former": former}
+            return int(connection.execute(_TAKE_OVER, names).rowcount)
+
+    def _lock_postgresql(self, connection: Connection) -> None:
+        if not try_lock(connection, "pg_try_advisory_lock_shared", "store", patience_s=LOCK_PATIENCE_S):
+            why = f"store: {self} is in use by a correlator without a group"
+            raise StateInUseError(f"{why}; all that share one need --group")
+        if not try_lock(
+            connection, "pg_try_advisory_lock", f"instance {self._member}", patience_s=LOCK_PATIENCE_S
+        ):
+            raise StateInUseError(f"store: {self} still holds a former connection of this member")
+        self.member_name = self._lock_name(connection)
+
+    def _lock_name(self, connection: Connection) -> str:
+        if self.member_name is not None:
+            if not try_lock(
+                connection, "pg_try_advisory_lock", f"member {self.member_name}", patience_s=LOCK_PATIENCE_S
+            ):
+                raise StateInUseError(f"store: another member took the name {self.member_name} meanwhile")
+            return self.member_name
+        for number in range(1, MAX_MEMBERS + 1):
+            name = self._wish if number == 1 else f"{self._wish}-{number}"
+            if try_lock(connection, "pg_try_advisory_lock", f"member {name}"):
+                return name
+        raise StateInUseError(f"store: {self} has {MAX_MEMBERS} members named {self._wish} already")
+
+
+_TRY_INSTANCE = text(
+    "SELECT pg_try_advisory_xact_lock(hashtext('libvirt-mqtt'), hashtext(current_schema() || '.' || :name))"
+)

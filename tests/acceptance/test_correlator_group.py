@@ -1,0 +1,131 @@
+"""Correlators of one group: the same tellings as one correlator's, each once, whoever dies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.mqtt.session import Publication
+from tests.broker import Broker
+from tests.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.postgres import Postgres
+from tests.traces import load
+
+pytestmark = pytest.mark.server
+
+SCENARIOS = ("live", "aborted", "postcopy_recovered", "suspend_on_arrival", "src_qemu_killed")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker", "max_queued_messages 0") as running:
+        yield running
+
+
+def _members(
+    broker: Broker, folder: Path, url: str, count: int, **options: object
+) -> list[CorrelatorProcess]:
+    return [
+        CorrelatorProcess(broker, folder / f"member{n}", group="crew", store=url, **options)
+        for n in range(count)
+    ]
+
+
+def _streams(count: int, tag: str) -> dict[str, list[Publication]]:
+    return dict(messages_of(load(SCENARIOS[n % len(SCENARIOS)]), f"{tag}{n}") for n in range(count))
+
+
+def _mixed(streams: dict[str, list[Publication]], chance: random.Random) -> list[Publication]:
+    left = {uuid: list(stream) for uuid, stream in streams.items()}
+    mixed = []
+    while left:
+        uuid = chance.choice(list(left))
+        mixed.append(left[uuid].pop(0))
+        if not left[uuid]:
+            del left[uuid]
+    return mixed
+
+
+def _story(fleet: Fleet, uuid: str) -> list[tuple[object, ...]]:
+    """What was told of a domain. What is known at the beginning depends on which host was heard first."""
+    return [
+        (t.word,)
+        if t.word in ("started", "interrupted")
+        else (t.word, t.data["source"], t.data["destination"], t.data["reason"], t.data["confirmed_by"])
+        for t in fleet.told_once(uuid)
+    ]
+
+
+def _all_ended(fleet: Fleet, streams: dict[str, list[Publication]]) -> bool:
+    ended = {t.uuid for t in fleet.told() if t.word in ("completed", "failed")}
+    return ended >= streams.keys()
+
+
+def _expected(
+    tmp_path: Path, streams: dict[str, list[Publication]], mixed: list[Publication]
+) -> dict[str, object]:
+    """What one correlator without a group tells."""
+    with (
+        Broker(tmp_path / "calm-broker") as calm,
+        Fleet(calm) as fleet,
+        CorrelatorProcess(calm, tmp_path / "calm") as correlator,
+    ):
+        correlator.until_connected()
+        fleet.publish(mixed)
+        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
+        fleet.listen(2.5)
+        return {uuid: _story(fleet, uuid) for uuid in streams}
+
+
+def test_two_members_tell_what_one_would(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
+    streams = _streams(40, "two-")
+    mixed = _mixed(streams, random.Random(3))
+    first, second = _members(broker, tmp_path, postgres.create("two"), 2, settle=3)
+    with Fleet(broker) as fleet, first, second:
+        first.until_connected()
+        second.until_connected()
+        fleet.publish(mixed)
+        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
+        fleet.listen(4.5)
+        told = {uuid: _story(fleet, uuid) for uuid in streams}
+        ids = [t.id for t in fleet.told()]
+        assert len(ids) == len(set(ids))
+        assert all(t.payload for t in fleet.told())
+        names = [line["id"] for each in (first, second) for line in each.logged("correlator.started")]
+        assert sorted(names) == ["main", "main-2"]
+        assert fleet.status("main")["group"] == fleet.status("main-2")["group"] == "crew"
+        assert first.stop() == second.stop() == 0
+    assert told == _expected(tmp_path, streams, mixed)
+
+
+def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
+    chance = random.Random(5)
+    streams = _streams(40, "die-")
+    mixed = _mixed(streams, chance)
+    members = _members(broker, tmp_path, postgres.create("die"), 2, settle=8)
+    with Fleet(broker) as fleet, members[0], members[1]:
+        for member in members:
+            member.until_connected()
+        pieces = 8
+        for piece in range(pieces):
+            fleet.publish(mixed[piece * len(mixed) // pieces : (piece + 1) * len(mixed) // pieces])
+            fleet.listen(chance.uniform(0, 0.2))
+            victim = chance.choice(members)
+            connected = len(victim.logged("broker.connected"))
+            victim.kill()
+            fleet.listen(chance.uniform(0, 1.0))
+            victim.start()
+            victim.until_connected(connected + 1)
+        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=60)
+        fleet.listen(12)
+        told = {uuid: _story(fleet, uuid) for uuid in streams}
+    assert told == _expected(tmp_path, streams, mixed)
