@@ -23,6 +23,7 @@ from bridge.agent import domains, resync
 from bridge.agent.domains import Known, Seen
 from bridge.agent.outbox import FORGET, Draft
 from bridge.agent.reports import (
+    Cleared,
     JobGone,
     JobSeen,
     LookBegan,
@@ -91,7 +92,7 @@ class Knowledge:
     def take(self, report: Report, now_s: float) -> Iterator[Step]:
         """What one report makes. Each step has to be stored before the next is asked for."""
         match report:
-            case Occurrence():
+            case Occurrence() | Cleared():
                 step = Step()
                 self.add(step, report)
                 yield step
@@ -122,11 +123,19 @@ class Knowledge:
         if held:
             yield step
 
-    def add(self, step: Step, occurrence: Occurrence) -> None:
-        """Adds an event to a step, unless it has to wait for a list."""
-        if self._hold_until_s is not None:
-            self._held.append(occurrence)
-            return
+    def add(self, step: Step, report: Occurrence | Cleared) -> None:
+        """Adds a report to a step; an event only if it needn't wait for a list."""
+        if isinstance(report, Cleared):
+            known = self._known.get(report.uuid)
+            if known is not None and _may_be_forgotten(known):
+                del self._known[report.uuid]
+                step.remembered[report.uuid] = None
+        elif self._hold_until_s is not None:
+            self._held.append(report)
+        else:
+            self._occurred(step, report)
+
+    def _occurred(self, step: Step, occurrence: Occurrence) -> None:
         uuid = occurrence.uuid
         self._count += 1
         self._last_event.pop(uuid, None)
@@ -161,48 +170,57 @@ class Knowledge:
         self._known[uuid] = after
         return domains.encode(after)
 
+    def _remember(self, step: Step, uuid: str, after: Known | None) -> None:
+        """Keeps what is known without a message."""
+        snapshot = self._store(uuid, self._known.get(uuid), after)
+        if snapshot is not None:
+            step.remembered[uuid] = snapshot or None
+
     def _looked(self, looked: Looked) -> Iterator[Step]:
-        if not self._has_baseline:
-            yield self._first_ever(looked)
-        elif looked.first:
-            yield self._after_blindness(looked)
-        else:
-            yield self._reconciled(looked)
+        yield self._listed_first(looked) if looked.first else self._reconciled(looked)
         yield from self.release()
 
-    def _first_ever(self, looked: Looked) -> Step:
-        """Nothing was known: there is no difference to tell."""
-        self._has_baseline = True
-        step = Step(listed=looked, remembered={BASELINE: b"1"}, working=_active(looked.seen.values()))
-        for uuid, seen in looked.seen.items():
-            before = self._known.get(uuid)
-            snapshot = self._store(uuid, before, domains.as_known(seen, before))
-            if snapshot is not None:
-                step.remembered[uuid] = snapshot
-        return step
-
-    def _after_blindness(self, looked: Looked) -> Step:
-        held: dict[str, Occurrence] = {}
-        for occurrence in self._held:
-            if occurrence.kind == "lifecycle":
-                held.setdefault(occurrence.uuid, occurrence)
-        touched = held.keys() | self._touched_since(looked.look)
-        verdicts = resync.difference(*self._without(touched, looked.seen))
-        for uuid, occurrence in held.items():
-            verdicts[uuid] = resync.missed_before(
-                self._known.get(uuid),
-                looked.seen.get(uuid),
-                uuid=uuid,
-                name=occurrence.name,
-                domain_id=occurrence.id,
-                event_code=occurrence.code,
-            )
+    def _listed_first(self, looked: Looked) -> Step:
+        """A connection's first list: what was missed, then what waited. Of what was never known there is
+        no difference to tell where this is the first list of all.
+        """
         step = Step(listed=looked, working=_active(looked.seen.values()))
-        step.gone = self._known.keys() - looked.seen.keys() - touched
-        for uuid, verdict in verdicts.items():
+        step.gone = self._known.keys() - looked.seen.keys()
+        quiet: set[str] = set()
+        if not self._has_baseline:
+            self._has_baseline = True
+            step.remembered[BASELINE] = b"1"
+            quiet = looked.seen.keys() - self._known.keys()
+            for uuid in quiet:
+                self._remember(step, uuid, domains.as_known(looked.seen[uuid]))
+        held = self._held_first()
+        touched = held.keys() | self._touched_since(looked.look)
+        step.gone -= touched
+        for uuid, verdict in resync.difference(*self._without(touched, looked.seen)).items():
             self._conclude(step, uuid, verdict, looked)
+        for uuid, occurrence in held.items():
+            if uuid not in quiet:
+                self._conclude(step, uuid, self._missed_before(occurrence, looked), looked)
         step.leaving = {uuid for uuid, known in self._known.items() if known.active and known.outgoing}
         return step
+
+    def _held_first(self) -> dict[str, Occurrence]:
+        """The first lifecycle event of each domain that waits."""
+        first: dict[str, Occurrence] = {}
+        for occurrence in self._held:
+            if occurrence.kind == "lifecycle":
+                first.setdefault(occurrence.uuid, occurrence)
+        return first
+
+    def _missed_before(self, occurrence: Occurrence, looked: Looked) -> resync.Verdict:
+        return resync.missed_before(
+            self._known.get(occurrence.uuid),
+            looked.seen.get(occurrence.uuid),
+            uuid=occurrence.uuid,
+            name=occurrence.name,
+            domain_id=occurrence.id,
+            event_code=occurrence.code,
+        )
 
     def _reconciled(self, looked: Looked) -> Step:
         step = Step()
@@ -224,15 +242,17 @@ class Knowledge:
     def _conclude(self, step: Step, uuid: str, verdict: resync.Verdict, looked: Looked) -> None:
         before = self._known.get(uuid)
         after = verdict.known
-        if after is None and before is not None and (before.gone or verdict.changes):
+        if after is None and before is not None:
+            if not verdict.changes:
+                return  # it is on its way out: see `Cleared`
             after = _gone(before)
+        if not verdict.changes:
+            self._remember(step, uuid, after)
+            return
         snapshot = self._store(uuid, before, after)
         for change in verdict.changes:
             step.drafts.append(self._teller.change(change, looked.driver, looked.at_ns, snapshot))
-        if verdict.changes:
-            step.changed.add(uuid)
-        elif snapshot is not None:
-            step.remembered[uuid] = snapshot or None
+        step.changed.add(uuid)
 
     def _without(
         self, touched: Iterable[str], seen: Mapping[str, Seen]
@@ -261,8 +281,9 @@ class Knowledge:
     def _job_seen(self, report: JobSeen) -> Iterator[Step]:
         before = self._known.get(report.uuid)
         if before is not None and before.active and not before.outgoing:
-            after = msgspec.structs.replace(before, outgoing=True)
-            yield Step(remembered={report.uuid: self._store(report.uuid, before, after)})
+            step = Step()
+            self._remember(step, report.uuid, msgspec.structs.replace(before, outgoing=True))
+            yield step
 
     def _job_gone(self, report: JobGone) -> Iterator[Step]:
         """Told once an attempt, and only if the domain is still the one that had the job."""
@@ -272,6 +293,11 @@ class Knowledge:
         after = msgspec.structs.replace(before, outgoing=False)
         snapshot = self._store(report.uuid, before, after)
         yield Step([self._teller.job_failed(report, snapshot)], changed={report.uuid})
+
+
+def _may_be_forgotten(known: Known) -> bool:
+    """Whether a domain whose state was cleared because the host doesn't have it has left nothing to tell."""
+    return known.gone or (known.defined_only and known.persistent is None)
 
 
 def _gone(before: Known) -> Known:

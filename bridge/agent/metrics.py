@@ -55,7 +55,7 @@ class AgentCollector(Collector):
         agent = self._agent
         counters = agent.sender.counters
         figures: tuple[tuple[str, str, float], ...] = (
-            ("events", "Messages of the event stream that became durable.", agent.writer.stored),
+            ("events", "Messages of the event stream that became durable.", agent.outbox.committed_rows),
             (
                 "dropped",
                 "Messages dropped by a limit or with a damaged file.",

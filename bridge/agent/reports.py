@@ -82,4 +82,10 @@ class JobSeen(msgspec.Struct, frozen=True):
     uuid: str
 
 
-Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen
+class Cleared(msgspec.Struct, frozen=True, gc=False):
+    """The broker has the empty state of a domain that is gone."""
+
+    uuid: str
+
+
+Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen | Cleared

@@ -71,11 +71,13 @@ class Retained:
             heappop(heap)
         return None
 
-    def answered(self, topic: str, version: int, *, accepted: bool) -> None:
-        """The broker answered this version. A topic that was cleared is forgotten."""
+    def answered(self, topic: str, version: int, *, accepted: bool) -> bool:
+        """The broker answered this version. A topic that was cleared is forgotten; returns whether it was."""
         entry = self._entries.get(topic)
-        if accepted and entry is not None and entry.version == version and entry.payload is None:
+        cleared = accepted and entry is not None and entry.version == version and entry.payload is None
+        if cleared:
             del self._entries[topic]
+        return cleared
 
     def begin(self, *, new_epoch: bool = False) -> None:
         """A new connection: everything is due again. In a new epoch there are no events to wait for."""

@@ -14,7 +14,7 @@ outbox.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -27,7 +27,7 @@ from bridge.agent.replay import MalformedRequestError, Replay
 from bridge.agent.retained import Retained
 from bridge.agent.status import Facts
 from bridge.agent.stream import AskOutbox, Stream
-from bridge.mqtt.reasons import REFUSAL, reason_name
+from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 from bridge.wire.messages import CONTENT_TYPE, Libvirt
 from bridge.wire.topics import Topics, encode_level
@@ -66,7 +66,10 @@ class Sender:
         counters: Counters | None = None,
         window: int = WINDOW,
         replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
+        cleared: Callable[[str], None] | None = None,
     ) -> None:
+        """`cleared` hears of each retained topic that the broker has cleared, in the thread of `run`."""
+        self._cleared = cleared
         self.counters = counters or Counters()
         self._broker = broker
         self._topics = topics
@@ -194,13 +197,15 @@ class Sender:
         return sent
 
     def _state_answered(self, topic: str, version: int, code: int) -> None:
-        self._retained.answered(topic, version, accepted=code < REFUSAL)
+        cleared = self._retained.answered(topic, version, accepted=code < REFUSAL)
+        if cleared and self._cleared is not None:
+            self._cleared(topic)
         self._retained_answered(topic, code)
 
     def _retained_answered(self, topic: str, code: int) -> None:
         self.counters.retained_answers[code] += 1
         if code >= REFUSAL:
-            self._say_once("broker.refused_retained", code, reason=reason_name(code), code=code, topic=topic)
+            self._say_once("broker.refused_retained", code, topic=topic, code=code, why=describe_reason(code))
 
     def _facts(self) -> Facts:
         outbox = self._outbox

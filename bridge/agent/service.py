@@ -23,6 +23,7 @@ from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.jobs import Jobs
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.outbox import Limits, Outbox, Row
+from bridge.agent.reports import Cleared
 from bridge.agent.sender import Sender
 from bridge.agent.states import States
 from bridge.agent.tell import Teller
@@ -53,7 +54,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        topics = Topics(settings.prefix)
+        self._topics = topics = Topics(settings.prefix)
         limits = Limits(
             rows=settings.outbox_max_rows,
             bytes=int(settings.outbox_max_bytes),
@@ -74,6 +75,7 @@ class Agent:
             __version__,
             self.outbox,
             ask=self.writer.ask,
+            cleared=self._cleared,
         )
         self.hypervisor = Hypervisor(
             settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
@@ -176,6 +178,9 @@ class Agent:
             self._jobs.watch(step.leaving, leaving=True)
         if step.look_after_s is not None:
             self.hypervisor.look_again(step.look_after_s)
+
+    def _cleared(self, topic: str) -> None:
+        self.writer.put(Cleared(self._topics.parse(topic).uuid))
 
     def _tell_status(self, status: LibvirtStatus) -> None:
         libvirt = Libvirt(

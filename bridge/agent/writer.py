@@ -16,7 +16,7 @@ import structlog
 
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.outbox import Outbox, Row
-from bridge.agent.reports import Occurrence, Report
+from bridge.agent.reports import Cleared, Occurrence, Report
 from bridge.agent.worker import Worker
 
 MOST_A_COMMIT: Final = 500
@@ -24,6 +24,8 @@ TROUBLE_RETRY_S: Final = 1.0
 TIDY_AFTER_S: Final = 5.0
 
 _log = structlog.get_logger()
+
+_GATHERED: Final = (Occurrence, Cleared)
 
 Task = Callable[[Outbox], None]
 
@@ -49,8 +51,6 @@ class Writer:
         self._inbox: queue.SimpleQueue[Report | Task | None] = queue.SimpleQueue()
         self.put: Callable[[Report], None] = self._inbox.put
         self.ask: Callable[[Task], None] = self._inbox.put
-        self.stored = 0
-        """How many messages were stored."""
         self.worker = Worker("outbox", self._run)
 
     @property
@@ -119,7 +119,7 @@ class Writer:
             self._store(step)
 
     def _handle(self, entry: Report | Task) -> None:
-        if isinstance(entry, Occurrence):
+        if isinstance(entry, _GATHERED):
             self._gather(entry)
         elif callable(entry):
             entry(self._outbox)
@@ -127,18 +127,18 @@ class Writer:
             for step in self._knowledge.take(entry, time.monotonic()):
                 self._store(step)
 
-    def _gather(self, first: Occurrence) -> None:
-        """One commit for the events that have piled up."""
+    def _gather(self, first: Occurrence | Cleared) -> None:
+        """One commit for what has piled up."""
         step = Step()
         add, drafts, get = self._knowledge.add, step.drafts, self._inbox.get_nowait
         add(step, first)
         follower: Report | Task | None = first
-        while len(drafts) < MOST_A_COMMIT:
+        while len(drafts) + len(step.remembered) < MOST_A_COMMIT:
             try:
                 follower = get()
             except queue.Empty:
                 break
-            if not isinstance(follower, Occurrence):
+            if not isinstance(follower, _GATHERED):
                 self._store(step)
                 if follower is None:
                     self._inbox.put(None)
@@ -153,6 +153,5 @@ class Writer:
             self._outbox.remember(step.remembered)
         rows = self._outbox.append(step.drafts)
         if rows:
-            self.stored += len(rows)
             self._effects.committed(rows)
         self._effects.stepped(step, *self._outbox.position)

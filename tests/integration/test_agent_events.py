@@ -18,6 +18,7 @@ from bridge.errors import StateInUseError
 from bridge.wire import messages
 from tests.agents import Subscriber, assert_no_hole
 from tests.broker import Broker
+from tests.correlators import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -147,10 +148,7 @@ def test_it_starts_without_a_broker_and_tells_all_when_one_is_there(broker: Brok
     agent.start()
     domain = DrivenDomain("web01", str(uuid4()))
     try:
-        deadline = time.monotonic() + 5
-        while not agent.hypervisor.status.connected:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: agent.hypervisor.status.connected)
         for action in LIFE:
             domain.do(action)
         assert agent.ready()["libvirt"] is None
@@ -229,6 +227,7 @@ def test_a_stop_ends_within_five_seconds_with_a_broker_that_is_silent(
     try:
         for action in LIFE:
             domain.do(action)
+        wait_until(lambda: agent.outbox.last_sequence == len(LIFE))
         began = time.monotonic()
         agent.stop()
         assert time.monotonic() - began < 5.0
@@ -253,10 +252,7 @@ def test_health_names_what_is_not_ready(broker: Broker, tmp_path: Path) -> None:
     assert agent.ready()["libvirt"] == "not connected yet"
     agent.start()
     try:
-        deadline = time.monotonic() + 5
-        while any(agent.ready().values()):
-            assert time.monotonic() < deadline, agent.ready()
-            time.sleep(0.05)
+        wait_until(lambda: not any(agent.ready().values()), agent.ready)
     finally:
         agent.stop()
     assert agent.live()["outbox"] is not None

@@ -7,7 +7,17 @@ import pytest
 from bridge.agent.domains import Seen, encode
 from bridge.agent.knowledge import BASELINE, HOLD_S, Knowledge, Step
 from bridge.agent.outbox import FORGET
-from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
+from bridge.agent.reports import (
+    Cleared,
+    JobGone,
+    JobSeen,
+    LookBegan,
+    Looked,
+    Lost,
+    Occurrence,
+    Opened,
+    Report,
+)
 from bridge.agent.tell import Teller
 from bridge.wire import messages
 from bridge.wire.topics import Topics
@@ -101,6 +111,24 @@ def test_the_first_start_ever_tells_nothing_of_what_it_finds() -> None:
     assert host.news() == []
     assert set(host.stored) == {BASELINE, A, B}
     assert host.steps[0].listed is not None
+
+
+def test_what_an_event_told_before_the_first_list_ever_is_compared_with_it() -> None:
+    """The agent was stopped before it had a list; the next one is the first."""
+    host = Host().take(
+        Opened(1, "QEMU"), event(A, "started/booted"), event(B, "started/booted"), Lost(1, "x")
+    )
+    host.news()
+    host.again().connect(at(B, "paused/user"), at(C, "running/booted"))
+    assert host.again().connect(at(B, "paused/user"), at(C, "running/booted")).news() == [
+        "a ~stopped/unknown",
+        "b ~suspended/paused",
+    ]
+
+
+def test_events_before_the_first_list_ever_are_told_as_they_are() -> None:
+    host = Host().connect(at(A, "running/booted", 2), meanwhile=[event(A, "started/booted", 2)])
+    assert host.news() == ["a started/booted"]
 
 
 def test_an_empty_host_is_not_taken_for_one_never_seen() -> None:
@@ -207,6 +235,26 @@ def test_one_that_lived_and_died_between_two_looks_is_cleared_as_well() -> None:
     host = Host().connect().take(event(A, "started/booted"), event(A, "stopped/shutdown")).again().connect()
     assert host.news() == []
     assert host.steps[0].gone == {A}
+
+
+def test_a_domain_is_forgotten_once_the_broker_has_cleared_its_state() -> None:
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted"))
+    host.take(event(A, "stopped/destroyed"), event(B, "suspended/paused"), Cleared(A), Cleared(B))
+    assert set(host.stored) == {BASELINE, B}
+    assert host.again().connect(at(B, "paused/user")).steps[0].gone == set()
+
+
+def test_one_that_lived_between_two_looks_is_forgotten_then_too() -> None:
+    host = Host().connect().take(event(A, "started/booted"), event(A, "stopped/shutdown")).look().look()
+    assert A in host.stored
+    assert host.take(Cleared(A)).news() == ["a started/booted", "a stopped/shutdown"]
+    assert A not in host.stored
+
+
+def test_a_domain_that_came_back_is_not_forgotten() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 2), Cleared(A))
+    assert A in host.stored
 
 
 def gone(number: int = 1) -> JobGone:
