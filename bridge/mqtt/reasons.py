@@ -62,7 +62,8 @@ _WHAT_TO_DO: dict[int, str] = {
     0x84: "the broker doesn't speak this version of MQTT: set --broker-version 3.1.1",
     0x85: "the broker doesn't accept this client id: it may be too long, or reserved",
     0x86: "check the user in --broker and --broker-password-file",
-    0x87: "check the user, its password, and the broker's access rules for it",
+    0x87: "check the user, its password, and the broker's access rules for it; "
+    "an agent's may allow no other --host than its own",
     0x88: "the broker isn't ready; tried again",
     0x89: "the broker is overloaded; tried again",
     0x8A: "the broker has banned this client; ask who runs it",
