@@ -18,7 +18,7 @@ def saved_and_restored(stage: Stage) -> None:
 def dumped(stage: Stage) -> None:
     """The guest's memory is dumped to a file."""
     guest = stage.start()
-    stage.source.virsh("dump", "--memory-only", guest.uuid, f"/run/{guest.uuid}.core")
+    stage.source.virsh("dump", guest.uuid, f"/run/{guest.uuid}.core")
 
 
 @scenario("boot", emits={"S": "6,2 5,1 4,0 2,0", "D": ""}, afterwards={"S": BOOTED})

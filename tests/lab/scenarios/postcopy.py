@@ -3,6 +3,7 @@
 import signal
 import time
 
+from tests.lab import waiting
 from tests.lab.migration import Migration
 from tests.lab.scenarios.completed import ARRIVED
 from tests.lab.scenarios.story import GONE, Truth, scenario
@@ -156,7 +157,19 @@ def _break(stage: Stage) -> None:
 
 
 def _recover(stage: Stage) -> None:
-    stage.migrate("--postcopy", "--postcopy-resume").succeed()
+    # The source's QEMU takes a moment to see that the connection is broken.
+    def resumed() -> Migration | None:
+        migration = stage.migrate("--postcopy", "--postcopy-resume")
+        waiting.until(lambda: not migration.running or stage.heard("S").count("3,7") > 1, what="a new try's end")
+        if migration.running:
+            return migration
+        migration.fail()
+        assert "still running" in migration.said, migration.said
+        return None
+
+    migration = waiting.until(resumed, what="the broken post-copy to go on")
+    _hurry(stage)
+    migration.succeed()
 
 
 def _hurry(stage: Stage) -> None:
