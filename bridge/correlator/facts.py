@@ -45,6 +45,7 @@ class Fact:
 
     @property
     def key(self) -> Key:
+        """The fact's place in its host's order."""
         return (self.epoch, self.sequence)
 
 
@@ -62,4 +63,5 @@ class Mark:
 
     @classmethod
     def of(cls, fact: Fact) -> Mark:
+        """The mark that a fact leaves."""
         return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id)

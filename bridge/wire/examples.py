@@ -57,7 +57,12 @@ def _migration(outcome: Outcome, **changes: object) -> Migration:
     return base.model_copy(update=changes)
 
 
-_OPEN: Final[dict[str, object]] = {"ended_at": None, "duration_ms": None, "downtime_ms": None, "confirmed_by": []}
+_OPEN: Final[dict[str, object]] = {
+    "ended_at": None,
+    "duration_ms": None,
+    "downtime_ms": None,
+    "confirmed_by": [],
+}
 
 _MIGRATIONS: Final = {
     "started": _migration(
