@@ -13,7 +13,7 @@ from bridge.agent.flight import Flight
 from bridge.agent.handover import HandOver
 from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
 from bridge.agent.replay import Replay
-from bridge.mqtt.reasons import REFUSAL, reason_name
+from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
 
 log = structlog.get_logger()
 
@@ -182,10 +182,10 @@ class Stream:
             self._said.add(code)
             log.error(
                 "broker.refused_message",
-                reason=reason_name(code),
-                code=code,
                 topic=row.topic,
                 sequence=row.sequence,
+                code=code,
+                why=describe_reason(code),
                 note="the message is kept in the outbox; later refusals for this reason are only counted",
             )
 
