@@ -32,6 +32,8 @@ from bridge.wire.messages import (
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 _KEPT_S: Final = 7 * 86400.0
 _TAIL: Final = 1000
+_ON_THE_WAY_S: Final = 10.0
+"""How long the word that a host is blind may have taken to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,7 @@ class _Judging:
 
     def _judge_pair(self, each: Pair) -> None:
         source_track = self.tracks.get(each.source) if each.source else None
-        verdict = rule(each, source_track, self.silent.__contains__)
+        verdict = rule(each, source_track, self.silent)
         told = self._told_of(each, verdict)
         if told is None:
             return
@@ -629,10 +631,15 @@ def _is_former(track: Track, epoch: int) -> bool:
 
 
 def _is_silent(track: Track, blind_since: float | None) -> bool:
-    """Whether the host can't be heard, and has said nothing of the domain's state since."""
+    """Whether the host can't be heard, and has said nothing of the domain's state since. A state that is only
+    sent once more was read before.
+    """
     if blind_since is None:
         return False
-    return track.listed is None or track.listed.mark.at <= blind_since
+    if track.listed is None:
+        return True
+    mark = track.listed.mark
+    return mark.received <= blind_since or mark.at <= blind_since - _ON_THE_WAY_S
 
 
 def _substance(data: Migration) -> tuple[object, ...]:

@@ -8,17 +8,21 @@ or to hold back a doubtful link until the other hosts had their say (`Pair.doubt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
-from bridge.correlator.facts import Key
-from bridge.correlator.track import Arrival, Departure, Track
+from bridge.correlator.facts import Key, Mark
+from bridge.correlator.track import Arrival, Departure, Stay, Track
 
-_SAME_MOMENT_S: Final = 0.1
 _FARTHEST_S: Final = 3600.0
 _SKEW_S: Final = 5.0
 _FOREVER: Final = float("inf")
+
+Moment = Callable[[Mark], float]
+BY_STAMP: Final[Moment] = attrgetter("at")
+BY_RECEIPT: Final[Moment] = attrgetter("received")
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""
@@ -54,27 +58,31 @@ def pair(tracks: Mapping[str, Track], done: frozenset[Half]) -> list[Pair]:
     return pairs
 
 
-def span_of_arrival(arrival: Arrival) -> tuple[float, float]:
+def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float, float]:
     """When the destination took part, from the first to the last moment that is known."""
     last = arrival.switched or arrival.ended
     return (
-        arrival.opened.at if arrival.opened else -_FOREVER,
-        last.at if last is not None else _FOREVER,
+        moment(arrival.opened) if arrival.opened else -_FOREVER,
+        moment(last) if last is not None else _FOREVER,
     )
 
 
-def span_of_departure(departure: Departure) -> tuple[float, float]:
-    """When the source took part, from the first to the last moment that is known."""
+def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[float, float]:
+    """When the source took part, from the first to the last moment that is known. When something that was
+    found afterwards happened, nobody knows.
+    """
+    last = departure.ended or departure.closed
+    was_found = departure.ended is not None and departure.ended.origin not in ("event", "poll")
     only_the_end = departure.ended is not None and departure.opened.key == departure.ended.key
     return (
-        -_FOREVER if only_the_end else departure.opened.at,
-        departure.ended.at if departure.ended is not None else _FOREVER,
+        -_FOREVER if only_the_end and was_found else moment(departure.opened),
+        moment(last) if last is not None else _FOREVER,
     )
 
 
-def _gap_s(arrival: Arrival, departure: Departure) -> float:
-    a_from, a_to = span_of_arrival(arrival)
-    d_from, d_to = span_of_departure(departure)
+def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
+    a_from, a_to = span_of_arrival(arrival, moment)
+    d_from, d_to = span_of_departure(departure, moment)
     return max(0.0, a_from - d_to, d_from - a_to)
 
 
@@ -93,12 +101,14 @@ def _link(
         for s_host, departure in departures:
             if s_host == d_host:
                 continue
-            gap_s = _gap_s(arrival, departure)
-            if gap_s > _FARTHEST_S or (arrival.tentative and departure.stage != "left"):
+            gap_s = _gap_s(arrival, departure, BY_STAMP)
+            least_s = min(gap_s, _gap_s(arrival, departure, BY_RECEIPT))
+            has_left = departure.stage == "left"
+            if least_s > (_FARTHEST_S if has_left else _SKEW_S) or (arrival.tentative and not has_left):
                 continue
             apart_s = abs((arrival.opened or arrival.switched or departure.opened).at - departure.opened.at)
-            overlap = gap_s <= _SAME_MOMENT_S
-            rank = (not overlap, _contradict(arrival, departure), 0.0 if overlap else gap_s, apart_s)
+            is_apart = least_s > _SKEW_S
+            rank = (is_apart, _contradict(arrival, departure), gap_s, apart_s)
             candidates.append((rank, d_host, arrival.key, s_host, departure.key, departure))
     links: dict[Half, tuple[str, Departure, bool]] = {}
     taken: set[Half] = set()
@@ -116,17 +126,24 @@ def _link(
 
 
 def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> str | None:
-    """The one other host on which the guest was active while this arrival was open."""
-    a_from, a_to = span_of_arrival(arrival)
-    holders = []
+    """The one other host on which the guest was when this arrival was opened: by the stamps or by the
+    receipt, whichever fits better.
+    """
+    mark = arrival.opened or arrival.switched or arrival.ended
+    if mark is None:
+        return None
+    found: list[tuple[float, float, str]] = []
     for host, track in tracks.items():
         if host == destination:
             continue
-        stays = [*track.past, track.stay] if track.stay else track.past
-        for stay in stays:
-            ended = stay.ended.at if stay.ended else _FOREVER
-            if stay.began.at <= a_to + _SKEW_S and ended >= a_from - _SAME_MOMENT_S:
-                holders.append((stay.ended is None, stay.began.at, host))
-    if not holders:
-        return None
-    return max(holders)[2]
+        for stay in [*track.past, track.stay] if track.stay else track.past:
+            away_s = min(_away_s(stay, mark, BY_STAMP), _away_s(stay, mark, BY_RECEIPT))
+            if away_s <= _SKEW_S:
+                found.append((away_s, -stay.began.at, host))
+    return min(found)[2] if found else None
+
+
+def _away_s(stay: Stay, mark: Mark, moment: Moment) -> float:
+    """How far a moment is from a stay."""
+    ended_s = moment(stay.ended) if stay.ended else _FOREVER
+    return max(0.0, moment(stay.began) - moment(mark), moment(mark) - ended_s)

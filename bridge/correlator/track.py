@@ -25,6 +25,7 @@ Phase = Literal[
     "incoming_broken",
     "restored",  # drivers that announce an arrival as a restore: it may be either
 ]
+GuestHere = Literal["running", "paused"]
 ArrivalStage = Literal["open", "postcopy", "broken", "arrived", "ended", "departed"]
 DepartureStage = Literal[
     "copying",
@@ -52,7 +53,7 @@ class Arrival:
     opened: Mark | None = None
     tentative: bool = False
     stage: ArrivalStage = "open"
-    guest: Literal["running", "paused"] | None = None
+    guest: GuestHere | None = None
     switched: Mark | None = None
     postcopy: bool = False
     breaks: int = 0
@@ -74,10 +75,11 @@ class Departure:
     breaks: int = 0
     broke: Mark | None = None
     ended: Mark | None = None
-    guest: Literal["running", "paused"] | None = None
+    guest: GuestHere | None = None
     figures: tuple[int | None, int | None] | None = None
     measured: Mark | None = None
     job_gone: Mark | None = None
+    closed: Mark | None = None  # another job began: whatever became of this one, it is over
 
 
 @dataclass(slots=True)
@@ -98,6 +100,15 @@ class Listed:
     mark: Mark
 
 
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
+
+    at: float
+    received: float
+    guest: GuestHere | None
+
+
 @dataclass(slots=True)
 class Track:
     """All that one host's order says of one domain."""
@@ -106,7 +117,7 @@ class Track:
     key: Key = (-1, 0)
     driver: str = ""
     name: str | None = None
-    guest: Literal["running", "paused"] | None = None
+    moods: list[Mood] = field(default_factory=list)
     present: bool | None = None
     persistent: bool | None = None
     stay: Stay | None = None
@@ -117,6 +128,23 @@ class Track:
     lost: Mark | None = None  # a definition that went without a word
     roleless: Mark | None = None  # resumed/migrated, and no role known
     listed: Listed | None = None
+
+    @property
+    def guest(self) -> GuestHere | None:
+        """How the guest fares here now."""
+        return self.moods[-1].guest if self.moods else None
+
+    def guest_at(self, mark: Mark) -> GuestHere | None:
+        """How it fared here when that happened, on this host or on another."""
+        for mood in reversed(self.moods):
+            if mood.at <= mark.at or mood.received <= mark.received:
+                return mood.guest
+        return None
+
+    def feel(self, guest: GuestHere | None, mark: Mark) -> None:
+        """Notes how the guest fares from this mark on."""
+        if guest != self.guest:
+            self.moods = [*self.moods, Mood(mark.at, mark.received, guest)][-_KEPT_MOODS:]
 
 
 Sign = Literal[
@@ -230,6 +258,8 @@ Act = Literal[
     "break_in",
     "open_departure",
     "mark_iteration",
+    "close",
+    "split",
     "suspend",
     "unpause",
     "strand",
@@ -301,7 +331,7 @@ TABLE: Final[dict[Phase, Row]] = {
     },
     "copying": {
         "iteration": ("copying", ("mark_iteration",)),
-        "first_iteration": ("copying", ("job_end", "open_departure", "mark_iteration")),
+        "first_iteration": ("copying", ("close", "open_departure", "mark_iteration")),
         "paused": ("copying", ("pause",)),
         "resumed": ("copying", ("run",)),
         "switching": ("leaving", ("suspend",)),
@@ -318,6 +348,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "vanished": ("away", ("vanish", "end")),
     },
     "leaving": {
+        "first_iteration": ("leaving", ("split",)),
         "resumed_migrated": ("here", ("resume",)),
         "resumed": ("leaving", ("unpause",)),
         "switching": ("leaving", ("suspend",)),
@@ -404,6 +435,7 @@ ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
 """The phases in which a guest is active on the host."""
 
 _KEPT = 8
+_KEPT_MOODS = 16
 _ONE_BREATH_S = 0.5
 _JOB_TRAILS_S = 60.0
 
@@ -496,7 +528,7 @@ def list_state(track: Track, fact: Fact) -> None:
             if what not in ("running/postcopy", "running/postcopy_failed", "paused/postcopy", "paused/postcopy_failed"):
                 _begin(track, mark)
                 track.phase = "here"
-                track.guest = "paused" if what.startswith("paused/") else "running"
+                track.feel("paused" if what.startswith("paused/") else "running", mark)
                 track.present = True
         elif what == "gone":
             if not track.persistent:
@@ -520,7 +552,7 @@ def _settle_role(track: Track, what: str, resumed: Mark) -> None:
 
 def _begin(track: Track, mark: Mark, _: object = None) -> None:
     track.stay = Stay(began=mark)
-    track.guest = None
+    track.feel(None, mark)
     track.present = True
     track.defined = track.lost = track.roleless = None
 
@@ -530,7 +562,7 @@ def _end(track: Track, mark: Mark, _: object = None) -> None:
         track.stay.ended = mark
         track.past = [*track.past, track.stay][-_KEPT:]
     track.stay = track.roleless = None
-    track.guest = None
+    track.feel(None, mark)
     if track.persistent is False:
         track.present = False
     for arrival in track.arrivals:
@@ -545,7 +577,7 @@ def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
     track.arrivals = [*track.arrivals, Arrival(key=mark.key, opened=opened)][-_KEPT:]
     track.defined = track.lost = None
-    track.guest = None
+    track.feel(None, mark)
 
 
 def _open_tentative(track: Track, mark: Mark, _: object = None) -> None:
@@ -561,13 +593,14 @@ def _arrive(track: Track, mark: Mark, _: object = None) -> None:
     if mark.what == "resumed/migrated":
         arrival.tentative = False
     track.stay = Stay(began=mark, arrived=True)
-    track.guest = "running"
+    track.feel("running", mark)
     track.present = True
 
 
 def _arrive_paused(track: Track, mark: Mark, _: object = None) -> None:
     _arrive(track, mark)
-    track.arrivals[-1].guest = track.guest = "paused"
+    track.arrivals[-1].guest = "paused"
+    track.feel("paused", mark)
 
 
 def _fail(track: Track, mark: Mark, _: object = None) -> None:
@@ -580,7 +613,7 @@ def _flow(track: Track, mark: Mark, _: object = None) -> None:
     arrival = track.arrivals[-1]
     arrival.stage = "postcopy"
     arrival.postcopy = True
-    track.guest = "running"
+    track.feel("running", mark)
     if track.stay is None:
         track.stay = Stay(began=mark, arrived=True)
 
@@ -600,19 +633,38 @@ def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
     track.departures[-1].iterated = True
 
 
+def _close(track: Track, mark: Mark, _: object = None) -> None:
+    track.departures[-1].closed = mark
+
+
+def _split(track: Track, mark: Mark, _: object = None) -> None:
+    """Iterations count from one: a copy that had them already and was suspended were two jobs, the second
+    not live. Nothing told of the first one's end.
+    """
+    last = track.departures[-1]
+    if last.iterated and last.suspended is not None:
+        began, last.suspended = last.suspended, None
+        last.stage, last.closed = "copying", began
+        _open_departure(track, began)
+        _suspend(track, began)
+    track.departures[-1].iterated = True
+
+
 def _suspend(track: Track, mark: Mark, _: object = None) -> None:
     departure = track.departures[-1]
     departure.ended = None
     departure.suspended = mark
     departure.stage = "leaving"
-    departure.guest = track.guest = "paused"
+    departure.guest = "paused"
+    track.feel("paused", mark)
 
 
 def _unpause(track: Track, mark: Mark, _: object = None) -> None:
     departure = track.departures[-1]
     departure.stage = "resumed" if departure.stage == "stranded" else "unpaused"
     departure.ended = mark
-    departure.guest = track.guest = "running"
+    departure.guest = "running"
+    track.feel("running", mark)
 
 
 def _strand(track: Track, mark: Mark, _: object = None) -> None:
@@ -630,7 +682,8 @@ def _postcopy_out(track: Track, mark: Mark, _: object = None) -> None:
     departure = track.departures[-1]
     departure.stage = "postcopy"
     departure.postcopy = True
-    departure.guest = track.guest = "paused"
+    departure.guest = "paused"
+    track.feel("paused", mark)
 
 
 def _break_out(track: Track, mark: Mark, _: object = None) -> None:
@@ -665,18 +718,21 @@ def _vanish(track: Track, mark: Mark, _: object = None) -> None:
 
 def _job_end(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "job_ended")
+    track.departures[-1].guest = track.guest
     if mark.what == "migration_out":
         track.departures[-1].job_gone = mark
 
 
 def _resume(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "resumed")
-    track.departures[-1].guest = track.guest = "running"
+    track.departures[-1].guest = "running"
+    track.feel("running", mark)
 
 
 def _stick(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "stuck")
-    track.departures[-1].guest = track.guest = "paused"
+    track.departures[-1].guest = "paused"
+    track.feel("paused", mark)
 
 
 def _measure(track: Track, mark: Mark, figures: tuple[int | None, int | None] = (None, None)) -> None:
@@ -686,11 +742,11 @@ def _measure(track: Track, mark: Mark, figures: tuple[int | None, int | None] = 
 
 
 def _run(track: Track, mark: Mark, _: object = None) -> None:
-    track.guest = "running"
+    track.feel("running", mark)
 
 
 def _pause(track: Track, mark: Mark, _: object = None) -> None:
-    track.guest = "paused"
+    track.feel("paused", mark)
 
 
 def _define(track: Track, mark: Mark, _: object = None) -> None:
@@ -747,6 +803,8 @@ _ACTS = {
     "break_in": _break_in,
     "open_departure": _open_departure,
     "mark_iteration": _mark_iteration,
+    "close": _close,
+    "split": _split,
     "suspend": _suspend,
     "unpause": _unpause,
     "strand": _strand,

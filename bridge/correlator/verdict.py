@@ -8,7 +8,7 @@ The rules' source is libvirt's migration protocol (Begin, Prepare, Perform, Fini
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -182,36 +182,44 @@ class Verdict:
 
 def stages(pair: Pair) -> tuple[A, D]:
     """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts. When an end that was
-    found afterwards happened, nobody knows; the source would have told, had it outlived the attempt.
+    destination ended for reasons of its own: then its stage before that end counts.
     """
     arrival, departure = pair.arrival, pair.departure
     a: A = arrival.stage if arrival else "unseen"
     if departure is None:
         return a, "unseen"
-    d: D = departure.stage
-    if (
-        arrival is not None
-        and arrival.stage == "ended"
-        and arrival.ended is not None
-        and departure.ended is not None
-        and d in ("crashed", "stopped", "vanished")
-        and departure.ended.origin == "event"
-        and departure.ended.at > arrival.ended.at + _SKEW_S
-    ):
-        d = departure.before_end
-    return a, d
+    if arrival is not None and departure.ended is not None and departure.stage in _OWN_REASONS.get(a, ()):
+        over = arrival.switched or arrival.ended
+        if over is not None and _is_well_after(departure.ended, over):
+            return a, departure.before_end
+    return a, departure.stage
 
 
-def rule(pair: Pair, source_track: Track | None, blind: Callable[[str], bool]) -> Verdict:
-    """The verdict on one attempt from both halves, the source's track for where the guest is now, and
-    which hosts can't be heard at the moment.
+_OWN_REASONS: Final[dict[A, frozenset[D]]] = {
+    "ended": frozenset({"crashed", "stopped", "vanished"}),
+    "arrived": frozenset({"crashed", "stopped"}),
+    "departed": frozenset({"crashed", "stopped"}),
+}
+
+
+def _is_well_after(end: Mark, over: Mark) -> bool:
+    """By the stamps and by the receipt: a clock may be wrong, and a message late. When an end that was found
+    afterwards happened, nobody knows; a source that saw would have told, had it outlived the attempt.
+    """
+    return (
+        end.origin == "event" and end.at > over.at + _SKEW_S and end.received > over.received + _SKEW_S
+    )
+
+
+def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:
+    """The verdict on one attempt from both halves, the source's track for how the guest fares there, and
+    which hosts can't be heard at the moment, since when.
     """
     a, d = stages(pair)
     arrival, departure = pair.arrival, pair.departure
     ruling, when = JOINT[a][d]
-    source_blind = pair.source is not None and blind(pair.source)
-    destination_blind = pair.destination is not None and blind(pair.destination)
+    source_blind = pair.source in silent
+    destination_blind = pair.destination in silent
     if a == "open" and destination_blind:
         if d in ("unseen", "copying", "leaving", "unpaused", "stranded", "vanished"):
             ruling, when = UNDER_WAY_WATCHED
@@ -226,6 +234,8 @@ def rule(pair: Pair, source_track: Track | None, blind: Callable[[str], bool]) -
         when = "settle"
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, departure, d, postcopy) if ruling == "failed" else None
+    if source_blind and arrival is not None and arrival.ended is not None and pair.source is not None:
+        source_blind = silent[pair.source] <= arrival.ended.received
     guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
     decided = _decided_by(ruling, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
@@ -282,7 +292,6 @@ _REASON_OF_DESTINATION: Final[dict[str, Reason]] = {
     "stopped/crashed": "destination_crashed",
     "stopped/destroyed": "destination_destroyed",
     "stopped/unknown": "destination_vanished",
-    "gone": "destination_vanished",
 }
 _REASON_LAST: Final[dict[D, Reason]] = {
     "resumed": "source_resumed",
@@ -302,7 +311,7 @@ def _reason(arrival: Arrival | None, departure: Departure | None, d: D, postcopy
         return "postcopy_failed"
     if arrival is not None and arrival.stage == "ended" and arrival.ended is not None:
         what = arrival.ended.what
-        if what.startswith(("shutoff/", "gone")) or arrival.ended.origin == "state":
+        if not what.startswith("stopped/") or arrival.ended.origin == "state":
             return "destination_vanished"
         return _REASON_OF_DESTINATION.get(what, "destination_stopped")
     return _REASON_LAST.get(d)
@@ -340,10 +349,17 @@ def _guest(
     if d in ("resumed", "resumed_ended"):
         return (source, "running"), None
     if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
-        return (source, track.guest if track and track.guest and not source_blind else pair.departure.guest), None
-    if source is not None and track is not None and track.guest is not None and not source_blind:
-        return (source, track.guest), None
-    return (source, "unknown"), None
+        return (source, pair.departure.guest), None
+    return (source, _guest_then(pair, track) if track and not source_blind else "unknown"), None
+
+
+def _guest_then(pair: Pair, track: Track) -> GuestState:
+    """How the guest fared on its source when the attempt was over. Where the source said nothing of the
+    attempt, it fared as before.
+    """
+    arrival = pair.arrival
+    moment = (arrival.ended if pair.departure else arrival.opened or arrival.ended) if arrival else None
+    return (track.guest_at(moment) if moment else track.guest) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[Ruling, frozenset[D]]] = {
@@ -363,6 +379,7 @@ _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
 FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     {(a, d) for a in ("arrived", "departed") for d in ("left", "crashed", "stopped", "vanished")}
     | {("arrived", "resumed_ended"), ("departed", "resumed")}
+    | {("broken", "crashed"), ("broken", "stopped")}
     | {("ended", d) for d in ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
 )
 """Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
