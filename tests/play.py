@@ -53,7 +53,9 @@ def read_trace(path: Path) -> Trace:
             for domain in line["domains"]:
                 if domain["uuid"] == uuid:
                     state, reason = domain["state"]
-                    script.state(host, t, f"{state_name(state)}/{reason_name(state, reason)}", name=domain["name"])
+                    script.state(
+                        host, t, f"{state_name(state)}/{reason_name(state, reason)}", name=domain["name"]
+                    )
             continue
         if line.get("uuid") != uuid:
             continue
@@ -65,7 +67,11 @@ def read_trace(path: Path) -> Trace:
         elif line["what"] == "job_completed":
             params = line["params"]
             script.job_completed(
-                host, t, operation_name(params["operation"]), params.get("time_elapsed"), params.get("downtime")
+                host,
+                t,
+                operation_name(params["operation"]),
+                params.get("time_elapsed"),
+                params.get("downtime"),
             )
     return Trace(head["scenario"], head["libvirt"], uuid, tuple(head["happened"]), tuple(script.facts))
 
@@ -108,7 +114,12 @@ class Script:
         return self._add(host, t, "iteration", "", figures=(n, None))
 
     def job_completed(
-        self, host: str, t: float, operation: str = "migration_out", elapsed: int | None = 948, down: int | None = 27
+        self,
+        host: str,
+        t: float,
+        operation: str = "migration_out",
+        elapsed: int | None = 948,
+        down: int | None = 27,
     ) -> Fact:
         return self._add(host, t, "job_completed", operation, figures=(elapsed, down))
 
@@ -170,7 +181,9 @@ def play(
     case = Case.new(uuid)
     told: list[tuple[float, Telling]] = []
     due: float | None = None
-    changes = sorted({START + s.begins for s in silences} | {START + s.ends for s in silences if s.ends < 1e12})
+    changes = sorted(
+        {START + s.begins for s in silences} | {START + s.ends for s in silences if s.ends < 1e12}
+    )
 
     def judge(now: float) -> None:
         nonlocal due
@@ -206,6 +219,4 @@ def arriving(facts: Iterable[Fact], order: Sequence[str], *, spacing_s: float = 
     for fact in facts:
         queues.setdefault(fact.host, []).append(fact)
     end = START + 1000.0
-    return [
-        replace(queues[host].pop(0), received=end + n * spacing_s) for n, host in enumerate(order)
-    ]
+    return [replace(queues[host].pop(0), received=end + n * spacing_s) for n, host in enumerate(order)]
