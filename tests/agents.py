@@ -26,6 +26,7 @@ class Subscriber:
     """Hears everything, by a session that the broker keeps while it is away. Steps only inside `until`."""
 
     def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
+        self.broker = broker
         self.topics = topics or Topics()
         self.recorder = Recorder(
             broker.settings(),

@@ -1,0 +1,305 @@
+"""The agent beside a real libvirtd that comes, goes, dies and hangs, and beside real migrations that fail."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agents import AgentProcess, Subscriber, assert_no_hole
+from tests.broker import Broker
+from tests.lab import waiting
+from tests.lab.guest import Guest
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+from tests.lab.migration import Migration
+
+pytestmark = [pytest.mark.lab, pytest.mark.server]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(2) as running:
+        yield running
+
+
+@pytest.fixture
+def host(lab: Lab) -> Iterator[Host]:
+    host = lab["host1"]
+    host.ensure_up()
+    yield host
+    host.ensure_up()
+
+
+@pytest.fixture
+def other(lab: Lab) -> Iterator[Host]:
+    other = lab["host2"]
+    other.ensure_up()
+    yield other
+    other.ensure_up()
+
+
+@pytest.fixture
+def subscriber(tmp_path: Path) -> Iterator[Subscriber]:
+    with Broker(tmp_path / "broker") as broker, Subscriber(broker) as hearing:
+        yield hearing
+
+
+@pytest.fixture
+def agent(subscriber: Subscriber, host: Host, tmp_path: Path) -> Iterator[AgentProcess]:
+    """Beside host1, connected, its first list read; it looks for quiet changes every second."""
+    running = AgentProcess(subscriber.broker, tmp_path / "agent", connect=host.uri, reconcile=1)
+    with running:
+        until_connected(subscriber)
+        yield running
+
+
+@pytest.fixture
+def guest(host: Host, other: Host) -> Iterator[Guest]:
+    guest = Guest("web01")
+    yield guest
+    guest.remove(host)
+    guest.remove(other)
+
+
+@pytest.fixture
+def busy(host: Host, other: Host) -> Iterator[Guest]:
+    guest = Guest("busy01", busy=True)
+    yield guest
+    guest.remove(host)
+    guest.remove(other)
+
+
+def is_connected(subscriber: Subscriber) -> bool:
+    return bool(subscriber.status().get("libvirt", {}).get("connected"))
+
+
+def until_connected(subscriber: Subscriber, timeout_s: float = 20.0) -> float:
+    return subscriber.until(lambda: is_connected(subscriber), timeout_s)
+
+
+def until_disconnected(subscriber: Subscriber, timeout_s: float = 20.0) -> float:
+    return subscriber.until(lambda: not is_connected(subscriber), timeout_s)
+
+
+def until_told(subscriber: Subscriber, guest: Guest, *what: str, timeout_s: float = 20.0) -> None:
+    """Hears until exactly this was told of the guest since the test began."""
+    subscriber.until(lambda: len(subscriber.told(guest.uuid)) >= len(what), timeout_s)
+    assert subscriber.told(guest.uuid) == [*what]
+
+
+BOOT = ("resumed/unpaused", "started/booted")
+
+
+def test_it_starts_without_a_libvirtd_and_is_connected_within_two_seconds_of_its_coming(
+    host: Host, subscriber: Subscriber, guest: Guest, tmp_path: Path
+) -> None:
+    host.stop_libvirtd()
+    with AgentProcess(subscriber.broker, tmp_path / "agent", connect=host.uri) as agent:
+        subscriber.until(lambda: "no connection to libvirt" in (subscriber.status().get("reason") or ""))
+        subscriber.listen(2)
+        host.start_libvirtd()
+        assert until_connected(subscriber) < 2
+        subscriber.listen(0.5)
+        guest.start(host)
+        until_told(subscriber, guest, *BOOT)
+        assert len(agent.logged("libvirt.unavailable")) <= 2
+        assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_told_of_once(
+    agent: AgentProcess, host: Host, subscriber: Subscriber, guest: Guest, number: signal.Signals
+) -> None:
+    guest.start(host)
+    until_told(subscriber, guest, *BOOT)
+    host.stop_libvirtd(number)
+    until_disconnected(subscriber, 5)
+    host.start_libvirtd()
+    assert until_connected(subscriber) < 2
+    subscriber.listen(1)
+    host.virsh("suspend", guest.uuid)
+    until_told(subscriber, guest, *BOOT, "suspended/paused")
+    subscriber.until(lambda: subscriber.state(guest.uuid) == "paused/user")
+    assert_no_hole(subscriber.stream())
+
+
+def test_what_happened_while_libvirtd_was_dead_is_told_by_a_resync(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, guest: Guest
+) -> None:
+    """One guest's QEMU dies unseen, one guest ran through, one was defined: a persistent one says why."""
+    lasting = Guest("lasting", persistent=True)
+    quiet = Guest("quiet")
+    try:
+        for each in (guest, lasting, quiet):
+            each.start(host)
+        subscriber.until(lambda: subscriber.state(quiet.uuid) == "running/booted")
+        pids = [host.qemu_pid(each.uuid) for each in (guest, lasting)]
+        host.stop_libvirtd(signal.SIGKILL)
+        until_disconnected(subscriber)
+        for pid in pids:
+            assert pid is not None
+            host.kill_process(pid)
+        host.start_libvirtd()
+        until_connected(subscriber)
+        subscriber.until(lambda: len(subscriber.told(guest.uuid)) == 3)
+        subscriber.until(lambda: len(subscriber.told(lasting.uuid)) >= 4)
+        subscriber.until(lambda: subscriber.state(guest.uuid) is None)
+        assert subscriber.told(guest.uuid)[2:] == ["~stopped/unknown"]
+        assert subscriber.told(lasting.uuid)[3:] in (
+            ["~stopped/failed"],
+            ["~stopped/crashed"],
+            ["~stopped/unknown"],
+        )
+        subscriber.listen(3)
+        assert subscriber.told(quiet.uuid) == [*BOOT]
+        assert len(subscriber.told(guest.uuid)) == 3
+        assert_no_hole(subscriber.stream())
+    finally:
+        for each in (lasting, quiet):
+            each.remove(host)
+
+
+def test_a_libvirtd_that_hangs_is_noticed_within_15_s_and_taken_up_within_2_s_of_its_going_on(
+    agent: AgentProcess, host: Host, subscriber: Subscriber, guest: Guest
+) -> None:
+    guest.start(host)
+    until_told(subscriber, guest, *BOOT)
+    host.signal_libvirtd(signal.SIGSTOP)
+    try:
+        assert until_disconnected(subscriber) < 15
+        assert "sign of life" in subscriber.status()["reason"]
+        subscriber.listen(5)
+    finally:
+        host.signal_libvirtd(signal.SIGCONT)
+    assert until_connected(subscriber) < 2
+    subscriber.listen(1)
+    host.virsh("suspend", guest.uuid)
+    host.virsh("resume", guest.uuid)
+    until_told(subscriber, guest, *BOOT, "suspended/paused", "resumed/unpaused")
+    subscriber.listen(2)
+    until_told(subscriber, guest, *BOOT, "suspended/paused", "resumed/unpaused")
+
+
+def test_a_stop_doesn_t_wait_for_a_libvirtd_that_hangs(
+    agent: AgentProcess, host: Host, subscriber: Subscriber
+) -> None:
+    host.signal_libvirtd(signal.SIGSTOP)
+    try:
+        subscriber.listen(0.5)
+        began = time.monotonic()
+        assert agent.stop() == 0
+        assert time.monotonic() - began < 5
+        subscriber.until(lambda: subscriber.status().get("state") == "offline")
+    finally:
+        host.signal_libvirtd(signal.SIGCONT)
+
+
+def test_a_definition_that_went_along_unannounced_is_told_by_the_next_look(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber
+) -> None:
+    lasting = Guest("offline", persistent=True)
+    try:
+        lasting.define(host)
+        until_told(subscriber, lasting, "defined/added")
+        Migration(lasting, host, other, "--offline", "--persistent", "--undefinesource", live=False).succeed()
+        until_told(subscriber, lasting, "defined/added", "~undefined/removed", timeout_s=10)
+        subscriber.until(lambda: subscriber.state(lasting.uuid) is None)
+    finally:
+        lasting.remove(host)
+        lasting.remove(other)
+
+
+def jobs_failed(subscriber: Subscriber, guest: Guest) -> int:
+    return subscriber.told(guest.uuid).count("job_failed")
+
+
+def begin_to_copy(subscriber: Subscriber, busy: Guest, host: Host, other: Host, *options: str) -> Migration:
+    """A copy that goes on for as long as it is let; it is under way when this returns."""
+    busy.start(host)
+    migration = Migration(busy, host, other, *options, slow=True)
+    subscriber.until(lambda: "migration_iteration" in subscriber.told(busy.uuid))
+    return migration
+
+
+def test_a_copy_that_was_aborted_is_told_once_as_a_failed_job(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other) as migration:
+        subscriber.listen(1.5)
+        migration.abort()
+        migration.fail()
+    assert subscriber.until(lambda: jobs_failed(subscriber, busy) == 1) < 5
+    subscriber.listen(4)
+    assert subscriber.told(busy.uuid)[-1] == "job_failed"
+    assert jobs_failed(subscriber, busy) == 1
+    (failed,) = [m.data for m in subscriber.stream() if m.data.event == "job_failed"]
+    assert failed.origin == "poll"
+    assert failed.params["operation"] == "migration_out"
+    assert failed.params["time_elapsed"] > 0
+
+
+def test_each_of_two_attempts_that_failed_is_told(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other) as migration:
+        subscriber.listen(1.5)
+        migration.abort()
+        migration.fail()
+    with Migration(busy, host, other, slow=True) as migration:
+        subscriber.until(lambda: subscriber.told(busy.uuid).count("migration_iteration") >= 2)
+        subscriber.listen(2.5)
+        migration.abort()
+        migration.fail()
+    subscriber.until(lambda: jobs_failed(subscriber, busy) == 2)
+    subscriber.listen(3)
+    assert jobs_failed(subscriber, busy) == 2
+
+
+def test_a_copy_that_failed_while_the_agent_was_dead_is_told_by_the_next_one(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other) as migration:
+        subscriber.listen(1.5)
+        agent.kill()
+        migration.abort()
+        migration.fail()
+    agent.start()
+    subscriber.until(lambda: jobs_failed(subscriber, busy) == 1)
+    agent.kill()
+    agent.start()
+    subscriber.listen(5)
+    assert jobs_failed(subscriber, busy) == 1
+    assert_no_hole(subscriber.stream())
+
+
+def test_a_copy_that_began_while_the_agent_was_dead_is_watched(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    busy.start(host)
+    agent.kill()
+    with Migration(busy, host, other, slow=True) as migration:
+        waiting.until(lambda: "Unbounded" in host.virsh("domjobinfo", busy.uuid), what="the copy to begin")
+        agent.start()
+        subscriber.listen(4)
+        migration.abort()
+        migration.fail()
+    subscriber.until(lambda: jobs_failed(subscriber, busy) == 1)
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_migration_that_succeeds_a_save_and_a_dump_have_no_failed_job(
+    host: Host, other: Host, subscriber: Subscriber, busy: Guest, guest: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other) as migration:
+        subscriber.listen(1.5)
+        migration.hurry()
+        migration.succeed()
+    subscriber.until(lambda: subscriber.told(busy.uuid)[-1] == "job_completed")
+    guest.start(host)
+    host.virsh("dump", guest.uuid, "/var/lib/libvirt/dump", "--memory-only")
+    host.virsh("save", guest.uuid, "/var/lib/libvirt/save")
+    subscriber.until(lambda: "stopped/saved" in subscriber.told(guest.uuid))
+    subscriber.listen(4)
+    assert jobs_failed(subscriber, busy) + jobs_failed(subscriber, guest) == 0
