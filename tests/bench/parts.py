@@ -1,0 +1,15 @@
+"""The parts of the bench, by name, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tests.bench import agent
+from tests.bench.figure import Figure
+from tests.bench.place import Place
+
+PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
+    "agent": agent.measure,
+    "connect": agent.connecting,
+}

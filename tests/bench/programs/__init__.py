@@ -1,0 +1,1 @@
+"""The programs that are held against each other, each a process of its own (`tests.bench.place.Child`)."""
