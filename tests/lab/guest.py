@@ -127,7 +127,7 @@ class Guest:
         """Destroy and undefine it on `host`, whatever state it is in there."""
         if self.uuid in host.domains():
             if "post-copy" in host.state(self.uuid) and host.qemu_pid(self.uuid):
-                # A QEMU that waits for pages that won't come heeds nothing else, as libvirtd finds after 10 s.
+                # A QEMU that waits for pages that won't come heeds no SIGTERM; libvirtd would take 10 s.
                 host.kill_qemu(self.uuid)
             host.virsh("destroy", self.uuid, check=False)
             host.virsh("undefine", self.uuid, check=False)

@@ -97,11 +97,18 @@ class Host:
         assert pid is not None, f"{self.name} has no libvirtd"
         os.kill(pid, signal_number)
 
+    def forget(self) -> None:
+        """Take note that the lab's processes are gone."""
+        self.space.keeper.wait()
+        if self._libvirtd is not None:
+            self._libvirtd.wait()
+            self._libvirtd = None
+
     def ensure_up(self) -> None:
         """Mend what a scenario may have left: network away, libvirtd dead."""
         self.space.network_up()
         if self.pid is None:
-            self._libvirtd = None
+            self.stop_libvirtd()
             self.start_libvirtd()
 
     def lose(self) -> None:
@@ -109,7 +116,9 @@ class Host:
         self.space.network_down()
         for pid in self.space.processes():
             self.kill_process(pid)
-        self._libvirtd = None
+        if self._libvirtd is not None:
+            self._libvirtd.wait()
+            self._libvirtd = None
 
     def net_down(self) -> None:
         """Drop all packets to and from this host."""
@@ -153,7 +162,7 @@ class Host:
         return done.stdout.strip()
 
     def state(self, domain: str) -> str:
-        """The domain's state and reason in virsh's words, as "running (booted)"; "gone" when there is none."""
+        """The domain's state and reason in virsh's words, as "running (booted)"; "gone" if there is none."""
         return self.virsh("domstate", domain, "--reason", check=False) or "gone"
 
     def domains(self) -> list[str]:

@@ -78,6 +78,7 @@ class Lab:
             self._switch.stop()
             self._switch = None
         for host in self.hosts:
+            host.forget()
             shutil.rmtree(host.folder, ignore_errors=True)
         self.hosts = []
         if self._record is not None:

@@ -91,7 +91,8 @@ def main(start_s: float, hosts: list[str]) -> None:
     libvirt.virEventRegisterDefaultImpl()
     threading.Thread(target=turn, name="events", daemon=True).start()
     out = threading.Lock()
-    ears = [Ear(*host.split("=", 1), start_s, out) for host in hosts]
+    pairs = [host.split("=", 1) for host in hosts]
+    ears = [Ear(name, uri, start_s, out) for name, uri in pairs]
     threads = [threading.Thread(target=ear.keep_listening, name=ear.host, daemon=True) for ear in ears]
     for thread in threads:
         thread.start()

@@ -55,7 +55,7 @@ class Migration:
         return self.process.poll() is None
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait for the client's end: 0 when it believes that the migration succeeded; `said` is its stderr."""
+        """Wait for the client's end: 0 when it believes in a success; `said` is then its stderr."""
         self.said += self.process.communicate(timeout=timeout_s)[1] or ""
         return self.process.returncode
 

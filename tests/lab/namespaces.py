@@ -18,6 +18,10 @@ from tests.lab import process, waiting
 HOLD = "exec env --ignore-signal=CHLD sleep infinity"
 BRIDGE = "lab"
 NETWORK = "10.77.0"
+UNSHARE_PROCESSES = (
+    *("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--net", "--propagation=private"),
+)
+UNSHARE = ("unshare", "--net", "--uts", "--mount", "--propagation=private")
 
 
 class Space:
@@ -64,8 +68,7 @@ class Switch(Space):
             ]
         )
         self.anchor = process.start(
-            ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--net", "--propagation=private"]
-            + ["sh", "-c", setup],
+            [*UNSHARE_PROCESSES, "sh", "-c", setup],
             output=subprocess.PIPE,
         )
         super().__init__(_first_process(self.anchor), ("net", "mount", "pid"))
@@ -84,8 +87,7 @@ class HostSpace(Space):
         """`setup` are the shell commands that mount what the host has of its own."""
         lines = ["set -e", f"hostname {hostname}", "ip link set lo up", *setup, "echo ready", HOLD]
         self.keeper = process.start(
-            switch.entering(["unshare", "--net", "--uts", "--mount", "--propagation=private", "sh", "-c"])
-            + ["\n".join(lines)],
+            switch.entering([*UNSHARE, "sh", "-c", "\n".join(lines)]),
             output=subprocess.PIPE,
         )
         super().__init__(_first_process(self.keeper), ("net", "uts", "mount", "pid"))
@@ -148,9 +150,10 @@ class HostSpace(Space):
 def _first_process(starter: process.Process) -> int:
     """Wait until the shell in a new namespace says ready; return its process id as the machine sees it."""
     assert starter.stdout is not None
-    said = starter.stdout.readline()
+    with starter.stdout as output:
+        said = output.readline()
     child = process.only_child(starter.pid)
     if said != "ready\n" or child is None:
         starter.send_signal(signal.SIGKILL)
-        raise RuntimeError(f"the namespace couldn't be made: {' '.join(map(str, starter.args))}")
+        raise RuntimeError(f"the namespace couldn't be made: {starter.args!r}")
     return child

@@ -51,7 +51,7 @@ def only_child(pid: int) -> int | None:
 
 
 def started_at(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; with the pid it names one process. None if it is gone."""
+    """When `pid` started, in clock ticks since boot, which tells it from a later one; None if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -12,7 +12,7 @@ class TimedOut(AssertionError):
 
 
 def until(
-    probe: Callable[[], T],
+    probe: Callable[[], T | None],
     *,
     what: str | Callable[[], str],
     timeout_s: float = 20.0,

@@ -49,7 +49,7 @@ class Witness:
 
     def __enter__(self) -> Self:
         ears = [f"{host.name}={host.uri}" for host in self.hosts]
-        command = [sys.executable, LISTENER, str(self.start_s), *ears]
+        command: list[str | Path] = [sys.executable, LISTENER, str(self.start_s), *ears]
         self._process = process.start(command, output=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, name="witness", daemon=True)
         self._reader.start()
@@ -111,4 +111,4 @@ class Witness:
 
 
 def _tells(line: Line, host: Host, uuid: str) -> bool:
-    return line["host"] == host.name and line.get("uuid", uuid) == uuid
+    return bool(line["host"] == host.name and line.get("uuid", uuid) == uuid)

@@ -160,7 +160,9 @@ def _recover(stage: Stage) -> None:
     # The source's QEMU takes a moment to see that the connection is broken.
     def resumed() -> Migration | None:
         migration = stage.migrate("--postcopy", "--postcopy-resume")
-        waiting.until(lambda: not migration.running or stage.heard("S").count("3,7") > 1, what="a new try's end")
+        waiting.until(
+            lambda: not migration.running or stage.heard("S").count("3,7") > 1, what="a new try's end"
+        )
         if migration.running:
             return migration
         migration.fail()

@@ -1,4 +1,4 @@
-"""Migrations whose two sides end up with different beliefs: an answer lost, a daemon dead at the switch-over."""
+"""Migrations whose sides come to believe different things: an answer lost, a daemon dead at the switch."""
 
 import fcntl
 import os
