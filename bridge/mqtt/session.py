@@ -385,9 +385,10 @@ class Session:
             self._flush(link)
 
     def _drain_wake(self) -> None:
-        self._woken = False
         with contextlib.suppress(BlockingIOError):
             self._wake_out.recv(4096)
+        # After the reading: a wake between the two would else leave its mark without its byte, for ever.
+        self._woken = False
 
     def _lost_by(self, link: Link, error: OSError) -> None:
         why, refused = self._explain(error)
