@@ -1,0 +1,222 @@
+"""When an outgoing migration counts as failed. libvirt is played here; the lab has the real one."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from bridge.agent import jobs
+from bridge.agent.domains import Seen
+from bridge.agent.hypervisor import CallFailed, Connection, Job
+from bridge.agent.jobs import Jobs
+from bridge.agent.reports import JobGone, JobSeen
+from bridge.wire.vocabulary import state_codes
+
+A, B = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "ab")
+RUNNING, PAUSED = "running/booted", "paused/migration"
+
+
+def seen(uuid: str, where: str = RUNNING, number: int | None = 1) -> Seen:
+    return Seen(uuid, "web01", number, *state_codes(*where.split("/")), persistent=False)
+
+
+def outgoing(elapsed_ms: int) -> Job:
+    return Job("outgoing", {"operation": "migration_out", "time_elapsed": elapsed_ms})
+
+
+Look = tuple[Job, Seen | None]
+
+
+class PlayedConnection:
+    """Answers the asks about each domain from a list; the last answer stays."""
+
+    driver = "QEMU"
+    live = True
+
+    def __init__(self) -> None:
+        self.looks: dict[str, list[Look | Callable[[], Look]]] = {}
+        self.asks = 0
+        self._now: dict[str, Look] = {}
+
+    def job(self, uuid: str) -> Job:
+        self.asks += 1
+        looks = self.looks[uuid]
+        look = looks.pop(0) if len(looks) > 1 else looks[0]
+        self._now[uuid] = look() if callable(look) else look
+        return self._now[uuid][0]
+
+    def read(self, uuid: str) -> Seen | None:
+        return self._now[uuid][1]
+
+
+@pytest.fixture
+def played() -> PlayedConnection:
+    return PlayedConnection()
+
+
+@pytest.fixture
+def reports() -> "queue.SimpleQueue[JobGone | JobSeen]":
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def watcher(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Jobs]:
+    monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.01)
+    watcher = Jobs(lambda: cast("Connection", played), reports.put)
+    watcher.start()
+    yield watcher
+    watcher.stop()
+    assert watcher.worker.error is None
+
+
+def all_of(reports: "queue.SimpleQueue[JobGone | JobSeen]", settle_s: float = 0.2) -> list[Any]:
+    """What was reported until nothing came any more."""
+    found: list[Any] = []
+    while True:
+        try:
+            found.append(reports.get(timeout=settle_s))
+        except queue.Empty:
+            return found
+
+
+def kinds(found: list[Any]) -> list[str]:
+    return [type(report).__name__ for report in found]
+
+
+NONE, INACTIVE, ABSENT = Job("none"), Job("inactive"), Job("absent")
+
+STORIES: list[tuple[str, list[Look], list[str]]] = [
+    ("no job at all", [(NONE, seen(A))], []),
+    ("a save", [(Job("other"), seen(A))], []),
+    ("the destination of one", [(Job("incoming"), seen(A, PAUSED))], []),
+    ("completed", [(outgoing(5), seen(A)), (INACTIVE, seen(A, "shutoff/migrated", None))], ["JobSeen"]),
+    ("completed, and gone", [(outgoing(5), seen(A)), (ABSENT, None)], ["JobSeen"]),
+    ("failed", [(outgoing(5), seen(A)), (NONE, seen(A))], ["JobSeen", "JobGone"]),
+    (
+        "cancelled, cleared up, gone",
+        [(outgoing(5), seen(A)), (Job("ending"), seen(A)), (NONE, seen(A))],
+        ["JobSeen", "JobGone"],
+    ),
+    ("cancelled before it was seen", [(Job("ending"), seen(A)), (NONE, seen(A))], ["JobSeen", "JobGone"]),
+    (
+        "no job for one look only, then it stopped",
+        [(outgoing(5), seen(A)), (NONE, seen(A)), (ABSENT, None)],
+        ["JobSeen"],
+    ),
+    ("source left paused", [(outgoing(5), seen(A)), (NONE, seen(A, PAUSED))], ["JobSeen", "JobGone"]),
+    (
+        "a post-copy that waits",
+        [(outgoing(5), seen(A)), (NONE, seen(A, "paused/postcopy_failed"))],
+        ["JobSeen"],
+    ),
+    (
+        "a post-copy that waited and ended",
+        [(outgoing(5), seen(A)), (NONE, seen(A, "paused/postcopy")), (NONE, seen(A)), (NONE, seen(A))],
+        ["JobSeen", "JobGone"],
+    ),
+    (
+        "two attempts, with a look between",
+        [(outgoing(5), seen(A)), (NONE, seen(A)), (outgoing(1), seen(A)), (NONE, seen(A))],
+        ["JobSeen", "JobGone", "JobSeen", "JobGone"],
+    ),
+    (
+        "two attempts, with none between",
+        [(outgoing(500), seen(A)), (outgoing(1), seen(A)), (NONE, seen(A))],
+        ["JobSeen", "JobGone", "JobSeen", "JobGone"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("looks", "expected"), [s[1:] for s in STORIES], ids=[s[0] for s in STORIES])
+def test_what_is_reported_of(
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[JobGone | JobSeen]",
+    watcher: Jobs,
+    looks: list[Look],
+    expected: list[str],
+) -> None:
+    played.looks[A] = [*looks]
+    watcher.watch([A])
+    assert kinds(all_of(reports)) == expected
+
+
+def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    played.looks[A] = [(NONE, seen(A, number=7))]
+    watcher.watch([A], leaving=True)
+    (gone,) = all_of(reports)
+    assert (gone.uuid, gone.id, gone.params) == (A, 7, {"operation": "migration_out"})
+
+
+def test_the_last_figures_go_along(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    played.looks[A] = [
+        (outgoing(5), seen(A)),
+        (outgoing(9), seen(A)),
+        (Job("ending"), seen(A)),
+        (NONE, seen(A)),
+    ]
+    watcher.watch([A])
+    assert all_of(reports)[-1].params == {"operation": "migration_out", "time_elapsed": 9}
+
+
+def test_a_domain_that_blocks_holds_up_no_other(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    release = threading.Event()
+
+    def block() -> Look:
+        release.wait(20)
+        return NONE, seen(A)
+
+    played.looks[A] = [(outgoing(5), seen(A)), block]
+    played.looks[B] = [(outgoing(5), seen(B)), (NONE, seen(B))]
+    watcher.watch([A])
+    assert kinds(all_of(reports)) == ["JobSeen"]
+    watcher.watch([B])
+    assert kinds(all_of(reports)) == ["JobSeen", "JobGone"]
+    release.set()
+    assert kinds(all_of(reports)) == ["JobGone"]
+
+
+def test_a_hypervisor_without_jobs_is_asked_once(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    def refuse() -> Look:
+        raise CallFailed("not supported", 3)
+
+    played.looks = {uuid: [refuse] for uuid in (A, B)}
+    watcher.watch([A, B])
+    assert all_of(reports) == []
+    watcher.watch([A, B])
+    assert all_of(reports) == []
+    assert played.asks == 1
+
+
+def test_a_failing_ask_is_repeated_while_the_domain_leaves(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    def fail() -> Look:
+        raise CallFailed("internal error", 1)
+
+    played.looks[A] = [(outgoing(5), seen(A)), fail, fail, (NONE, seen(A))]
+    watcher.watch([A])
+    assert kinds(all_of(reports)) == ["JobSeen", "JobGone"]
+
+
+def test_nothing_is_asked_while_nothing_leaves(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    played.looks[A] = [(NONE, seen(A))]
+    watcher.watch([A])
+    all_of(reports)
+    asked = played.asks
+    time.sleep(0.1)
+    assert played.asks == asked == 1
