@@ -67,9 +67,13 @@ class Sender:
         window: int = WINDOW,
         replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
         cleared: Callable[[str], None] | None = None,
+        turned: Callable[[], None] | None = None,
     ) -> None:
-        """`cleared` hears of each retained topic that the broker has cleared, in the thread of `run`."""
+        """`cleared` hears of each retained topic that the broker has cleared, `turned` is called at least every
+        few seconds; both in the thread of `run`.
+        """
         self._cleared = cleared
+        self._turned = turned
         self.counters = counters or Counters()
         self._broker = broker
         self._topics = topics
@@ -145,6 +149,8 @@ class Sender:
             self._stream.close()
 
     def _turn(self) -> None:
+        if self._turned is not None:
+            self._turned()
         if self._stream.generation != self._outbox.generation:
             self._begin_epoch()
         now_s = time.monotonic()

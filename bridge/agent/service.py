@@ -76,6 +76,7 @@ class Agent:
             self.outbox,
             ask=self.writer.ask,
             cleared=self._cleared,
+            turned=lambda: self._mqtt.beat(),
         )
         self.hypervisor = Hypervisor(
             settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
@@ -152,10 +153,12 @@ class Agent:
         problems: dict[str, str | None] = {}
         for worker in self._workers:
             problems[worker.name] = None if worker.is_alive else f"died: {worker.error!r}"
-        for worker in (self.writer.worker, self.hypervisor.worker):
+        for worker in self._loops:
             if worker.is_alive and worker.silent_s > STUCK_S:
                 problems[worker.name] = f"hasn't turned for {worker.silent_s:.0f} s"
-        problems["libvirt-events"] = None if self.hypervisor.hears else "died"
+        deaf_s = self.hypervisor.deaf_s
+        stuck = f"hasn't turned for {deaf_s:.0f} s" if deaf_s > STUCK_S else None
+        problems["libvirt-events"] = stuck if self.hypervisor.hears else "died"
         return problems
 
     def ready(self) -> Mapping[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from typing import Final
 
 import libvirt
@@ -27,6 +28,7 @@ class EventLoop:
         self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
         libvirt.virEventRegisterDefaultImpl()
         libvirt.registerErrorHandler(_ignore, None)
+        self._turned_at_s = time.monotonic()
         self._timer = libvirt.virEventAddTimeout(_TICK_MS, _ignore, None)
         self._thread.start()
         atexit.register(self.stop)
@@ -36,6 +38,11 @@ class EventLoop:
         """Whether events can come."""
         return self._thread.is_alive()
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the loop last turned, which it does every second even when nothing happens."""
+        return time.monotonic() - self._turned_at_s
+
     def stop(self) -> None:
         """Ends the thread, so that no callback meets an interpreter that is going away."""
         self._stopping.set()
@@ -44,6 +51,7 @@ class EventLoop:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._turned_at_s = time.monotonic()
             try:
                 libvirt.virEventRunDefaultImpl()
             except libvirt.libvirtError as error:

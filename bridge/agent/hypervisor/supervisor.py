@@ -117,6 +117,11 @@ class Hypervisor:
         """Whether libvirt's event loop runs."""
         return self._loop is not None and self._loop.is_alive
 
+    @property
+    def deaf_s(self) -> float:
+        """Seconds since libvirt's event loop last turned."""
+        return 0.0 if self._loop is None else self._loop.silent_s
+
     def start(self) -> None:
         """Begins; returns at once."""
         self._loop = running_loop()
