@@ -69,8 +69,8 @@ class Sender:
         cleared: Callable[[str], None] | None = None,
         turned: Callable[[], None] | None = None,
     ) -> None:
-        """`cleared` hears of each retained topic that the broker has cleared, `turned` is called at least every
-        few seconds; both in the thread of `run`.
+        """`cleared` hears of each retained topic that the broker has cleared, `turned` is called every few
+        seconds at least; both in the thread of `run`.
         """
         self._cleared = cleared
         self._turned = turned

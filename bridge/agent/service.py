@@ -76,7 +76,7 @@ class Agent:
             self.outbox,
             ask=self.writer.ask,
             cleared=self._cleared,
-            turned=lambda: self._mqtt.beat(),
+            turned=self._turned,
         )
         self.hypervisor = Hypervisor(
             settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
@@ -181,6 +181,9 @@ class Agent:
             self._jobs.watch(step.leaving, leaving=True)
         if step.look_after_s is not None:
             self.hypervisor.look_again(step.look_after_s)
+
+    def _turned(self) -> None:
+        self._mqtt.beat()
 
     def _cleared(self, topic: str) -> None:
         self.writer.put(Cleared(self._topics.parse(topic).uuid))

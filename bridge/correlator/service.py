@@ -160,10 +160,10 @@ class Correlator:
         """Works until `ask_to_stop`."""
         notifier = notifier or Notifier({})
         try:
-            if not self._open_store():
+            notifier.ready()  # neither a store nor a broker that isn't there is a reason not to be
+            if not self._open_store(notifier):
                 return
             self._session = self._new_session()
-            notifier.ready()
             _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
@@ -176,9 +176,10 @@ class Correlator:
             self._store.close()
         _log.info("correlator.stopped")
 
-    def _open_store(self) -> bool:
+    def _open_store(self, notifier: Notifier) -> bool:
         """False when asked to stop before the store was there."""
         while not self._stopping.is_set():
+            notifier.watchdog()
             try:
                 self._casework.load()
             except StoreTroubleError as error:
