@@ -199,9 +199,11 @@ class Jobs:
         if job.kind in ("outgoing", "ending"):
             self._leaves(uuid, watch, answer, driver)
             return True
-        if not watch.leaving or seen is None or seen.id is None:
+        if not watch.leaving or job.kind in ("absent", "inactive") or (seen and seen.id is None):
             watch.leaving = False
             return False
+        if seen is None:
+            return True  # it was asked about before it was known to be leaving
         watch.seen = seen
         if (seen.state, seen.reason) in _IN_POSTCOPY:
             watch.missed = 0

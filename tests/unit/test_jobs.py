@@ -154,6 +154,15 @@ def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
     assert (gone.uuid, gone.id, gone.params) == (A, 7, {"operation": "migration_out"})
 
 
+def test_it_may_be_asked_about_before_it_is_known_to_have_been_leaving(
+    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+) -> None:
+    played.looks[A] = [(NONE, seen(A))]
+    watcher.watch([A])
+    watcher.watch([A], leaving=True)
+    assert kinds(all_of(reports)) == ["JobGone"]
+
+
 def test_the_last_figures_go_along(
     played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
 ) -> None:
