@@ -58,7 +58,7 @@ class Replay:
 
     def __init__(self, rows_a_minute: int = ROWS_A_MINUTE) -> None:
         self._rate_s = rows_a_minute / 60
-        self._burst = max(1.0, self._rate_s / 10)
+        self._burst = max(2.0, self._rate_s / 10)
         self._tokens = self._burst
         self._filled_s: float | None = None
         self._waiting: deque[_Range] = deque()

@@ -15,6 +15,8 @@ from bridge.errors import ConfigError, StateInUseError
 NAME: Final = "outbox.sqlite3"
 LOCK_NAME: Final = "outbox.lock"
 SCHEMA_VERSION: Final = 1
+LATEST_THINKABLE_VERSION: Final = 1_000
+"""A higher version isn't one: the file is damaged."""
 
 CHECKED_BYTES: Final = 256 * 1024**2
 """A file up to this size is read through at the start. In a larger one damage is found where it is met."""
@@ -22,7 +24,6 @@ CHECKED_BYTES: Final = 256 * 1024**2
 CHECKPOINT_PAGES: Final = 4_000
 
 SCHEMA: Final = """
-BEGIN IMMEDIATE;
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 0),
     epoch TEXT NOT NULL,
@@ -31,7 +32,8 @@ CREATE TABLE meta (
     rows INTEGER NOT NULL,           -- of `rows` and `parked` together
     bytes INTEGER NOT NULL,
     clock_s REAL NOT NULL,           -- see Clock
-    wall_s REAL NOT NULL
+    wall_s REAL NOT NULL,
+    crc INTEGER NOT NULL
 );
 CREATE TABLE rows (
     sequence INTEGER PRIMARY KEY,
@@ -55,9 +57,7 @@ CREATE TABLE dropped (
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
 );
-INSERT INTO meta VALUES (0, :epoch, 0, 0, 0, 0, 0, :wall_s);
 PRAGMA user_version = 1;
-COMMIT;
 """
 
 
@@ -78,26 +78,53 @@ _TROUBLE = {
 }
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite found the file damaged, or gone from under it. Source: sqlite.org/rescode.html."""
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite found the file damaged, or gone from under it. Source: sqlite.org/rescode.html.
+
+    Where it quotes the file's garbage in its message, Python can't even decode that.
+    """
+    if isinstance(error, UnicodeDecodeError | DamagedError):
+        return True
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_READONLY_DBMOVED
 
 
-def is_trouble(error: sqlite3.Error) -> bool:
+def is_trouble(error: Exception) -> bool:
     """Whether the disk took nothing now and may do so later."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
 
 
-def checksum(topic: str, payload: bytes) -> int:
+def checksum(sequence: int, topic: str, payload: bytes) -> int:
     """SQLite keeps no checksum of its content, so each row carries one."""
-    return zlib.crc32(payload, zlib.crc32(topic.encode()))
+    return zlib.crc32(payload, zlib.crc32(topic.encode("utf-8", "surrogateescape"), sequence & 0xFFFFFFFF))
+
+
+def checksum_of_figures(*figures: object) -> int:
+    """The same for the row of `meta`."""
+    return zlib.crc32(repr(figures).encode("utf-8", "surrogateescape"))
+
+
+def verify(sequence: int, topic: object, payload: object, crc: object) -> None:
+    """Raises DamagedError for a row that isn't what was written."""
+    if (
+        not isinstance(topic, str)
+        or not isinstance(payload, bytes)
+        or checksum(sequence, topic, payload) != crc
+    ):
+        raise DamagedError(f"the content of row {sequence} is not what was written")
+
+
+def _decode(text: bytes) -> str:
+    """Damaged text must not raise here, but in `verify`."""
+    return text.decode("utf-8", "surrogateescape")
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """One connection with the outbox's settings. Transactions are written out: nothing begins one by
     itself.
     """
+    if not read_only:
+        path.touch(mode=0o600)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
         uri=True,
@@ -106,6 +133,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         timeout=5.0,
         cached_statements=64,
     )
+    connection.text_factory = _decode
     try:
         if not read_only:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -113,7 +141,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {64 * 1024**2}")
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         connection.close()
         raise
     return connection
@@ -121,8 +149,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def create(connection: sqlite3.Connection, epoch: str) -> None:
     """Makes the tables of a new outbox, in one transaction."""
-    script = SCHEMA.replace(":epoch", f"'{epoch}'").replace(":wall_s", repr(time.time()))
-    connection.executescript(script)
+    wall_s = time.time()
+    crc = checksum_of_figures(epoch, 0, 0, 0, 0, 0.0, wall_s)
+    first = f"INSERT INTO meta VALUES (0, '{epoch}', 0, 0, 0, 0, 0.0, {wall_s!r}, {crc});"  # noqa: S608 - our own
+    connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {first} COMMIT;")
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
@@ -132,12 +162,16 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise DamagedError(str(verdict).replace("\n", " "))
-    for table in ("rows", "parked"):
-        for sequence, topic, payload, crc in connection.execute(
-            f"SELECT sequence, topic, payload, crc FROM {table}"  # noqa: S608 - one of two names of ours
-        ):
-            if checksum(topic, payload) != crc:
-                raise DamagedError(f"the content of row {sequence} is not what was written")
+    (expected,) = connection.execute("SELECT rows FROM meta").fetchone() or (0,)
+    found = 0
+    for sequence, topic, payload, crc in connection.execute(
+        "SELECT sequence, topic, payload, crc FROM rows UNION ALL "
+        "SELECT sequence, topic, payload, crc FROM parked"
+    ):
+        verify(sequence, topic, payload, crc)
+        found += 1
+    if found != expected:
+        raise DamagedError(f"it holds {found} rows where {expected} were stored")
 
 
 def set_aside(path: Path) -> Path:

@@ -65,9 +65,16 @@ class Ledger:
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path = path
         self._limits = limits
+        self.created = False
         self._db = file.connect(path)
         try:
             self._prepare()
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            if file.is_trouble(error):
+                raise
+            raise file.DamagedError(str(error)) from error
         except BaseException:
             with suppress(sqlite3.Error):
                 self._db.close()
@@ -77,7 +84,8 @@ class Ledger:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
             file.create(self._db, uuid4().hex)
-        elif version > file.SCHEMA_VERSION:
+            self.created = True
+        elif file.SCHEMA_VERSION < version < file.LATEST_THINKABLE_VERSION:
             raise ConfigError(
                 f"state_dir: {self.path} was written by a later version "
                 f"(schema {version}, this one knows {file.SCHEMA_VERSION})"
@@ -86,12 +94,12 @@ class Ledger:
             raise file.DamagedError("its schema is not an outbox's")
         file.check(self._db, self.path)
         row = self._db.execute(
-            "SELECT epoch, last_sequence, settled, rows, bytes, clock_s, wall_s FROM meta"
+            "SELECT epoch, last_sequence, settled, rows, bytes, clock_s, wall_s, crc FROM meta"
         ).fetchone()
-        if row is None:
-            raise file.DamagedError("it has lost its meta row")
+        if row is None or file.checksum_of_figures(*row[:-1]) != row[-1]:
+            raise file.DamagedError("its figures are not what was written")
         (parked,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
-        epoch, last_sequence, settled, rows, stored_bytes, clock_s, wall_s = row
+        epoch, last_sequence, settled, rows, stored_bytes, clock_s, wall_s, _ = row
         self.meta = Meta(epoch, last_sequence, settled, rows, stored_bytes, parked)
         self.clock = file.Clock(clock_s, wall_s)
         self.known: dict[str, bytes] = dict(self._db.execute("SELECT uuid, snapshot FROM known"))
@@ -138,7 +146,13 @@ class Ledger:
                 db.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
                     [
-                        (row.sequence, row.topic, row.payload, file.checksum(row.topic, row.payload), at_s)
+                        (
+                            row.sequence,
+                            row.topic,
+                            row.payload,
+                            file.checksum(row.sequence, row.topic, row.payload),
+                            at_s,
+                        )
                         for row in rows
                     ],
                 )
@@ -153,10 +167,11 @@ class Ledger:
                     total = spans.add(total, hole.epoch or "", [(hole.first, hole.last)])
                 total = spans.add(total, meta.epoch, gone)
                 self._store_dropped(total)
+            figures = (meta.last_sequence, meta.settled, meta.rows, meta.bytes, now_s, time.time())
             db.execute(
                 "UPDATE meta SET last_sequence = ?, settled = ?, rows = ?, bytes = ?, "
-                "clock_s = ?, wall_s = ?",
-                (meta.last_sequence, meta.settled, meta.rows, meta.bytes, now_s, time.time()),
+                "clock_s = ?, wall_s = ?, crc = ?",
+                (*figures, file.checksum_of_figures(meta.epoch, *figures)),
             )
             db.execute("COMMIT")
         except BaseException:

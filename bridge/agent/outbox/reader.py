@@ -53,7 +53,7 @@ class Reader:
             if self._db is None:
                 self._db = file.connect(self._path, read_only=True)
             found = self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self.close()
             if file.is_damage(error):
                 raise file.DamagedError(str(error)) from error
@@ -62,8 +62,7 @@ class Reader:
             raise
         rows = []
         for sequence, topic, payload, crc, parked in found:
-            if file.checksum(topic, payload) != crc:
-                raise file.DamagedError(f"the content of row {sequence} is not what was written")
+            file.verify(sequence, topic, payload, crc)
             rows.append(Row(sequence, topic, payload, None, parked == 1))
         self.answered = True
         return rows

@@ -1,6 +1,7 @@
 """The outbox: what libvirt said, durable and numbered, until the broker has it and a while longer."""
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,10 +78,12 @@ class Outbox:
         """
         lock = file.FolderLock(folder)
         try:
-            return cls(folder, limits or Limits(), lock)
+            outbox = cls(folder, limits or Limits(), lock)
         except BaseException:
             lock.close()
             raise
+        outbox.flush()
+        return outbox
 
     def _open_ledger(self, mark: file.Mark | None) -> Ledger:
         try:
@@ -91,8 +94,11 @@ class Outbox:
                 raise file.DamagedError(
                     f"it ends at sequence {meta.last_sequence}, but {mark.last_sequence} was committed"
                 )
-        except (sqlite3.Error, file.DamagedError) as error:
-            if isinstance(error, sqlite3.Error) and not file.is_damage(error):
+            if ledger.created and mark is not None:
+                log.warning("outbox.missing", path=str(self._path), new_epoch=meta.epoch)
+                self._lose(mark)
+        except (sqlite3.Error, UnicodeDecodeError, file.DamagedError) as error:
+            if not file.is_damage(error):
                 raise
             ledger = self._replace(str(error), mark)
         self._note(ledger)
@@ -105,9 +111,8 @@ class Outbox:
         ledger = Ledger(self._path, self._limits)
         self.generation += 1
         self.set_aside = aside
-        if old is not None and old.last_sequence > old.settled:
-            self._holes.append(Span(epoch=old.epoch, first=old.settled + 1, last=old.last_sequence))
-            self.dropped_rows += old.last_sequence - old.settled
+        if old is not None:
+            self._lose(old)
         log.error(
             "outbox.damaged",
             why=why,
@@ -117,6 +122,12 @@ class Outbox:
             lost=self._holes[-1].model_dump() if self._holes else None,
         )
         return ledger
+
+    def _lose(self, old: file.Mark) -> None:
+        """The file of this mark is gone: what it had not sent yet will be named as dropped."""
+        if old.last_sequence > old.settled:
+            self._holes.append(Span(epoch=old.epoch, first=old.settled + 1, last=old.last_sequence))
+            self.dropped_rows += old.last_sequence - old.settled
 
     def _note(self, ledger: Ledger) -> None:
         meta = ledger.meta
@@ -160,7 +171,7 @@ class Outbox:
 
     @property
     def depth(self) -> int:
-        """How many stored messages wait for the broker."""
+        """How many stored messages wait; parked ones count until all before them are settled."""
         meta = self._ledger.meta
         between = meta.last_sequence - meta.settled
         return between - spans.overlap(self._ledger.dropped, meta.epoch, meta.settled + 1, meta.last_sequence)
@@ -235,18 +246,20 @@ class Outbox:
         """Makes durable what `acknowledge` and `remember` said."""
         self._commit([])
 
-    def tidy(self) -> bool:
-        """Deletes some acknowledged rows that have had their time. Returns whether there are more.
+    def tidy(self, most_s: float = 0.05) -> bool:
+        """Deletes acknowledged rows whose time is over, for about `most_s`. Returns whether more are left.
 
         To be called now and then while there is nothing else to do; `append` does as much by the way.
         """
+        end_s = time.monotonic() + most_s
         try:
-            if self._ledger.has_expired:
+            while self._ledger.has_expired:
+                if time.monotonic() >= end_s:
+                    return True
                 if self._commit([], tidying=True) is None:
                     return False
-                return self._ledger.has_expired
             self._ledger.shrink()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._failed(error)
         return False
 
@@ -254,7 +267,7 @@ class Outbox:
         """How long the first message that waits for the broker has been stored; None if none waits."""
         try:
             return self._ledger.oldest_unsent_age_s() if self._ledger.meta.rows else None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._failed(error)
             return None
 
@@ -287,7 +300,7 @@ class Outbox:
                 return []
             try:
                 rows, dropped = self._ledger.commit(batch, self._settlement, self._remembered, self._holes)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not self._failed(error):
                     return None
             else:
@@ -310,7 +323,7 @@ class Outbox:
                 settlement.refused += answers.refused
                 settlement.accepted_late += answers.accepted_late
 
-    def _failed(self, error: sqlite3.Error) -> bool:
+    def _failed(self, error: Exception) -> bool:
         """Judges a failure. Returns whether to try again at once, which is so after a new file was begun."""
         if file.is_damage(error):
             self._abandon(str(error))
@@ -329,7 +342,7 @@ class Outbox:
         self._holes = []
         try:
             ledger = self._replace(why, file.Mark(meta.epoch, meta.last_sequence, meta.settled))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self.trouble = f"the outbox is damaged and can't be replaced: {error}"
             log.error("outbox.not_replaced", why=str(error))
             return

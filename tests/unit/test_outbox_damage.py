@@ -1,0 +1,279 @@
+"""A damaged file, a full disk, a missing one: nothing stops, and what is lost is named."""
+
+import os
+import random
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.agent.outbox import DamagedError, Limits, Outbox
+from bridge.agent.outbox.file import NAME
+from bridge.wire.messages import Span
+from tests.unit.test_outbox import draft, drafts, stored, unsent
+
+MANY = Limits(keep_hours=24)
+
+
+def filled(folder: Path, rows: int = 400, acknowledged: int = 100) -> tuple[str, int, int]:
+    """A closed outbox with this much in it: its epoch, last sequence and what is acknowledged."""
+    outbox = Outbox.open(folder)
+    outbox.append(drafts(rows))
+    outbox.acknowledge(acknowledged)
+    outbox.flush()
+    outbox.remember({"u": b"known"})
+    outbox.close()
+    return outbox.epoch, rows, acknowledged
+
+
+def scribble(path: Path, seed: int, spots: int = 40, length: int = 64) -> None:
+    """Random bytes all over the file."""
+    chance = random.Random(seed)
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        for _ in range(spots):
+            file.seek(chance.randrange(size))
+            file.write(chance.randbytes(length))
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if ".damaged-" in path.name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_bytes_over_the_file_begin_a_new_epoch(tmp_path: Path, seed: int) -> None:
+    epoch, last, acknowledged = filled(tmp_path)
+    scribble(tmp_path / NAME, seed)
+    outbox = Outbox.open(tmp_path)
+    assert outbox.epoch != epoch
+    assert outbox.set_aside in damaged_files(tmp_path)
+    outbox.append([draft()])
+    assert outbox.last_sequence == 1
+    assert outbox.dropped == [Span(epoch=epoch, first=acknowledged + 1, last=last)]
+    assert outbox.dropped_rows == last - acknowledged
+    outbox.close()
+
+
+def test_one_changed_byte_in_a_message_is_noticed(tmp_path: Path) -> None:
+    """SQLite has no checksums of its own: what is sent would not be what was stored."""
+    filled(tmp_path)
+    path = tmp_path / NAME
+    content = path.read_bytes()
+    assert content.count(b"-77-76") == 1
+    path.write_bytes(content.replace(b"-77-76", b"-77-75"))
+    outbox = Outbox.open(tmp_path)
+    assert outbox.set_aside is not None
+    outbox.close()
+
+
+def test_what_is_no_database_at_all_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"this is a shopping list " * 400)
+    outbox = Outbox.open(tmp_path)
+    assert [path.name for path in damaged_files(tmp_path)] == [outbox.set_aside and outbox.set_aside.name]
+    assert outbox.append([draft()])
+    outbox.close()
+
+
+def test_a_database_of_something_else_is_set_aside(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / NAME) as connection:
+        connection.execute("CREATE TABLE shopping (item)")
+    connection.close()
+    outbox = Outbox.open(tmp_path)
+    assert outbox.set_aside is not None
+    outbox.close()
+
+
+def test_an_empty_file_is_a_new_outbox(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    outbox = Outbox.open(tmp_path)
+    assert outbox.set_aside is None
+    outbox.close()
+
+
+def test_two_damages_within_a_second_keep_both_files(tmp_path: Path) -> None:
+    for _ in range(2):
+        filled(tmp_path, 10, 0)
+        (tmp_path / NAME).write_bytes(b"no database" * 100)
+    Outbox.open(tmp_path).close()
+    assert len([path for path in damaged_files(tmp_path) if not path.name.endswith(("-wal", "-shm"))]) == 2
+
+
+def test_a_log_that_lost_its_end_does_not_lead_to_sequences_used_twice(tmp_path: Path) -> None:
+    """As after a kill, when the last commits are only in the write-ahead log, and that is damaged."""
+    outbox = Outbox.open(tmp_path)
+    epoch = outbox.epoch
+    for _ in range(20):
+        outbox.append(drafts(10))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in tmp_path.glob("outbox.*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    outbox.close()
+    log = copy / f"{NAME}-wal"
+    with log.open("r+b") as file:
+        file.seek(log.stat().st_size // 2)
+        file.write(os.urandom(8192))
+    outbox = Outbox.open(copy)
+    assert outbox.epoch != epoch
+    outbox.append([draft()])
+    assert outbox.dropped == [Span(epoch=epoch, first=1, last=200)]
+    outbox.close()
+
+
+def test_damage_that_shows_while_running_begins_a_new_epoch(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append(drafts(3_000))
+    outbox.acknowledge(1_000)
+    outbox.remember({"u": b"known"})
+    outbox._ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    outbox._ledger._db.execute("PRAGMA cache_size = 1")
+    outbox._ledger._db.execute("PRAGMA shrink_memory")
+    epoch, generation = outbox.epoch, outbox.generation
+    path = tmp_path / NAME
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+    rows = outbox.append(drafts(5))
+    assert outbox.epoch != epoch
+    assert outbox.generation == generation + 1
+    assert [row.sequence for row in rows] == [1, 2, 3, 4, 5]
+    assert all(row.payload.startswith(outbox.epoch.encode()) for row in rows)
+    assert outbox.known() == {"u": b"known"}
+    assert outbox.dropped == [Span(epoch=epoch, first=1_001, last=3_000)]
+    assert stored(outbox) == rows
+    outbox.close()
+    outbox = Outbox.open(tmp_path)
+    assert outbox.known() == {"u": b"known"}
+    assert unsent(outbox) == [1, 2, 3, 4, 5]
+    outbox.close()
+
+
+def test_a_reader_tells_damage_and_follows_to_the_new_file(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append(drafts(500))
+    outbox._ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    path = tmp_path / NAME
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"-77-76", b"-77-75"))
+    reader = outbox.reader()
+    with pytest.raises(DamagedError, match="row 77"):
+        reader.unsent(0, 500)
+    outbox.report_damage(reader.generation, "row 77")
+    outbox.report_damage(reader.generation, "said twice")
+    assert outbox.generation == 1
+    rows = outbox.append(drafts(2))
+    assert reader.unsent(0, 500) == rows
+    assert reader.generation == 1
+    reader.close()
+    outbox.close()
+
+
+def test_of_a_file_that_was_removed_it_is_named_what_it_had_not_sent(tmp_path: Path) -> None:
+    epoch, last, acknowledged = filled(tmp_path)
+    (tmp_path / NAME).unlink()
+    outbox = Outbox.open(tmp_path)
+    assert outbox.append([draft()])[0].sequence == 1
+    assert outbox.dropped == [Span(epoch=epoch, first=acknowledged + 1, last=last)]
+    outbox.close()
+
+
+def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append([draft()])
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    outbox.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_up(folder: Path) -> Path:
+    """Takes all the space there is."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    outbox = Outbox.open(small_disk)
+    rows = outbox.append(drafts(20))
+    ballast = fill_up(small_disk)
+    total = 20
+    while not outbox.trouble:
+        rows += outbox.append(drafts(100))
+        total += 100
+        assert total < 100_000
+    assert "full" in str(outbox.trouble)
+    rows += outbox.append(drafts(50))
+    total += 50
+    assert outbox.waiting >= 50
+    assert stored(outbox) == rows
+    ballast.unlink()
+    rows += outbox.append([])
+    assert not outbox.trouble
+    assert outbox.waiting == 0
+    assert [row.sequence for row in rows] == list(range(1, total + 1))
+    assert all(row.payload.startswith(f"{outbox.epoch}-{row.sequence}-".encode()) for row in rows)
+    assert outbox.dropped == []
+    outbox.close()
+
+
+@pytest.mark.parametrize("when_full", ["newest-wins", "oldest-wins"])
+def test_beyond_its_bound_in_memory_the_loss_is_named(small_disk: Path, when_full: str) -> None:
+    outbox = Outbox.open(small_disk, Limits(memory_rows=30, when_full=when_full))  # type: ignore[arg-type]
+    total = 0
+    ballast = fill_up(small_disk)
+    while not outbox.trouble:
+        outbox.append(drafts(100))
+        total += 100
+    before = outbox.last_sequence
+    outbox.append(drafts(100))
+    total += 100
+    assert outbox.waiting == 30
+    ballast.unlink()
+    rows = outbox.append([])
+    assert len(rows) == 30
+    assert outbox.last_sequence == total
+    lost = total - before - 30
+    assert outbox.dropped_rows == lost
+    [span] = outbox.dropped
+    if when_full == "newest-wins":
+        assert (span.first, span.last) == (before + 1, before + lost)
+        assert rows[-1].sequence == total
+    else:
+        assert (span.first, span.last) == (before + 31, total)
+        assert rows[0].sequence == before + 1
+    outbox.close()
+
+
+def test_what_was_acknowledged_on_a_full_disk_is_noted_later(small_disk: Path) -> None:
+    outbox = Outbox.open(small_disk)
+    outbox.append(drafts(100))
+    ballast = fill_up(small_disk)
+    while not outbox.trouble:
+        outbox.append(drafts(100))
+    outbox.acknowledge(80)
+    outbox.remember({"u": b"known"})
+    outbox.flush()
+    ballast.unlink()
+    outbox.append([])
+    assert outbox.settled == 80
+    assert outbox.known() == {"u": b"known"}
+    outbox.close()

@@ -1,0 +1,220 @@
+"""The event stream's order: no row is skipped, none comes out of order, whatever memory and file do."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.agent import handover as handover_module
+from bridge.agent.counters import Counters
+from bridge.agent.feed import Feed
+from bridge.agent.flight import Flight
+from bridge.agent.handover import HandOver
+from bridge.agent.outbox import Limits, Outbox, Row
+from bridge.agent.replay import Replay
+from bridge.agent.stream import Stream
+from tests.unit.test_outbox import draft, drafts
+from tests.unit.test_outbox_limits import MEMORY
+
+NOT_AUTHORIZED = 0x87
+
+
+class Broker:
+    """Takes rows as a session would, and answers when it is told to, in order."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[int, int]] = []
+        self.waiting: list[object] = []
+        self.connection = 0
+
+    def publish(self, _topic: str, payload: bytes, token: object) -> int:
+        self.got.append((self.connection, int(payload.split(b"-")[1])))
+        self.waiting.append(token)
+        return 0
+
+    def answer(self, stream: Stream, count: int, code: Callable[[int], int]) -> None:
+        answered, self.waiting = self.waiting[:count], self.waiting[count:]
+        for token in answered:
+            if isinstance(token, Row):
+                stream.answered(token, code(token.sequence))
+            elif callable(token):
+                token(0)
+
+    def lose(self, stream: Stream) -> None:
+        self.waiting.clear()
+        self.connection += 1
+        stream.rewind()
+
+
+steps = st.one_of(
+    st.tuples(st.just("commit"), st.integers(1, 12)),
+    st.tuples(st.just("tell"), st.just(0)),
+    st.tuples(st.just("send"), st.integers(1, 10)),
+    st.tuples(st.just("answer"), st.integers(0, 10)),
+    st.tuples(st.just("lose"), st.just(0)),
+    st.tuples(st.just("report"), st.just(0)),
+)
+
+
+@settings(max_examples=200)
+@given(script=st.lists(steps, max_size=60), most_rows=st.integers(1, 20), refused=st.sets(st.integers(1, 80)))
+def test_every_row_is_sent_in_order_on_every_connection(
+    script: list[tuple[str, int]], most_rows: int, refused: set[int]
+) -> None:
+    """Commits, hand-overs that come late, answers, losses, in any order; memory for one row or for twenty."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        outbox = Outbox.open(Path(folder))
+        stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+        stream.handover = HandOver(outbox.generation, 0, most_rows)
+        stream._feed = Feed(outbox, stream.handover)
+        broker = Broker()
+        untold: list[Row] = []
+
+        def code(sequence: int) -> int:
+            return NOT_AUTHORIZED if sequence in refused else 0
+
+        def tell() -> None:
+            stream.handover.offer(outbox.generation, untold, outbox.last_sequence)
+            untold.clear()
+
+        def perform(step: str, count: int) -> None:
+            if step == "commit":
+                tell()  # the outbox's thread tells of a commit before it makes the next one …
+                untold.extend(outbox.append(drafts(count)))  # … but the sender may look in between
+            elif step == "tell":
+                tell()
+            elif step == "send":
+                stream.send(broker.publish, count)
+            elif step == "answer":
+                broker.answer(stream, count, code)
+            elif step == "lose":
+                broker.lose(stream)
+            else:
+                stream.report(0.0, at_once=True)
+
+        try:
+            for step, count in script:
+                perform(step, count)
+            tell()
+            while not stream.finished:
+                stream.send(broker.publish, 7)
+                broker.answer(stream, 7, code)
+            stream.report(0.0, at_once=True)
+            last = outbox.last_sequence
+            for connection in range(broker.connection + 1):
+                sent = [sequence for number, sequence in broker.got if number == connection]
+                expected = range(sent[0], sent[-1] + 1) if sent else []
+                kept = [sequence for sequence in expected if sequence in sent or sequence not in refused]
+                assert sent == kept, "out of order, or with a hole"
+            assert {sequence for _, sequence in broker.got} == set(range(1, last + 1))
+            assert (outbox.settled, outbox.depth) == (last, 0)
+            assert outbox.parked == len([sequence for sequence in refused if sequence <= last])
+        finally:
+            stream.close()
+            outbox.close()
+
+
+def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append(drafts(50))
+    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    broker = Broker()
+    assert stream.send(broker.publish, 1000) == 50
+    reads: list[int] = []
+    reader = stream._feed._reader
+    unsent = reader.unsent
+
+    def counted(after: int, limit: int) -> list[Row]:
+        reads.append(after)
+        return unsent(after, limit)
+
+    reader.unsent = counted  # type: ignore[method-assign]
+    for _ in range(5):
+        rows = outbox.append(drafts(10))
+        stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+        assert stream.send(broker.publish, 1000) == 10
+    assert reads == [], "what was just committed needn't be read"
+    assert [sequence for _, sequence in broker.got] == list(range(1, 101))
+    stream.close()
+    outbox.close()
+
+
+def test_memory_that_overflows_is_left_to_the_file() -> None:
+    assert handover_module.MOST_ROWS >= 1_000
+    handover = HandOver(0, 0, most_rows=3)
+    handover.offer(0, [Row(n, "t", b"") for n in (1, 2)], 2)
+    handover.offer(0, [Row(n, "t", b"") for n in (3, 4)], 4)
+    assert handover.take(0, 0, 10) is None
+    assert handover.take(0, 4, 10) == ([], 4)
+
+
+def test_rows_of_another_file_are_not_taken() -> None:
+    handover = HandOver(0, 0)
+    handover.offer(0, [Row(1, "t", b"old")], 1)
+    handover.offer(1, [Row(2, "t", b"old"), Row(1, "t", b"new")], 1)
+    assert handover.take(0, 0, 10) is None
+    assert handover.take(1, 0, 10) is None
+    handover.offer(1, [Row(2, "t", b"new")], 2)
+    assert handover.take(1, 1, 10) == ([Row(2, "t", b"new")], 2)
+
+
+def test_a_hole_at_the_end_does_not_hold_up_what_waits_for_it(tmp_path: Path) -> None:
+    """A state whose `as_of` was dropped is published all the same."""
+    outbox = Outbox.open(tmp_path, Limits(rows=5, when_full="oldest-wins"))
+    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    broker = Broker()
+    rows = outbox.append(drafts(9))
+    stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+    stream.send(broker.publish, 100)
+    assert [sequence for _, sequence in broker.got] == [1, 2, 3, 4, 5]
+    assert stream.sent == 9
+    stream.close()
+    outbox.close()
+
+
+def test_after_damage_the_stream_begins_with_the_new_file(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    broker = Broker()
+    stream.handover.offer(outbox.generation, outbox.append(drafts(5)), 5)
+    stream.send(broker.publish, 2)
+    outbox.report_damage(0, "as if")
+    stream.handover.offer(outbox.generation, outbox.append(drafts(3)), 3)
+    assert stream.send(broker.publish, 100) == 0
+    stream.begin()
+    broker.lose(stream)
+    assert stream.send(broker.publish, 100) == 3
+    assert [sequence for _, sequence in broker.got] == [1, 2, 1, 2, 3]
+    stream.close()
+    outbox.close()
+
+
+def test_damage_that_the_sender_finds_is_told_once(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append([draft("content")])
+    outbox._ledger._db.execute("UPDATE rows SET payload = x'00'")
+    asked: list[Callable[[Outbox], None]] = []
+    stream = Stream(outbox, asked.append, Counters(), Replay())
+    for _ in range(3):
+        assert stream.send(Broker().publish, 10) == 0
+    assert len(asked) == 1
+    asked[0](outbox)
+    assert outbox.generation == 1
+    assert [(span.first, span.last) for span in outbox._holes] == [(1, 1)]
+    stream.close()
+    outbox.close()
+
+
+@given(st.permutations(range(1, 9)), st.integers(0, 8))
+def test_answers_in_any_order_settle_only_what_has_no_gap(order: list[int], count: int) -> None:
+    flight = Flight()
+    for sequence in range(1, 9):
+        flight.send(sequence)
+    for sequence in order[:count]:
+        flight.answer(sequence)
+    answered = set(order[:count])
+    assert flight.through == next(n for n in range(9) if n + 1 not in answered)
+    assert len(flight) == 8 - count
+    assert flight.rewind() == flight.sent == flight.through
