@@ -49,15 +49,17 @@ class Step:
     """What to store together, and what to do once it is durable.
 
     `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
-    read, `listed` a list whose states are to be published as they are, `gone` the domains whose state is to
-    be cleared, `working` those that may have a job, `leaving` those that have or had an outgoing migration's,
-    `look_after_s` the time after which to list again.
+    read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
+    what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
+    `leaving` those that have or had an outgoing migration's, `look_after_s` the time after which to list
+    again.
     """
 
     drafts: list[Draft] = field(default_factory=list)
     remembered: dict[str, bytes | None] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     listed: Looked | None = None
+    compared: Mapping[str, Seen] | None = None
     gone: set[str] = field(default_factory=set)
     working: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
@@ -223,11 +225,11 @@ class Knowledge:
         )
 
     def _reconciled(self, looked: Looked) -> Step:
-        step = Step()
-        touched = self._touched_since(looked.look)
+        known, seen_now = self._without(self._touched_since(looked.look), looked.seen)
+        step = Step(compared=seen_now)
         doubted, self._doubted = self._doubted, {}
         mark = self._began.get(looked.look, self._count)
-        for uuid, verdict in resync.difference(*self._without(touched, looked.seen)).items():
+        for uuid, verdict in resync.difference(known, seen_now).items():
             seen = looked.seen.get(uuid)
             earlier = doubted.get(uuid)
             confirmed = earlier and earlier[0] == seen and self._quiet_since(uuid, earlier[1])

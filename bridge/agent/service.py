@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from bridge import __version__
+from bridge.agent.homeassistant import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.jobs import Jobs
 from bridge.agent.knowledge import Knowledge, Step
@@ -85,12 +86,18 @@ class Agent:
             teller,
             lambda: self.hypervisor.connection,
             lambda: self.outbox.position,
-            self.sender.set_retained,
+            self._publish_state,
         )
         self._jobs = Jobs(lambda: self.hypervisor.connection, self.writer.put)
         self._mqtt = Worker("mqtt", self.sender.run)
         self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
-        self._workers = (*self._loops, self._states.worker, self._jobs.worker)
+        self._workers: tuple[Worker, ...] = (*self._loops, self._states.worker, self._jobs.worker)
+        self._homeassistant: HomeAssistant | None = None
+        if settings.homeassistant:
+            self._homeassistant = HomeAssistant(
+                settings.broker_settings(), topics, settings.host, __version__, settings.homeassistant_prefix
+            )
+            self._workers = (*self._workers, self._homeassistant.worker)
         self._stopping = False
 
     @property
@@ -118,6 +125,8 @@ class Agent:
         self._mqtt.start()
         self._states.start()
         self._jobs.start()
+        if self._homeassistant:
+            self._homeassistant.start()
         self.hypervisor.start()
         _log.info(
             "agent.started",
@@ -134,6 +143,8 @@ class Agent:
         self.hypervisor.stop(0.3)
         self._jobs.stop(0.1)
         self._states.stop(0.2)
+        if self._homeassistant:
+            self._homeassistant.stop(0.3)
         self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
         self._mqtt.join(end_s - time.monotonic() - 0.2)
@@ -168,11 +179,20 @@ class Agent:
     def _committed(self, rows: Sequence[Row]) -> None:
         self.sender.committed(rows)
 
+    def _publish_state(self, topic: str, payload: bytes | None, as_of: int) -> None:
+        self.sender.set_retained(topic, payload, as_of)
+        if self._homeassistant:
+            self._homeassistant.state(topic, payload)
+
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
         if step.gone:
             self._states.gone(step.gone)
         if step.listed is not None:
             self._states.listed(step.listed, epoch, last_sequence)
+            if self._homeassistant:
+                self._homeassistant.listed(step.listed)
+        if step.compared is not None:
+            self._states.compared(step.compared)
         if step.changed:
             self._states.changed(step.changed)
         if step.working:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 
 from bridge.agent.domains import Seen
@@ -50,12 +52,11 @@ class States:
         self._connection = connection
         self._position = position
         self._publish = publish
-        self._inbox: queue.SimpleQueue[set[str] | tuple[Looked, str, int] | frozenset[str] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.worker = Worker("states", self._run)
         self._dirty: set[str] = set()
         self._failed: set[str] = set()
+        self._published: dict[str, Seen] = {}
         self._retry_at_s = 0.0
 
     def start(self) -> None:
@@ -67,17 +68,24 @@ class States:
         self._inbox.put(None)
         self.worker.join(timeout_s)
 
-    def changed(self, uuids: set[str]) -> None:
+    def changed(self, uuids: Iterable[str]) -> None:
         """These domains had an event, which is committed."""
-        self._inbox.put(uuids)
+        self._inbox.put(partial(self._dirty.update, uuids))
 
     def listed(self, looked: Looked, epoch: str, as_of: int) -> None:
         """A list was read that takes account of all up to `as_of`: its states are published as they are."""
-        self._inbox.put((looked, epoch, as_of))
+        self._inbox.put(partial(self._publish_list, looked, epoch, as_of))
+
+    def compared(self, seen: Mapping[str, Seen]) -> None:
+        """A later list: what it shows otherwise than it was published is read again.
+
+        A reason can change without an event.
+        """
+        self._inbox.put(partial(self._compare, seen))
 
     def gone(self, uuids: Iterable[str]) -> None:
         """The host doesn't have these domains any more: their states are cleared."""
-        self._inbox.put(frozenset(uuids))
+        self._inbox.put(partial(self._clear, uuids))
 
     def _run(self) -> None:
         while self._take(self._pause_s()):
@@ -97,33 +105,27 @@ class States:
     def _take(self, pause_s: float | None) -> bool:
         """Takes what there is, or comes within this time; False when the end was asked for."""
         try:
-            entry = self._inbox.get(timeout=pause_s) if pause_s != 0.0 else self._inbox.get(block=False)
-            while True:
-                match entry:
-                    case None:
-                        return False
-                    case frozenset():
-                        self._clear(entry)
-                    case set():
-                        self._dirty |= entry
-                    case (looked, epoch, as_of):
-                        self._publish_list(looked, epoch, as_of)
-                entry = self._inbox.get(block=False)
+            task = self._inbox.get(timeout=pause_s) if pause_s != 0.0 else self._inbox.get(block=False)
+            while task is not None:
+                task()
+                task = self._inbox.get(block=False)
         except queue.Empty:
             return True
+        return False
 
     def _read(self) -> None:
-        uuids, self._dirty = self._dirty, set()
+        uuids = set(self._dirty)
+        self._dirty.clear()
         connection = self._connection()
         if connection is None:
             # The next connection begins with a list of all.
             return
         epoch, as_of = self._position()
         for uuid, seen in self._found(connection, uuids).items():
-            payload = (
-                self._teller.state(seen, connection.driver, time.time_ns(), epoch, as_of) if seen else None
-            )
-            self._publish(self._topic(uuid), payload, as_of)
+            if seen is None:
+                self._clear([uuid])
+            else:
+                self._publish_one(seen, connection.driver, time.time_ns(), (epoch, as_of))
 
     def _found(self, connection: Connection, uuids: set[str]) -> dict[str, Seen | None]:
         """What could be read, by UUID; None for a domain that isn't there."""
@@ -146,14 +148,29 @@ class States:
         return found
 
     def _publish_list(self, looked: Looked, epoch: str, as_of: int) -> None:
-        for uuid, seen in looked.seen.items():
-            payload = self._teller.state(seen, looked.driver, looked.at_ns, epoch, as_of)
-            self._publish(self._topic(uuid), payload, as_of)
+        for seen in looked.seen.values():
+            self._publish_one(seen, looked.driver, looked.at_ns, (epoch, as_of))
+
+    def _publish_one(self, seen: Seen, driver: str, at_ns: int, position: tuple[str, int]) -> None:
+        epoch, as_of = position
+        self._published[seen.uuid] = _shown(seen)
+        self._publish(self._topic(seen.uuid), self._teller.state(seen, driver, at_ns, epoch, as_of), as_of)
+
+    def _compare(self, seen: Mapping[str, Seen]) -> None:
+        self._dirty.update(
+            uuid for uuid, domain in seen.items() if self._published.get(uuid) != _shown(domain)
+        )
 
     def _clear(self, uuids: Iterable[str]) -> None:
         _, as_of = self._position()
         for uuid in uuids:
+            self._published.pop(uuid, None)
             self._publish(self._topic(uuid), None, as_of)
 
     def _topic(self, uuid: str) -> str:
         return self._teller.topics.state(self._teller.host, uuid)
+
+
+def _shown(seen: Seen) -> Seen:
+    """What of a domain its state shows."""
+    return msgspec.structs.replace(seen, incoming=None)

@@ -60,9 +60,15 @@ def subscriber(broker: Broker) -> Iterator[Subscriber]:
 
 @pytest.fixture
 def domain(agent: Agent) -> Iterator[DrivenDomain]:
-    driven = DrivenDomain("web01", str(uuid4()))
+    driven = new_domain()
     yield driven
     driven.close()
+
+
+def new_domain() -> DrivenDomain:
+    """One of its own: the test hypervisor keeps its domains while anyone in this process is connected."""
+    uuid = str(uuid4())
+    return DrivenDomain(f"web-{uuid}", uuid)
 
 
 def connected(subscriber: Subscriber) -> bool:
@@ -88,7 +94,7 @@ def test_a_domain_s_life_is_told_in_order(agent: Agent, subscriber: Subscriber, 
     assert first.source == "/hosts/h1"
     assert first.id == f"{agent.outbox.epoch}-1"
     assert first.data.driver == "TEST"
-    assert first.data.domain == messages.Domain(uuid=domain._uuid, name="web01", id=None)
+    assert first.data.domain == messages.Domain(uuid=domain._uuid, name=domain._name, id=None)
 
 
 def test_the_state_follows_and_is_cleared_at_the_end(
@@ -128,7 +134,7 @@ def test_the_states_of_all_domains_are_retained_from_the_first_connection_on(
     broker: Broker, tmp_path: Path
 ) -> None:
     driver = libvirt.open(TEST_URI)
-    names = [f"vm{number}" for number in range(300)]
+    names = [f"vm-{uuid4()}" for _ in range(300)]
     xml = "<domain type='test'><name>{}</name><memory>8192</memory><os><type>hvm</type></os></domain>"
     uuids = [driver.defineXML(xml.format(name)).UUIDString() for name in names]
     agent = Agent(settings(broker, tmp_path))
@@ -146,7 +152,7 @@ def test_it_starts_without_a_broker_and_tells_all_when_one_is_there(broker: Brok
     broker.stop()
     agent = Agent(settings(broker, tmp_path))
     agent.start()
-    domain = DrivenDomain("web01", str(uuid4()))
+    domain = new_domain()
     try:
         wait_until(lambda: agent.hypervisor.status.connected)
         for action in LIFE:
@@ -165,7 +171,7 @@ def test_it_starts_without_a_broker_and_tells_all_when_one_is_there(broker: Brok
 def test_a_stop_says_offline_and_the_next_start_goes_on_where_it_was(
     broker: Broker, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    domain = DrivenDomain("web01", str(uuid4()))
+    domain = new_domain()
     try:
         for expected in (3, 6):
             agent = Agent(settings(broker, tmp_path))
@@ -187,7 +193,7 @@ def test_a_stop_says_offline_and_the_next_start_goes_on_where_it_was(
 def test_what_changed_while_it_was_away_is_told_as_a_resync(
     broker: Broker, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    going, coming = DrivenDomain("going", str(uuid4())), DrivenDomain("coming", str(uuid4()))
+    going, coming = new_domain(), new_domain()
     try:
         going.do("define")
         going.do("start")
@@ -222,7 +228,7 @@ def test_a_stop_ends_within_five_seconds_with_a_broker_that_is_silent(
     agent = Agent(settings(broker, tmp_path))
     agent.start()
     subscriber.until(lambda: connected(subscriber))
-    domain = DrivenDomain("web01", str(uuid4()))
+    domain = new_domain()
     broker.hang()
     try:
         for action in LIFE:
