@@ -6,7 +6,8 @@ can say after a restart what changed while it was away.
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -143,6 +144,39 @@ _AFTER_EVENT: Final[dict[str, str]] = {
 """The state that an event leaves, where its detail says no more."""
 
 
+class _Effect(NamedTuple):
+    """What an event does: the state and reason that it leaves, None if it leaves them as they are."""
+
+    event: str
+    detail: str
+    left: tuple[int, int] | None
+    same_run: bool
+    leaving: bool
+
+
+_SAME_RUN: Final = frozenset({"suspended", "resumed", "pmsuspended", "crashed"})
+_LEAVING: Final = frozenset({("suspended", "migrated"), ("suspended", "postcopy")})
+"""Only the source of a migration is told of these."""
+_SHUT_OFF: Final = vocabulary.state_codes("shutoff", "unknown")
+_CANCELED: Final = vocabulary.state_codes("running", "migration_canceled")
+_MIGRATED: Final = vocabulary.state_codes("running", "migrated")
+
+
+@lru_cache(maxsize=256)
+def _effect(event_code: int, detail_code: int) -> _Effect:
+    event = vocabulary.lifecycle_name(event_code)
+    detail = vocabulary.detail_name(event_code, detail_code)
+    state = _AFTER_EVENT.get(event)
+    left = _AFTER.get((event, detail)) or (state and (state, vocabulary.UNKNOWN))
+    return _Effect(
+        event,
+        detail,
+        vocabulary.state_codes(*left) if left else None,
+        same_run=event in _SAME_RUN,
+        leaving=(event, detail) in _LEAVING,
+    )
+
+
 def after_event(
     before: Known | None, *, name: str, domain_id: int | None, event_code: int, detail_code: int
 ) -> Known | None:
@@ -151,37 +185,27 @@ def after_event(
     A domain that ran without a definition is gone when it stops. Where nobody said whether it has one, it
     is taken as shut off until a list tells.
     """
-    event = vocabulary.lifecycle_name(event_code)
-    detail = vocabulary.detail_name(event_code, detail_code)
+    event, detail, left, same_run, leaving = _effect(event_code, detail_code)
     if before is None or before.gone:
-        state, reason = vocabulary.state_codes("shutoff", "unknown")
-        before = Known(name=name, id=None, state=state, reason=reason, persistent=None)
+        before = Known(name, None, *_SHUT_OFF, persistent=None)
     if event == "undefined":
         return _undefined(before, detail)
     if event == "defined":
         return msgspec.structs.replace(before, name=name, persistent=True)
-    left = _AFTER.get((event, detail)) or (_AFTER_EVENT.get(event, ""), "unknown")
-    if left == ("running", "migration_canceled") and before.incoming:
-        left = ("running", "migrated")
-    if not left[0]:
+    if left is None:
         return msgspec.structs.replace(before, name=name, id=domain_id)
     if event == "stopped" and before.persistent is False:
         return None
-    state, reason = vocabulary.state_codes(*left)
-    same_run = event in ("suspended", "resumed", "pmsuspended", "crashed")
+    if left == _CANCELED and before.incoming:
+        left = _MIGRATED
     return Known(
-        name=name,
-        id=domain_id,
-        state=state,
-        reason=reason,
+        name,
+        domain_id,
+        *left,
         persistent=before.persistent,
         incoming=_is_arriving(before, event, detail),
-        outgoing=same_run and (before.outgoing or ((event, detail) in _LEAVING and not before.incoming)),
+        outgoing=same_run and (before.outgoing or (leaving and not before.incoming)),
     )
-
-
-_LEAVING: Final = frozenset({("suspended", "migrated"), ("suspended", "postcopy")})
-"""Only the source of a migration is told of these."""
 
 
 def _undefined(before: Known, detail: str) -> Known | None:

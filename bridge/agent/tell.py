@@ -30,13 +30,13 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @lru_cache(maxsize=4)
 def _second(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(whole))
 
 
 def stamp_ns(moment_ns: int) -> str:
     """RFC 3339 in UTC, cut to microseconds, of nanoseconds since the epoch."""
-    micros = moment_ns // 1000
-    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06d}Z"
+    whole, part = divmod(moment_ns // 1000, 1_000_000)
+    return f"{_second(whole)}{part:06}Z"
 
 
 @lru_cache(maxsize=8192)
