@@ -261,6 +261,12 @@ class AgentSettings(BrokerUserSettings):
     retain_hours: Annotated[float, Field(ge=0, le=8760), Option("HOURS", "hours, 0 to 8760")] = Field(
         24, description="How long sent messages are kept for a replay."
     )
+    homeassistant: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Describe each domain to Home Assistant, by MQTT discovery."
+    )
+    homeassistant_prefix: Annotated[
+        Name, AfterValidator(_prefix), Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them")
+    ] = Field("homeassistant", description="What Home Assistant's discovery topics begin with.")
 
 
 class CorrelatorSettings(BrokerUserSettings):

@@ -1,0 +1,223 @@
+"""Home Assistant's devices, one a domain: which agent describes a device, and when it goes.
+
+Pure: no clock, no I/O. The description of a domain's device has one topic, whichever host the domain is on,
+and names the topics of the host that has it; so exactly one agent should write it. What one agent can know:
+
+- its own domains, and that a list of them was complete;
+- the retained `location`, by which a correlator says which host has a domain;
+- the descriptions that the broker holds, each of which names its host.
+
+Where a location is known, it decides: that host's agent describes the device, no other agent touches it, and
+nobody removes it, as a domain that is missing here is then somewhere else or about to be told as gone. Where
+none is known (the domain is gone, or there is no correlator), the agent that described it last keeps it
+while it has the domain and removes it a while after; another takes it over only when the domain begins to
+run there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from bridge.wire.topics import Topics
+from bridge.wire.vocabulary import STATES, UNKNOWN
+
+NODE: Final = "libvirt-mqtt"
+"""The level of the topic that tells our devices from others'."""
+LATER_S: Final = 5.0
+"""A device is removed, and one of a domain that doesn't run is first described, only after this time: a move
+from host to host or a location that is on its way needs less.
+"""
+PACE_S: Final = 1.0
+"""Another agent's description is replaced at most once in this time."""
+
+_STATE_NAMES: Final = [*STATES, UNKNOWN]
+
+
+class Here(msgspec.Struct, frozen=True):
+    """A domain that this host has."""
+
+    name: str
+    driver: str
+    running: bool
+
+
+@dataclass(slots=True)
+class _Device:
+    here: Here | None = None
+    location: str | None = None
+    held: bytes | None = None
+    owner: str | None = None
+    arrived: bool = False
+    waits_since_s: float | None = None
+    replaced_at_s: float = float("-inf")
+
+
+class Devices:
+    """All devices as one agent sees them. `due` gives what to publish; everything else takes in what came."""
+
+    def __init__(self, topics: Topics, host: str, version: str, prefix: str) -> None:
+        self._topics = topics
+        self._host = host
+        self._version = version
+        self._root = f"{prefix}/device/{NODE}/"
+        self._devices: dict[str, _Device] = {}
+        self._to_look: set[str] = set()
+        self._complete = False
+
+    @property
+    def filter(self) -> str:
+        """The filter for all descriptions."""
+        return f"{self._root}+/config"
+
+    def topic(self, uuid: str) -> str:
+        """Where a domain's device is described."""
+        return f"{self._root}{uuid}/config"
+
+    def uuid(self, topic: str) -> str | None:
+        """The domain that a description's topic names; None for another topic."""
+        if not topic.startswith(self._root):
+            return None
+        uuid, _, rest = topic[len(self._root) :].partition("/")
+        return uuid if rest == "config" else None
+
+    def begin(self) -> None:
+        """A new connection: the broker tells anew what it holds."""
+        for uuid, device in self._devices.items():
+            device.location = device.held = device.owner = device.waits_since_s = None
+            self._to_look.add(uuid)
+
+    def there(self, uuid: str, here: Here) -> None:
+        """This host has the domain."""
+        device = self._device(uuid)
+        if here.running and not (device.here and device.here.running):
+            device.arrived = True
+        elif not here.running:
+            device.arrived = False
+        device.here = here
+
+    def gone(self, uuid: str) -> None:
+        """This host doesn't have the domain."""
+        device = self._device(uuid)
+        device.here, device.arrived = None, False
+
+    def listed(self, domains: Iterable[tuple[str, Here]]) -> None:
+        """All that this host has: what isn't among it isn't here."""
+        self._complete = True
+        for uuid, here in domains:
+            self.there(uuid, here)
+        self._to_look.update(self._devices)
+
+    def located(self, uuid: str, host: str | None) -> None:
+        """A correlator says where the domain is; None: nowhere."""
+        self._device(uuid).location = host
+
+    def holds(self, uuid: str, description: bytes | None) -> None:
+        """What the broker holds of a device; None: nothing."""
+        device = self._device(uuid)
+        device.held = description
+        device.owner = None if description is None else self._owner(description)
+
+    def due(self, now_s: float) -> Iterator[tuple[str, bytes | None]]:
+        """Each topic to publish on, with the description or None to remove the device.
+
+        To be called again after everything that came in, and within a second. What was given is taken as
+        published.
+        """
+        looked, self._to_look = self._to_look, set()
+        for uuid in looked:
+            device = self._devices[uuid]
+            wanted = self._wanted(uuid, device)
+            if wanted == device.held:
+                device.waits_since_s, device.arrived = None, False
+                if device.here is None and device.held is None and device.location is None:
+                    del self._devices[uuid]
+                continue
+            if self._has_to_wait(device, wanted, now_s):
+                self._to_look.add(uuid)
+                continue
+            device.waits_since_s, device.arrived = None, False
+            device.held, device.owner = wanted, None if wanted is None else self._host
+            device.replaced_at_s = now_s
+            if wanted is None:
+                self._to_look.add(uuid)
+            yield self.topic(uuid), wanted
+
+    def _device(self, uuid: str) -> _Device:
+        self._to_look.add(uuid)
+        return self._devices.setdefault(uuid, _Device())
+
+    def _wanted(self, uuid: str, device: _Device) -> bytes | None:
+        """What the broker should hold, as far as this agent has a say."""
+        here = device.here
+        if device.location is not None:
+            return self.describe(uuid, here) if here and device.location == self._host else device.held
+        if device.owner in (None, self._host):
+            if here:
+                return self.describe(uuid, here)
+            return None if self._complete else device.held
+        return self.describe(uuid, here) if here and device.arrived else device.held
+
+    def _has_to_wait(self, device: _Device, wanted: bytes | None, now_s: float) -> bool:
+        if device.location is None and (wanted is None or (device.held is None and not _runs(device))):
+            if device.waits_since_s is None:
+                device.waits_since_s = now_s
+            return now_s - device.waits_since_s < LATER_S
+        return device.owner not in (None, self._host) and now_s - device.replaced_at_s < PACE_S
+
+    def _owner(self, description: bytes) -> str:
+        """The host whose agent wrote this; empty for what none of this fleet can have written."""
+        try:
+            found = msgspec.json.decode(description)["components"]["state"]["state_topic"]
+            return self._topics.parse(found).host
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError):
+            return ""
+
+    def describe(self, uuid: str, here: Here) -> bytes:
+        """The device of a domain that this host has, as Home Assistant's MQTT device discovery takes it."""
+        topics, host = self._topics, self._host
+        state: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{uuid}-state",
+            "name": "State",
+            "icon": "mdi:server",
+            "device_class": "enum",
+            "options": _STATE_NAMES,
+            "state_topic": topics.state(host, uuid),
+            "value_template": "{{ value_json.data.state if value_json is defined else none }}",
+            "json_attributes_topic": topics.state(host, uuid),
+            "json_attributes_template": "{{ value_json.data | tojson if value_json is defined else '{}' }}",
+            "availability_topic": topics.host_status(host),
+            "availability_template": "{{ value_json.data.state }}",
+            "payload_available": "online",
+            "payload_not_available": "offline",
+        }
+        location: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{uuid}-location",
+            "name": "Location",
+            "icon": "mdi:map-marker",
+            "state_topic": topics.location(uuid),
+            "value_template": "{{ value_json.data.host if value_json is defined else none }}",
+        }
+        return msgspec.json.encode(
+            {
+                "device": {
+                    "identifiers": [f"{NODE}-{uuid}"],
+                    "name": here.name,
+                    "manufacturer": "libvirt",
+                    "model": f"{here.driver} domain",
+                    "serial_number": uuid,
+                },
+                "origin": {"name": NODE, "sw_version": self._version},
+                "components": {"state": state, "location": location},
+                "qos": 1,
+            }
+        )
+
+
+def _runs(device: _Device) -> bool:
+    return device.here is not None and device.here.running

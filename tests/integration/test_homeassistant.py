@@ -1,0 +1,190 @@
+"""Home Assistant's discovery, by a real agent and a real correlator: devices come, follow, and go."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jinja2
+import pytest
+
+from bridge.addresses import BrokerAddress
+from bridge.agent.devices import Devices, Here
+from bridge.agent.homeassistant import HomeAssistant
+from bridge.agent.service import Agent
+from bridge.agent.testing import TEST_URI, DrivenDomain
+from bridge.config import AgentSettings
+from bridge.mqtt.session import Publication, Subscription
+from bridge.wire.examples import examples
+from bridge.wire.messages import LOCATION, STATE
+from bridge.wire.topics import Topics
+from tests.broker import Broker
+from tests.correlators import CorrelatorProcess
+from tests.integration.session_recorder import Recorder
+
+pytestmark = pytest.mark.server
+
+TOPICS = Topics()
+HERE = Here("web01", "QEMU", running=True)
+UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
+class Home:
+    """What Home Assistant does with MQTT: takes descriptions, subscribes to what they name, renders."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.recorder = Recorder(
+            broker.settings(),
+            client_id="home-assistant",
+            subscriptions=[Subscription("homeassistant/#"), Subscription("libvirt/v1/#")],
+        )
+        self.recorder.connect()
+        self.until = self.recorder.until
+
+    def last(self, topic: str) -> bytes:
+        """What the topic holds now."""
+        return next((r.payload for r in reversed(self.recorder.received) if r.topic == topic), b"")
+
+    def device(self, uuid: str) -> dict[str, Any] | None:
+        payload = self.last(f"homeassistant/device/libvirt-mqtt/{uuid}/config")
+        return json.loads(payload) if payload else None
+
+    def shows(self, uuid: str, entity: str) -> str | None:
+        """An entity's state by its description, as Home Assistant renders it."""
+        device = self.device(uuid)
+        if device is None:
+            return None
+        described = device["components"][entity]
+        if "availability_topic" in described:
+            word = render(described["availability_template"], self.last(described["availability_topic"]))
+            if word != described["payload_available"]:
+                return "unavailable"
+        return render(described["value_template"], self.last(described["state_topic"]))
+
+
+def render(template: str, payload: bytes) -> str:
+    """As Home Assistant does: `value_json` isn't there where the payload is no JSON."""
+    values: dict[str, Any] = {"value": payload.decode()}
+    if payload:
+        values["value_json"] = json.loads(payload)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(values)
+
+
+@pytest.fixture
+def home(broker: Broker) -> Iterator[Home]:
+    listening = Home(broker)
+    yield listening
+    listening.recorder.close()
+
+
+def started_agent(broker: Broker, folder: Path, **more: Any) -> Agent:
+    address = BrokerAddress.parse(f"mqtt://127.0.0.1:{broker.port}")
+    agent = Agent(AgentSettings(broker=address, host="h1", connect=TEST_URI, state_dir=folder, **more))
+    agent.start()
+    return agent
+
+
+def test_a_device_comes_with_its_domain_and_goes_with_it(broker: Broker, home: Home, tmp_path: Path) -> None:
+    """Also when it goes while the agent is down, and with what the correlator says."""
+    with CorrelatorProcess(broker, tmp_path) as correlator:
+        correlator.until_connected()
+        agent = started_agent(broker, tmp_path / "agent", homeassistant=True)
+        try:
+            home.until(lambda: agent.hypervisor.status.connected)
+            uuid = str(uuid4())
+            domain = DrivenDomain("ha1", uuid)
+            domain.do("define")
+            home.until(lambda: home.shows(uuid, "state") == "shutoff", 20)
+            domain.do("start")
+            home.until(lambda: home.shows(uuid, "state") == "running", 20)
+            home.until(lambda: home.shows(uuid, "location") == "h1", 20)
+            agent.stop()
+            assert home.device(uuid) is not None
+            home.until(lambda: home.shows(uuid, "state") == "unavailable", 20)
+            domain.do("shutdown")
+            domain.do("undefine")
+            agent = started_agent(broker, tmp_path / "agent", homeassistant=True)
+            home.until(lambda: home.device(uuid) is None, 30)
+            domain.close()
+        finally:
+            agent.stop()
+
+
+def test_off_by_default(broker: Broker, home: Home, tmp_path: Path) -> None:
+    agent = started_agent(broker, tmp_path / "agent")
+    try:
+        home.until(lambda: any("/state" in r.topic for r in home.recorder.received))
+        home.recorder.steps(1.5)
+        assert not [r.topic for r in home.recorder.received if r.topic.startswith("homeassistant/")]
+    finally:
+        agent.stop()
+
+
+def state_of(host: str, state: str = "running") -> bytes:
+    """The example of the schemas, from this host."""
+    message = json.loads(examples()[STATE.type])
+    message["data"] |= {"host": host, "state": state}
+    return json.dumps(message).encode()
+
+
+def located(host: str) -> bytes:
+    message = json.loads(examples()[LOCATION.type])
+    message["data"]["host"] = host
+    return json.dumps(message).encode()
+
+
+def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home) -> None:
+    """Two agents; the correlator's word is ours. The device is never removed on the way."""
+    agents = {
+        host: HomeAssistant(broker.settings(), TOPICS, host, "0.1.0", "homeassistant")
+        for host in ("h1", "h2")
+    }
+
+    def tell(topic: str, payload: bytes) -> None:
+        home.recorder.session.publish(Publication(topic, payload, retain=True), object())
+
+    def described_by(host: str) -> bool:
+        device = home.device(UUID)
+        return device is not None and host in device["components"]["state"]["state_topic"]
+
+    try:
+        for agent in agents.values():
+            agent.start()
+        tell(TOPICS.location(UUID), located("h1"))
+        agents["h1"].state(TOPICS.state("h1", UUID), state_of("h1"))
+        home.until(partial(described_by, "h1"))
+        agents["h2"].state(TOPICS.state("h2", UUID), state_of("h2", "paused"))
+        agents["h2"].state(TOPICS.state("h2", UUID), state_of("h2"))
+        agents["h1"].state(TOPICS.state("h1", UUID), None)
+        home.recorder.steps(1)
+        assert described_by("h1")
+        tell(TOPICS.location(UUID), located("h2"))
+        home.until(partial(described_by, "h2"))
+        broker.restart()
+        home.recorder.until(lambda: len(home.recorder.connected) == 2, 20)
+        home.recorder.received.clear()
+        tell(TOPICS.location(UUID), located("h2"))
+        home.until(partial(described_by, "h2"), 20)
+    finally:
+        for agent in agents.values():
+            agent.stop(2)
+    payloads = [r.payload for r in home.recorder.received if r.topic.startswith("homeassistant/")]
+    assert all(payloads)
+
+
+def test_empty_topics_render_as_unknown() -> None:
+    """`None` is Home Assistant's word for it; a template that fails would fill its log."""
+    device = json.loads(Devices(TOPICS, "h1", "0.1.0", "homeassistant").describe(UUID, HERE))
+    for entity in device["components"].values():
+        assert render(entity["value_template"], b"") == "None"
+    state = device["components"]["state"]
+    assert json.loads(render(state["json_attributes_template"], b"")) == {}
