@@ -156,7 +156,7 @@ def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | Non
     if seen is None:
         return Verdict(tuple(_vanished(uuid, before)) if before else (), None)
     state, reason = state_name(seen.state), reason_name(seen.state, seen.reason)
-    if _is_passing(seen, state, reason):
+    if _is_passing(state, reason):
         return None
     was_active = before is not None and before.active
     same_run = was_active and before is not None and _same_run(before, seen)
@@ -197,9 +197,9 @@ def seen_active(seen: Seen) -> bool:
     return is_active(seen.state, seen.id)
 
 
-def _is_passing(seen: Seen, state: str, reason: str) -> bool:
-    """Whether libvirt is in the middle of something. A guest that is being received is not: it stays so."""
-    return state == "shutdown" or ((state, reason) in _PASSING and not seen.incoming)
+def _is_passing(state: str, reason: str) -> bool:
+    """Whether libvirt is in the middle of something that it will tell of."""
+    return state == "shutdown" or (state, reason) in _PASSING
 
 
 def _same_run(before: Known, seen: Seen) -> bool:
@@ -238,7 +238,7 @@ def _ended(before: Known | None, seen: Seen, reason: str) -> Sequence[Told]:
 
 
 def _arrived(seen: Seen, state: str, reason: str) -> Sequence[Told]:
-    if (state, reason) in (("paused", "migration"), ("paused", "starting_up")) and seen.incoming is not None:
+    if (state, reason) == ("paused", "migration") and seen.incoming is not None:
         return _STARTED_FOR_MIGRATION[seen.incoming]
     return _STARTED.get((state, reason), (("started", UNKNOWN),))
 
