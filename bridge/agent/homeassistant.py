@@ -1,14 +1,14 @@
-"""The thread `homeassistant`: describes this host's domains to Home Assistant, by MQTT discovery.
+"""Describes this host's domains to Home Assistant, by MQTT discovery.
 
-It has a session of its own, so that whatever goes wrong here is nothing to the events. What it publishes is
-retained; what is already there it learns from the broker, and keeps nothing itself.
+What is published is retained; what is there already is learned from the broker, and nothing is kept here.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import queue
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -16,17 +16,14 @@ import structlog
 
 from bridge.agent.devices import Devices, Here
 from bridge.agent.reports import Looked
-from bridge.agent.worker import Worker
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
+from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.wire.messages import LOCATION
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_name
 
-STEP_S: Final = 0.5
 SETTLE_S: Final = 1.0
 """After a connect the broker sends what it holds; nothing is decided before it has been quiet for so long."""
-LARGEST_BYTES: Final = 65_536
 
 _log = structlog.get_logger()
 
@@ -59,65 +56,70 @@ _decode_location: Final = msgspec.json.Decoder(_LocationMessage).decode
 
 
 class HomeAssistant:
-    """Publishes one device a domain. `state` and `listed` may be called from any thread, and don't block."""
+    """One device a domain. It rides on the sender's session: a broker may allow a user only one.
 
-    def __init__(self, broker: BrokerSettings, topics: Topics, host: str, version: str, prefix: str) -> None:
+    `state` and `listed` may be called from any thread, and don't block; everything else is the sender's.
+    """
+
+    def __init__(self, topics: Topics, host: str, version: str, prefix: str) -> None:
         self._topics = topics
         self._devices = Devices(topics, host, version, prefix)
         self._inbox: queue.SimpleQueue[tuple[str, bytes | None] | Looked] = queue.SimpleQueue()
         self._to_publish: dict[str, bytes | None] = {}
-        self._quiet_since_s = 0.0
+        self._quiet_since_s = math.inf
         self._refused: set[int] = set()
-        self._said: str | None = None
-        self._stopping = False
-        self._session = Session(
-            broker,
-            client_id=f"libvirt-mqtt-homeassistant-{encode_level(host)}",
-            clean_start=True,
-            session_expiry_s=0,
-            subscriptions=[
-                Subscription(f"{topics.root}/domains/+/location"),
-                Subscription(self._devices.filter),
-            ],
-            maximum_packet_bytes=LARGEST_BYTES,
-            on_connected=self._on_connected,
-            on_disconnected=lambda _why: None,
-            on_failed=self._on_failed,
-            on_message=self._on_message,
-            on_acknowledged=self._on_acknowledged,
+        self.subscriptions: Final = (
+            Subscription(f"{topics.root}/domains/+/location", qos=0),
+            Subscription(self._devices.filter, qos=0),
         )
-        self.worker = Worker("homeassistant", self._run)
-
-    def start(self) -> None:
-        """Begins; returns at once."""
-        self.worker.start()
-
-    def stop(self, timeout_s: float) -> None:
-        """Ends. The devices stay; the agent's status says that their states are not to be had."""
-        self._stopping = True
-        self._session.wake()
-        self.worker.join(timeout_s)
 
     def state(self, topic: str, payload: bytes | None) -> None:
         """A domain's state as it is published; None: this host doesn't have the domain any more."""
         self._inbox.put((topic, payload))
-        self._session.wake()
 
     def listed(self, looked: Looked) -> None:
         """A complete list of what this host has."""
         self._inbox.put(looked)
-        self._session.wake()
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping:
-                self._take()
-                self._publish()
-                self._session.step(STEP_S)
-        finally:
-            self._session.close(0.2)
+    def begin(self, now_s: float) -> None:
+        """A new connection: the broker is about to send what it holds."""
+        self._quiet_since_s = now_s
+        self._to_publish.clear()
+        self._devices.begin()
 
-    def _take(self) -> None:
+    def take(self, received: Received, now_s: float) -> bool:
+        """Takes in a message, if it is for here."""
+        uuid = self._devices.uuid(received.topic)
+        if uuid is not None:
+            self._devices.holds(uuid, received.payload or None)
+        else:
+            try:
+                address = self._topics.parse(received.topic)
+                if address.kind != "location":
+                    return False
+                self._devices.located(address.uuid, _host(received.payload))
+            except (ValueError, msgspec.DecodeError) as error:
+                _log.debug("homeassistant.no_location", topic=received.topic, why=str(error))
+        if received.retain:
+            self._quiet_since_s = now_s
+        return True
+
+    def due(self, now_s: float, room: int) -> Iterator[Publication]:
+        """Up to so many messages to publish. To be called once a second and after each message."""
+        self._take_reports()
+        if now_s - self._quiet_since_s < SETTLE_S:
+            return
+        self._to_publish.update(self._devices.due(now_s))
+        for topic in list(itertools.islice(self._to_publish, room)):
+            yield Publication(topic, self._to_publish.pop(topic) or b"", retain=True)
+
+    def answered(self, topic: str, code: int) -> None:
+        """The broker answered a message of `due`."""
+        if code >= REFUSAL and code not in self._refused:
+            self._refused.add(code)
+            _log.warning("homeassistant.refused", topic=topic, code=code, why=describe_reason(code))
+
+    def _take_reports(self) -> None:
         while True:
             try:
                 entry = self._inbox.get(block=False)
@@ -133,48 +135,6 @@ class HomeAssistant:
             else:
                 data = _decode_state(payload).data
                 self._devices.there(uuid, Here(data.domain.name, data.driver, data.state == "running"))
-
-    def _publish(self) -> None:
-        session, now_s = self._session, time.monotonic()
-        if not session.connected or now_s - self._quiet_since_s < SETTLE_S:
-            return
-        self._to_publish.update(self._devices.due(now_s))
-        while self._to_publish and session.room() > 0:
-            topic = next(iter(self._to_publish))
-            payload = self._to_publish.pop(topic)
-            session.publish(Publication(topic, payload or b"", retain=True), topic)
-
-    def _on_connected(self, _session_present: bool) -> None:
-        self._said = None
-        self._quiet_since_s = time.monotonic()
-        self._to_publish.clear()
-        self._devices.begin()
-
-    def _on_failed(self, why: str) -> None:
-        if why != self._said:
-            self._said = why
-            _log.warning("homeassistant.not_connected", why=why)
-
-    def _on_message(self, received: Received) -> None:
-        self._session.acknowledge(received)
-        if received.retain:
-            self._quiet_since_s = time.monotonic()
-        uuid = self._devices.uuid(received.topic)
-        if uuid is not None:
-            self._devices.holds(uuid, received.payload or None)
-            return
-        try:
-            uuid = self._topics.parse(received.topic).uuid
-            host = _host(received.payload)
-        except (ValueError, msgspec.DecodeError) as error:
-            _log.debug("homeassistant.no_location", topic=received.topic, why=str(error))
-        else:
-            self._devices.located(uuid, host)
-
-    def _on_acknowledged(self, topic: object, code: int) -> None:
-        if code >= REFUSAL and code not in self._refused:
-            self._refused.add(code)
-            _log.warning("homeassistant.refused", topic=topic, code=code, why=describe_reason(code))
 
 
 def _host(payload: bytes) -> str | None:

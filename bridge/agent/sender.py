@@ -22,6 +22,7 @@ import structlog
 
 from bridge.agent import replay, status
 from bridge.agent.counters import Counters
+from bridge.agent.homeassistant import HomeAssistant
 from bridge.agent.outbox import Outbox, Row
 from bridge.agent.replay import MalformedRequestError, Replay
 from bridge.agent.retained import Retained
@@ -68,12 +69,14 @@ class Sender:
         replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
         cleared: Callable[[str], None] | None = None,
         turned: Callable[[], None] | None = None,
+        homeassistant: HomeAssistant | None = None,
     ) -> None:
         """`cleared` hears of each retained topic that the broker has cleared, `turned` is called every few
         seconds at least; both in the thread of `run`.
         """
         self._cleared = cleared
         self._turned = turned
+        self._homeassistant = homeassistant
         self.counters = counters or Counters()
         self._broker = broker
         self._topics = topics
@@ -154,6 +157,7 @@ class Sender:
         if self._stream.generation != self._outbox.generation:
             self._begin_epoch()
         now_s = time.monotonic()
+        self._describe(now_s)
         self._send(now_s)
         replaying = self._stream.replay.active and self._session.room() > 1
         self._session.step(0.05 if replaying else TICK_S)
@@ -183,6 +187,13 @@ class Sender:
             room -= self._send_states(room // 2 + (room % 2 if self._states_first else 0))
             room -= self._stream.send(self._publish_row, room)
             self._send_states(room)
+
+    def _describe(self, now_s: float) -> None:
+        if self._homeassistant is None or (room := self._room()) <= 0:
+            return
+        for publication in self._homeassistant.due(now_s, max(1, room // 4)):
+            answered = partial(self._homeassistant.answered, publication.topic)
+            self._session.publish(publication, answered)
 
     def _room(self) -> int:
         """How much may be sent now. One place is left for the last status, unless there is only one."""
@@ -303,7 +314,10 @@ class Sender:
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
             will=will,
-            subscriptions=[Subscription(self._topics.replay(self._host), retain_handling=2)],
+            subscriptions=[
+                Subscription(self._topics.replay(self._host), retain_handling=2),
+                *(self._homeassistant.subscriptions if self._homeassistant else ()),
+            ],
             receive_maximum=replay.MOST_WAITING,
             window=self._window,
             keepalive_s=KEEPALIVE_S,
@@ -323,6 +337,8 @@ class Sender:
         self._look_at_s = 0.0
         self._retained.begin()
         self._greeting = True
+        if self._homeassistant:
+            self._homeassistant.begin(time.monotonic())
 
     def _on_disconnected(self, why: str) -> None:
         log.warning("broker.lost", broker=self._broker.address, why=why)
@@ -340,6 +356,8 @@ class Sender:
 
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)
+        if self._homeassistant and self._homeassistant.take(received, time.monotonic()):
+            return
         try:
             if received.retain:
                 raise MalformedRequestError("retained")

@@ -69,6 +69,11 @@ class Agent:
             Knowledge(teller, self.outbox.known()),
             Effects(committed=self._committed, stepped=self._stepped),
         )
+        self._homeassistant = (
+            HomeAssistant(topics, settings.host, __version__, settings.homeassistant_prefix)
+            if settings.homeassistant
+            else None
+        )
         self.sender = Sender(
             settings.broker_settings(),
             topics,
@@ -78,6 +83,7 @@ class Agent:
             ask=self.writer.ask,
             cleared=self._cleared,
             turned=self._turned,
+            homeassistant=self._homeassistant,
         )
         self.hypervisor = Hypervisor(
             settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
@@ -91,13 +97,7 @@ class Agent:
         self._jobs = Jobs(lambda: self.hypervisor.connection, self.writer.put)
         self._mqtt = Worker("mqtt", self.sender.run)
         self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
-        self._workers: tuple[Worker, ...] = (*self._loops, self._states.worker, self._jobs.worker)
-        self._homeassistant: HomeAssistant | None = None
-        if settings.homeassistant:
-            self._homeassistant = HomeAssistant(
-                settings.broker_settings(), topics, settings.host, __version__, settings.homeassistant_prefix
-            )
-            self._workers = (*self._workers, self._homeassistant.worker)
+        self._workers = (*self._loops, self._states.worker, self._jobs.worker)
         self._stopping = False
 
     @property
@@ -125,8 +125,6 @@ class Agent:
         self._mqtt.start()
         self._states.start()
         self._jobs.start()
-        if self._homeassistant:
-            self._homeassistant.start()
         self.hypervisor.start()
         _log.info(
             "agent.started",
@@ -143,8 +141,6 @@ class Agent:
         self.hypervisor.stop(0.3)
         self._jobs.stop(0.1)
         self._states.stop(0.2)
-        if self._homeassistant:
-            self._homeassistant.stop(0.3)
         self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
         self._mqtt.join(end_s - time.monotonic() - 0.2)
@@ -180,9 +176,9 @@ class Agent:
         self.sender.committed(rows)
 
     def _publish_state(self, topic: str, payload: bytes | None, as_of: int) -> None:
-        self.sender.set_retained(topic, payload, as_of)
         if self._homeassistant:
             self._homeassistant.state(topic, payload)
+        self.sender.set_retained(topic, payload, as_of)
 
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
         if step.gone:

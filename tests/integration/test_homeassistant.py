@@ -1,6 +1,7 @@
 """Home Assistant's discovery, by a real agent and a real correlator: devices come, follow, and go."""
 
 import json
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from bridge.addresses import BrokerAddress
 from bridge.agent.devices import Devices, Here
 from bridge.agent.homeassistant import HomeAssistant
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.sender import Sender
 from bridge.agent.service import Agent
 from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
@@ -142,12 +145,39 @@ def located(host: str) -> bytes:
     return json.dumps(message).encode()
 
 
-def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home) -> None:
+class Host:
+    """As much of an agent as Home Assistant has to do with, and a libvirt that says what we want."""
+
+    def __init__(self, broker: Broker, host: str, folder: Path) -> None:
+        self.homeassistant = HomeAssistant(TOPICS, host, "0.1.0", "homeassistant")
+        outbox = Outbox.open(folder, Limits())
+        self.sender = Sender(
+            broker.settings(),
+            TOPICS,
+            host,
+            "0.1.0",
+            outbox,
+            ask=lambda task: task(outbox),
+            homeassistant=self.homeassistant,
+        )
+        self.thread = threading.Thread(target=self.sender.run)
+        self.thread.start()
+        self.topic = TOPICS.state(host, UUID)
+        self.host = host
+
+    def has(self, state: str | None) -> None:
+        payload = state_of(self.host, state) if state else None
+        self.homeassistant.state(self.topic, payload)
+        self.sender.set_retained(self.topic, payload, 0)
+
+    def stop(self) -> None:
+        self.sender.stop(2)
+        self.thread.join()
+
+
+def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home, tmp_path: Path) -> None:
     """Two agents; the correlator's word is ours. The device is never removed on the way."""
-    agents = {
-        host: HomeAssistant(broker.settings(), TOPICS, host, "0.1.0", "homeassistant")
-        for host in ("h1", "h2")
-    }
+    agents = {host: Host(broker, host, tmp_path / host) for host in ("h1", "h2")}
 
     def tell(topic: str, payload: bytes) -> None:
         home.recorder.session.publish(Publication(topic, payload, retain=True), object())
@@ -157,14 +187,12 @@ def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home)
         return device is not None and host in device["components"]["state"]["state_topic"]
 
     try:
-        for agent in agents.values():
-            agent.start()
         tell(TOPICS.location(UUID), located("h1"))
-        agents["h1"].state(TOPICS.state("h1", UUID), state_of("h1"))
+        agents["h1"].has("running")
         home.until(partial(described_by, "h1"))
-        agents["h2"].state(TOPICS.state("h2", UUID), state_of("h2", "paused"))
-        agents["h2"].state(TOPICS.state("h2", UUID), state_of("h2"))
-        agents["h1"].state(TOPICS.state("h1", UUID), None)
+        agents["h2"].has("paused")
+        agents["h2"].has("running")
+        agents["h1"].has(None)
         home.recorder.steps(1)
         assert described_by("h1")
         tell(TOPICS.location(UUID), located("h2"))
@@ -176,7 +204,7 @@ def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home)
         home.until(partial(described_by, "h2"), 20)
     finally:
         for agent in agents.values():
-            agent.stop(2)
+            agent.stop()
     payloads = [r.payload for r in home.recorder.received if r.topic.startswith("homeassistant/")]
     assert all(payloads)
 
