@@ -1,6 +1,9 @@
 """The agent beside a real libvirtd that comes, goes, dies and hangs, and beside real migrations that fail."""
 
+import contextlib
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +183,67 @@ def test_a_libvirtd_that_hangs_is_noticed_within_15_s_and_taken_up_within_2_s_of
     until_told(subscriber, guest, *BOOT, "suspended/paused", "resumed/unpaused")
     subscriber.listen(2)
     until_told(subscriber, guest, *BOOT, "suspended/paused", "resumed/unpaused")
+
+
+class Line:
+    """Between the agent and libvirtd: `freeze` has all present connections fall silent without an end."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path, self._target = path, target
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(8)
+        self._sockets: list[socket.socket] = [self._listener]
+        self._frozen: set[socket.socket] = set()
+        threading.Thread(target=self._accept, name="line", daemon=True).start()
+
+    def freeze(self) -> None:
+        """From now on nothing passes through the connections that there are."""
+        self._frozen.update(self._sockets)
+
+    def close(self) -> None:
+        """Ends all of it."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self._target))
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if source not in self._frozen:
+                    sink.sendall(data)
+
+
+def test_a_connection_that_falls_silent_is_replaced_by_another(
+    host: Host, subscriber: Subscriber, guest: Guest, tmp_path: Path
+) -> None:
+    line = Line(tmp_path / "line", host.socket)
+    uri = f"qemu+unix:///system?socket={line.path}"
+    try:
+        with AgentProcess(subscriber.broker, tmp_path / "agent", connect=uri, reconcile=1) as agent:
+            until_connected(subscriber)
+            guest.start(host)
+            until_told(subscriber, guest, *BOOT)
+            line.freeze()
+            host.virsh("suspend", guest.uuid)
+            agent.until_logged("libvirt.connected", 2, timeout_s=15)
+            until_told(subscriber, guest, *BOOT, "~suspended/paused")
+            host.virsh("resume", guest.uuid)
+            until_told(subscriber, guest, *BOOT, "~suspended/paused", "resumed/unpaused")
+            subscriber.until(lambda: subscriber.state(guest.uuid) == "running/unpaused")
+    finally:
+        line.close()
 
 
 def test_a_stop_doesn_t_wait_for_a_libvirtd_that_hangs(

@@ -96,6 +96,9 @@ class Host:
         pid = self.pid
         assert pid is not None, f"{self.name} has no libvirtd"
         os.kill(pid, signal_number)
+        if signal_number == signal.SIGCONT and self._libvirtd is not None:
+            # nsenter stops itself when its child is stopped (util-linux), and would never reap it.
+            self._libvirtd.send_signal(signal.SIGCONT)
 
     def forget(self) -> None:
         """Take note that the lab's processes are gone."""
