@@ -10,7 +10,7 @@ from tests.lab.scenarios.story import GONE, Truth, scenario
 from tests.lab.stage import Stage
 
 AWAY_S = 12
-BEGUN = "iter* 3,1 3,7 iter*"
+BEGUN = "iter* 3,1 iter* 3,7 iter*"
 COMPLETED = Truth("completed", mode="postcopy")
 INTERRUPTED = Truth("interrupted", mode="postcopy", guest=None)
 
@@ -157,19 +157,12 @@ def _break(stage: Stage) -> None:
 
 
 def _recover(stage: Stage) -> None:
-    # The source's QEMU takes a moment to see that the connection is broken.
-    def resumed() -> Migration | None:
-        migration = stage.migrate("--postcopy", "--postcopy-resume")
-        waiting.until(
-            lambda: not migration.running or stage.heard("S").count("3,7") > 1, what="a new try's end"
-        )
-        if migration.running:
-            return migration
-        migration.fail()
-        assert "still running" in migration.said, migration.said
-        return None
-
-    migration = waiting.until(resumed, what="the broken post-copy to go on")
+    # A try that comes before the source's QEMU sees the break fails, and in 11.3 takes the destination's
+    # libvirtd down with it.
+    command = ("qemu-monitor-command", stage.guest.uuid, "--hmp", "info migrate")
+    waiting.until(lambda: "postcopy-paused" in stage.source.virsh(*command), what="QEMU to see the break")
+    migration = stage.migrate("--postcopy", "--postcopy-resume")
+    stage.await_event("S", "3,7", times=2)
     _hurry(stage)
     migration.succeed()
 
