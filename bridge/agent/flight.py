@@ -29,6 +29,11 @@ class Flight:
         """Up to here nothing waits: everything was answered, or is not there."""
         return self._sequences[0] - 1 if self._sequences else self._sent
 
+    @property
+    def first(self) -> int | None:
+        """The oldest that waits for an answer."""
+        return self._sequences[0] if self._sequences else None
+
     def send(self, sequence: int) -> None:
         """This one leaves; it is higher than all before."""
         self._sequences.append(sequence)

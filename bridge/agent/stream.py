@@ -13,6 +13,7 @@ from bridge.agent.flight import Flight
 from bridge.agent.handover import HandOver
 from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
 from bridge.agent.replay import Replay
+from bridge.agent.suspicion import Suspicion
 from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
 
 log = structlog.get_logger()
@@ -47,7 +48,8 @@ class Stream:
         self._refused: list[Refused] = []
         self._accepted_late: list[int] = []
         self._said: set[int] = set()
-        self._read_ahead: list[Row] = []
+        self._suspicion = Suspicion()
+        self._sent_at_s = 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -77,12 +79,23 @@ class Stream:
 
     def rewind(self) -> None:
         """The connection is gone: what wasn't answered is sent again on the next."""
-        self._flight.rewind()
+        flight = self._flight
+        first = flight.first
+        since_sent_s = time.monotonic() - self._sent_at_s
+        if self._suspicion.lost(first, len(flight), since_sent_s) and first is not None:
+            flight.answer(first)
+            self._refused.append(Refused(first, "the broker ends the connection when it gets this message"))
+            log.error("broker.ends_connection", sequence=first, note="the message is kept in the outbox")
+        flight.rewind()
         self.replay.rewind()
 
     def send(self, publish: Publish, room: int) -> int:
         """Sends up to `room` rows that weren't sent yet. Returns how many went out."""
         flight, sent = self._flight, 0
+        if self._suspicion.careful:
+            room = min(room, 0 if flight else 1)
+        if room > 0:
+            self._sent_at_s = time.monotonic()
         while room > sent and not self._damaged and flight.sent < self._outbox.last_sequence:
             wanted = room - sent
             try:
@@ -105,6 +118,7 @@ class Stream:
     def answered(self, row: Row, code: int) -> None:
         """The broker answered a row."""
         self._flight.answer(row.sequence)
+        self._suspicion.answered()
         counters = self._counters
         counters.answers[code] += 1
         if code >= REFUSAL:

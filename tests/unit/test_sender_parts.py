@@ -16,7 +16,9 @@ from bridge.agent.replay import (
     parse,
 )
 from bridge.agent.retained import Retained
+from bridge.agent.sender import WINDOW
 from bridge.agent.status import FIGURES_S, PROGRESS_S, Facts, build
+from bridge.agent.suspicion import Suspicion
 from bridge.wire import messages
 from bridge.wire.messages import Libvirt, ReplayRequest, Span
 
@@ -208,6 +210,45 @@ class TestReplay:
         replay.answered(1)
         replay.rewind()
         assert replay.to_read() == (2, 9)
+
+
+class TestSuspicion:
+    def test_a_message_that_is_alone_on_its_way_each_time_is_proved(self) -> None:
+        suspicion = Suspicion()
+        careful = []
+        for _ in range(2):
+            assert not suspicion.lost(5, 40, 0.1)
+            careful.append(suspicion.careful)
+        assert careful == [False, True]
+        assert [suspicion.lost(5, 1, 0.1) for _ in range(3)] == [False, False, True]
+
+    def test_a_connection_that_falls_silent_proves_nothing(self) -> None:
+        suspicion = Suspicion()
+        for _ in range(20):
+            assert not suspicion.lost(5, 1, 12.0)
+        assert not suspicion.careful
+
+    def test_one_that_is_lost_with_nothing_on_its_way_proves_nothing(self) -> None:
+        suspicion = Suspicion()
+        for _ in range(20):
+            assert not suspicion.lost(None, 0, 0.1)
+        assert not suspicion.careful
+
+    def test_progress_between_two_losses_proves_innocence(self) -> None:
+        suspicion = Suspicion()
+        for sequence in range(1, 20):
+            assert not suspicion.lost(sequence, 1, 0.1)
+        assert not suspicion.careful
+
+    def test_care_ends_after_more_messages_than_a_window_holds(self) -> None:
+        suspicion = Suspicion()
+        for _ in range(2):
+            suspicion.lost(5, 40, 0.1)
+        answered = 0
+        while suspicion.careful:
+            suspicion.answered()
+            answered += 1
+        assert answered > WINDOW
 
 
 class TestSpans:

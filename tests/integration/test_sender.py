@@ -1,0 +1,354 @@
+"""What the sender promises, with a real mosquitto: order, states, replay, refusals, the last word."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.agent.outbox import Limits, Outbox
+from bridge.wire import messages
+from bridge.wire.messages import CONTENT_TYPE, Libvirt, Span
+from tests.broker import Broker
+from tests.integration.outbox_sender import (
+    HOST,
+    TOPICS,
+    UUID,
+    Stream,
+    Subscriber,
+    contents,
+    lifecycle,
+    until,
+)
+
+pytestmark = pytest.mark.server
+
+OTHER = "11111111-edaf-9455-926a-d65c16db1809"
+STATE = TOPICS.state(HOST, UUID)
+STATUS = TOPICS.host_status(HOST)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker", "max_queued_messages 0") as running:
+        yield running
+
+
+@pytest.fixture
+def subscriber(broker: Broker) -> Iterator[Subscriber]:
+    with Subscriber(broker.settings()) as listening:
+        yield listening
+
+
+def filled(folder: Path, count: int, acknowledged: int = 0) -> str:
+    """A closed outbox with so many messages; its epoch."""
+    outbox = Outbox.open(folder)
+    outbox.append([lifecycle() for _ in range(count)])
+    outbox.acknowledge(acknowledged)
+    outbox.close()
+    return outbox.epoch
+
+
+def replay(epoch: str, first: int, last: int) -> bytes:
+    return json.dumps({"epoch": epoch, "from": first, "to": last}).encode()
+
+
+def test_on_connect_the_status_comes_first_then_states_then_the_backlog(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    filled(tmp_path, 5, acknowledged=2)
+    stream = Stream(tmp_path, broker.settings())
+    stream.sender.set_retained(STATE, b"late", as_of=5)
+    stream.sender.set_retained(TOPICS.state(HOST, OTHER), b"early", as_of=2)
+    with stream:
+        subscriber.until(lambda: len(subscriber.received) >= 6)
+    what = [(one.topic.split("/")[-2:], one.retain) for one in subscriber.received[:6]]
+    assert what == [
+        ([HOST, "status"], True),
+        ([OTHER, "state"], True),
+        (["lifecycle", "started"], False),
+        (["lifecycle", "started"], False),
+        (["lifecycle", "started"], False),
+        ([UUID, "state"], True),
+    ]
+    assert subscriber.sequences == [3, 4, 5]
+    assert {one.content_type for one in subscriber.received[:5]} == {CONTENT_TYPE}
+
+
+def test_what_is_committed_while_connected_is_sent_at_once_and_in_order(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        seen: list[float] = []
+        stream.sender.counters.observe_latency_s = seen.append
+        until(lambda: stream.sender.connected)
+        stream.append([lifecycle() for _ in range(3000)])
+        stream.settled()
+        subscriber.until(lambda: len(subscriber.sequences) == 3000)
+        assert subscriber.sequences == list(range(1, 3001))
+        assert stream.sender.counters.answers.total() == 3000
+        assert len(seen) == 3000
+        assert min(seen) > 0
+
+
+def test_the_status_tells_how_it_goes_and_says_offline_in_the_end(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        subscriber.until(lambda: subscriber.statuses)
+        stream.sender.set_status(Libvirt(connected=False, uri="test:///default"), "no connection")
+        subscriber.until(lambda: not subscriber.statuses[-1].libvirt.connected, 2.0)
+        stream.append([lifecycle() for _ in range(7)])
+        stream.settled()
+        assert stream.stop() < 2.0
+    subscriber.until(lambda: subscriber.statuses[-1].state == "offline")
+    online, changed, offline = subscriber.statuses
+    assert (online.state, online.last_sequence, online.libvirt.connected) == ("online", 0, True)
+    assert (changed.state, changed.reason) == ("online", "no connection")
+    assert (offline.last_sequence, offline.epoch) == (7, stream.outbox.epoch)
+
+
+def test_stopping_sends_what_there_is(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        until(lambda: stream.sender.connected)
+        stream.append([lifecycle() for _ in range(2000)])
+        until(lambda: stream.outbox.last_sequence == 2000)
+        stream.stop()
+    subscriber.until(lambda: len(subscriber.sequences) == 2000)
+    outbox = Outbox.open(tmp_path)
+    assert outbox.settled == 2000
+    outbox.close()
+
+
+def test_a_broken_connection_is_told_by_the_will(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        subscriber.until(lambda: subscriber.statuses)
+        link = stream.sender._session._link
+        assert link is not None
+        link.wire.finish_writing()
+        subscriber.until(lambda: len(subscriber.statuses) >= 3)
+    assert [status.state for status in subscriber.statuses[:3]] == ["online", "offline", "online"]
+    assert len(contents([one for one in subscriber.received if one.topic == STATUS])) == len(
+        subscriber.statuses
+    ), "each status has an id of its own"
+
+
+def test_a_state_never_runs_ahead_of_its_events(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        until(lambda: stream.sender.connected)
+        for number in range(1, 51):
+            stream.append([lifecycle() for _ in range(4)])
+            until(lambda last=number * 4: stream.outbox.last_sequence == last)  # type: ignore[misc]
+            stream.sender.set_retained(STATE, f"{number * 4}".encode(), as_of=number * 4)
+        subscriber.until(lambda: any(one.payload == b"200" for one in subscriber.received))
+    sent = 0
+    for one in subscriber.received:
+        if one.topic == STATE:
+            assert int(one.payload) <= sent
+        elif one.topic != STATUS:
+            sent = int(messages.parse(one.payload).sequence or 0)
+
+
+def test_an_empty_payload_clears_a_state(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        stream.sender.set_retained(STATE, b"there", as_of=0)
+        subscriber.until(lambda: any(one.topic == STATE for one in subscriber.received))
+        stream.sender.set_retained(STATE, None, as_of=0)
+        subscriber.until(
+            lambda: [one for one in subscriber.received if one.topic == STATE][-1].payload == b""
+        )
+        with Subscriber(broker.settings(), "late") as late:
+            late.until(lambda: late.statuses)
+            assert not [one for one in late.received if one.topic == STATE]
+
+
+def test_states_are_published_again_to_a_broker_that_lost_them(tmp_path: Path, broker: Broker) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        stream.sender.set_retained(STATE, b"there", as_of=0)
+        until(lambda: stream.sender.counters.retained_answers.total() >= 2)
+        broker.kill()
+        broker.start()
+        with Subscriber(broker.settings(), "late") as late:
+            late.until(lambda: any(one.topic == STATE for one in late.received))
+            late.until(lambda: any(one.topic == STATUS for one in late.received))
+
+
+def test_a_refused_message_is_parked_and_holds_up_no_other(tmp_path: Path) -> None:
+    """mosquitto answers a publication that its rules deny with 0x87."""
+    acl = f"topic readwrite #\ntopic deny {TOPICS.lifecycle(HOST, UUID, 'stopped')}\n"
+    with Broker(tmp_path / "broker", "max_queued_messages 100000", acl=acl) as broker:
+        with Subscriber(broker.settings()) as subscriber, Stream(tmp_path, broker.settings()) as stream:
+            until(lambda: stream.sender.connected)
+            stream.append([lifecycle("stopped" if number % 3 == 0 else "started") for number in range(300)])
+            stream.settled()
+            subscriber.until(lambda: len(subscriber.sequences) == 200)
+            subscriber.until(lambda: subscriber.statuses[-1].parked == 100, 5.0)
+            assert stream.outbox.parked == 100
+            assert stream.sender.counters.answers[0x87] == 100
+            epoch = stream.outbox.epoch
+        (broker.folder / "acl").write_text("topic readwrite #\n")
+        broker.restart()
+        with Subscriber(broker.settings()) as subscriber, Stream(tmp_path, broker.settings()) as stream:
+            subscriber.until(lambda: subscriber.statuses)
+            assert subscriber.statuses[-1].parked == 100
+            subscriber.ask_again(replay(epoch, 1, 300))
+            subscriber.until(lambda: len(subscriber.sequences) == 300)
+            assert subscriber.sequences == list(range(1, 301)), "what was parked can be asked for"
+            subscriber.until(lambda: subscriber.statuses[-1].parked == 0, 5.0)
+
+
+def test_a_broker_that_ends_the_connection_over_a_message_gets_the_others(tmp_path: Path) -> None:
+    """With `max_queued_messages 0` mosquitto 2.0 hangs up on whoever it denies something."""
+    acl = f"topic readwrite #\ntopic deny {TOPICS.lifecycle(HOST, UUID, 'stopped')}\n"
+    with (
+        Broker(tmp_path / "broker", "max_queued_messages 0", acl=acl) as broker,
+        Subscriber(broker.settings()) as subscriber,
+        Stream(tmp_path, broker.settings()) as stream,
+    ):
+        until(lambda: stream.sender.connected)
+        stream.append([lifecycle("stopped" if number in {30, 60} else "started") for number in range(300)])
+        subscriber.until(lambda: len(subscriber.first_times) == 298, 60.0)
+        assert subscriber.first_times == [number for number in range(1, 301) if number not in {31, 61}]
+        until(lambda: stream.outbox.parked == 2)
+
+
+def test_a_message_that_is_too_large_is_parked(tmp_path: Path) -> None:
+    with (
+        Broker(tmp_path / "broker", "max_packet_size 2000") as broker,
+        Subscriber(broker.settings()) as subscriber,
+        Stream(tmp_path, broker.settings()) as stream,
+    ):
+        until(lambda: stream.sender.connected)
+        stream.append([lifecycle(), lifecycle(padding=3000), lifecycle()])
+        stream.settled()
+        subscriber.until(lambda: subscriber.sequences == [1, 3])
+        subscriber.until(lambda: subscriber.statuses[-1].parked == 1, 5.0)
+
+
+def test_a_topic_that_no_broker_takes_is_parked(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    from dataclasses import replace
+
+    with Stream(tmp_path, broker.settings()) as stream:
+        until(lambda: stream.sender.connected)
+        stream.append([lifecycle(), replace(lifecycle(), topic="a\tb"), lifecycle()])
+        stream.settled()
+        subscriber.until(lambda: subscriber.sequences == [1, 3])
+        assert stream.outbox.parked == 1
+
+
+class TestReplay:
+    def test_messages_are_sent_again_to_the_byte_and_in_order(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        with Stream(tmp_path, broker.settings()) as stream:
+            stream.append([lifecycle() for _ in range(500)])
+            subscriber.until(lambda: len(subscriber.sequences) == 500)
+            subscriber.ask_again(replay(stream.outbox.epoch, 101, 400))
+            subscriber.until(lambda: len(subscriber.sequences) == 800)
+            until(lambda: stream.sender.counters.replayed == 300)
+            assert subscriber.sequences[500:] == list(range(101, 401))
+            assert all(len(payloads) == 1 for payloads in contents(subscriber.events).values())
+            assert not any(one.retain for one in subscriber.events)
+
+    def test_what_is_gone_is_named_as_lost(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        with Stream(tmp_path, broker.settings(), Limits(rows=50)) as stream:
+            epoch = stream.outbox.epoch
+            stream.append([lifecycle() for _ in range(100)])
+            stream.settled()
+            stream.append([lifecycle() for _ in range(40)])
+            stream.settled()
+            there = stream.outbox.last_sequence - stream.outbox.stored_rows
+            before = len(subscriber.sequences)
+            subscriber.ask_again(replay(epoch, 1, 100))
+            subscriber.ask_again(replay("another", 7, 9))
+            subscriber.until(lambda: len(subscriber.statuses[-1].lost) == 2, 5.0)
+            assert subscriber.statuses[-1].lost == [
+                Span(epoch=epoch, first=1, last=there),
+                Span(epoch="another", first=7, last=9),
+            ]
+            subscriber.until(lambda: len(subscriber.sequences) == before + 100 - there)
+
+    def test_requests_that_are_none_are_counted_and_nothing_stops(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        with Stream(tmp_path, broker.settings()) as stream:
+            until(lambda: stream.sender.connected)
+            for payload in (b"", b"{}", b"\xff" * 100, b"[" * 3000, b"{}", b"x" * 9000):
+                subscriber.ask_again(payload)
+            until(lambda: stream.sender.counters.replay_requests["malformed"] == 6)
+            stream.append([lifecycle()])
+            subscriber.until(lambda: subscriber.sequences == [1])
+
+    def test_a_replay_is_paced_and_live_events_go_between(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        epoch = filled(tmp_path, 1000, acknowledged=1000)
+        with Stream(tmp_path, broker.settings(), replay_rows_a_minute=6000) as stream:
+            subscriber.until(lambda: subscriber.statuses)
+            subscriber.ask_again(replay(epoch, 1, 300))
+            subscriber.until(lambda: len(subscriber.sequences) > 30)
+            stream.append([lifecycle()])
+            subscriber.until(lambda: 1001 in subscriber.sequences, 1.0)
+            assert len(subscriber.sequences) < 250
+            subscriber.until(lambda: len(subscriber.sequences) == 301)
+            assert [number for number in subscriber.sequences if number <= 1000] == list(range(1, 301))
+
+    def test_a_request_made_while_the_agent_was_away_is_served(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        epoch = filled(tmp_path, 20)
+        with Stream(tmp_path, broker.settings()):
+            subscriber.until(lambda: len(subscriber.sequences) == 20)
+        subscriber.ask_again(replay(epoch, 5, 8))
+        with Stream(tmp_path, broker.settings()):
+            subscriber.until(lambda: len(subscriber.sequences) == 24)
+        assert subscriber.sequences[20:] == [5, 6, 7, 8]
+
+
+def test_mqtt_3_1_1_carries_the_same(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
+    with Stream(tmp_path, broker.settings(version="3.1.1")) as stream:
+        stream.append([lifecycle() for _ in range(100)])
+        subscriber.until(lambda: subscriber.first_times == list(range(1, 101)))
+        subscriber.ask_again(replay(stream.outbox.epoch, 4, 5))
+        subscriber.until(lambda: subscriber.sequences[-2:] == [4, 5])
+
+
+def test_a_limit_that_dropped_messages_is_told(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    outbox = Outbox.open(tmp_path, Limits(rows=10))
+    outbox.append([lifecycle() for _ in range(25)])
+    epoch = outbox.epoch
+    outbox.close()
+    with Stream(tmp_path, broker.settings(), Limits(rows=10)):
+        subscriber.until(lambda: len(subscriber.sequences) == 10)
+    assert subscriber.sequences == list(range(16, 26))
+    assert subscriber.statuses[0].dropped == [Span(epoch=epoch, first=1, last=15)]
+
+
+def test_damage_while_running_begins_a_new_epoch_and_says_so(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with Stream(tmp_path, broker.settings()) as stream:
+        stream.append([lifecycle() for _ in range(10)])
+        stream.settled()
+        old = stream.outbox.epoch
+        stream.sender.set_retained(STATE, b"there", as_of=10)
+        stream.ask(lambda outbox: outbox.report_damage(0, "as if"))
+        stream.append([lifecycle() for _ in range(3)])
+        subscriber.until(lambda: len(subscriber.sequences) == 13)
+        assert subscriber.sequences[-3:] == [1, 2, 3]
+        subscriber.until(lambda: subscriber.statuses[-1].epoch != old)
+        assert "damaged" in (subscriber.statuses[-1].reason or "")
+        until(lambda: stream.sender.counters.connections == 2)
+        before = len(subscriber.received)
+        stream.sender.set_retained(STATE, b"after", as_of=10)
+        subscriber.until(lambda: any(one.payload == b"after" for one in subscriber.received[before:]))
