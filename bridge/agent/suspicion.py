@@ -18,7 +18,7 @@ CAREFUL_ROWS: Final = 200
 
 
 class Suspicion:
-"""So many answered messages end the care: more than a window, anywhere in which the culprit may be."""
+    """While it is `careful`, one message at a time is on its way: it is plain then what ends a connection."""
 
     __slots__ = ("_alone", "_careful_rows", "_losses", "_suspect")
 

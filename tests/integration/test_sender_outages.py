@@ -69,7 +69,7 @@ def test_a_broker_that_is_restarted_under_load_loses_nothing(tmp_path: Path) -> 
 
 
 def test_after_a_broker_was_killed_all_is_sent_that_it_had_not_acknowledged(tmp_path: Path) -> None:
-    """What a broker without data had acknowledged is gone with it, for a PUBACK is no durability: asked again,
+    """What a broker without data had acknowledged is gone with it, a PUBACK being no durability: asked again,
     the agent has it.
     """
     with (
