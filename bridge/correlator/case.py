@@ -17,7 +17,7 @@ import msgspec
 from bridge.correlator.facts import Fact, Key, Mark
 from bridge.correlator.pairing import Half, Pair, pair
 from bridge.correlator.track import ACTIVE, Track, apply, fold, list_state, sign_of_state
-from bridge.correlator.verdict import BREATH_S, FINAL, Verdict, When, rule, stages
+from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule, stages
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -229,7 +229,8 @@ class _Judging:
             for host, track in case.tracks.items()
         }
         self._believe_states()
-        pairs = pair(self.tracks, self._done())
+        linked = {(told.arrival, told.departure) for told in case.told if told.arrival and told.departure}
+        pairs = pair(self.tracks, self._done(), linked)
         for each in pairs:
             self._judge_pair(each)
         self._judge_offline()
@@ -261,14 +262,10 @@ class _Judging:
     def _believe_states(self) -> None:
         """A state that no event explained within `settle` stands for the event that was lost."""
         for host, track in self.case.tracks.items():
-            listed = track.listed
-            if host in self.case.tails or listed is None or listed.key < track.key:
-                continue
-            sign = sign_of_state(track.phase, listed.what)
-            if track.phase == "away" and listed.what == "gone" and track.persistent and track.present:
-                sign = "undefined_silently"
-            if sign is not None and self._ripe(listed.mark.received + self.times.settle_s):
-                apply(track, sign, listed.mark)
+            sign = None if host in self.case.tails else sign_of_state(track)
+            if sign is not None and track.listed is not None:
+                if self._ripe(track.listed.mark.received + self.times.settle_s):
+                    apply(track, sign, track.listed.mark)
 
     def _done(self) -> frozenset[Half]:
         return frozenset(
@@ -306,7 +303,7 @@ class _Judging:
         self._tell_verdict(told, each, verdict)
         if told.last is not None and told.last.outcome != "conflict":
             was_conflict = told.revision > 1 and stages(each)[1] in ("resumed", "resumed_ended")
-            told.done = (stages(each) in FINAL and not each.doubtful) or was_conflict
+            told.done = (is_final(each) and not each.doubtful) or was_conflict
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
 
     def _wait_s(self, when: When) -> float:
@@ -347,7 +344,10 @@ class _Judging:
         if half is None or anchor is None:
             return None
         name = f"{self.case.uuid} {half[0]} {anchor.id}"
-        return Told(uuid.uuid5(NAMESPACE, name).hex, arrival, departure)
+        identity = uuid.uuid5(NAMESPACE, name).hex
+        if any(told.id == identity for told in self.case.told):
+            return None  # it was told under this name, and what it was linked to has found another half
+        return Told(identity, arrival, departure)
 
     def _tell_interruptions(self, told: Told, each: Pair, verdict: Verdict) -> None:
         breaks = max(
@@ -387,7 +387,7 @@ class _Judging:
         data = self._data(told, outcome, each, verdict)
         last = told.last
         if last is not None:
-            data = _keeping_known(data, last)
+            data = _keeping_known(data, last, source_is_silent=each.source in self.silent)
             if _substance(data) == _substance(last):
                 return
             same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
@@ -462,23 +462,31 @@ class _Judging:
     # -- what has no arrival by event
 
     def _judge_offline(self) -> None:
-        """A definition that came out of nothing here, and one that went without a word there."""
-        for destination, there in self.tracks.items():
-            if there.defined is None or there.phase != "away":
+        """A definition that came out of nothing here, and one that went without a word there. What went can
+        only have gone to one place: to where a definition came last.
+        """
+        for source, here in self.tracks.items():
+            gone = here.lost
+            if gone is None or here.phase != "away":
                 continue
-            for source, here in self.tracks.items():
-                if source == destination or here.lost is None or here.phase != "away":
-                    continue
-                gone, came = here.lost, there.defined
-                if not came.at - self.times.settle_s <= gone.at <= came.at + self.times.patience_s:
-                    continue
-                half = (destination, came.key)
-                if any(told.arrival == half for told in self.case.told):
-                    continue
-                name = f"{self.case.uuid} {destination} {came.id}"
-                told = Told(uuid.uuid5(NAMESPACE, name).hex, half, (source, gone.key), done=True)
-                self.case.told.append(told)
-                self._publish_verdict(told, self._offline_data(told, source, gone, destination, came))
+            came = [
+                (there.defined.at, destination, there.defined)
+                for destination, there in self.tracks.items()
+                if destination != source
+                and there.defined is not None
+                and there.defined.at - self.times.settle_s <= gone.at
+                and gone.at <= there.defined.at + self.times.patience_s
+            ]
+            half = (source, gone.key)
+            if not came or any(told.departure == half for told in self.case.told):
+                continue
+            _, destination, mark = max(came)
+            if any(told.arrival == (destination, mark.key) for told in self.case.told):
+                continue
+            name = f"{self.case.uuid} {destination} {mark.id}"
+            told = Told(uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), half, done=True)
+            self.case.told.append(told)
+            self._publish_verdict(told, self._offline_data(told, source, gone, destination, mark))
 
     def _offline_data(self, told: Told, source: str, gone: Mark, destination: str, came: Mark) -> Migration:
         return Migration(
@@ -656,8 +664,8 @@ def _substance(data: Migration) -> tuple[object, ...]:
     )
 
 
-def _keeping_known(data: Migration, last: Migration) -> Migration:
-    """What was known stays known: a side that is forgotten is no evidence."""
+def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) -> Migration:
+    """What was known stays known: a side that is forgotten, or can't be heard any more, is no evidence."""
     update: dict[str, object] = {}
     for name in ("started_at", "downtime_ms"):
         if getattr(data, name) is None and getattr(last, name) is not None:
@@ -665,4 +673,8 @@ def _keeping_known(data: Migration, last: Migration) -> Migration:
     for name in ("source", "destination"):
         if getattr(data, name).host is None:
             update[name] = getattr(last, name)
+    if source_is_silent and (data.outcome, data.reason) == (last.outcome, last.reason):
+        update["attention"] = data.attention or last.attention
+        if data.guest.state == "unknown" and last.guest.state != "unknown":
+            update["guest"] = last.guest
     return data.model_copy(update=update) if update else data

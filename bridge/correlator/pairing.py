@@ -8,16 +8,16 @@ or to hold back a doubtful link until the other hosts had their say (`Pair.doubt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import Final, Literal
 
 from bridge.correlator.facts import Key, Mark
-from bridge.correlator.track import Arrival, Departure, Stay, Track
+from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
-_FARTHEST_S: Final = 3600.0
 _SKEW_S: Final = 5.0
+_LIVE_S: Final = 10.0
 _FOREVER: Final = float("inf")
 
 Moment = Callable[[Mark], float]
@@ -39,11 +39,15 @@ class Pair:
     doubtful: bool = False
 
 
-def pair(tracks: Mapping[str, Track], done: frozenset[Half]) -> list[Pair]:
-    """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out."""
+def pair(
+    tracks: Mapping[str, Track], done: Collection[Half], told: Collection[tuple[Half, Half]] = ()
+) -> list[Pair]:
+    """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
+    what was `told` as one attempt stays so unless something speaks against it.
+    """
     arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
-    links = _link(arrivals, departures)
+    links = _link(arrivals, departures, told)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -59,23 +63,21 @@ def pair(tracks: Mapping[str, Track], done: frozenset[Half]) -> list[Pair]:
 
 
 def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float, float]:
-    """When the destination took part, from the first to the last moment that is known."""
-    last = arrival.switched or arrival.ended
+    """When the destination took part, from the first to the last moment that is known. When something that
+    was found afterwards happened, nobody knows: some time before.
+    """
+    opened, last = arrival.opened, arrival.switched or arrival.ended
     return (
-        moment(arrival.opened) if arrival.opened else -_FOREVER,
+        moment(opened) if opened is not None and opened.origin == "event" else -_FOREVER,
         moment(last) if last is not None else _FOREVER,
     )
 
 
 def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[float, float]:
-    """When the source took part, from the first to the last moment that is known. When something that was
-    found afterwards happened, nobody knows.
-    """
-    last = departure.ended or departure.closed
-    was_found = departure.ended is not None and departure.ended.origin not in ("event", "poll")
-    only_the_end = departure.ended is not None and departure.opened.key == departure.ended.key
+    """As `span_of_arrival`, for the source."""
+    opened, last = departure.opened, departure.ended or departure.closed
     return (
-        -_FOREVER if only_the_end and was_found else moment(departure.opened),
+        moment(opened) if opened.origin in ("event", "poll") else -_FOREVER,
         moment(last) if last is not None else _FOREVER,
     )
 
@@ -86,43 +88,112 @@ def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
     return max(0.0, a_from - d_to, d_from - a_to)
 
 
-def _contradict(arrival: Arrival, departure: Departure) -> bool:
-    """The guest left, but not to where its arrival ended; it stayed, but not where it never came from."""
-    return departure.stage == "left" and arrival.stage == "ended"
+def _is_live(*marks: Mark | None) -> bool:
+    """Whether these came as they happened, so that the order of receipt says something."""
+    return all(mark is None or mark.received - mark.at < _LIVE_S for mark in marks)
+
+
+Fit = Literal["fits", "may_fit", "contradicts"]
+_FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
+    "left": {"arrived": "fits", "departed": "fits", "ended": "contradicts"},
+    "resumed": {"ended": "fits"},
+    "resumed_ended": {"ended": "fits"},
+    "stuck": {"ended": "fits"},
+    "job_ended": {"ended": "fits", "arrived": "contradicts", "departed": "contradicts"},
+    "crashed": {"ended": "fits"},
+    "stopped": {"ended": "fits"},
+}
+"""Which ends go together: the guest that left arrived, and one that was never suspended arrived nowhere. What
+contradicts is linked only where nothing else could be.
+"""
+_COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 1.0, "contradicts": 5.0}
+"""How many seconds apart would be as doubtful."""
+_UNLINKED_S: Final = 8.0
+"""The same for an arrival whose departure would be another's."""
+_AT_ONCE: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One departure that may belong to one arrival, and what speaks against it, in seconds."""
+
+    arrival: Half
+    departure: Half
+    cost_s: float
+    apart_s: float
+    of: Departure
 
 
 def _link(
-    arrivals: Iterable[tuple[str, Arrival]], departures: Iterable[tuple[str, Departure]]
+    arrivals: Iterable[tuple[str, Arrival]],
+    departures: Iterable[tuple[str, Departure]],
+    told: Collection[tuple[Half, Half]],
 ) -> dict[Half, tuple[str, Departure, bool]]:
-    """Arrival -> its departure, one to one: what overlaps first, then the nearest."""
-    candidates = []
+    """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
-    for d_host, arrival in arrivals:
-        for s_host, departure in departures:
-            if s_host == d_host:
-                continue
-            gap_s = _gap_s(arrival, departure, BY_STAMP)
-            least_s = min(gap_s, _gap_s(arrival, departure, BY_RECEIPT))
-            has_left = departure.stage == "left"
-            if least_s > (_FARTHEST_S if has_left else _SKEW_S) or (arrival.tentative and not has_left):
-                continue
-            apart_s = abs((arrival.opened or arrival.switched or departure.opened).at - departure.opened.at)
-            is_apart = least_s > _SKEW_S
-            rank = (is_apart, _contradict(arrival, departure), gap_s, apart_s)
-            candidates.append((rank, d_host, arrival.key, s_host, departure.key, departure))
-    links: dict[Half, tuple[str, Departure, bool]] = {}
-    taken: set[Half] = set()
-    for rank, d_host, a_key, s_host, d_key, departure in sorted(candidates, key=lambda c: c[:5]):
-        if (d_host, a_key) in links or (s_host, d_key) in taken:
-            continue
-        if any(
-            d == d_host and s == s_host and (a < a_key) != (other.key < d_key)
-            for (d, a), (s, other, _) in links.items()
-        ):
-            continue
-        links[(d_host, a_key)] = (s_host, departure, rank[0] or rank[1])
-        taken.add((s_host, d_key))
-    return links
+    options: list[list[_Link]] = []
+    for host, arrival in arrivals:
+        found = [
+            link
+            for s_host, departure in departures
+            if s_host != host and (link := _candidate(host, arrival, s_host, departure, told)) is not None
+        ]
+        if found:
+            found.sort(key=lambda link: (link.cost_s, link.apart_s))
+            options.append(found)
+    chosen = _best(options[-_AT_ONCE:]) + _best(options[:-_AT_ONCE])
+    return {
+        link.arrival: (link.departure[0], link.of, link.cost_s >= _COSTS_S["contradicts"]) for link in chosen
+    }
+
+
+def _candidate(
+    host: str, arrival: Arrival, s_host: str, departure: Departure, told: Collection[tuple[Half, Half]]
+) -> _Link | None:
+    if arrival.tentative and departure.stage != "left":
+        return None
+    gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
+    if min(gap_s, receipt_gap_s) > _SKEW_S:
+        return None
+    if _is_live(arrival.opened, arrival.switched or arrival.ended) and _is_live(
+        departure.opened, departure.ended
+    ):
+        gap_s += receipt_gap_s
+    here, there = (host, arrival.key), (s_host, departure.key)
+    cost_s = gap_s + _COSTS_S[_FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")]
+    if (here, there) in told:
+        cost_s -= _COSTS_S["may_fit"]
+    apart_s = abs((arrival.opened or arrival.switched or departure.opened).at - departure.opened.at)
+    return _Link(here, there, cost_s, apart_s, departure)
+
+
+def _best(options: list[list[_Link]]) -> list[_Link]:
+    """Of each arrival one of its links, or none, so that the sum of costs is least."""
+    best: list[_Link] = []
+    least = (_FOREVER, _FOREVER)
+
+    def choose(n: int, chosen: list[_Link], cost: tuple[float, float]) -> None:
+        nonlocal best, least
+        if cost >= least:
+            return
+        if n == len(options):
+            best, least = chosen, cost
+            return
+        for link in options[n]:
+            if not any(_excludes(link, other) for other in chosen):
+                choose(n + 1, [*chosen, link], (cost[0] + link.cost_s, cost[1] + link.apart_s))
+        choose(n + 1, chosen, (cost[0] + _UNLINKED_S, cost[1]))
+
+    choose(0, [], (0.0, 0.0))
+    return best
+
+
+def _excludes(one: _Link, other: _Link) -> bool:
+    """A departure belongs to one arrival, and links between two hosts keep their order."""
+    if one.departure == other.departure:
+        return True
+    same_hosts = one.arrival[0] == other.arrival[0] and one.departure[0] == other.departure[0]
+    return same_hosts and (one.arrival[1] < other.arrival[1]) != (one.departure[1] < other.departure[1])
 
 
 def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> str | None:

@@ -79,6 +79,7 @@ class Departure:
     figures: tuple[int | None, int | None] | None = None
     measured: Mark | None = None
     job_gone: Mark | None = None
+    state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
 
 
@@ -105,7 +106,6 @@ class Mood:
     """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
 
     at: float
-    received: float
     guest: GuestHere | None
 
 
@@ -115,6 +115,7 @@ class Track:
 
     phase: Phase = "away"
     key: Key = (-1, 0)
+    moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""
     name: str | None = None
     moods: list[Mood] = field(default_factory=list)
@@ -135,16 +136,22 @@ class Track:
         return self.moods[-1].guest if self.moods else None
 
     def guest_at(self, mark: Mark) -> GuestHere | None:
-        """How it fared here when that happened, on this host or on another."""
+        """How it fared here when that happened on another host; where it wasn't here then, soon after."""
+        after: GuestHere | None = None
         for mood in reversed(self.moods):
-            if mood.at <= mark.at or mood.received <= mark.received:
-                return mood.guest
-        return None
+            if mood.at <= mark.at:
+                return mood.guest or after
+            after = mood.guest or after
+        return after
+
+    def guest_before(self, mark: Mark) -> GuestHere | None:
+        """How it fared here before that happened here."""
+        return next((mood.guest for mood in reversed(self.moods) if mood.at < mark.at), None)
 
     def feel(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes how the guest fares from this mark on."""
         if guest != self.guest:
-            self.moods = [*self.moods, Mood(mark.at, mark.received, guest)][-_KEPT_MOODS:]
+            self.moods = [*self.moods, Mood(mark.at, guest)][-_KEPT_MOODS:]
 
 
 Sign = Literal[
@@ -459,15 +466,26 @@ def sign_of(fact: Fact) -> Sign | None:
     return None
 
 
-def sign_of_state(phase: Phase, what: str) -> Sign | None:
-    """What a listed state says in this phase beyond what is known already; None for nothing."""
-    row = STATE_SIGNS.get(phase, {})
+def sign_of_state(track: Track) -> Sign | None:
+    """What the listed state says in this phase beyond what is known already; None for nothing."""
+    listed = track.listed
+    if listed is None or listed.key < track.moved:
+        return None
+    what = listed.what
+    if track.phase == "away":
+        was_here = what == "gone" and track.persistent and track.present
+        return "undefined_silently" if was_here else None
+    if track.phase == "copying" and what == track.departures[-1].state_before:
+        return None
+    row = STATE_SIGNS.get(track.phase, {})
     return row.get(what) or row.get(f"{what.partition('/')[0]}/*")
 
 
 def fold(track: Track, fact: Fact) -> None:
     """Takes in the next event of the host's order."""
     track.key = fact.key
+    if fact.kind == "lifecycle":
+        track.moved = fact.key
     track.driver = fact.driver or track.driver
     track.name = fact.name or track.name
     sign = sign_of(fact)
@@ -517,7 +535,7 @@ def list_state(track: Track, fact: Fact) -> None:
     track.name = fact.name or track.name
     if fact.persistent is not None:
         track.persistent = fact.persistent
-    if fact.key < track.key:
+    if fact.key < track.moved:
         return
     if track.roleless is not None and what in ("running/migrated", "running/migration_canceled"):
         _settle_role(track, what, track.roleless)
@@ -554,7 +572,7 @@ def _begin(track: Track, mark: Mark, _: object = None) -> None:
     track.stay = Stay(began=mark)
     track.feel(None, mark)
     track.present = True
-    track.defined = track.lost = track.roleless = None
+    track.lost = track.roleless = None
 
 
 def _end(track: Track, mark: Mark, _: object = None) -> None:
@@ -626,7 +644,9 @@ def _break_in(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _open_departure(track: Track, mark: Mark, _: object = None) -> None:
-    track.departures = [*track.departures, Departure(key=mark.key, opened=mark, guest=track.guest)][-_KEPT:]
+    departure = Departure(key=mark.key, opened=mark, guest=track.guest)
+    departure.state_before = track.listed.what if track.listed else None
+    track.departures = [*track.departures, departure][-_KEPT:]
 
 
 def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
@@ -635,6 +655,7 @@ def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
 
 def _close(track: Track, mark: Mark, _: object = None) -> None:
     track.departures[-1].closed = mark
+    track.departures[-1].guest = track.guest
 
 
 def _split(track: Track, mark: Mark, _: object = None) -> None:
@@ -644,7 +665,7 @@ def _split(track: Track, mark: Mark, _: object = None) -> None:
     last = track.departures[-1]
     if last.iterated and last.suspended is not None:
         began, last.suspended = last.suspended, None
-        last.stage, last.closed = "copying", began
+        last.stage, last.closed, last.guest = "copying", began, track.guest_before(began)
         _open_departure(track, began)
         _suspend(track, began)
     track.departures[-1].iterated = True

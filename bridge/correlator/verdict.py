@@ -357,8 +357,10 @@ def _guest_then(pair: Pair, track: Track) -> GuestState:
     """How the guest fared on its source when the attempt was over. Where the source said nothing of the
     attempt, it fared as before.
     """
-    arrival = pair.arrival
-    moment = (arrival.ended if pair.departure else arrival.opened or arrival.ended) if arrival else None
+    arrival, departure = pair.arrival, pair.departure
+    if departure is not None and departure.closed is not None:
+        return departure.guest or "unknown"
+    moment = (arrival.ended if departure else arrival.opened or arrival.ended) if arrival else None
     return (track.guest_at(moment) if moment else track.guest) or "unknown"
 
 
@@ -383,6 +385,12 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     | {("ended", d) for d in ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
 )
 """Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
+
+
+def is_final(pair: Pair) -> bool:
+    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for its own reasons."""
+    joint = stages(pair)
+    return joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)
 
 
 def _confirmed_by(ruling: Ruling, a: A, d: D) -> tuple[Side, ...]:

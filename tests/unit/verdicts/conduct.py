@@ -47,6 +47,8 @@ class Conductor:
     """One correlator's memory. `deliver` takes messages in, `told` has what came out."""
 
     times: Times = TIMES
+    clocks: dict[str, float] = field(default_factory=dict)
+    """By how much a host's clock is ahead, where its agent's status tells."""
     hosts: dict[str, Host] = field(default_factory=dict)
     cases: dict[str, Case] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
@@ -86,6 +88,8 @@ class Conductor:
         fact = sent.fact
         if fact is None:
             was = host.blind_since
+            if sent.host in self.clocks:
+                host.note_clock(now, START + sent.t + self.clocks[sent.host], is_status=True)
             host.note_status(
                 online=sent.why != "agent",
                 sees_libvirt=bool(sent.sees),

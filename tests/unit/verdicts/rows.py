@@ -77,12 +77,9 @@ class Row:
         return replace(self, said=self.newer or announced(self.said))
 
 
-_END_BY_LIBVIRTD: Final = re.compile(r"([SD])\(5,([345])\)(?!!)")
-
-
-def announced(said: str) -> str:
+def announced(said: str, sides: str = "SD") -> str:
     """What 9.0 says, as 11.3 says it: `shutdown/host` before every end that libvirtd itself brings about."""
-    return _END_BY_LIBVIRTD.sub(r"\1(6,2) \g<0>", said)
+    return re.sub(rf"([{sides}])\(5,[345]\)(?!!)", r"\1(6,2) \g<0>", said)
 
 
 ON_D: Final = ("D", "running")
@@ -371,7 +368,7 @@ LOOK_ALIKES: Final[tuple[Row, ...]] = (
     Row("-", "reboot by power cycle", "S(6,0) S(5,0) ~1 S(4,0) S(2,0)", None, told=()),
     Row("-", "paused by hand", "S(3,0) ~3 S(4,0)", None, told=()),
     Row("-", "io error", "S(3,2) ~3 S(4,0)", None, told=()),
-    Row("-", "snapshot", "S(3,0) S(0,3) S(4,2)", None, told=()),
+    Row("-", "snapshot", "S(3,0) S(4,2)", None, told=()),
     Row("-", "suspend to memory", "S(7,0) ~3 S(2,4)", None, told=()),
     Row("-", "definition copied by hand", "D(0,0) ~60 D(0,1)", None, told=()),
     Row("-", "definition copied and removed", "D(0,0) ~60 D(1,0)", None, told=()),

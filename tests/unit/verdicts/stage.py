@@ -65,6 +65,8 @@ class Sent:
     fact: Fact | None = None
     sees: bool | None = None
     why: Literal["", "libvirt", "agent"] = ""
+    owner: int | None = None
+    """What it is the consequence of: the number that was given when a row was planned."""
 
 
 Token = tuple[str, str, tuple[Any, ...]]
@@ -139,7 +141,8 @@ class Stage:
         self.sent: list[Sent] = []
         self.driver: dict[str, str] = {}
         self.t = 0.0
-        self._plan: list[tuple[float, int, Callable[[], None]]] = []
+        self.owner: int | None = None
+        self._plan: list[tuple[float, int, int | None, Callable[[], None]]] = []
         self._count = 0
 
     def host(self, name: str) -> Host:
@@ -149,12 +152,12 @@ class Stage:
     def at(self, t: float, act: Callable[[], None]) -> None:
         """Plans an act."""
         self._count += 1
-        heapq.heappush(self._plan, (t, self._count, act))
+        heapq.heappush(self._plan, (t, self._count, self.owner, act))
 
     def run(self) -> list[Sent]:
         """Lets all that is planned happen; what the agents sent, in the order of time."""
         while self._plan:
-            self.t, _, act = heapq.heappop(self._plan)
+            self.t, _, self.owner, act = heapq.heappop(self._plan)
             act()
         return self.sent
 
@@ -239,8 +242,11 @@ class Stage:
         if event == "stopped" and undefines:
             after = None
         if (event, detail) == ("started", 2) and after is not None:
-            after = replace(after, state=state_codes("paused", "migration")[0], reason=2)
+            state, reason = state_codes("paused", "migration")
+            after = replace(after, state=state, reason=reason, incoming=self.driver.get(uuid) == "Xen")
         _set(host.domains, uuid, after)
+        if (event, detail) == ("suspended", 1):
+            host.job_ended.discard(uuid)
         if host.sees != "yes":
             return
         self._know(spot, number, codes)
@@ -249,6 +255,7 @@ class Stage:
 
     def iteration(self, host: Host, uuid: str, number: int) -> None:
         """libvirt emits a migration iteration."""
+        host.job_ended.discard(uuid)
         if host.sees == "yes":
             self._say((host, uuid), "iteration", "", figures=(number, None))
 
@@ -266,11 +273,11 @@ class Stage:
     def change_quietly(self, host: Host, uuid: str, state: str) -> None:
         """libvirt's list changes without an event. `ended`: as after the end of a domain that nobody saw."""
         before = host.domains.get(uuid)
-        if before is None:
-            return
         if state == "ended":
             state = "shutoff/unknown"
-        if state == "gone" or (state.startswith("shutoff") and not before.persistent):
+        if before is None:
+            pass
+        elif state == "gone" or (state.startswith("shutoff") and not before.persistent):
             del host.domains[uuid]
         else:
             codes = state_codes(*state.split("/"))
@@ -379,7 +386,7 @@ class Stage:
             id=f"{host.name}-e{host.epoch}-{host.sequence}{suffix}",
             **more,
         )
-        self.sent.append(Sent(self.t, host.name, uuid, fact))
+        self.sent.append(Sent(self.t, host.name, uuid, fact, owner=self.owner))
 
     def _next_id(self, host: Host) -> int:
         host.next_id += 1

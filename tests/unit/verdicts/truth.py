@@ -1,0 +1,155 @@
+"""Holds what was told of a fleet against what truly happened. Returns what is wrong, in words.
+
+A verdict may be told again only where it had to be: a message of the attempt came later than `settle`, a host
+was blind, or the row itself takes long (a conflict that ends, a host that is lost and found). What was told
+before must have been right about what had been heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from bridge.wire.messages import Migration
+from tests.unit.verdicts.conduct import TIMES, Told
+from tests.unit.verdicts.expect import VERDICTS, columns, hold_the_contract
+from tests.unit.verdicts.fleets import Attempt, Fleet
+
+IN_TIME_S: Final = TIMES.settle_s - 5.0
+"""Messages that are late by less than this never make a verdict change: an attempt's own events take the rest."""
+
+
+def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
+    """Everything that is wrong with what was told; empty when all is right."""
+    faults = []
+    for uuid in sorted({attempt.uuid for attempt in fleet.attempts} | {each.uuid for each in told}):
+        of_it = [each for each in told if each.uuid == uuid]
+        try:
+            hold_the_contract(of_it)
+        except AssertionError as error:
+            faults.append(f"{uuid[:4]} contract: {str(error).splitlines()[0]}")
+        faults += _domain(fleet, uuid, of_it)
+    return faults
+
+
+def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
+    groups: dict[int, dict[str, list[Told]]] = {}
+    for each in told:
+        data = each.migration
+        if data is None:
+            continue
+        if data.migration is None:
+            if not _is_excused(fleet, uuid, each.t):
+                yield f"{uuid[:4]} a conflict without a migration at {each.t:.1f}: {columns(data)}"
+            continue
+        owners = {fleet.of[one.id] for one in data.evidence if one.id in fleet.of}
+        if len(owners) != 1 and not any(fleet.attempts[n].hurt or fleet.attempts[n].revised for n in owners):
+            yield f"{uuid[:4]} {data.outcome} at {each.t:.1f} rests on {len(owners)} attempts: {columns(data)}"
+        if owners:
+            groups.setdefault(min(owners), {}).setdefault(data.migration, []).append(each)
+    for n, attempt in enumerate(fleet.attempts):
+        if attempt.uuid == uuid:
+            yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {})))
+    yield from _place(fleet, uuid, told)
+
+
+def _is_excused(fleet: Fleet, uuid: str, t: float) -> bool:
+    """Whether something of the domain had not been heard in time."""
+    if any(attempt.uuid == uuid and attempt.touched for attempt in fleet.attempts):
+        return True
+    return any(
+        d.sent.uuid == uuid and d.sent.t < t <= d.received + 15.0 and d.received - d.sent.t > IN_TIME_S
+        for d in fleet.deliveries
+    )
+
+
+def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
+    verdicts = {
+        migration: found
+        for migration, tellings in groups.items()
+        if (found := [each for each in tellings if each.migration and each.migration.outcome in VERDICTS])
+    }
+    is_exact = not attempt.hurt
+    if len(verdicts) > 1 and is_exact:
+        yield f"{len(verdicts)} migrations of one attempt: {[v[-1].telling.id for v in verdicts.values()]}"
+        return
+    if attempt.verdict is None:
+        if verdicts:
+            yield f"a verdict of what has none: {_last(verdicts)}"
+        return
+    if not verdicts:
+        if is_exact:
+            yield f"no verdict; told {[e.telling.word for g in groups.values() for e in g]}"
+        return
+    migration, tellings = list(verdicts.items())[-1]
+    last = tellings[-1].migration
+    assert last is not None
+    wanted = truth(attempt)
+    if is_exact and columns(last) != wanted:
+        yield f"told {columns(last)}, true is {wanted}"
+    elif not is_exact and all(each[-1].telling.word != wanted["outcome"] for each in verdicts.values()):
+        yield f"told {last.outcome} ({columns(last)}), true is {wanted['outcome']}"
+    yield from _history(attempt, tellings, [e.telling.word for e in groups[migration]])
+
+
+def _history(attempt: Attempt, tellings: list[Told], words: list[str]) -> Iterator[str]:
+    is_late = attempt.late_s > IN_TIME_S
+    may_change = is_late or attempt.hurt or attempt.touched or attempt.revised
+    if len(tellings) > 1 and not may_change:
+        told = [columns(each.migration) for each in tellings if each.migration]
+        changes = [
+            {key: (one[key], other[key]) for key in one if one[key] != other[key]}
+            for one, other in zip(told, told[1:], strict=False)
+        ]
+        yield f"revised without need: {changes} at {[round(each.t, 1) for each in tellings]}"
+    if attempt.hurt or is_late:
+        return
+    before = tuple(word for word in words if word not in ("completed", "failed"))
+    if before != attempt.words:
+        yield f"told {words}, before the verdict {attempt.words} is true"
+
+
+def truth(attempt: Attempt) -> dict[str, Any]:
+    """The columns of an attempt's true verdict."""
+    verdict = attempt.verdict
+    assert verdict is not None
+    host = {"S": attempt.source, "D": attempt.destination, "": None}[verdict.guest[0]]
+    state: str = verdict.guest[1]
+    if verdict.guest == ("S", "shutoff") and not attempt.persistent:
+        host = None
+    if verdict.guest == ("S", "running") and attempt.guest_before == "paused":
+        state = "paused"
+    sides = ["source"] if "S" in verdict.confirmed or ("s" in verdict.confirmed and attempt.job_failed) else []
+    sides += ["destination"] if "D" in verdict.confirmed else []
+    return {
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "guest": (host, state),
+        "attention": verdict.attention,
+        "mode": verdict.mode,
+        "source": attempt.source,
+        "destination": attempt.destination,
+        "confirmed_by": tuple(sides),
+    }
+
+
+def _last(verdicts: dict[str, list[Told]]) -> dict[str, Any]:
+    data: Migration | None = next(iter(verdicts.values()))[-1].migration
+    assert data is not None
+    return columns(data)
+
+
+def _place(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
+    """The last location is where the domain is active, or else where it is defined."""
+    if any(attempt.hurt for attempt in fleet.attempts if attempt.uuid == uuid):
+        return
+    active = fleet.ends_on.get(uuid, set())
+    if len(active) > 1:
+        return
+    said = [getattr(each.telling.data, "host", None) for each in told if each.telling.word == "location"]
+    place = said[-1] if said else None
+    if active:
+        if place not in active:
+            yield f"{uuid[:4]} said to be on {place}, is on {active}"
+    elif place is not None and place not in fleet.defined_on.get(uuid, set()):
+        yield f"{uuid[:4]} said to be on {place}, is defined on {fleet.defined_on.get(uuid)}"
