@@ -2,10 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
-TEST_PACKAGES := jq nodejs npm
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
 TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns debootstrap systemd prometheus \
-    polkitd openssl postgresql nodejs npm
+    polkitd openssl postgresql nodejs npm jq
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install packages demo check lint test lab bench soak clean
@@ -45,7 +44,6 @@ check: lint
 
 # pytest comes last, once, so that its closing line is the last one.
 test: lint
-	@.ci/install-packages $(TEST_PACKAGES)
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
 	$(BIN)/pytest

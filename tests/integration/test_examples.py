@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -92,6 +93,8 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq: apt-get install jq")
     folder = tmp_path_factory.mktemp("examples")
     with (
         Broker(folder / "broker") as broker,
@@ -114,8 +117,9 @@ def quiet(errors: str) -> bool:
 
 def line_with(text: str) -> str:
     """The example line with this in it; there is one."""
-    (line,) = (line for line in LINES if text in line)
-    return line
+    found = [line for line in LINES if text in line]
+    assert len(found) == 1
+    return str(found[0])
 
 
 def test_every_line_is_tried() -> None:
