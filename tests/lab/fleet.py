@@ -143,7 +143,7 @@ class Fleet:
     def wait_connected(self, timeout_s: float = 30.0) -> None:
         """Return when the correlator is online, and every agent with its libvirtd."""
         lacking = self.missing
-        self.collector.wait_for(lambda _: not lacking(), timeout_s, what=lambda: f"{', '.join(lacking())}")
+        self.collector.wait_for(lambda _: not lacking(), timeout_s, what=lambda: f"{', '.join(lacking())}\n{self.logs()}")
 
     def missing(self) -> list[str]:
         """Who isn't there, by the retained statuses."""
