@@ -76,9 +76,19 @@ class Epoch(msgspec.Struct, gc=False):
             _cut(self.lost, sequence, sequence)
         return True
 
+    def is_whole(self) -> bool:
+        """Whether there is plainly nothing missing: the usual case, and the quickest to tell."""
+        ranges = self.ranges
+        return (
+            len(ranges) == 1
+            and ranges[0][0] <= self.base + 1
+            and ranges[0][1] >= self.expected
+            and not self.lost
+        )
+
     def first_hole(self) -> tuple[int, int] | None:
         """The lowest sequences that are missing and may still come, both ends included."""
-        if self.base < 0 or (len(self.ranges) == 1 and not self.lost and self.ranges[0][1] >= self.expected):
+        if self.base < 0 or self.is_whole():
             return None
         at = self.base + 1
         top = max(self.last, self.expected)
@@ -250,7 +260,7 @@ class Host:
             ordinal = self._ordinal(epoch)
         one = kept.epochs[ordinal]
         is_new = one.add(sequence)
-        if len(one.ranges) == 1 and not one.lost and one.expected <= one.ranges[0][1]:
+        if one.is_whole():
             return Seen(ordinal, is_new, settled=True)
         self.suspect = True
         if hole := one.bound():
