@@ -20,7 +20,6 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
-    FilePath,
     InstanceOf,
     PrivateAttr,
     StringConstraints,
@@ -103,7 +102,15 @@ def _path(value: object) -> object:
 
 
 def _readable(value: Path | None) -> Path | None:
-    if value and not os.access(value, os.R_OK):
+    if value is None:
+        return None
+    try:
+        is_file = value.is_file()
+    except OSError as error:  # a folder on the way there can't be entered
+        raise ValueError(f"can't be read: {error.strerror}") from None
+    if not is_file:
+        raise ValueError("there is no such file")
+    if not os.access(value, os.R_OK):
         raise ValueError("not readable for this user")
     return value
 
@@ -127,7 +134,7 @@ def _read_secret(option: str, path: Path) -> str:
 
 
 File = Annotated[
-    FilePath | None,
+    Path | None,
     BeforeValidator(_path),
     AfterValidator(_readable),
     Option("FILE", "a file that can be read"),

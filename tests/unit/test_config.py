@@ -105,6 +105,19 @@ def test_one_file_serves_agent_and_correlator(toml: WriteToml) -> None:
     assert correlator({"config": shared}).settings.settle_s == 5
 
 
+def test_a_file_in_a_folder_that_cannot_be_entered_is_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Root can enter every folder, so the refusal is played."""
+
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ConfigError, match=r"broker_password_file .*can't be read: Permission denied"):
+        agent({"broker": "mqtt://u@h", "broker_password_file": "/closed/password"})
+
+
 def test_a_version_may_be_a_number_in_the_file(toml: WriteToml) -> None:
     assert agent({"config": toml("broker_version = 5")}).settings.broker_version == "5"
 
