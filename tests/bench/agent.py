@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import quantiles
 from typing import Any, Final
 
 from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire.messages import seconds
 from tests.bench.figure import Figure, Target, at_least, at_most
+from tests.bench.numbers import percentile
 from tests.bench.place import Broker, Child, Place, cpu_s, peak_mb
 
 WINDOWS: Final = (10, 20, 50, 100)
@@ -182,12 +182,8 @@ def _latency(place: Place, broker: Broker, ours: Child, straight: Child) -> Iter
         yield Figure(
             f"agent: callback to subscriber, {name}",
             "ms",
-            [_percentile(late, percent) for late in found["agent"]],
+            [percentile(late, percent) for late in found["agent"]],
             "straight",
-            [_percentile(late, percent) for late in found["straight"]],
+            [percentile(late, percent) for late in found["straight"]],
             at_most(limit),
         )
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.bench import agent
+from tests.bench import agent, correlator
 from tests.bench.figure import Figure
 from tests.bench.place import Place
 
 PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "agent": agent.measure,
     "connect": agent.connecting,
+    "correlator": correlator.measure,
 }
