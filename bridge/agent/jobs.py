@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.hypervisor import Caller, CallFailed, Connection, Job
+from bridge.agent.hypervisor import Callers, CallFailed, Connection, Job
 from bridge.agent.reports import JobGone, JobSeen
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
@@ -79,8 +79,8 @@ class Jobs:
         self.worker = Worker("jobs", self._run)
         self._watched: dict[str, Watch] = {}
         self._unsupported: Connection | None = None
-        self._idle: list[Caller] = []
-        self._callers = 0
+        self._asked: Connection | None = None
+        self._callers = Callers("jobs", MOST_CALLERS)
         self._next_s = 0.0
 
     def start(self) -> None:
@@ -128,6 +128,11 @@ class Jobs:
         if connection is self._unsupported:
             self._watched.clear()
             return
+        if connection is not self._asked:
+            # What the connection before this one still owes is not waited for.
+            self._asked = connection
+            for watch in self._watched.values():
+                watch.asked = watch.again = False
         chunk: list[str] = []
         for uuid in uuids:
             watch = self._watched[uuid]
@@ -145,32 +150,21 @@ class Jobs:
 
     def _send(self, connection: Connection, uuids: list[str]) -> None:
         """Has one caller ask. While none is free, the next round is waited for."""
-        caller = self._idle.pop() if self._idle else self._new_caller()
-        if caller is None:
-            return
-        with_domain = set()
-        for uuid in uuids:
-            watch = self._watched[uuid]
-            watch.asked = True
-            if watch.leaving:
-                with_domain.add(uuid)
+        with_domain = {uuid for uuid in uuids if self._watched[uuid].leaving}
 
         def answered(answers: Answers) -> None:
-            self._inbox.put(partial(self._answered, connection, caller, answers))
+            self._inbox.put(partial(self._answered, connection, answers))
 
         def failed(error: Exception) -> None:
             answered({uuid: CallFailed(repr(error)) for uuid in uuids})
 
-        caller.call(partial(_ask_libvirt, connection, uuids, with_domain), answered, failed)
+        if self._callers.call(partial(_ask_libvirt, connection, uuids, with_domain), answered, failed):
+            for uuid in uuids:
+                self._watched[uuid].asked = True
 
-    def _new_caller(self) -> Caller | None:
-        if self._callers >= MOST_CALLERS:
-            return None
-        self._callers += 1
-        return Caller(f"jobs-{self._callers}")
-
-    def _answered(self, connection: Connection, caller: Caller, answers: Answers) -> None:
-        self._idle.append(caller)
+    def _answered(self, connection: Connection, answers: Answers) -> None:
+        if connection is not self._asked:
+            return
         again = []
         for uuid, answer in answers.items():
             watch = self._watched.get(uuid)

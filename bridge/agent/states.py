@@ -1,14 +1,15 @@
 """The retained state of each domain: read after each event, published, cleared when the domain is gone.
 
-The thread `states` reads from libvirt, which can block; then only states are late. Reads are coalesced:
-however many events a domain had since the last round, it is read once.
+Reads are coalesced: however many events a domain had since the last round, it is read once. A read can block
+for as long as libvirt does, so the thread `states` has a few callers do it: one that is kept delays those
+domains' states and no others.
 """
 
 from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,7 @@ import msgspec
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.hypervisor import CallFailed, Connection
+from bridge.agent.hypervisor import Callers, CallFailed, Connection
 from bridge.agent.reports import Looked
 from bridge.agent.tell import Teller
 from bridge.agent.worker import Worker
@@ -25,10 +26,15 @@ ROUND_S: Final = 0.05
 """At most one round of reads in this time: a domain's state is published at most twenty times a second."""
 RETRY_S: Final = 1.0
 """A domain that could not be read is tried again after this time."""
+MOST_CALLERS: Final = 8
+CHUNK: Final = 16
+"""So many domains are read by one caller, one after the other."""
 BULK: Final = 64
 """From this many domains on, one list is cheaper than reading each."""
 
 _log = structlog.get_logger()
+
+Found = dict[str, Seen | CallFailed | None]
 
 Publish = Callable[[str, bytes | None, int], None]
 """Takes a topic, the payload (None: clear it) and the last sequence that it takes account of."""
@@ -58,6 +64,10 @@ class States:
         self._failed: set[str] = set()
         self._published: dict[str, Seen] = {}
         self._retry_at_s = 0.0
+        self._next_round_s = 0.0
+        self._callers = Callers("states", MOST_CALLERS)
+        self._asked: Connection | None = None
+        self._awaited: set[str] = set()
 
     def start(self) -> None:
         """Begins; returns at once."""
@@ -89,23 +99,35 @@ class States:
 
     def _run(self) -> None:
         while self._take(self._pause_s()):
+            self._follow()
             now = time.monotonic()
             if self._failed and now >= self._retry_at_s:
                 self._dirty |= self._failed
                 self._failed.clear()
-            if self._dirty:
+            if now >= self._next_round_s and not self._dirty <= self._awaited:
+                self._next_round_s = now + ROUND_S
                 self._read()
-                time.sleep(max(0.0, ROUND_S - (time.monotonic() - now)))
+
+    def _follow(self) -> None:
+        """What the connection before this one still owes is not waited for."""
+        connection = self._connection()
+        if connection is not None and connection is not self._asked:
+            self._asked = connection
+            self._awaited.clear()
 
     def _pause_s(self) -> float | None:
-        if self._dirty:
-            return 0.0
-        return max(0.0, self._retry_at_s - time.monotonic()) if self._failed else None
+        """How long nothing has to be done, unless something comes."""
+        due = []
+        if not self._dirty <= self._awaited:
+            due.append(self._next_round_s)
+        if self._failed:
+            due.append(self._retry_at_s)
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _take(self, pause_s: float | None) -> bool:
         """Takes what there is, or comes within this time; False when the end was asked for."""
         try:
-            task = self._inbox.get(timeout=pause_s) if pause_s != 0.0 else self._inbox.get(block=False)
+            task = self._inbox.get(timeout=pause_s)
             while task is not None:
                 task()
                 task = self._inbox.get(block=False)
@@ -114,38 +136,44 @@ class States:
         return False
 
     def _read(self) -> None:
-        uuids = set(self._dirty)
-        self._dirty.clear()
+        """Has everything read that is to be, and that isn't being read."""
         connection = self._connection()
-        if connection is None:
-            # The next connection begins with a list of all.
+        if connection is None or connection is not self._asked:
+            self._dirty.clear()  # the next connection begins with a list of all
             return
-        epoch, as_of = self._position()
-        for uuid, seen in self._found(connection, uuids).items():
-            if seen is None:
-                self._clear([uuid])
-            else:
-                self._publish_one(seen, connection.driver, time.time_ns(), (epoch, as_of))
+        uuids = [*(self._dirty - self._awaited)]
+        if len(uuids) >= BULK:
+            self._send(connection, uuids)
+            return
+        for first in range(0, len(uuids), CHUNK):
+            self._send(connection, uuids[first : first + CHUNK])
 
-    def _found(self, connection: Connection, uuids: set[str]) -> dict[str, Seen | None]:
-        """What could be read, by UUID; None for a domain that isn't there."""
-        found: dict[str, Seen | None] = {}
-        try:
-            if len(uuids) >= BULK:
-                listed = connection.list_domains()
-                return {uuid: listed.get(uuid) for uuid in uuids}
-        except CallFailed as error:
-            _log.debug("states.not_listed", error=str(error))
-        for uuid in uuids:
-            try:
-                found[uuid] = connection.read(uuid)
-            except CallFailed as error:
-                if connection is not self._connection():
-                    break
-                _log.debug("states.not_read", uuid=uuid, error=str(error))
+    def _send(self, connection: Connection, uuids: list[str]) -> None:
+        position = self._position()
+
+        def answered(found: Found) -> None:
+            self._inbox.put(partial(self._answered, connection, position, found))
+
+        def failed(error: Exception) -> None:
+            answered({uuid: CallFailed(repr(error)) for uuid in uuids})
+
+        if self._callers.call(partial(_find, connection, uuids), answered, failed):
+            self._dirty.difference_update(uuids)
+            self._awaited.update(uuids)
+
+    def _answered(self, connection: Connection, position: tuple[str, int], found: Found) -> None:
+        if connection is not self._asked:
+            return
+        self._awaited.difference_update(found)
+        for uuid, seen in found.items():
+            if isinstance(seen, CallFailed):
+                _log.debug("states.not_read", uuid=uuid, error=str(seen))
                 self._failed.add(uuid)
                 self._retry_at_s = time.monotonic() + RETRY_S
-        return found
+            elif seen is None:
+                self._clear([uuid])
+            else:
+                self._publish_one(seen, connection.driver, time.time_ns(), position)
 
     def _publish_list(self, looked: Looked, epoch: str, as_of: int) -> None:
         for seen in looked.seen.values():
@@ -169,6 +197,23 @@ class States:
 
     def _topic(self, uuid: str) -> str:
         return self._teller.topics.state(self._teller.host, uuid)
+
+
+def _find(connection: Connection, uuids: Collection[str]) -> Found:
+    """What libvirt says of each now, None for one that isn't there; in the thread of a caller."""
+    if len(uuids) >= BULK:
+        try:
+            listed = connection.list_domains()
+        except CallFailed as error:
+            return dict.fromkeys(uuids, error)
+        return {uuid: listed.get(uuid) for uuid in uuids}
+    found: Found = {}
+    for uuid in uuids:
+        try:
+            found[uuid] = connection.read(uuid)
+        except CallFailed as error:
+            found[uuid] = error
+    return found
 
 
 def _shown(seen: Seen) -> Seen:

@@ -195,6 +195,32 @@ def test_a_domain_that_blocks_holds_up_no_other(
     assert kinds(all_of(reports)) == ["JobGone"]
 
 
+def test_what_a_former_connection_still_owes_is_not_waited_for(
+    reports: "queue.SimpleQueue[JobGone | JobSeen]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.01)
+    release = threading.Event()
+
+    def block() -> Look:
+        release.wait(20)
+        return outgoing(99), seen(A)
+
+    former, latter = PlayedConnection(), PlayedConnection()
+    former.looks[A] = [(outgoing(5), seen(A)), block]
+    latter.looks[A] = [(NONE, seen(A))]
+    current = [former]
+    watcher = Jobs(lambda: cast("Connection", current[0]), reports.put)
+    watcher.start()
+    watcher.watch([A])
+    assert kinds(all_of(reports)) == ["JobSeen"]
+    current[0] = latter
+    assert kinds(all_of(reports)) == ["JobGone"]
+    release.set()
+    assert kinds(all_of(reports)) == []
+    watcher.stop()
+    assert watcher.worker.error is None
+
+
 def test_a_hypervisor_without_jobs_is_asked_once(
     played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
 ) -> None:

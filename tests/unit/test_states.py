@@ -178,6 +178,37 @@ def test_one_that_can_t_be_read_is_tried_again_and_holds_up_no_other(
     assert played.news(0.4) == ["a running/booted 1"]
 
 
+def test_one_whose_read_blocks_holds_up_no_other(played: Played) -> None:
+    release = threading.Event()
+    played.host.domains = {A: seen(A), B: seen(B)}
+    played.host.before = lambda uuid: None if uuid == B else void(release.wait(20))
+    played.states.changed([A])
+    assert played.news() == []
+    played.states.changed([A, B])
+    assert played.news() == ["b running/booted 1"]
+    release.set()
+    assert played.news() == ["a running/booted 1"] * 2
+
+
+def test_what_a_former_connection_still_owes_is_not_waited_for(played: Played) -> None:
+    release = threading.Event()
+    former = played.host
+    former.domains = {A: seen(A)}
+    former.before = lambda _uuid: void(release.wait(20))
+    played.states.changed([A])
+    assert played.news() == []
+    played.host = PlayedConnection()
+    played.host.domains = {A: seen(A, "paused/user")}
+    played.states.changed([A])
+    assert played.news() == ["a paused/user 1"]
+    release.set()
+    assert played.news() == []
+
+
+def void(_result: object) -> None:
+    """For a lambda that is called for its effect."""
+
+
 def test_without_a_connection_nothing_is_read_and_nothing_spins(played: Played) -> None:
     played.connected = False
     played.states.changed([A])

@@ -1,11 +1,13 @@
-"""A thread that makes calls which may block for ever, so that nobody else has to."""
+"""Threads that make calls which may block for ever, so that nobody else has to."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 Result = TypeVar("Result")
 _END: Final = None
@@ -53,3 +55,35 @@ class Caller:
         while (call := self._calls.get()) is not _END:
             call()
             del call
+
+
+class Callers:
+    """A few callers, made when they are needed; one that is kept by its call is left alone. Thread-safe."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._made = 0
+        self._idle: deque[Caller] = deque()
+
+    def call(
+        self,
+        function: Callable[[], Result],
+        answered: Callable[[Result], None],
+        failed: Callable[[Exception], None],
+    ) -> bool:
+        """As `Caller.call`. False, and nothing is called, when all are busy."""
+        try:
+            caller = self._idle.popleft()
+        except IndexError:
+            if self._made >= self._most:
+                return False
+            self._made += 1
+            caller = Caller(f"{self._name}-{self._made}")
+
+        def free(then: Callable[[Any], None], result: object) -> None:
+            self._idle.append(caller)
+            then(result)
+
+        caller.call(function, partial(free, answered), partial(free, failed))
+        return True
