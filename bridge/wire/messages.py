@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -246,6 +247,14 @@ class Envelope(BaseModel, Generic[Data]):
     data: Data
 
 
+@cache
+def _envelope(model: builtins.type[Model]) -> builtins.type[Envelope[Any]]:
+    """Held for good: pydantic keeps a parametrised model only while somebody else does, and making one takes
+    milliseconds.
+    """
+    return Envelope[model]  # type: ignore[valid-type]
+
+
 class Kind(Model):
     """One kind of message: the suffix of its `type`, its schema's file and its model."""
 
@@ -261,7 +270,7 @@ class Kind(Model):
     @property
     def envelope(self) -> builtins.type[Envelope[Any]]:
         """The model of a whole message of this kind."""
-        return Envelope[self.model]  # type: ignore[name-defined]
+        return _envelope(self.model)
 
 
 def _kind(suffix: str, model: type[Model], schema_name: str | None = None) -> Kind:
