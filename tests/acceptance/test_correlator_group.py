@@ -128,7 +128,7 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
     chance = random.Random(5)
     streams = _streams(40, "die-")
     mixed = _mixed(streams, chance)
-    members = _members(broker, tmp_path, postgres.create("die"), 2, settle=8, patience=120)
+    members = _members(broker, tmp_path, postgres.create("die"), 2, settle=20, patience=120)
     with Fleet(broker) as fleet, members[0], members[1]:
         for member in members:
             member.until_connected()
@@ -143,6 +143,6 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
             victim.start()
             victim.until_connected(connected + 1)
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=60)
-        fleet.listen(12)
+        fleet.listen(5)
         told = {uuid: _last(fleet, uuid) for uuid in streams}
     assert told == _expected(tmp_path, streams, mixed, _last)
