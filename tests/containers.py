@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -172,8 +173,9 @@ def _release() -> str:
 
 def _wheels(folder: Path) -> Path:
     """A folder with all that the Dockerfile's pip wants."""
-    content = (ROOT / "pyproject.toml").read_bytes() + sys.version.encode()
-    wheels = folder / f"wheels-{hashlib.sha256(content).hexdigest()[:12]}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgresql"], sys.version]
+    wheels = folder / f"wheels-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]}"
     if not wheels.exists():
         for old in folder.glob("wheels-*"):
             shutil.rmtree(old)

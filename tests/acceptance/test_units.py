@@ -1,0 +1,177 @@
+"""The systemd units: as systemd reads them, and run by a real systemd."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.containers import IMAGE, ROOT, Podman
+from tests.correlators import wait_until
+
+UNITS: Final = ROOT / "docker" / "systemd"
+NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
+PASSWORD: Final = "known to systemd only"
+SETTINGS: Final = """\
+broker = "mqtt://host1@127.0.0.1"
+
+[agent]
+connect = "test:///default"
+host = "host1"
+http = "127.0.0.1:9471"
+
+[correlator]
+http = "127.0.0.1:9472"
+"""
+MOSQUITTO: Final = """\
+listener 1883 127.0.0.1
+allow_anonymous false
+password_file /etc/mosquitto/passwords
+"""
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", NAMES)
+def test_systemd_reads_them_without_complaint_and_takes_them_as_well_contained(
+    tmp_path: Path, name: str
+) -> None:
+    """But for the program, which isn't where the units have it."""
+    unit = tmp_path / f"{name}.service"
+    text = (UNITS / unit.name).read_text()
+    unit.write_text(text.replace("/opt/libvirt-mqtt/bin/libvirt-mqtt", "/bin/true"))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rated.returncode == 0, rated.stdout[-300:]
+
+
+class Machine:
+    """A container with systemd as its first process, and the units installed as documented."""
+
+    def __init__(self, podman: Podman, name: str) -> None:
+        self._podman = podman
+        self._name = name
+
+    def sh(self, script: str, *, check: bool = True) -> str:
+        """What a script prints, run as root."""
+        return self._podman("exec", self._name, "sh", "-ec", script, check=check)
+
+    def write(self, path: str, text: str) -> None:
+        self._podman(
+            "exec", self._name, "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'EOF'\n{text}EOF"
+        )
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        lines = self.sh(f"systemctl show {unit} -p {','.join(properties)}").splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def logged(self, unit: str) -> list[dict[str, Any]]:
+        lines = self.sh(f"journalctl -q -o cat --no-pager -u {unit} _COMM=libvirt-mqtt", check=False)
+        return [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+
+    def until_logged(self, unit: str, event: str, times: int = 1) -> None:
+        wait_until(
+            lambda: [line["event"] for line in self.logged(unit)].count(event) >= times,
+            lambda: self.sh(f"systemctl status -n 30 {unit}", check=False),
+        )
+
+
+@pytest.fixture(scope="module")
+def machine(podman: Podman) -> Iterator[Machine]:
+    """Units and settings are in place, nothing is started."""
+    # systemd counts on mounts being shared, as they are where it is a machine's first process.
+    first = ("-c", "mount --make-rshared /; exec /sbin/init")
+    options = ("--privileged", "--systemd=always", "--user", "0", "--entrypoint", "/bin/sh")
+    with podman.container("tested_units", *options, "-v", f"{UNITS}:/units:ro", IMAGE, *first) as name:
+        found = Machine(podman, name)
+        wait_until(lambda: "running" in found.sh("systemctl is-system-running || true", check=False))
+        found.sh(
+            "cp /units/*.service /etc/systemd/system/;"
+            "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"
+            "for unit in agent correlator; do"
+            " install -D /units/password.conf /etc/systemd/system/libvirt-mqtt-$unit.service.d/password.conf;"
+            "done; systemctl daemon-reload; systemctl stop mosquitto"
+        )
+        found.write("/etc/libvirt-mqtt/libvirt-mqtt.toml", SETTINGS)
+        found.write("/etc/mosquitto/conf.d/tested.conf", MOSQUITTO)
+        found.sh(
+            f"cd /etc/libvirt-mqtt; umask 077; echo '{PASSWORD}' > broker-password;"
+            f"touch /etc/mosquitto/passwords; chown mosquitto /etc/mosquitto/passwords;"
+            f"mosquitto_passwd -b /etc/mosquitto/passwords host1 '{PASSWORD}'"
+        )
+        yield found
+
+
+@pytest.mark.lab
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestRunBySystemd:
+    """One machine, from its first start to a wrong configuration."""
+
+    @pytest.mark.parametrize("unit", NAMES)
+    def test_it_is_ready_without_a_broker_and_is_not_root(self, machine: Machine, unit: str) -> None:
+        machine.sh(f"systemctl start {unit}")
+        shown = machine.show(unit, "ActiveState", "MainPID", "NRestarts")
+        assert (shown["ActiveState"], shown["NRestarts"]) == ("active", "0")
+        status = machine.sh(f"cat /proc/{shown['MainPID']}/status")
+        assert re.findall(r"^(CapEff|CapBnd|NoNewPrivs|Seccomp):\s*(\S+)", status, re.MULTILINE) == [
+            ("CapEff", "0" * 16),
+            ("CapBnd", "0" * 16),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ]
+        assert machine.sh(f"stat -c %U /proc/{shown['MainPID']}").strip() == "libvirt-mqtt"
+        assert machine.sh("stat -c '%U %a' /var/lib/libvirt-mqtt").strip() == "libvirt-mqtt 700"
+
+    def test_both_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
+        machine.sh("systemctl start mosquitto")
+        for unit in NAMES:
+            machine.until_logged(unit, "broker.connected")
+        said = machine.sh("journalctl -q --no-pager; systemctl show libvirt-mqtt-agent; ps axeww || true")
+        assert PASSWORD not in said
+        ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/readyz').read())"
+        for port in (9471, 9472):
+            assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
+
+    def test_the_watchdog_ends_them_when_they_hang(self, machine: Machine) -> None:
+        for unit in NAMES:
+            machine.write(f"/run/systemd/system/{unit}.service.d/fast.conf", "[Service]\nWatchdogSec=2\n")
+        machine.sh(f"systemctl daemon-reload; systemctl restart {' '.join(NAMES)}; sleep 4")
+        for unit in NAMES:
+            assert machine.show(unit, "NRestarts") == {"NRestarts": "0"}
+            machine.sh(f"kill -STOP $(systemctl show {unit} -p MainPID --value)")
+        for unit in NAMES:
+            wait_until(partial(self.is_back, machine, unit), timeout_s=30)
+            assert "watchdog" in machine.sh(f"journalctl -q --no-pager -u {unit}").lower()
+
+    @staticmethod
+    def is_back(machine: Machine, unit: str) -> bool:
+        return machine.show(unit, "NRestarts", "ActiveState") == {"NRestarts": "1", "ActiveState": "active"}
+
+    def test_a_stop_is_a_success(self, machine: Machine) -> None:
+        machine.sh(f"systemctl stop {' '.join(NAMES)}")
+        for unit in NAMES:
+            shown = machine.show(unit, "ActiveState", "Result", "ExecMainStatus")
+            assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
+
+    def test_a_wrong_configuration_is_said_once_and_not_tried_again(self, machine: Machine) -> None:
+        machine.write("/etc/libvirt-mqtt/libvirt-mqtt.toml", SETTINGS.replace("mqtt:", "amqp:"))
+        for unit in NAMES:
+            machine.sh(f"systemctl start {unit}", check=False)
+        machine.sh("sleep 3")
+        for unit in NAMES:
+            shown = machine.show(unit, "ActiveState", "ExecMainStatus")
+            assert shown == {"ActiveState": "failed", "ExecMainStatus": "78"}
+            said = machine.sh(f"journalctl -q -o cat --no-pager -u {unit}")
+            assert said.count("the scheme is none of mqtt, mqtts, ws, wss") == 1
