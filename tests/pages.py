@@ -1,0 +1,137 @@
+"""The generated parts of docs: between `<!-- KIND NAME -->` and `<!-- end -->` stands what the code says.
+
+`python -m tests.pages` writes them anew; `tests/unit/test_docs.py` holds them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.options import declared
+from bridge.wire import messages, vocabulary
+from bridge.wire.examples import examples
+
+DOCS: Final = Path(__file__).parent.parent / "docs"
+_PART: Final = re.compile(r"<!-- ([a-z]+ [^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def render(page: str) -> str:
+    """A page with its generated parts as they have to be. Raises KeyError for a part that there isn't."""
+
+    def part(found: re.Match[str]) -> str:
+        kind, _, name = found[1].partition(" ")
+        return f"<!-- {found[1]} -->\n\n{_PARTS[kind](name)}\n\n<!-- end -->"
+
+    return _PART.sub(part, page)
+
+
+def pages() -> Iterator[Path]:
+    """All pages."""
+    yield from sorted(DOCS.rglob("*.md"))
+
+
+def _options(name: str) -> str:
+    """What one program has beyond what all have, or what all have (`every program`, `every broker user`)."""
+    models: dict[str, tuple[type[BaseModel], tuple[type[BaseModel], ...]]] = {
+        "log": (LogSettings, ()),
+        "broker": (BrokerUserSettings, (LogSettings,)),
+        **{program: (model, (BrokerUserSettings,)) for program, model in PROGRAMS.items()},
+    }
+    model, without = models[name]
+    known = {option.key for each in without for option in declared(each)}
+    rows = [
+        (
+            f"`{option.flag}`" if option.switch else f"`{option.flag} {option.metavar}`",
+            option.accepts,
+            option.default,
+            option.help,
+        )
+        for option in declared(model)
+        if option.key not in known
+    ]
+    return _table(("option", "accepts", "default", ""), rows)
+
+
+def _example(name: str) -> str:
+    """One message of a type, as the schemas have it too."""
+    payload = json.loads(examples()[f"{messages.TYPE_PREFIX}{name}.v1"])
+    return f"```json\n{json.dumps(payload, indent=1, ensure_ascii=False)}\n```"
+
+
+def _fields(name: str) -> str:
+    """The fields of a message's `data`."""
+    model = messages.KINDS[f"{messages.TYPE_PREFIX}{name}.v1"].model
+    rows = [
+        (f"`{field}`", _type(info.annotation), info.description or "")
+        for field, info in model.model_fields.items()
+    ]
+    return _table(("field", "", ""), rows)
+
+
+def _type(annotation: Any) -> str:
+    if annotation is type(None):
+        return "null"
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_type(each) for each in inner))
+    if origin is Annotated:
+        return _type(inner[0])
+    if origin is Literal:
+        return ", ".join(f"`{each}`" for each in inner)
+    if origin is list:
+        return f"list of {_type(inner[0])}"
+    if origin is dict or annotation is dict:
+        return "object"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "{" + ", ".join(f"`{field}`" for field in annotation.model_fields) + "}"
+    names: dict[Any, str] = {
+        str: "text",
+        int: "number",
+        bool: "true or false",
+        float: "number",
+        Any: "anything",
+    }
+    return names[annotation]
+
+
+def _words(name: str) -> str:
+    """libvirt's events with their details, or states with their reasons, each with its number."""
+    table = {"lifecycle": vocabulary.LIFECYCLE, "states": vocabulary.STATES}[name]
+    rows = [
+        (f"{number} `{word}`", ", ".join(f"{code} `{each}`" for code, each in enumerate(inner)))
+        for number, (word, inner) in enumerate(table.items())
+    ]
+    return _table({"lifecycle": ("event", "detail"), "states": ("state", "reason")}[name], rows)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    def line(cells: tuple[str, ...]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    return "\n".join([line(head), "|---" * len(head) + "|", *(line(row) for row in rows)])
+
+
+_PARTS: Final[dict[str, Callable[[str], str]]] = {
+    "options": _options,
+    "example": _example,
+    "fields": _fields,
+    "words": _words,
+}
+
+
+def main() -> None:
+    """Writes every page anew."""
+    for page in pages():
+        page.write_text(render(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
