@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -100,6 +100,7 @@ def registry(agent: Agent) -> CollectorRegistry:
     """A registry with one agent's metrics. From now on the way from callback to PUBACK is measured."""
     found = CollectorRegistry()
     found.register(AgentCollector(agent))
+    ProcessCollector(registry=found)
     latency = Histogram(
         _PREFIX + "callback_to_puback_seconds",
         "From libvirt's callback to the broker's acknowledgement.",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, get_args
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from bridge.correlator.counters import LATENCY_BOUNDS_S
+from bridge.wire.messages import Outcome, Reason
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -22,14 +26,21 @@ _COUNTERS = {
     "replays_asked": "Requests to agents to send messages again.",
     "tellings_sent": "Messages that the broker took.",
     "tellings_refused": "Messages that the broker refused.",
+    "broker_connections": "How often the broker accepted the connection.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
 }
 _GAUGES = {
+    "broker_connected": "1 while there is a broker.",
+    "holes": "Runs of agents' messages that are missing and not to be had, up to 100.",
     "open_migrations": "Domains with something still to come.",
     "hosts": "Hosts that were ever heard of.",
     "blind_hosts": "Hosts that can't tell what happens on them.",
 }
 _PREFIX = "libvirt_mqtt_correlator_"
+_NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome != "failed"} | {
+    ("failed", reason): 0 for reason in get_args(Reason)
+}
+"""What is there from the beginning, so that the first verdict of its kind is seen as an increase."""
 
 
 class CountersCollector(Collector):
@@ -52,13 +63,14 @@ class CountersCollector(Collector):
         verdicts = CounterMetricFamily(
             _PREFIX + "verdicts", "Tellings of what became of migrations.", labels=["outcome", "reason"]
         )
-        for (outcome, reason), count in dict(counters.verdicts).items():
+        for (outcome, reason), count in (_NO_VERDICTS | dict(counters.verdicts)).items():
             verdicts.add_metric([outcome, reason], count)
         yield verdicts
-        yield SummaryMetricFamily(
+        bounds = [*(str(bound) for bound in LATENCY_BOUNDS_S), "+Inf"]
+        yield HistogramMetricFamily(
             _PREFIX + "verdict_latency_seconds",
             "From the message that decided to the verdict's commit.",
-            count_value=counters.latency_count,
+            buckets=list(zip(bounds, accumulate(counters.latency_counts), strict=True)),
             sum_value=counters.latency_sum_s,
         )
 
@@ -67,4 +79,5 @@ def registry(counters: Counters) -> CollectorRegistry:
     """A registry of its own with these counters."""
     found = CollectorRegistry()
     found.register(CountersCollector(counters))
+    ProcessCollector(registry=found)
     return found

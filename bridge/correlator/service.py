@@ -219,6 +219,8 @@ class Correlator:
             broker=self._settings.broker_settings().address,
             session_present=session_present,
         )
+        self.counters.broker_connected = True
+        self.counters.broker_connections += 1
         self._connected_at = time.monotonic()
         self._drained = False
         self._status_said = None
@@ -241,6 +243,7 @@ class Correlator:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
 
     def _note_deaf(self) -> None:
+        self.counters.broker_connected = False
         self._connected_at = None
         if self._deaf_since is None:
             self._deaf_since = time.time()
@@ -374,6 +377,7 @@ class Correlator:
         if session.room() <= 0:
             return
         holes = self._holes()
+        self.counters.holes = len(holes)
         says = (self.counters.open_migrations, dict(self.counters.rejected), holes)
         now = time.monotonic()
         if says == self._status_said or (self._status_said is not None and now < self._status_due):
