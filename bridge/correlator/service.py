@@ -102,6 +102,7 @@ class Correlator:
         self._status_due = 0.0
         self._settle_due = 0.0
         self._status_said: object = None
+        self._absence_said = ""
 
     def _new_casework(self) -> tuple[Store, Casework]:
         settings = self._settings
@@ -219,6 +220,7 @@ class Correlator:
             broker=self._settings.broker_settings().address,
             session_present=session_present,
         )
+        self._absence_said = ""
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
         self._connected_at = time.monotonic()
@@ -227,11 +229,13 @@ class Correlator:
         self._sender.look_again()
 
     def _on_disconnected(self, why: str) -> None:
-        _log.warning("broker.disconnected", why=why)
+        _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
         self._note_deaf()
 
     def _on_failed(self, why: str) -> None:
-        _log.warning("broker.unreachable", why=why)
+        if why != self._absence_said:  # each attempt says the same
+            self._absence_said = why
+            _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
 
     def _on_message(self, received: Received) -> None:
         self._waiting.append((received, time.time()))
