@@ -22,10 +22,10 @@ class Feed:
 
         While a file is being replaced there are none.
         """
-        taken = self._handover.take(self.generation, sequence, limit)
-        if taken is not None:
-            return taken
         last = self._outbox.last_sequence
+        taken = self._handover.take(self.generation, sequence, limit)
+        if taken is not None and (taken[0] or taken[1] >= last):
+            return taken
         rows = self._reader.unsent(sequence, limit)
         if not self._is_current:
             return [], sequence

@@ -1,6 +1,7 @@
 """What the sender promises, with a real mosquitto: order, states, replay, refusals, the last word."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.integration.outbox_sender import (
     lifecycle,
     until,
 )
+from tests.small_disk import fill_up, small_disk
 
 pytestmark = pytest.mark.server
 
@@ -352,3 +354,22 @@ def test_damage_while_running_begins_a_new_epoch_and_says_so(
         before = len(subscriber.received)
         stream.sender.set_retained(STATE, b"after", as_of=10)
         subscriber.until(lambda: any(one.payload == b"after" for one in subscriber.received[before:]))
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with small_disk(tmp_path / "disk") as disk, Stream(disk, broker.settings()) as stream:
+        stream.append([lifecycle() for _ in range(10)])
+        stream.settled()
+        ballast = fill_up(disk)
+        total = 10
+        while not stream.outbox.trouble:
+            stream.append([lifecycle() for _ in range(50)])
+            total += 50
+            time.sleep(0.02)
+        subscriber.until(lambda: "full" in (subscriber.statuses[-1].reason or ""), 5.0)
+        ballast.unlink()
+        subscriber.until(lambda: subscriber.statuses[-1].reason is None, 5.0)
+        subscriber.until(lambda: subscriber.sequences == list(range(1, total + 1)))
+        stream.stop()
