@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 
 from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
@@ -112,6 +113,22 @@ def _words(name: str) -> str:
     return _table({"lifecycle": ("event", "detail"), "states": ("state", "reason")}[name], rows)
 
 
+def _alerts(name: str) -> str:
+    """The alerts of a file of Prometheus rules."""
+    groups = yaml.safe_load((DOCS.parent / name).read_text())["groups"]
+    rows = [
+        (
+            f"`{rule['alert']}`",
+            rule["labels"]["severity"],
+            rule.get("for", "at once"),
+            rule["annotations"]["description"],
+        )
+        for group in groups
+        for rule in group["rules"]
+    ]
+    return _table(("alert", "severity", "after", "what it means, and what to do"), rows)
+
+
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -124,6 +141,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "example": _example,
     "fields": _fields,
     "words": _words,
+    "alerts": _alerts,
 }
 
 
