@@ -6,6 +6,7 @@ changed, so that the same batch can be tried again.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bridge.correlator.hosts import Host, Loss
 from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.log import get_logger
-from bridge.wire.messages import stamp
+from bridge.wire.messages import Migration, stamp
 
 CACHED_CASES: Final = 8192
 """Cases kept in memory: a few tens of megabytes, however many domains there are."""
@@ -363,6 +364,14 @@ class Casework:
         self._counters.verdicts[telling.word, getattr(data, "reason", None) or ""] += 1
         if received is not None and telling.word != "unresolved":
             self._counters.note_latency(max(0.0, now - received))
+        if isinstance(data, Migration):
+            _log.log(
+                logging.DEBUG if telling.word == "completed" and data.attention is None else logging.WARNING,
+                "migration.told",
+                outcome=telling.word, reason=data.reason, attention=data.attention,
+                domain=data.domain.uuid, name=data.domain.name, guest_host=data.guest.host,
+                migration=data.migration, revision=data.revision,
+            )  # fmt: skip
 
     def _note_loss(self, loss: Loss) -> None:
         self._counters.lost_sequences += loss.last - loss.first + 1

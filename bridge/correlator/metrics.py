@@ -37,7 +37,7 @@ _GAUGES = {
     "blind_hosts": "Hosts that can't tell what happens on them.",
 }
 _PREFIX = "libvirt_mqtt_correlator_"
-_NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome != "failed"} | {
+_NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome not in ("started", "failed")} | {
     ("failed", reason): 0 for reason in get_args(Reason)
 }
 """What is there from the beginning, so that the first verdict of its kind is seen as an increase."""
