@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> int:
         case "list":
             return list_scenarios()
         case "show":
-            from tests.lab import show
+            from tests.lab.show import main as show
 
-            return show.main()
+            return show()
         case _:
             names = list(SCENARIOS) if "all" in asked.scenario else asked.scenario
             return run(names, dict(each.split("=", 1) for each in asked.release))

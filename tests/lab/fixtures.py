@@ -3,7 +3,7 @@
 Use them with `pytest_plugins = ["tests.lab.fixtures"]` in the top conftest, or by importing them by name.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -50,8 +50,12 @@ def stage(lab: Lab, witness: Witness) -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def mixed_lab() -> Iterator[Lab]:
-    """host1 of this machine's release, host2 and host3 of a newer one."""
+    """host1 of this machine's release, host2 and host3 of a newer one, whose root is made on first use."""
     needs_lab()
+    try:
+        install.release_root(NEWER_RELEASE)
+    except install.Unavailable as failure:
+        pytest.skip(f"no root of {NEWER_RELEASE}: {failure}")
     with Lab(HOSTS, releases={"host2": NEWER_RELEASE, "host3": NEWER_RELEASE}) as hosts:
         yield hosts
 
@@ -61,20 +65,3 @@ def mixed_witness(mixed_lab: Lab) -> Iterator[Witness]:
     """What the hosts of `mixed_lab` emit."""
     with Witness(mixed_lab.hosts) as listening:
         yield listening
-
-
-@pytest.fixture
-def mixed_stage(mixed_lab: Lab, mixed_witness: Witness) -> Iterator[Callable[[str], Stage]]:
-    """Makes a stage on the hosts named by their numbers: "12" from the old to the new, "23" among the new."""
-    stages: list[Stage] = []
-
-    def make(numbers: str) -> Stage:
-        hosts = [mixed_lab[f"host{number}"] for number in numbers]
-        stages.append(Stage(mixed_lab, mixed_witness, hosts=hosts))
-        return stages[-1]
-
-    try:
-        yield make
-    finally:
-        for each in stages:
-            each.clean()

@@ -92,7 +92,7 @@ class Fleet:
     """Our programs beside every host of a lab, up and connected from `with` to its end.
 
     `settle_s`, `patience_s` and `reconcile_s` are the options of those names. `delays_s` names hosts whose
-    agents' bytes reach the broker so many seconds late. Logs are in `folder`, by default a temporary one.
+    agents' bytes reach the broker so many seconds late. Logs are in `folder`, by default one of the lab's.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Fleet:
     ) -> None:
         self.lab = lab
         self._own_folder = folder is None
-        self.folder = Path(tempfile.mkdtemp(prefix="libvirt-mqtt-fleet-")) if folder is None else folder
+        self.folder = Path(tempfile.mkdtemp(prefix="fleet-", dir=lab.folder)) if folder is None else folder
         self.broker = Broker(self.folder / "broker", "max_queued_messages 0", command=DIES_WITH_US)
         self.collector = Collector(self.broker.port)
         self.delays = {host: Delay(self.broker.port, delay_s) for host, delay_s in (delays_s or {}).items()}
@@ -143,7 +143,9 @@ class Fleet:
     def wait_connected(self, timeout_s: float = 30.0) -> None:
         """Return when the correlator is online, and every agent with its libvirtd."""
         lacking = self.missing
-        self.collector.wait_for(lambda _: not lacking(), timeout_s, what=lambda: f"{', '.join(lacking())}\n{self.logs()}")
+        self.collector.wait_for(
+            lambda _: not lacking(), timeout_s, what=lambda: f"{', '.join(lacking())}\n{self.logs()}"
+        )
 
     def missing(self) -> list[str]:
         """Who isn't there, by the retained statuses."""
@@ -166,7 +168,7 @@ class Fleet:
     def logs(self) -> str:
         """The last lines that each program wrote, for a failure's message."""
         return "\n".join(
-            f"--- {program.name}\n" + "\n".join(program.log.splitlines()[-15:])
+            f"--- {program.name}\n" + "\n".join(line[-600:] for line in program.log.splitlines()[-8:])
             for program in (self.correlator, *self.agents.values())
         )
 

@@ -66,12 +66,16 @@ ROWS = {
 HARNESS = """
 import sys, time
 from tests.lab.guest import Guest
+from tests.lab.fleet import Fleet
 from tests.lab.lab import Lab
 from tests.lab.witness import Witness
-with Lab(2) as lab, Witness(lab.hosts) as ears:
-    Guest("left").start(lab.hosts[0])
-    print(lab.folder, lab.hosts[0].space.holder, ears._process.pid, lab.hosts[0].pid,
-          lab.hosts[0].space.processes()[0], flush=True)
+with Lab(2) as lab, Witness(lab.hosts) as ears, Fleet(lab) as fleet:
+    guest = Guest("left")
+    guest.start(lab.hosts[0])
+    ours = [program.pid for program in (*fleet.agents.values(), fleet.correlator, fleet.broker)]
+    host = lab.hosts[0]
+    theirs = [host.pid, host.qemu_pid(guest.uuid), host.space.holder, ears._process.pid]
+    print(lab.folder, *ours, *theirs, flush=True)
     time.sleep(600)
 """
 
@@ -159,6 +163,7 @@ def test_end_leaves_nothing() -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.server
 def test_killed_harness_leaves_no_process_network_or_mount() -> None:
     needs_lab()
     before = _traces()

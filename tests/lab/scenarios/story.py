@@ -20,7 +20,8 @@ class Truth:
     """One thing that a subscriber has to be told, with hosts as the roles S, D, T; None is none.
 
     `reason` lists the acceptable ones: more than one only where it depends on which side is heard first.
-    `guest` is the role of the host that has it and its state; None where nothing can be said.
+    `guest` is the role of the host that has it and its state; None where nothing can be said. An `optional`
+    one may be told or not.
     """
 
     outcome: str
@@ -30,6 +31,7 @@ class Truth:
     reason: tuple[str, ...] = ()
     guest: tuple[str | None, str] | None = ("D", "running")
     attention: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Scenario:
     def told(self) -> str:
         """What is done, in a sentence."""
         return (self.act.__doc__ or "").strip()
+
+    @property
+    def confirmed_by_both(self) -> bool:
+        """Whether each side emits that it went well."""
+        return "5,3" in self.emits.get("S", "")
 
     def play(self, stage: Stage) -> None:
         """Do it, and return when each side has emitted what it should and then been quiet for a moment.
