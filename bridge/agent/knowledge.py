@@ -42,6 +42,8 @@ HOLD_S: Final = 5.0
 """Events wait this long at most for a connection's first list."""
 CONFIRM_S: Final = 1.0
 """A difference that a later list shows is looked at again after this time."""
+OPEN_LOOKS: Final = 10
+"""So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Knowledge:
         self._last_event: dict[str, int] = {}
         self._began: dict[int, int] = {}
         self._doubted: dict[str, tuple[Seen | None, int]] = {}
+        self._open_looks = 0
 
     @property
     def holds_until_s(self) -> float | None:
@@ -204,7 +207,15 @@ class Knowledge:
             if uuid not in quiet:
                 self._conclude(step, uuid, self._missed_before(occurrence, looked), looked)
         step.leaving = {uuid for uuid, known in self._known.items() if known.active and known.outgoing}
+        self._open_looks = OPEN_LOOKS
+        self._look_at_open(step, looked)
         return step
+
+    def _look_at_open(self, step: Step, looked: Looked) -> None:
+        """Has the host listed again soon while something was in the middle of changing when we came."""
+        if self._open_looks and any(map(resync.is_passing, looked.seen.values())):
+            self._open_looks -= 1
+            step.look_after_s = CONFIRM_S
 
     def _held_first(self) -> dict[str, Occurrence]:
         """The first lifecycle event of each domain that waits."""
@@ -239,6 +250,7 @@ class Knowledge:
                 self._doubted[uuid] = (seen, mark)
         if self._doubted.keys() - doubted.keys():
             step.look_after_s = CONFIRM_S
+        self._look_at_open(step, looked)
         return step
 
     def _conclude(self, step: Step, uuid: str, verdict: resync.Verdict, looked: Looked) -> None:

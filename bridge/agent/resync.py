@@ -192,6 +192,11 @@ def difference(known: Mapping[str, Known], seen: Mapping[str, Seen]) -> dict[str
     return {uuid: verdict for _, uuid, verdict in verdicts}
 
 
+def is_passing(seen: Seen) -> bool:
+    """Whether libvirt is in the middle of something with this domain, so that nothing is concluded yet."""
+    return _is_passing(state_name(seen.state), reason_name(seen.state, seen.reason))
+
+
 def seen_active(seen: Seen) -> bool:
     """Whether a listed domain has a hypervisor process."""
     return is_active(seen.state, seen.id)

@@ -14,7 +14,7 @@ from bridge.addresses import BrokerAddress
 from bridge.agent.service import Agent
 from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
-from bridge.errors import StateInUseError
+from bridge.errors import StateInUseError, ThreadDiedError
 from bridge.wire import messages
 from tests.agents import Subscriber, assert_no_hole
 from tests.broker import Broker
@@ -262,3 +262,16 @@ def test_health_names_what_is_not_ready(broker: Broker, tmp_path: Path) -> None:
     finally:
         agent.stop()
     assert agent.live()["outbox"] is not None
+
+
+def test_a_thread_that_dies_is_named_and_ends_the_agent(agent: Agent) -> None:
+    def fail(_outbox: object) -> None:
+        raise RuntimeError("for the test")
+
+    agent.check()
+    agent.writer.ask(fail)
+    wait_until(lambda: not agent.writer.worker.is_alive)
+    with pytest.raises(ThreadDiedError, match="thread outbox died: RuntimeError"):
+        agent.check()
+    assert "for the test" in (agent.live()["outbox"] or "")
+    agent.outbox.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from bridge.agent.domains import Seen, encode
-from bridge.agent.knowledge import BASELINE, HOLD_S, Knowledge, Step
+from bridge.agent.knowledge import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
 from bridge.agent.outbox import FORGET
 from bridge.agent.reports import (
     Cleared,
@@ -202,6 +202,22 @@ def test_a_quiet_change_is_told_once_a_second_look_shows_the_same() -> None:
     assert host.steps[-1].look_after_s is not None
     assert host.look().news() == ["a ~undefined/removed"]
     assert host.look().news() == []
+
+
+def test_what_libvirt_was_in_the_middle_of_is_looked_at_again_soon() -> None:
+    """A destination whose libvirtd was restarted is `shutdown` for a moment, and then gone."""
+    host = Host().connect(at(A, "paused/migration")).take(Lost(1, "x")).connect(at(A, "shutdown/unknown"))
+    assert host.steps[-1].look_after_s is not None
+    assert host.look().look().news() == ["a ~stopped/unknown"]
+
+
+def test_but_not_for_ever() -> None:
+    host = Host().connect(at(A, "shutdown/unknown"))
+    looks = 0
+    while host.steps[-1].look_after_s is not None:
+        host.look(at(A, "shutdown/unknown"))
+        looks += 1
+    assert looks == OPEN_LOOKS
 
 
 def test_a_difference_that_an_event_explains_is_not_told() -> None:
