@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.agent.service import Agent
 
 _PREFIX: Final = "libvirt_mqtt_agent_"
+_NO_FAULTS: Final = dict.fromkeys(("lifecycle", "migration_iteration", "job_completed"), 0)
+"""What is there from the beginning, so that the first of its kind is seen as an increase."""
 _LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 
 
@@ -91,7 +93,7 @@ class AgentCollector(Collector):
         failed = CounterMetricFamily(
             _PREFIX + "callback_failures", "Events that couldn't be read.", labels=["kind"]
         )
-        for kind, count in dict(faults).items():
+        for kind, count in (_NO_FAULTS | dict(faults)).items():
             failed.add_metric([kind], count)
         yield failed
 
