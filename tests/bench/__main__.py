@@ -46,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     print(f"{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
     given.results.mkdir(parents=True, exist_ok=True)
     facts = {
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
         "load": os.getloadavg(),
         "smoke": given.smoke,
         "figures": [figure.as_json() for figure in figures],

@@ -52,7 +52,10 @@ def measure(place: Place) -> Iterator[Figure]:
         yield from _latency(place, broker, ours, straight)
         before = cpu_s(ours.pid), cpu_s(straight.pid)
         time.sleep(scale.idle_s)
-        idle = [(cpu_s(pid) - was) / scale.idle_s * 100 for pid, was in zip((ours.pid, straight.pid), before, strict=True)]
+        idle = [
+            (cpu_s(pid) - was) / scale.idle_s * 100
+            for pid, was in zip((ours.pid, straight.pid), before, strict=True)
+        ]
         yield Figure(
             "agent: idle CPU", "%", [idle[0]], "straight", [idle[1]], Target("≤", 0.5, "value"),
             f"over {scale.idle_s:.0f} s with {scale.domains} domains, one look for silent changes among them",

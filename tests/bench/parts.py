@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.bench import agent, correlator
+from tests.bench import agent, backlog, correlator, group, known, sizes
 from tests.bench.figure import Figure
 from tests.bench.place import Place
 
 PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "agent": agent.measure,
     "connect": agent.connecting,
+    "backlog": backlog.measure,
     "correlator": correlator.measure,
+    "known": known.measure,
+    "group": group.measure,
+    "sizes": sizes.measure,
 }

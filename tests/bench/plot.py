@@ -28,7 +28,7 @@ def svg(figures: Iterable[Figure]) -> str:
     height = TOP + ROW * len(shown) + 20
 
     def x(value: float) -> float:
-        return LEFT + (RIGHT - LEFT) * math.log(value / low) / math.log(high / low)
+        return LEFT + (RIGHT - LEFT) * math.log(max(value, low) / low) / math.log(high / low)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif"'

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.session import BrokerSettings, Session
 from tests.bench.place import Broker
-from tests.simulator.speech import publication
+from tests.simulator.speech import publication, status
 from tests.unit.verdicts.plans import ROWS
 from tests.unit.verdicts.rows import Row
 from tests.unit.verdicts.stage import Sent, Stage
@@ -21,8 +22,8 @@ ORDINARY: Final = (
     "S(6,2) S(5,1) ~3 S(4,0) S(2,0)",
 )
 MIGRATION: Final = "1-live"
-MIGRATIONS_SHARE: Final = 0.022
-"""Of what happens; a migration takes more messages than the rest, so of the messages this is 5 %."""
+MIGRATION_EVERY: Final = 45
+"""One of so many things that happen; a migration takes more messages than the rest, so of these it is 5 %."""
 
 MESSAGES_EACH: Final = 5.7
 """Messages of one thing that happens, on average, with the states."""
@@ -41,10 +42,18 @@ class Traffic:
         self._placed: set[str] = set()
         self._t = 10.0
         self._apart_s = 0.01
+        self._planned = 0
         self._ready: list[Sent] = []
         if placed:
             for uuid in self._uuids:
                 self._place(uuid)
+
+    def statuses(self) -> list[Publication]:
+        """Each agent's word that it is there, of now; from these its clock is known."""
+        began_s = time.time()
+        return [
+            replace(status(Sent(0.0, host, sees=True), began_s=began_s), retain=False) for host in self._hosts
+        ]
 
     def take(self, messages: int) -> list[Publication]:
         """The next so many messages, as a backlog: the last one is of now."""
@@ -57,12 +66,13 @@ class Traffic:
         return self.take(len(self._ready)) if self._ready else []
 
     def take_paced(self, messages: int, rate: float) -> tuple[float, list[tuple[float, Publication]]]:
-        """The next so many messages at about this rate, and when they begin, soon: each with the seconds
-        after that at which it is to be sent, and with that moment as its time.
+        """The next so many messages at about this rate, and the rest of what has begun with them; and when
+        they begin, soon. Each with the seconds after that at which it is to be sent: its time is that moment.
         """
         self._apart_s = MESSAGES_EACH / rate
         assert not self._ready, "what is left of a backlog has to be taken before: `take_rest`"
-        taken = self._take(messages)
+        taken = self._take(messages) + self._ready
+        self._ready = []
         first_s = taken[0].t
         begins_s = time.time() + 0.5 + messages * 1e-4
         return begins_s, [
@@ -71,7 +81,7 @@ class Traffic:
 
     def _take(self, messages: int) -> list[Sent]:
         while len(self._ready) < messages:
-            for _ in range(max(20, messages // 8)):
+            for _ in range(max(20, messages // 20)):
                 self._plan()
             self._stage.run()
             self._t = max(self._t, self._stage.t)
@@ -97,7 +107,8 @@ class Traffic:
         home = self._homes[uuid]
         away = (home + 1 + rng.randrange(len(self._hosts) - 1)) % len(self._hosts)
         row = Row("-", "ordinary", rng.choice(ORDINARY), None)
-        if rng.random() < MIGRATIONS_SHARE:
+        self._planned += 1
+        if self._planned % MIGRATION_EVERY == 1:
             row = ROWS[MIGRATION]
             self._homes[uuid] = away
         names = self._hosts[home], self._hosts[away]

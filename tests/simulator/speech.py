@@ -7,7 +7,15 @@ from typing import Any, Final
 from bridge.correlator.facts import Fact
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
-from bridge.wire.messages import CONTENT_TYPE, Domain, DomainEvent, DomainState, HostStatus, Libvirt, Lifecycle
+from bridge.wire.messages import (
+    CONTENT_TYPE,
+    Domain,
+    DomainEvent,
+    DomainState,
+    HostStatus,
+    Libvirt,
+    Lifecycle,
+)
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import lifecycle_codes, state_codes
 from tests.unit.verdicts.stage import START, Sent

@@ -1,0 +1,78 @@
+"""Two correlators of one group that share a PostgreSQL, against one alone in a group."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from tests.bench.correlator import HOSTS
+from tests.bench.figure import Figure, at_least, at_most
+from tests.bench.place import Child, Place
+from tests.bench.traffic import Publisher, Traffic
+from tests.postgres import Postgres
+
+CORES_FOR_TWO = 5
+"""Two correlators, the broker, the database and the publisher."""
+
+
+def measure(place: Place) -> Iterator[Figure]:
+    """The same messages through a group of one and a group of two."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    costs: dict[int, list[float]] = {1: [], 2: []}
+    messages = place.scale.messages // 2
+    with Postgres() as postgres:
+        for turn in range(max(1, place.scale.rounds - 2)):
+            for members in (1, 2) if turn % 2 else (2, 1):
+                url = postgres.create(f"group{members}_{turn}").replace("postgresql+psycopg", "postgresql")
+                traffic = Traffic(HOSTS, place.scale.ordinary, turn)
+                rate, cost = _run(place, url, members, traffic, messages)
+                rates[members].append(rate)
+                costs[members].append(cost)
+    cores = os.cpu_count() or 1
+    yield Figure(
+        "group of 2: messages/s",
+        "/s",
+        rates[2],
+        "a group of 1",
+        rates[1],
+        at_least(1.6) if cores >= CORES_FOR_TWO else None,
+        f"on {cores} cores with broker and database" if cores < CORES_FOR_TWO else "",
+    )
+    yield Figure("group of 2: CPU a message", "µs", costs[2], "a group of 1", costs[1], at_most(1.3))
+
+
+def _run(place: Place, url: str, members: int, traffic: Traffic, messages: int) -> tuple[float, float]:
+    with place.broker() as broker, ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                Child(
+                    "correlator",
+                    broker.port,
+                    place.state_dir("member"),
+                    "group=bench",
+                    f"store={url}",
+                    f"id=member{number}",
+                )  # fmt: skip
+            )
+            for number in range(members)
+        ]
+        publisher = Publisher(broker)
+        publisher.publish(traffic.statuses())
+        time.sleep(2.0)
+        before = [child.ask("count") for child in children]
+        began = time.perf_counter()
+        publisher.publish(traffic.take(messages))
+        end = began + 120
+        while True:
+            now = [child.ask("count") for child in children]
+            took = sum(a["messages"] - b["messages"] for a, b in zip(now, before, strict=True))
+            if took >= messages:
+                break
+            assert time.perf_counter() < end, f"{took} of {messages} after 120 s"
+            time.sleep(0.05)
+        took_s = time.perf_counter() - began
+        publisher.close()
+        cpu = sum(a["cpu_s"] - b["cpu_s"] for a, b in zip(now, before, strict=True))
+        return messages / took_s, cpu / messages * 1e6
