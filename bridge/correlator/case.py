@@ -8,7 +8,7 @@ difference. Both are pure: time and the hosts that can't be heard are arguments.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,8 +16,8 @@ import msgspec
 
 from bridge.correlator.facts import Fact, Key, Mark
 from bridge.correlator.pairing import Half, Pair, pair
-from bridge.correlator.track import ACTIVE, Track, apply, fold, list_state, sign_of_state
-from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule, stages
+from bridge.correlator.track import ACTIVE, Arrival, Departure, Track, apply, believe_presence, fold, list_state, sign_of_state
+from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -77,6 +77,7 @@ class Told:
     last_id: str | None = None
     last: Migration | None = None
     at: float = 0.0
+    was_conflict: bool = False
     done: bool = False
 
     @property
@@ -94,6 +95,8 @@ class Case:
     conflicts: list[str] = field(default_factory=list)
     location: str | None = None
     moves: int = 0
+    is_mended: bool = False
+    """Whether a hole was filled since the last judgement."""
 
     @classmethod
     def new(cls, domain: str) -> Case:
@@ -119,6 +122,8 @@ class Case:
         if fact.kind in ("state", "cleared"):
             before = track.listed
             list_state(track, fact)
+            if fact.host not in self.tails:
+                believe_presence(track)
             return track.listed is not before
         if fact.key <= track.key:
             return False
@@ -150,8 +155,10 @@ class Case:
         tail = self.tails[host]
         while tail and ripe(tail[0]):  # type: ignore[operator]
             fold(self.tracks[host], tail.pop(0))
+        self.is_mended = True
         if not tail:
             del self.tails[host]
+            believe_presence(self.tracks[host])
 
     def judge(
         self,
@@ -228,6 +235,8 @@ class _Judging:
             host: _folded(track, case.tails[host]) if host in case.tails else track
             for host, track in case.tracks.items()
         }
+        if case.is_mended or case.tails:
+            self._find_halves_again()
         self._believe_states()
         linked = {(told.arrival, told.departure) for told in case.told if told.arrival and told.departure}
         pairs = pair(self.tracks, self._done(), linked)
@@ -258,6 +267,25 @@ class _Judging:
             self.case._absorb(host, lambda f: f.received + hold_s <= self.now)
             if host in self.case.tails:
                 self.dues.append(self.case.tails[host][0].received + hold_s)
+
+    def _find_halves_again(self) -> None:
+        """What fills a hole may be the true beginning of a half that was told of: it is the same half still."""
+        self.case.is_mended = bool(self.case.tails)
+        for told in self.case.told:
+            told.arrival = self._found(told.arrival, lambda track: track.arrivals)
+            told.departure = self._found(told.departure, lambda track: track.departures)
+
+    def _found(
+        self, half: Half | None, halves: Callable[[Track], Sequence[Arrival | Departure]]
+    ) -> Half | None:
+        if half is not None and half[0] in self.tracks:
+            host, key = half
+            known = halves(self.tracks[host])
+            if all(each.key != key for each in known):
+                for each in known:
+                    if each.key < key <= each.last_key:
+                        return host, each.key
+        return half
 
     def _believe_states(self) -> None:
         """A state that no event explained within `settle` stands for the event that was lost."""
@@ -302,8 +330,7 @@ class _Judging:
             return
         self._tell_verdict(told, each, verdict)
         if told.last is not None and told.last.outcome != "conflict":
-            was_conflict = told.revision > 1 and stages(each)[1] in ("resumed", "resumed_ended")
-            told.done = (is_final(each) and not each.doubtful) or was_conflict
+            told.done = (is_final(each) and not each.doubtful) or told.was_conflict
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
 
     def _wait_s(self, when: When) -> float:
@@ -338,9 +365,7 @@ class _Judging:
         if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
             return None
         half = arrival or departure
-        anchor = each.arrival.opened or each.arrival.switched if each.arrival else None
-        anchor = anchor or (each.departure.opened if each.departure else None)
-        anchor = anchor or (each.arrival.broke or each.arrival.ended if each.arrival else None)
+        anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
         if half is None or anchor is None:
             return None
         name = f"{self.case.uuid} {half[0]} {anchor.id}"
@@ -399,6 +424,7 @@ class _Judging:
     def _publish_verdict(self, told: Told, data: Migration) -> None:
         told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
         told.last = data
+        told.was_conflict = told.was_conflict or data.outcome == "conflict"
         told.at = self.now
         told.revision += 1
         self.tellings.append(Telling(data.outcome, told.last_id, data))
@@ -514,24 +540,24 @@ class _Judging:
     def _judge_conflict(self, pairs: list[Pair]) -> None:
         """One UUID running on two hosts, and no migration to explain it."""
         running = [
-            (track.stay.began, host)
+            (track.stay.began, max(track.stay.began.received, track.moods[-1].received), host)
             for host, track in self.tracks.items()
             if track.phase in ("here", "copying")
             and track.guest == "running"
             and track.stay is not None
             and host not in self.silent
         ]
-        running.sort(key=lambda each: (each[0].at, each[1]))
+        running.sort(key=lambda each: (each[0].at, each[2]))
         linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
-        for n, (began, host) in enumerate(running):
-            for later, other in running[n + 1 :]:
+        for n, (began, since, host) in enumerate(running):
+            for later, other_since, other in running[n + 1 :]:
                 if frozenset((host, other)) in linked:
                     continue
                 key = uuid.uuid5(NAMESPACE, f"{self.case.uuid} {host} {began.id} {other} {later.id}").hex
                 if key in self.case.conflicts:
                     continue
                 self.is_open = True
-                if not self._ripe(max(began.received, later.received) + self.times.settle_s):
+                if not self._ripe(max(since, other_since) + self.times.settle_s):
                     continue
                 self.case.conflicts = [*self.case.conflicts, key][-8:]
                 self.tellings.append(

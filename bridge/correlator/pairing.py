@@ -17,7 +17,8 @@ from bridge.correlator.facts import Key, Mark
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _SKEW_S: Final = 5.0
-_LIVE_S: Final = 10.0
+_LIVE_S: Final = 4.0
+_DOUBTFUL_S: Final = 2.0
 _FOREVER: Final = float("inf")
 
 Moment = Callable[[Mark], float]
@@ -66,9 +67,9 @@ def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float,
     """When the destination took part, from the first to the last moment that is known. When something that
     was found afterwards happened, nobody knows: some time before.
     """
-    opened, last = arrival.opened, arrival.switched or arrival.ended
+    last = arrival.switched or arrival.ended
     return (
-        moment(opened) if opened is not None and opened.origin == "event" else -_FOREVER,
+        moment(arrival.first) if arrival.first.origin == "event" else -_FOREVER,
         moment(last) if last is not None else _FOREVER,
     )
 
@@ -88,7 +89,7 @@ def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
     return max(0.0, a_from - d_to, d_from - a_to)
 
 
-def _is_live(*marks: Mark | None) -> bool:
+def is_live(*marks: Mark | None) -> bool:
     """Whether these came as they happened, so that the order of receipt says something."""
     return all(mark is None or mark.received - mark.at < _LIVE_S for mark in marks)
 
@@ -121,6 +122,7 @@ class _Link:
     departure: Half
     cost_s: float
     apart_s: float
+    is_doubtful: bool
     of: Departure
 
 
@@ -143,7 +145,7 @@ def _link(
             options.append(found)
     chosen = _best(options[-_AT_ONCE:]) + _best(options[:-_AT_ONCE])
     return {
-        link.arrival: (link.departure[0], link.of, link.cost_s >= _COSTS_S["contradicts"]) for link in chosen
+        link.arrival: (link.departure[0], link.of, link.is_doubtful) for link in chosen
     }
 
 
@@ -155,16 +157,20 @@ def _candidate(
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
     if min(gap_s, receipt_gap_s) > _SKEW_S:
         return None
-    if _is_live(arrival.opened, arrival.switched or arrival.ended) and _is_live(
+    if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
     ):
         gap_s += receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
-    cost_s = gap_s + _COSTS_S[_FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")]
+    fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    cost_s = gap_s + _COSTS_S[fit]
+    if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
+        cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
+    is_doubtful = gap_s > _DOUBTFUL_S or fit == "contradicts"
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
-    apart_s = abs((arrival.opened or arrival.switched or departure.opened).at - departure.opened.at)
-    return _Link(here, there, cost_s, apart_s, departure)
+    apart_s = abs(arrival.first.at - departure.opened.at)
+    return _Link(here, there, cost_s, apart_s, is_doubtful, departure)
 
 
 def _best(options: list[list[_Link]]) -> list[_Link]:
@@ -197,18 +203,18 @@ def _excludes(one: _Link, other: _Link) -> bool:
 
 
 def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> str | None:
-    """The one other host on which the guest was when this arrival was opened: by the stamps or by the
-    receipt, whichever fits better.
+    """The one other host on which the guest was when this arrival was opened: by the stamps, or by the
+    receipt where all came as it happened.
     """
-    mark = arrival.opened or arrival.switched or arrival.ended
-    if mark is None:
-        return None
+    mark = arrival.first
     found: list[tuple[float, float, str]] = []
     for host, track in tracks.items():
         if host == destination:
             continue
         for stay in [*track.past, track.stay] if track.stay else track.past:
-            away_s = min(_away_s(stay, mark, BY_STAMP), _away_s(stay, mark, BY_RECEIPT))
+            away_s = _away_s(stay, mark, BY_STAMP)
+            if is_live(mark, stay.began, stay.ended):
+                away_s = min(away_s, _away_s(stay, mark, BY_RECEIPT))
             if away_s <= _SKEW_S:
                 found.append((away_s, -stay.began.at, host))
     return min(found)[2] if found else None

@@ -47,9 +47,12 @@ DepartureStage = Literal[
 
 @dataclass(slots=True)
 class Arrival:
-    """The destination's half of an attempt: a beginning that may become a stay."""
+    """The destination's half of an attempt: a beginning that may become a stay. `first` is its first sign;
+    `opened` that sign where it was the preparation.
+    """
 
     key: Key
+    first: Mark
     opened: Mark | None = None
     tentative: bool = False
     stage: ArrivalStage = "open"
@@ -59,6 +62,12 @@ class Arrival:
     breaks: int = 0
     broke: Mark | None = None
     ended: Mark | None = None
+    over: Mark | None = None  # the end of the stay that it began
+
+    @property
+    def last_key(self) -> Key:
+        """The place of the last sign of it that is known."""
+        return max(mark.key for mark in (self.first, self.switched, self.broke, self.ended) if mark is not None)
 
 
 @dataclass(slots=True)
@@ -80,7 +89,15 @@ class Departure:
     measured: Mark | None = None
     job_gone: Mark | None = None
     state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
+    over: Mark | None = None  # the end of the stay that went on after it
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
+
+
+    @property
+    def last_key(self) -> Key:
+        """The place of the last sign of it that is known."""
+        marks = (self.opened, self.suspended, self.broke, self.ended, self.measured)
+        return max(mark.key for mark in marks if mark is not None)
 
 
 @dataclass(slots=True)
@@ -106,6 +123,7 @@ class Mood:
     """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
 
     at: float
+    received: float
     guest: GuestHere | None
 
 
@@ -151,7 +169,7 @@ class Track:
     def feel(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes how the guest fares from this mark on."""
         if guest != self.guest:
-            self.moods = [*self.moods, Mood(mark.at, guest)][-_KEPT_MOODS:]
+            self.moods = [*self.moods, Mood(mark.at, mark.received, guest)][-_KEPT_MOODS:]
 
 
 Sign = Literal[
@@ -214,6 +232,14 @@ SIGNS_BY_DRIVER: Final[dict[str, dict[str, Sign]]] = {
 }
 
 STATE_SIGNS: Final[dict[Phase, dict[str, Sign]]] = {
+    "here": {
+        "shutoff/migrated": "left",
+        "shutoff/crashed": "crashed",
+        "shutoff/failed": "crashed",
+        "shutoff/unknown": "vanished",
+        "shutoff/*": "stopped",
+        "gone": "vanished",
+    },
     "incoming": {
         "running/postcopy": "destination_postcopy",
         "running/postcopy_failed": "destination_broke",
@@ -274,6 +300,9 @@ Act = Literal[
     "postcopy_out",
     "break_out",
     "leave",
+    "leave_after_all",
+    "crash_after_all",
+    "stop_after_all",
     "resume",
     "stick",
     "crash",
@@ -308,7 +337,9 @@ TABLE: Final[dict[Phase, Row]] = {
         "switching": ("leaving", ("begin", "open_departure", "suspend")),
         "source_postcopy": ("leaving_postcopy", ("begin", "open_departure", "postcopy_out")),
         "source_broke": ("leaving_broken", ("begin", "open_departure", "postcopy_out", "break_out")),
-        "left": ("away", ("open_departure", "leave")),
+        "left": ("away", ("leave_after_all",)),
+        "crashed": ("away", ("crash_after_all",)),
+        "stopped": ("away", ("stop_after_all",)),
         "job_completed": ("away", ("measure",)),
         "defined": ("away", ("define",)),
         "undefined": ("away", ("undefine",)),
@@ -523,43 +554,62 @@ def _was_just_resumed(track: Track, mark: Mark) -> bool:
 
 
 def list_state(track: Track, fact: Fact) -> None:
-    """Takes in a retained state, or that it was cleared. Presence is believed; a part in a migration is
-    left to the events, and to `sign_of_state` where none comes.
-    """
+    """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
         return
     what = "gone" if fact.kind == "cleared" else fact.what
-    mark = Mark.of(fact)
-    track.listed = Listed(fact.key, what, mark)
+    track.listed = Listed(fact.key, what, Mark.of(fact))
     track.driver = track.driver or fact.driver
     track.name = fact.name or track.name
     if fact.persistent is not None:
         track.persistent = fact.persistent
-    if fact.key < track.moved:
+
+
+_PART_IN_A_MIGRATION: Final = frozenset(
+    f"{state}/{reason}"
+    for state, reasons in {
+        "running": ("postcopy", "postcopy_failed"),
+        "paused": ("migration", "starting_up", "postcopy", "postcopy_failed"),
+    }.items()
+    for reason in reasons
+)
+_ACTIVE_STATES: Final[dict[str, GuestHere]] = {
+    "running": "running",
+    "blocked": "running",
+    "pmsuspended": "running",
+    "paused": "paused",
+}
+
+
+def believe_presence(track: Track) -> None:
+    """Believes the listed state that the domain is here, or isn't, unless an event came after it. To be
+    called only where no event before it is missing. A part in a migration is left to the events, and to
+    `sign_of_state` where none comes.
+    """
+    listed = track.listed
+    if listed is None or listed.key < track.moved:
         return
+    what = listed.what
     if track.roleless is not None and what in ("running/migrated", "running/migration_canceled"):
         _settle_role(track, what, track.roleless)
-    if track.phase == "away":
-        if what.startswith(("running/", "blocked/", "pmsuspended/")) or (
-            what.startswith("paused/") and what not in ("paused/migration", "paused/starting_up")
-        ):
-            if what not in ("running/postcopy", "running/postcopy_failed", "paused/postcopy", "paused/postcopy_failed"):
-                _begin(track, mark)
-                track.phase = "here"
-                track.feel("paused" if what.startswith("paused/") else "running", mark)
-                track.present = True
-        elif what == "gone":
-            if not track.persistent:
-                track.present = False
-        elif what.startswith("shutoff/"):
-            track.present = True
+    if track.phase != "away":
+        return
+    guest = _ACTIVE_STATES.get(what.partition("/")[0])
+    if guest is not None and what not in _PART_IN_A_MIGRATION:
+        _begin(track, listed.mark)
+        track.phase = "here"
+        track.feel(guest, listed.mark)
+    elif what == "gone":
+        track.present = track.present and bool(track.persistent)
+    elif what.startswith("shutoff/"):
+        track.present = True
 
 
 def _settle_role(track: Track, what: str, resumed: Mark) -> None:
     """A resume by migration of which the role wasn't known: the state's reason tells it."""
     track.roleless = None
     if what == "running/migrated":
-        arrival = Arrival(key=resumed.key, stage="arrived", guest="running", switched=resumed)
+        arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
         track.arrivals = [*track.arrivals, arrival][-_KEPT:]
         if track.stay is not None:
             track.stay.arrived = True
@@ -585,15 +635,15 @@ def _end(track: Track, mark: Mark, _: object = None) -> None:
         track.present = False
     for arrival in track.arrivals:
         if arrival.stage == "arrived":
-            arrival.stage = "departed"
+            arrival.stage, arrival.over = "departed", mark
     for departure in track.departures:
         if departure.stage == "resumed":
-            departure.stage = "resumed_ended"
+            departure.stage, departure.over = "resumed_ended", mark
 
 
 def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
-    track.arrivals = [*track.arrivals, Arrival(key=mark.key, opened=opened)][-_KEPT:]
+    track.arrivals = [*track.arrivals, Arrival(key=mark.key, first=mark, opened=opened)][-_KEPT:]
     track.defined = track.lost = None
     track.feel(None, mark)
 
@@ -725,6 +775,34 @@ def _leave(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "left")
 
 
+def _leave_after_all(track: Track, mark: Mark, _: object = None) -> None:
+    if not _amend(track, mark, "left"):
+        _open_departure(track, mark)
+        _leave(track, mark)
+
+
+def _crash_after_all(track: Track, mark: Mark, _: object = None) -> None:
+    _amend(track, mark, "crashed")
+
+
+def _stop_after_all(track: Track, mark: Mark, _: object = None) -> None:
+    _amend(track, mark, "stopped")
+
+
+def _amend(track: Track, mark: Mark, stage: DepartureStage) -> bool:
+    """The event of an end that a state had told already: what was in a hole, or came late."""
+    arrival = track.arrivals[-1] if track.arrivals else None
+    departure = track.departures[-1] if track.departures else None
+    if departure is not None and (arrival is None or departure.key > arrival.key):
+        if departure.ended is not None and departure.ended.origin == "state":
+            departure.stage, departure.ended = stage, mark
+            return True
+    elif arrival is not None and arrival.ended is not None and arrival.ended.origin == "state":
+        arrival.ended = mark
+        return stage != "left"
+    return False
+
+
 def _crash(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "crashed")
 
@@ -784,7 +862,15 @@ def _persist(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _note(track: Track, mark: Mark, _: object = None) -> None:
-    track.roleless = mark
+    """A resume by migration, and no role known; unless it is the event of what a state had told already."""
+    arrival = track.arrivals[-1] if track.arrivals else None
+    departure = track.departures[-1] if track.departures else None
+    if arrival is not None and arrival.switched is not None and arrival.switched.origin == "state":
+        arrival.switched = mark
+    elif departure is not None and departure.ended is not None and departure.ended.origin == "state":
+        departure.ended = mark
+    else:
+        track.roleless = mark
 
 
 def _job_gone(track: Track, mark: Mark, _: object = None) -> None:
@@ -833,6 +919,9 @@ _ACTS = {
     "postcopy_out": _postcopy_out,
     "break_out": _break_out,
     "leave": _leave,
+    "leave_after_all": _leave_after_all,
+    "crash_after_all": _crash_after_all,
+    "stop_after_all": _stop_after_all,
     "resume": _resume,
     "stick": _stick,
     "crash": _crash,

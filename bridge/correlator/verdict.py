@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bridge.correlator.facts import Mark
-from bridge.correlator.pairing import Pair
+from bridge.correlator.pairing import Pair, is_live
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side
 
@@ -147,7 +147,7 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "postcopy": ("completed", "settle"),
         "broken": ("completed", "settle"),
         "left": ("completed", "now"),
-        "resumed": ("failed", "now"),
+        "resumed": ("failed", "soon"),
         "resumed_ended": ("completed", "settle"),
         "stuck": ("completed", "now"),
         "stranded": ("completed", "now"),
@@ -182,17 +182,23 @@ class Verdict:
 
 def stages(pair: Pair) -> tuple[A, D]:
     """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts.
+    destination ended for reasons of its own: then its stage before that end counts. Of two that ran and
+    both ended, the one that ended first counts as ended.
     """
     arrival, departure = pair.arrival, pair.departure
     a: A = arrival.stage if arrival else "unseen"
     if departure is None:
         return a, "unseen"
-    if arrival is not None and departure.ended is not None and departure.stage in _OWN_REASONS.get(a, ()):
+    d: D = departure.stage
+    if arrival is None:
+        return a, d
+    if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
         over = arrival.switched or arrival.ended
         if over is not None and _is_well_after(departure.ended, over):
-            return a, departure.before_end
-    return a, departure.stage
+            d = departure.before_end
+    elif (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
+        return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
+    return a, d
 
 
 _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
@@ -203,12 +209,13 @@ _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
 
 
 def _is_well_after(end: Mark, over: Mark) -> bool:
-    """By the stamps and by the receipt: a clock may be wrong, and a message late. When an end that was found
-    afterwards happened, nobody knows; a source that saw would have told, had it outlived the attempt.
+    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong. When an end
+    that was found afterwards happened, nobody knows; a source that saw would have told, had it outlived
+    the attempt.
     """
-    return (
-        end.origin == "event" and end.at > over.at + _SKEW_S and end.received > over.received + _SKEW_S
-    )
+    if end.origin != "event" or end.at <= over.at + _SKEW_S:
+        return False
+    return end.received > over.received + _SKEW_S or not is_live(end, over)
 
 
 def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:
@@ -230,8 +237,12 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     if a == "unseen" and ruling == "under_way" and departure and not (departure.suspended or departure.postcopy):
         when = "never"  # it may as well have been a save or a dump
     marks = _conclusive(arrival, departure, d)
-    if when in ("now", "soon") and (pair.doubtful or (d == "left" and _awaits_figures(departure, source_track))):
-        when = "settle"
+    if when in ("now", "soon") and (
+        pair.doubtful
+        or (d == "left" and _awaits_figures(departure, source_track))
+        or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
+    ):
+        when = "settle"  # more is to come: a host that is late tells it all at once
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, departure, d, postcopy) if ruling == "failed" else None
     if source_blind and arrival is not None and arrival.ended is not None and pair.source is not None:
@@ -261,12 +272,11 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
 
 
 def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
-    mark = (arrival.opened or arrival.switched or arrival.broke or arrival.ended) if arrival else None
-    if mark is None and departure is not None:
-        mark = departure.opened
-    if mark is None:
-        raise ValueError("an attempt without a single mark")
-    return mark
+    if arrival is not None:
+        return arrival.first
+    if departure is not None:
+        return departure.opened
+    raise ValueError("an attempt without either half")
 
 
 def _conclusive(
@@ -274,7 +284,7 @@ def _conclusive(
 ) -> list[tuple[Side, Mark]]:
     marks: list[tuple[Side, Mark | None]] = []
     if arrival is not None:
-        marks.append(("destination", arrival.switched or arrival.ended or arrival.broke or arrival.opened))
+        marks.append(("destination", arrival.switched or arrival.ended or arrival.broke or arrival.first))
     if departure is not None:
         ended = departure.ended if d == departure.stage else None
         marks.append(("source", ended or departure.broke or departure.suspended))
@@ -378,11 +388,16 @@ _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
     "conflict": frozenset({"arrived"}),
     "interrupted": frozenset({"broken"}),
 }
+_LEFT: Final[tuple[D, ...]] = ("left", "crashed", "stopped", "vanished")
+_STAYED: Final[tuple[D, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
 FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
-    {(a, d) for a in ("arrived", "departed") for d in ("left", "crashed", "stopped", "vanished")}
-    | {("arrived", "resumed_ended"), ("departed", "resumed")}
-    | {("broken", "crashed"), ("broken", "stopped")}
-    | {("ended", d) for d in ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")}
+    [
+        *(("arrived", d) for d in (*_LEFT, "resumed_ended")),
+        *(("departed", d) for d in (*_LEFT, "resumed")),
+        *(("ended", d) for d in _STAYED),
+        ("broken", "crashed"),
+        ("broken", "stopped"),
+    ]
 )
 """Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
 

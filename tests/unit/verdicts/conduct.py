@@ -93,14 +93,16 @@ class Conductor:
             host.note_status(
                 online=sent.why != "agent",
                 sees_libvirt=bool(sent.sees),
-                epoch=None,
-                last_sequence=0,
+                epoch=None if sent.place is None else f"e{sent.place[0]}",
+                last_sequence=0 if sent.place is None else sent.place[1],
                 lost=(),
                 received=now,
                 retained=False,
             )
             if (was is None) != (host.blind_since is None):
                 self._sight_changed(host, now)
+            if host.suspect:
+                self._settle(host, now)
             return
         settled = True
         if fact.kind in ("state", "cleared"):

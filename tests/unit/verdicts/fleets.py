@@ -230,7 +230,7 @@ class _Living:
         self.move_on(attempt, step, to)
         self.stage.owner = None
         attempt.ended_s = self.t
-        if row.number in ("21", "22b", "23"):
+        if row.number in ("10", "21", "22b", "23"):
             self.t += 40.0
 
     def release_of(self, host: str) -> str:
@@ -347,7 +347,8 @@ def _send(fleet: Fleet) -> None:
 def _words_about_agents(fleet: Fleet) -> list[Delivery]:
     """What the broker and the agents themselves say of being connected."""
     said = [
-        Delivery(0.5, Sent(0.5, fleet.host(n), sees=True)) for n in range(len(fleet.plan.hosts))
+        Delivery(0.5, Sent(0.5, fleet.host(n), sees=True, place=(0, 0)))
+        for n in range(len(fleet.plan.hosts))
     ]
     for trouble in fleet.plan.troubles:
         if trouble.kind == "cut" and trouble.length_s > 10.0:
@@ -355,7 +356,11 @@ def _words_about_agents(fleet: Fleet) -> list[Delivery]:
             if not any(b.host == host and b.begins_s - 1.0 <= ends_s <= b.ends_s + 1.0 for b in fleet.blind):
                 lost_s = trouble.at_s + 8.0
                 said.append(Delivery(lost_s, Sent(lost_s, host, sees=False, why="agent")))
-                said.append(Delivery(ends_s, Sent(ends_s, host, sees=True)))
+                place = max(
+                    (each.fact.key for each in fleet.sent if each.fact and each.host == host and each.t < ends_s),
+                    default=(0, 0),
+                )
+                said.append(Delivery(ends_s, Sent(ends_s, host, sees=True, place=place)))
     return said
 
 

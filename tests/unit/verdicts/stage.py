@@ -65,6 +65,8 @@ class Sent:
     fact: Fact | None = None
     sees: bool | None = None
     why: Literal["", "libvirt", "agent"] = ""
+    place: tuple[int, int] | None = None
+    """The agent's epoch and the last sequence that it has given out, as its status tells."""
     owner: int | None = None
     """What it is the consequence of: the number that was given when a row was planned."""
 
@@ -288,12 +290,12 @@ class Stage:
     def go_blind(self, host: Host, why: Literal["libvirt", "agent"]) -> None:
         """The agent can't say what happens on its host."""
         host.sees = why
-        self.sent.append(Sent(self.t, host.name, sees=False, why=why))
+        self.sent.append(Sent(self.t, host.name, sees=False, why=why, place=(host.epoch, host.sequence)))
 
     def come_back(self, host: Host) -> None:
         """The agent sees again, says what changed, and the state of each domain."""
         host.sees = "yes"
-        self.sent.append(Sent(self.t, host.name, sees=True))
+        self.sent.append(Sent(self.t, host.name, sees=True, place=(host.epoch, host.sequence)))
         self.t += 0.02
         for uuid in sorted(host.known.keys() | host.domains.keys()):
             self._look(host, uuid, first=True)

@@ -19,6 +19,10 @@ IN_TIME_S: Final = TIMES.settle_s - 5.0
 """Messages that are late by less than this never make a verdict change: an attempt's own events take the rest."""
 
 
+_CLEANED_UP: Final = ("25", "26", "33", "37")
+"""Where somebody ended what was left, and did so before the late side was heard."""
+
+
 def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
     """Everything that is wrong with what was told; empty when all is right."""
     faults = []
@@ -33,20 +37,23 @@ def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
 
 
 def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
-    groups: dict[int, dict[str, list[Told]]] = {}
+    migrations: dict[str, list[Told]] = {}
     for each in told:
         data = each.migration
-        if data is None:
-            continue
-        if data.migration is None:
+        if data is not None and data.migration is None:
             if not _is_excused(fleet, uuid, each.t):
                 yield f"{uuid[:4]} a conflict without a migration at {each.t:.1f}: {columns(data)}"
-            continue
-        owners = {fleet.of[one.id] for one in data.evidence if one.id in fleet.of}
+        elif data is not None and data.migration is not None:
+            migrations.setdefault(data.migration, []).append(each)
+    groups: dict[int, dict[str, list[Told]]] = {}
+    for migration, tellings in migrations.items():
+        last = tellings[-1].migration
+        assert last is not None
+        owners = {fleet.of[one.id] for one in last.evidence if one.id in fleet.of}
         if len(owners) != 1 and not any(fleet.attempts[n].hurt or fleet.attempts[n].revised for n in owners):
-            yield f"{uuid[:4]} {data.outcome} at {each.t:.1f} rests on {len(owners)} attempts: {columns(data)}"
+            yield f"{uuid[:4]} {last.outcome} rests on {len(owners)} attempts: {columns(last)}"
         if owners:
-            groups.setdefault(min(owners), {}).setdefault(data.migration, []).append(each)
+            groups.setdefault(min(owners), {})[migration] = tellings
     for n, attempt in enumerate(fleet.attempts):
         if attempt.uuid == uuid:
             yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {})))
@@ -69,7 +76,8 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
         for migration, tellings in groups.items()
         if (found := [each for each in tellings if each.migration and each.migration.outcome in VERDICTS])
     }
-    is_exact = not attempt.hurt
+    is_late = attempt.late_s > IN_TIME_S
+    is_exact = not attempt.hurt and not (is_late and attempt.row.number == "10")
     if len(verdicts) > 1 and is_exact:
         yield f"{len(verdicts)} migrations of one attempt: {[v[-1].telling.id for v in verdicts.values()]}"
         return
@@ -85,6 +93,8 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
     last = tellings[-1].migration
     assert last is not None
     wanted = truth(attempt)
+    if is_late and attempt.row.number in _CLEANED_UP:
+        wanted |= {key: columns(last)[key] for key in ("confirmed_by", "attention")}
     if is_exact and columns(last) != wanted:
         yield f"told {columns(last)}, true is {wanted}"
     elif not is_exact and all(each[-1].telling.word != wanted["outcome"] for each in verdicts.values()):
