@@ -1,6 +1,7 @@
 """Home Assistant's discovery, by a real agent and a real correlator: devices come, follow, and go."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -26,11 +27,14 @@ from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess
 from tests.integration.session_recorder import Recorder
+from tests.pages import DOCS
+from tests.secured import SecuredBroker
 
 pytestmark = pytest.mark.server
 
 TOPICS = Topics()
 HERE = Here("web01", "QEMU", running=True)
+NOT_AUTHORIZED = 0x87
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
 
@@ -216,3 +220,35 @@ def test_empty_topics_render_as_unknown() -> None:
         assert render(entity["value_template"], b"") == "None"
     state = device["components"]["state"]
     assert json.loads(render(state["json_attributes_template"], b"")) == {}
+
+
+def test_the_access_rules_of_the_page_are_enough_and_no_more(tmp_path: Path) -> None:
+    """An agent may describe devices and hear locations; who only reads may not describe any."""
+    page = (DOCS / "examples" / "homeassistant.md").read_text()
+    patterns, deny = re.findall(r"```\n((?:pattern|topic) .+?)```", page, re.DOTALL)
+    topic = f"homeassistant/device/libvirt-mqtt/{UUID}/config"
+    broker = SecuredBroker(tmp_path)
+    rules = tmp_path / "acl"
+    shipped = rules.read_text()
+    assert "\nuser " in shipped
+    rules.write_text(f"{shipped.replace(chr(10) + 'user ', f'{chr(10)}{patterns}user ', 1)}\n{deny}")
+    with broker:
+        correlator = Recorder(broker.known_as("correlator-main"))
+        reader = Recorder(broker.with_password("reader"), "reader")
+        agent = Recorder(
+            broker.known_as("host1"),
+            subscriptions=HomeAssistant(TOPICS, "host1", "0.1.0", "homeassistant").subscriptions,
+        )
+        for client in (correlator, reader, agent):
+            client.connect()
+        agent.publish(topic, b"{}")
+        reader.publish(topic, b"[]")
+        correlator.publish(TOPICS.location(UUID), b"there")
+        correlator.until(lambda: not correlator.session.in_flight)
+        agent.until(lambda: len(agent.received) == 2 and b"{}" in agent.acknowledged)
+        reader.until(lambda: b"[]" in reader.acknowledged)
+        assert agent.acknowledged[b"{}"] == 0
+        assert reader.acknowledged[b"[]"] == NOT_AUTHORIZED
+        assert sorted(agent.payloads) == [b"there", b"{}"]
+        for client in (correlator, reader, agent):
+            client.close()

@@ -106,22 +106,31 @@ def test_each_promise_is_held_by_a_test_that_exists() -> None:
             assert name in set(named_in(ROOT / file)), name
 
 
+LEVELS = {"info": "info", "warning": "warning", "error": "error", "critical": "critical"}
+SAID_BY = LEVELS | {"exception": "error", "_say_once": "warning"}
+
+
+def levels_of(call: ast.Call) -> tuple[set[str], ast.expr | None]:
+    """The levels that a call may log at, and what it says."""
+    if not isinstance(call.func, ast.Attribute) or not call.args:
+        return set(), None
+    if call.func.attr == "log" and len(call.args) > 1:
+        named = {node.attr.lower() for node in ast.walk(call.args[0]) if isinstance(node, ast.Attribute)}
+        return named & LEVELS.keys(), call.args[1]
+    level = SAID_BY.get(call.func.attr)
+    return ({level} if level else set()), call.args[0]
+
+
 def logged() -> dict[str, set[str]]:
     """The names of all log lines at `info` and above, with their levels."""
     found: dict[str, set[str]] = {}
     for file in (ROOT / "bridge").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
-                continue
-            level = {"exception": "error", "_say_once": "warning"}.get(node.func.attr, node.func.attr)
-            event = node.args[0]
-            if (
-                level in ("info", "warning", "error", "critical")
-                and isinstance(event, ast.Constant)
-                and re.fullmatch(r"[a-z]+(\.[a-z_]+)+", str(event.value))
-            ):
-                found.setdefault(str(event.value), set()).add(level)
-    return found
+            if isinstance(node, ast.Call):
+                levels, event = levels_of(node)
+                if isinstance(event, ast.Constant) and re.fullmatch(r"[a-z]+(\.[a-z_]+)+", str(event.value)):
+                    found.setdefault(str(event.value), set()).update(levels)
+    return {event: levels for event, levels in found.items() if levels}
 
 
 def test_every_log_line_is_explained() -> None:
