@@ -110,7 +110,10 @@ def client_killed_direct(stage: Stage) -> None:
 
 
 @scenario(
-    "21", emits={"S": "iter+", "D": "2,1 lost"}, afterwards={"S": BOOTED}, truths=failed("source_job_ended")
+    "21",
+    emits={"S": "iter+", "D": "2,1 lost"},
+    afterwards={"S": BOOTED},
+    truths=failed("source_job_ended", "destination_vanished"),
 )
 def destination_lost(stage: Stage) -> None:
     """The destination host is lost during the copy: neither side says anything."""

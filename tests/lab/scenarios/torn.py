@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.lab.scenarios.failed import failed
 from tests.lab.scenarios.story import CANCELED, GONE, RUNNING, Truth, scenario
 from tests.lab.stage import Stage
 
+STANDOFF_S = 3.0
+"""How long the guest runs on both hosts before somebody sees it."""
 SWITCHED = "iter* 3,1 iter*"
 STUCK = {"S": "paused (migrating)", "D": RUNNING}
 LEFT_PAUSED = Truth("completed", attention="source_left_paused")
@@ -96,6 +99,7 @@ def conflict_ended(stage: Stage) -> None:
     """The guest runs on both hosts until somebody destroys it on the source."""
     finish_answer_lost(stage)
     stage.await_event("S", "4,1")
+    time.sleep(STANDOFF_S)
     stage.source.virsh("destroy", stage.guest.uuid)
 
 
