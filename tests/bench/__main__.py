@@ -13,6 +13,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     if given.rounds:
         scale = replace(scale, rounds=given.rounds)
     figures: list[Figure] = []
+    failed: list[str] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for name in given.only:
             at = time.monotonic()
-            found = list(PARTS[name](Place(Path(folder), scale)))
-            figures += found
+            try:
+                figures += PARTS[name](Place(Path(folder), scale))
+            except Exception:  # noqa: BLE001 - the other parts are measured all the same
+                failed.append(name)
+                traceback.print_exc()
             print(f"{name}: {time.monotonic() - at:.0f} s", file=sys.stderr)
     print("\n".join(table.lines(figures)))
     print(f"{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     (given.results / f"{name}.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     (given.results / f"{name}.svg").write_text(plot.svg(figures))
     print(f"written to {given.results}/{name}.json and {name}.svg")
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
     return figures
 
 

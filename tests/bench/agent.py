@@ -47,7 +47,7 @@ def measure(place: Place) -> Iterator[Figure]:
             against,
             [b["cpu_us"] for _, b in bursts],
             at_most(1.5),
-            "processor time of the process without the driving of the test hypervisor; ours also publishes states",
+            "processor time of the process without the driving of the test hypervisor; with ours are the states",
         )
         yield from _latency(place, broker, ours, straight)
         before = cpu_s(ours.pid), cpu_s(straight.pid)
@@ -172,8 +172,8 @@ def _latency(place: Place, broker: Broker, ours: Child, straight: Child) -> Iter
     found: dict[str, list[list[float]]] = {"agent": [], "straight": []}
     for _ in range(place.scale.rounds):
         for child, topic, stamp in (
-            (ours, "libvirt/v1/hosts/+/domains/+/lifecycle/+", lambda said: seconds(said["time"])),
-            (straight, "straight/+/+", lambda said: float(said["time"])),
+            (ours, "libvirt/v1/hosts/+/domains/+/lifecycle/+", _stamp),
+            (straight, "straight/+/+", _number),
         ):
             with _listener(broker, topic) as heard:
                 child.tell("trickle", place.scale.trickle, GAP_S)
@@ -190,3 +190,11 @@ def _latency(place: Place, broker: Broker, ours: Child, straight: Child) -> Iter
             [percentile(late, percent) for late in found["straight"]],
             at_most(limit),
         )
+
+
+def _stamp(said: dict[str, Any]) -> float:
+    return seconds(said["time"])
+
+
+def _number(said: dict[str, Any]) -> float:
+    return float(said["time"])

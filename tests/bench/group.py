@@ -54,7 +54,7 @@ def _run(place: Place, url: str, members: int, traffic: Traffic, messages: int) 
                     "group=bench",
                     f"store={url}",
                     f"id=member{number}",
-                )  # fmt: skip
+                )
             )
             for number in range(members)
         ]

@@ -1,4 +1,4 @@
-"""Where is measured: a broker, the programs that are held against each other, and what the kernel says of them."""
+"""Where is measured: a broker, the programs held against each other, and what the kernel says of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.broker import free_port, program
 ROOT: Final = Path(__file__).parent.parent.parent
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 ANSWER_S: Final = 60.0
+BEGIN_S: Final = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Child:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         self.name = name
-        self.first = self._answer()
+        self.first = self._answer(BEGIN_S)
         """What it said once it was ready."""
 
     def __enter__(self) -> Self:
@@ -160,10 +161,6 @@ class Child:
         self.tell(*words)
         return self._answer()
 
-    def answered(self) -> bool:
-        """Whether an answer waits."""
-        return bool(select.select([self._process.stdout], [], [], 0)[0])
-
     def answer(self) -> dict[str, Any]:
         """The answer to what it was told."""
         return self._answer()
@@ -176,9 +173,9 @@ class Child:
         """Goes on."""
         os.kill(self.pid, signal.SIGCONT)
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, timeout_s: float = ANSWER_S) -> dict[str, Any]:
         assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], ANSWER_S)[0]:
+        if not select.select([self._process.stdout], [], [], timeout_s)[0]:
             raise TimeoutError(f"{self.name} doesn't answer")
         line = self._process.stdout.readline()
         if not line:

@@ -1,4 +1,4 @@
-"""What a fleet's agents send on an ordinary day: pauses, reboots, and one message in twenty of a migration."""
+"""What a fleet's agents send on an ordinary day: pauses, reboots, one message in twenty of a migration."""
 
 from __future__ import annotations
 

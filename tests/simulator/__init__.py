@@ -1,1 +1,1 @@
-"""A fleet that is played over a real broker: it speaks the contract, knows the truth, and checks each verdict."""
+"""A fleet played over a real broker: it speaks the contract, knows the truth, and checks each verdict."""

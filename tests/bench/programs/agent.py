@@ -40,7 +40,11 @@ def _serve(agent: Agent, driver: Driver) -> None:
         elif command == "burst":
             answered = agent.sender.counters.answers
             until = answered.total() + int(numbers[0])
-            answers.say(**timed(driver, int(numbers[0]), lambda until=until: answered.total() >= until))  # type: ignore[misc]
+            answers.say(
+                **timed(
+                    driver, int(numbers[0]), lambda until=until, answered=answered: answered.total() >= until
+                )
+            )  # type: ignore[misc]
         elif command == "trickle":
             driver.drive(int(numbers[0]), float(numbers[1]))
             answers.say()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 import time
@@ -11,8 +10,10 @@ from typing import Any
 
 import libvirt
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.bench.programs import answers
+from tests.bench.programs.consumer import no_delay
 from tests.bench.programs.driver import Driver, timed
 
 
@@ -32,12 +33,10 @@ def main(port: str, window: str, domains: str) -> None:
         said |= {"event": event, "detail": detail, "time": time.time()}
         client.publish(f"straight/{uuid}/{event}", json.dumps(said), qos=1)
 
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "straight", protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, "straight", protocol=mqtt.MQTTv5)
     client.max_inflight_messages_set(int(window))
     client.on_publish = on_publish
-    client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(
-        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-    )
+    client.on_socket_open = no_delay
     client.connect("127.0.0.1", int(port))
     client.loop_start()
     while not client.is_connected():
