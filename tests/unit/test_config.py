@@ -147,6 +147,8 @@ WRONG = {
     "outbox_max_bytes": "2 bananas",
     "outbox_policy": "random",
     "retain_hours": "-1",
+    "homeassistant": "perhaps",
+    "homeassistant_prefix": "home/#",
     "id": "",
     "store": "mysql://h/d",
     "store_password_file": "/does/not/exist",
