@@ -47,7 +47,7 @@ def measure(place: Place) -> Iterator[Figure]:
             against,
             [b["cpu_us"] for _, b in bursts],
             at_most(1.5),
-            "processor time of the process without the driving of the test hypervisor; with ours are the states",
+            "of the process, without the driving of the test hypervisor; ours with the states",
         )
         yield from _latency(place, broker, ours, straight)
         before = cpu_s(ours.pid), cpu_s(straight.pid)
@@ -76,16 +76,22 @@ def connecting(place: Place) -> Iterator[Figure]:
     scale = place.scale
     ours_s, base_s = [], []
     for _ in range(max(1, scale.rounds - 2)):
-        with place.broker() as broker, _listener(broker, "libvirt/v1/hosts/+/domains/+/state") as heard:
-            with Child("agent", broker.port, place.state_dir("connect"), scale.listed) as ours:
-                began = ours.ask("start")["began"]
-                heard.until(lambda heard=heard: len(heard.at) > scale.listed)  # type: ignore[misc]
-                ours_s.append(heard.at[scale.listed][0] - began)
-        with place.broker() as broker, _listener(broker, "straight/+/state") as heard:
-            with Child("straight", broker.port, WINDOWS[1], scale.listed) as straight:
-                straight.tell("list")
-                heard.until(lambda heard=heard: len(heard.at) > scale.listed)  # type: ignore[misc]
-                base_s.append(heard.at[scale.listed][0] - straight.answer()["began"])
+        with (
+            place.broker() as broker,
+            _listener(broker, "libvirt/v1/hosts/+/domains/+/state") as heard,
+            Child("agent", broker.port, place.state_dir("connect"), scale.listed) as ours,
+        ):
+            began = ours.ask("start")["began"]
+            heard.until(lambda heard=heard: len(heard.at) > scale.listed)  # type: ignore[misc]
+            ours_s.append(heard.at[scale.listed][0] - began)
+        with (
+            place.broker() as broker,
+            _listener(broker, "straight/+/state") as heard,
+            Child("straight", broker.port, WINDOWS[1], scale.listed) as straight,
+        ):
+            straight.tell("list")
+            heard.until(lambda heard=heard: len(heard.at) > scale.listed)  # type: ignore[misc]
+            base_s.append(heard.at[scale.listed][0] - straight.answer()["began"])
     yield Figure(
         f"agent: {scale.listed} domains' states from start",
         "s",

@@ -17,7 +17,7 @@ from tests.bench.traffic import Publisher, Traffic
 
 HOSTS: Final = 50
 LAST_WORDS: Final = ("/stopped", "/job_completed")
-"""A source's last words on a migration; a verdict may wait a moment for the second, with libvirt's figures."""
+"""A source's last words on a migration; a verdict may wait for the second, with libvirt's figures."""
 BEGUN_S: Final = 1.0
 FEWEST: Final = 200
 """Of so many messages some are of a migration."""

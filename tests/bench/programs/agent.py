@@ -38,16 +38,16 @@ def _serve(agent: Agent, driver: Driver) -> None:
                 time.sleep(0.005)
             answers.say(began=began)
         elif command == "burst":
-            answered = agent.sender.counters.answers
-            until = answered.total() + int(numbers[0])
-            answers.say(
-                **timed(
-                    driver, int(numbers[0]), lambda until=until, answered=answered: answered.total() >= until
-                )
-            )  # type: ignore[misc]
+            answers.say(**_burst(agent, driver, int(numbers[0])))
         elif command == "trickle":
             driver.drive(int(numbers[0]), float(numbers[1]))
             answers.say()
+
+
+def _burst(agent: Agent, driver: Driver, events: int) -> dict[str, float]:
+    answered = agent.sender.counters.answers
+    until = answered.total() + events
+    return timed(driver, events, lambda: answered.total() >= until)
 
 
 if __name__ == "__main__":
