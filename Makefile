@@ -7,7 +7,7 @@ TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns deboot
     polkitd openssl postgresql nodejs npm jq
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install packages demo check lint test lab bench soak clean
+.PHONY: help install packages demo check lint test lab bench soak released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
@@ -59,6 +59,10 @@ soak: install
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
 	$(BIN)/pytest --soak
+
+# At a release: from then on nothing that its readers rely on may change.
+released:
+	cp schemas/v1/*.schema.json tests/data/released/
 
 clean:
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build
