@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contract import faults
 from tests.coverage_table import ROWS, Proof
 from tests.lab.fixtures import lab, witness
 from tests.lab.fleet import Fleet
@@ -85,6 +86,13 @@ def test_each_migration_was_told_once(fleet: Fleet, told_of: dict[str, str]) -> 
             if message.told != truth.outcome or reason not in (truth.reason or (None,)):
                 wrong.append(f"{name}: became {message.told}, {reason}, when all was over")
     assert wrong == []
+
+
+def test_every_message_of_the_run_keeps_the_contract(fleet: Fleet) -> None:
+    """Its schema takes it, and the CloudEvents SDK reads in it what stands there."""
+    messages = [message for message in fleet.collector.since() if message.topic.startswith("libvirt/v1/")]
+    assert messages, "no message, no proof"
+    assert [fault for message in messages for fault in faults(message.topic, message.raw)] == []
 
 
 @pytest.mark.parametrize("late", ["host1", "host2"])
