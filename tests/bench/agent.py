@@ -31,6 +31,16 @@ def measure(place: Place) -> Iterator[Figure]:
         straight.ask("start")
         time.sleep(min(2.0, scale.idle_s))
         against = f"straight, window {window}"
+        yield from _latency(place, broker, ours, straight)
+        yield Figure(
+            f"agent: peak memory, {scale.domains} domains",
+            "MB",
+            [peak_mb(ours.pid)],
+            "straight",
+            [peak_mb(straight.pid)],
+            Target("≤", 60, "value"),
+            "the test hypervisor's domains, which live in the process, are part of both",
+        )
         bursts = list(_alternate(scale.rounds, ours, straight, "burst", scale.events))
         yield Figure(
             "agent: events/s to PUBACK, outbox on",
@@ -49,7 +59,6 @@ def measure(place: Place) -> Iterator[Figure]:
             at_most(1.5),
             "of the process, without the driving of the test hypervisor; ours with the states",
         )
-        yield from _latency(place, broker, ours, straight)
         before = cpu_s(ours.pid), cpu_s(straight.pid)
         time.sleep(scale.idle_s)
         idle = [
@@ -60,15 +69,6 @@ def measure(place: Place) -> Iterator[Figure]:
             "agent: idle CPU", "%", [idle[0]], "straight", [idle[1]], Target("≤", 0.5, "value"),
             f"over {scale.idle_s:.0f} s with {scale.domains} domains, one look for silent changes among them",
         )  # fmt: skip
-        yield Figure(
-            f"agent: peak memory, {scale.domains} domains",
-            "MB",
-            [peak_mb(ours.pid)],
-            "straight",
-            [peak_mb(straight.pid)],
-            Target("≤", 60, "value"),
-            "the test hypervisor's domains, which live in the process, are part of both",
-        )
 
 
 def connecting(place: Place) -> Iterator[Figure]:
