@@ -19,6 +19,7 @@ from tests.lab.delay import Delay
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 
+SAVING = ("autosave_on_changes true", "autosave_interval 1")
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
@@ -92,7 +93,9 @@ class Fleet:
     """Our programs beside every host of a lab, up and connected from `with` to its end.
 
     `settle_s`, `patience_s` and `reconcile_s` are the options of those names. `delays_s` names hosts whose
-    agents' bytes reach the broker so many seconds late. Logs are in `folder`, by default one of the lab's.
+    agents' bytes reach the broker so many seconds late. A broker that `keeps_data` writes down each
+    change at once, so that it comes back from a SIGKILL with nearly all that it has acknowledged. Logs are in
+    `folder`, by default one of the lab's.
     """
 
     def __init__(
@@ -104,11 +107,17 @@ class Fleet:
         patience_s: float = 60,
         reconcile_s: float = 2,
         delays_s: Mapping[str, float] | None = None,
+        keeps_data: bool = False,
     ) -> None:
         self.lab = lab
         self._own_folder = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="fleet-", dir=lab.folder)) if folder is None else folder
-        self.broker = Broker(self.folder / "broker", "max_queued_messages 0", command=DIES_WITH_US)
+        self.broker = Broker(
+            self.folder / "broker",
+            *("max_queued_messages 0", *(SAVING if keeps_data else ())),
+            keeps_data=keeps_data,
+            command=DIES_WITH_US,
+        )
         self.collector = Collector(self.broker.port)
         self.delays = {host: Delay(self.broker.port, delay_s) for host, delay_s in (delays_s or {}).items()}
         self.agents = {host.name: self._agent(host, reconcile_s) for host in lab.hosts}
