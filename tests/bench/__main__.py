@@ -47,9 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
                 failed.append(name)
                 traceback.print_exc()
             print(f"{name}: {time.monotonic() - at:.0f} s", file=sys.stderr)
+            _write(given.results, "smoke" if given.smoke else "bench", figures)
     print("\n".join(table.lines(figures)))
     print(f"{time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
-    given.results.mkdir(parents=True, exist_ok=True)
+    print(f"written to {given.results}")
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
+    return figures
+
+
+def _write(folder: Path, name: str, figures: Sequence[Figure]) -> None:
+    """What there is so far, so that a part that hangs loses nothing of the others."""
+    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "machine": {
             "cores": os.cpu_count(),
@@ -57,16 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
             "python": platform.python_version(),
         },
         "load": os.getloadavg(),
-        "smoke": given.smoke,
         "figures": [figure.as_json() for figure in figures],
     }
-    name = "smoke" if given.smoke else "bench"
-    (given.results / f"{name}.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    (given.results / f"{name}.svg").write_text(plot.svg(figures))
-    print(f"written to {given.results}/{name}.json and {name}.svg")
-    if failed:
-        sys.exit(f"not measured: {', '.join(failed)}")
-    return figures
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    (folder / f"{name}.svg").write_text(plot.svg(figures))
 
 
 if __name__ == "__main__":
