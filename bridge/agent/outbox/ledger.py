@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,6 +26,8 @@ EXPIRED_A_COMMIT: Final = 1_000
 it.
 """
 
+COMMITS_A_FOLD: Final = 100
+
 SPARE_PAGES: Final = 4_096
 """The file keeps this many free pages (16 MiB) for what comes next."""
 
@@ -43,6 +44,10 @@ class Meta:
     rows: int
     bytes: int
     parked: int
+
+    def copy(self) -> "Meta":
+        """The same figures, to be changed while these stand."""
+        return Meta(self.epoch, self.last_sequence, self.settled, self.rows, self.bytes, self.parked)
 
 
 @dataclass(slots=True)
@@ -110,6 +115,14 @@ class Ledger:
             )
         ]
         self._oldest_at_s: float | None = None
+        self._commits = 0
+        file.lengthen_log(self.path)
+
+    def fold_log(self) -> None:
+        """Folds what is in the write-ahead log into the file, if it is worth it, so that no commit has to."""
+        if self._commits >= COMMITS_A_FOLD:
+            self._commits = 0
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         """Closes the file; SQLite folds the log into it if nobody else reads."""
@@ -126,7 +139,7 @@ class Ledger:
         """All of it, durable in one transaction. Returns the rows stored, and how many of the batch were
         dropped.
         """
-        meta = copy(self.meta)
+        meta = self.meta.copy()
         rows, unborn, snapshots = self._number(batch, meta)
         snapshots = {**known, **snapshots}
         gone: list[tuple[int, int]] = unborn
@@ -179,6 +192,7 @@ class Ledger:
                 with suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
             raise
+        self._commits += 1
         self.meta, self.dropped, self._oldest_at_s = meta, total, oldest_at_s
         for uuid, snapshot in snapshots.items():
             if snapshot == FORGET:

@@ -259,6 +259,7 @@ class Outbox:
                 if self._commit([], tidying=True) is None:
                     return False
             self._ledger.shrink()
+            self._ledger.fold_log()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._failed(error)
         return False
