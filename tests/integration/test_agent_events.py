@@ -222,6 +222,53 @@ def test_what_changed_while_it_was_away_is_told_as_a_resync(
         coming.close()
 
 
+def test_a_list_that_fails_half_way_concludes_nothing(
+    broker: Broker, subscriber: Subscriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One domain is gone and another can't be read: neither is told of before a list was read in full."""
+    going, unreadable = new_domain(), new_domain()
+    try:
+        for domain in (going, unreadable):
+            domain.do("define")
+            domain.do("start")
+        agent = Agent(settings(broker, tmp_path))
+        agent.start()
+        for domain in (going, unreadable):
+            subscriber.until(partial(has_state, subscriber, domain._uuid, "running/booted"))
+        agent.stop()
+        going.do("shutdown")
+        going.do("undefine")
+        asked = []
+
+        def fail(found: libvirt.virDomain, flags: int = 0) -> list[int]:
+            if found.UUIDString() != unreadable._uuid:
+                return read(found, flags)
+            asked.append(flags)
+            raise libvirt.libvirtError("the monitor doesn't answer")
+
+        def unsupported(*_: object) -> None:
+            raise libvirt.libvirtError("no statistics")
+
+        read = libvirt.virDomain.state
+        monkeypatch.setattr(libvirt.virDomain, "state", fail)
+        monkeypatch.setattr(libvirt.virConnect, "getAllDomainStats", unsupported)
+        monkeypatch.setattr(libvirt.libvirtError, "get_error_code", lambda _: libvirt.VIR_ERR_NO_SUPPORT)
+        agent = Agent(settings(broker, tmp_path))
+        agent.start()
+        subscriber.until(lambda: len(asked) > 1)
+        subscriber.listen(0.5)
+        assert subscriber.stream() == []
+        assert has_state(subscriber, going._uuid, "running/booted")
+        monkeypatch.undo()
+        subscriber.until(partial(has_told, subscriber, going._uuid, 2))
+        agent.stop()
+        assert subscriber.told(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
+        assert subscriber.told(unreadable._uuid) == []
+    finally:
+        going.close()
+        unreadable.close()
+
+
 def test_a_stop_ends_within_five_seconds_with_a_broker_that_is_silent(
     broker: Broker, subscriber: Subscriber, tmp_path: Path
 ) -> None:
