@@ -80,11 +80,6 @@ class Told:
     was_conflict: bool = False
     done: bool = False
 
-    @property
-    def is_known(self) -> bool:
-        """Whether anything was told of it."""
-        return self.started or self.interrupted > 0 or bool(self.unresolved) or self.last is not None
-
 
 @dataclass(slots=True)
 class Case:
@@ -238,7 +233,11 @@ class _Judging:
         if case.is_mended or case.tails:
             self._find_halves_again()
         self._believe_states()
-        linked = {(told.arrival, told.departure) for told in case.told if told.arrival and told.departure}
+        linked = {
+            (told.arrival, told.departure)
+            for told in case.told
+            if told.arrival and told.departure and (told.last is not None or told.interrupted)
+        }
         pairs = pair(self.tracks, self._done(), linked)
         for each in pairs:
             self._judge_pair(each)
@@ -308,8 +307,14 @@ class _Judging:
         told = self._told_of(each, verdict)
         if told is None:
             return
+        before = len(self.tellings)
         self._tell_of(told, each, verdict)
-        if told.is_known and told not in self.case.told:
+        is_told = len(self.tellings) > before
+        if is_told and each.arrival is not None and each.destination is not None:
+            told.arrival = told.arrival or (each.destination, each.arrival.key)
+        if told.arrival is not None and each.departure is not None and each.source is not None:
+            told.departure = (each.source, each.departure.key)
+        if is_told and told not in self.case.told:
             self.case.told.append(told)
 
     def _tell_of(self, told: Told, each: Pair, verdict: Verdict) -> None:
@@ -328,8 +333,8 @@ class _Judging:
         if not self._ripe(verdict.since + self._wait_s(verdict.when)):
             self.is_open = True
             return
-        self._tell_verdict(told, each, verdict)
-        if told.last is not None and told.last.outcome != "conflict":
+        is_settled = self._tell_verdict(told, each, verdict)
+        if is_settled and told.last is not None and told.last.outcome != "conflict":
             told.done = (is_final(each) and not each.doubtful) or told.was_conflict
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
 
@@ -358,10 +363,7 @@ class _Judging:
             if departure is not None and t.departure == departure and t.arrival is None
         ]
         if found:
-            told = found[0]
-            told.arrival = told.arrival or arrival
-            told.departure = departure or told.departure
-            return told
+            return found[0]
         if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
             return None
         half = arrival or departure
@@ -407,19 +409,29 @@ class _Judging:
         n = len(told.unresolved)
         self._tell(told, "unresolved", each, verdict, f"{told.id}-unresolved-{n}", missing=missing)
 
-    def _tell_verdict(self, told: Told, each: Pair, verdict: Verdict) -> None:
+    def _tell_verdict(self, told: Told, each: Pair, verdict: Verdict) -> bool:
+        """Tells the verdict unless it was told; False where it will have to be told again, later."""
         outcome: Outcome = verdict.ruling  # type: ignore[assignment]
         data = self._data(told, outcome, each, verdict)
         last = told.last
         if last is not None:
             data = _keeping_known(data, last, source_is_silent=each.source in self.silent)
             if _substance(data) == _substance(last):
-                return
+                return True
             same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
             if same_but_guest and last.guest.state != "unknown":
-                return
+                return True
+            if not (self._is_heard_out(each.source) and self._is_heard_out(each.destination)):
+                self.is_open = True
+                return False
             data = data.model_copy(update={"revision": told.revision, "supersedes": told.last_id})
         self._publish_verdict(told, data)
+        return True
+
+    def _is_heard_out(self, host: str | None) -> bool:
+        """Whether a host that is telling what it couldn't before has had `settle` to do so."""
+        track = self.tracks.get(host) if host else None
+        return track is None or self._ripe(track.late + self.times.settle_s)
 
     def _publish_verdict(self, told: Told, data: Migration) -> None:
         told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
@@ -493,12 +505,13 @@ class _Judging:
         """
         for source, here in self.tracks.items():
             gone = here.lost
-            if gone is None or here.phase != "away":
+            if gone is None or here.phase != "away" or source in self.case.tails:
                 continue
             came = [
                 (there.defined.at, destination, there.defined)
                 for destination, there in self.tracks.items()
                 if destination != source
+                and destination not in self.case.tails
                 and there.defined is not None
                 and there.defined.at - self.times.settle_s <= gone.at
                 and gone.at <= there.defined.at + self.times.patience_s

@@ -14,10 +14,9 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from bridge.correlator.facts import Key, Mark
-from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.track import LIVE_S, Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _SKEW_S: Final = 5.0
-_LIVE_S: Final = 4.0
 _DOUBTFUL_S: Final = 2.0
 _FOREVER: Final = float("inf")
 
@@ -84,14 +83,16 @@ def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[
 
 
 def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
+    """By how many seconds the halves don't overlap, or the source began before the destination was prepared."""
     a_from, a_to = span_of_arrival(arrival, moment)
     d_from, d_to = span_of_departure(departure, moment)
-    return max(0.0, a_from - d_to, d_from - a_to)
+    early = a_from - d_from if arrival.opened is not None and d_from > -_FOREVER else 0.0
+    return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to)
 
 
 def is_live(*marks: Mark | None) -> bool:
     """Whether these came as they happened, so that the order of receipt says something."""
-    return all(mark is None or mark.received - mark.at < _LIVE_S for mark in marks)
+    return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -155,7 +156,8 @@ def _candidate(
     if arrival.tentative and departure.stage != "left":
         return None
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
-    if min(gap_s, receipt_gap_s) > _SKEW_S:
+    least_s = min(gap_s, receipt_gap_s)
+    if least_s > _SKEW_S:
         return None
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
@@ -166,7 +168,7 @@ def _candidate(
     cost_s = gap_s + _COSTS_S[fit]
     if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
-    is_doubtful = gap_s > _DOUBTFUL_S or fit == "contradicts"
+    is_doubtful = least_s > _DOUBTFUL_S or fit == "contradicts"
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)

@@ -133,6 +133,7 @@ class Track:
 
     phase: Phase = "away"
     key: Key = (-1, 0)
+    late: float = 0.0  # when a message last came that wasn't sent just then
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""
     name: str | None = None
@@ -140,6 +141,7 @@ class Track:
     present: bool | None = None
     persistent: bool | None = None
     stay: Stay | None = None
+    began: Key = (-1, 0)  # where the last stay or definition here began
     past: list[Stay] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
@@ -475,6 +477,8 @@ ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
 _KEPT = 8
 _KEPT_MOODS = 16
 _ONE_BREATH_S = 0.5
+LIVE_S: Final = 4.0
+"""What comes later than this after it was sent was waiting somewhere."""
 _JOB_TRAILS_S = 60.0
 
 
@@ -515,6 +519,8 @@ def sign_of_state(track: Track) -> Sign | None:
 def fold(track: Track, fact: Fact) -> None:
     """Takes in the next event of the host's order."""
     track.key = fact.key
+    if fact.received - fact.at > LIVE_S:
+        track.late = fact.received
     if fact.kind == "lifecycle":
         track.moved = fact.key
     track.driver = fact.driver or track.driver
@@ -620,6 +626,7 @@ def _settle_role(track: Track, what: str, resumed: Mark) -> None:
 
 def _begin(track: Track, mark: Mark, _: object = None) -> None:
     track.stay = Stay(began=mark)
+    track.began = mark.key
     track.feel(None, mark)
     track.present = True
     track.lost = track.roleless = None
@@ -661,6 +668,7 @@ def _arrive(track: Track, mark: Mark, _: object = None) -> None:
     if mark.what == "resumed/migrated":
         arrival.tentative = False
     track.stay = Stay(began=mark, arrived=True)
+    track.began = mark.key
     track.feel("running", mark)
     track.present = True
 
@@ -851,6 +859,7 @@ def _pause(track: Track, mark: Mark, _: object = None) -> None:
 def _define(track: Track, mark: Mark, _: object = None) -> None:
     if not track.present:
         track.defined = mark
+        track.began = mark.key
     track.lost = None
     track.present = track.persistent = True
 
@@ -891,7 +900,9 @@ def _undefine(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _lose(track: Track, mark: Mark, _: object = None) -> None:
-    if track.present is not False:
+    last = track.departures[-1] if track.departures else None
+    is_left_behind = last is not None and last.stage == "left" and track.began <= last.key
+    if track.present is not False and not is_left_behind:
         track.lost = mark
     track.present = False
     track.persistent = None
