@@ -120,6 +120,8 @@ class Epoch(msgspec.Struct, gc=False):
         lower, upper = self.ranges[0], self.ranges[1]
         hole = lower[1] + 1, upper[0] - 1
         self.ranges[0:2] = [[lower[0], upper[1]]]
+        _insert(self.lost, *hole)
+        del self.lost[: max(0, len(self.lost) - MAX_LOST)]
         return hole
 
 
@@ -196,6 +198,7 @@ class Loss:
 
 class _Kept(msgspec.Struct, array_like=True, gc=False):
     epochs: list[Epoch] = []
+    forgotten: int = 0
     current: int = -1
     blind_since: float | None = None
     blind_why: str = ""
@@ -243,34 +246,34 @@ class Host:
     def place(self) -> tuple[int, int]:
         """The newest epoch's ordinal and the last sequence that came in it."""
         current = self.kept.current
-        return (0, 0) if current < 0 else (current, max(0, self.kept.epochs[current].last))
+        return (0, 0) if current < 0 else (current, max(0, self._epoch(current).last))
 
     @property
     def settled_to(self) -> tuple[int, int]:
         """Up to this place, an epoch's ordinal and a sequence, nothing is missing that may still come."""
         current = self.kept.current
-        return (0, 0) if current < 0 else (current, max(0, self.kept.epochs[current].complete_to()))
+        return (0, 0) if current < 0 else (current, max(0, self._epoch(current).complete_to()))
 
     def see(self, epoch: str, sequence: int, received: float) -> Seen:
         """A message of the event stream came."""
         self.kept.last_event = received
         kept = self.kept
         ordinal = kept.current
-        if ordinal < 0 or kept.epochs[ordinal].name != epoch:
+        if ordinal < 0 or self._epoch(ordinal).name != epoch:
             ordinal = self._ordinal(epoch)
-        one = kept.epochs[ordinal]
+        one = self._epoch(ordinal)
         is_new = one.add(sequence)
         if one.is_whole():
             return Seen(ordinal, is_new, settled=True)
         self.suspect = True
         if hole := one.bound():
-            self._lose(one, *hole, "too many holes to remember")
+            self.losses.append(Loss(self.name, one.name, *hole, "too many holes to remember"))
         missing = one.first_hole()
         return Seen(ordinal, is_new, missing is None or sequence < missing[0])
 
     def has_turn(self, ordinal: int, sequence: int) -> bool:
         """Whether nothing is missing between what came and this sequence."""
-        epoch = self.kept.epochs[ordinal]
+        epoch = self._epoch(ordinal)
         return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
 
     def share_sight(self, other: Host) -> None:
@@ -281,7 +284,7 @@ class Host:
     def ordinal_of(self, epoch: str) -> int:
         """The epoch's ordinal; a new epoch gets the next one."""
         kept = self.kept
-        if kept.current >= 0 and kept.epochs[kept.current].name == epoch:
+        if kept.current >= 0 and self._epoch(kept.current).name == epoch:
             return kept.current
         return self._ordinal(epoch)
 
@@ -303,7 +306,7 @@ class Host:
         """An agent's word about itself. True: whether the host is blind, or since when, changed."""
         kept = self.kept
         if epoch is not None:
-            one = kept.epochs[self.ordinal_of(epoch)]
+            one = self._epoch(self.ordinal_of(epoch))
             if one.base < 0 and not retained:
                 one.base = last_sequence
             one.expected = max(one.expected, last_sequence)
@@ -347,7 +350,7 @@ class Host:
         """
         kept = self.kept
         self.suspect = False
-        for ordinal, epoch in enumerate(kept.epochs):
+        for ordinal, epoch in enumerate(kept.epochs, start=kept.forgotten):
             hole = epoch.first_hole()
             while hole is not None and ordinal < kept.current:
                 self._lose(epoch, *hole, "the host was installed anew")
@@ -387,18 +390,19 @@ class Host:
         if epoch.give_up(first, last):
             self.losses.append(Loss(self.name, epoch.name, first, last, why))
 
+    def _epoch(self, ordinal: int) -> Epoch:
+        return self.kept.epochs[ordinal - self.kept.forgotten]
+
     def _ordinal(self, epoch: str) -> int:
         kept = self.kept
-        for ordinal, one in enumerate(kept.epochs):
+        for ordinal, one in enumerate(kept.epochs, start=kept.forgotten):
             if one.name == epoch:
                 return ordinal
-        if len(kept.epochs) >= MAX_EPOCHS:
-            # Ordinals must stay: the oldest epochs share one place from here on, known by name no more.
-            oldest = next((i for i, one in enumerate(kept.epochs) if one.name), 0)
-            if oldest < MAX_EPOCHS * 4:
-                kept.epochs[oldest] = Epoch("")
         kept.epochs.append(Epoch(epoch))
-        kept.current = len(kept.epochs) - 1
+        if len(kept.epochs) > MAX_EPOCHS:
+            del kept.epochs[0]
+            kept.forgotten += 1
+        kept.current = kept.forgotten + len(kept.epochs) - 1
         self.suspect = True
         return kept.current
 

@@ -227,6 +227,8 @@ class Intake:
                 raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
             return Cleared(address.host, address.uuid)
         try:
+            if not payload.isascii():
+                payload.decode()  # msgspec doesn't look into what it skips
             message = _DECODE[kind](payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             message = _by_the_models(payload, kind)

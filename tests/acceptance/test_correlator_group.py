@@ -70,8 +70,8 @@ def _last(fleet: Fleet, uuid: str) -> tuple[object, ...]:
     """The last verdict; those before it are each superseded by the next."""
     verdicts = [t for t in fleet.told_once(uuid) if t.word in ("completed", "failed", "conflict")]
     for number, (before, after) in enumerate(pairwise(verdicts), start=1):
-        assert after.data["supersedes"] == before.id
-        assert after.data["revision"] == number
+        assert after.data["supersedes"] == before.id, verdicts
+        assert after.data["revision"] == number, verdicts
     data = verdicts[-1].data
     return (data["outcome"], data["source"], data["destination"], data["reason"], data["confirmed_by"])
 

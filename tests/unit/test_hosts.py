@@ -1,0 +1,329 @@
+"""What is known of a host's stream: order, holes, doubles, sight and clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.correlator.hosts import (
+    FIRST_PATIENCE_S,
+    GRACE_S,
+    LARGEST_REQUEST,
+    MAX_RANGES,
+    TRIES,
+    Clock,
+    Host,
+)
+
+
+def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:
+    host = Host("h")
+    for sequence in sequences:
+        host.see(epoch, sequence, 0.0)
+    return host
+
+
+def _status(host: Host, last: int, *, epoch: str = "e", retained: bool = False, at: float = 0.0) -> None:
+    host.note_status(
+        online=True,
+        sees_libvirt=True,
+        epoch=epoch,
+        last_sequence=last,
+        lost=(),
+        received=at,
+        retained=retained,
+    )
+
+
+def test_in_order_everything_is_new_and_settled() -> None:
+    host = Host("h")
+    for sequence in range(1, 100):
+        seen = host.see("e", sequence, 0.0)
+        assert (seen.ordinal, seen.is_new, seen.settled) == (0, True, True)
+    assert host.settled_to == (0, 99)
+
+
+def test_a_stream_met_in_its_middle_has_no_hole() -> None:
+    host = Host("h")
+    assert host.see("e", 5000, 0.0).settled
+    assert host.see("e", 5001, 0.0).settled
+    assert host.tend(100.0) is None
+
+
+def test_the_first_message_after_a_live_status_may_be_missing() -> None:
+    """The status says where the stream stood: what is between it and the first message was lost."""
+    host = Host("h")
+    _status(host, 3)
+    seen = host.see("e", 5, 0.0)
+    assert not seen.settled
+    assert host.settled_to == (0, 3)
+    host.see("e", 4, 0.0)
+    assert host.settled_to == (0, 5)
+
+
+def test_a_retained_status_is_no_beginning() -> None:
+    """It may be hours old: the stream begins with the first message that comes."""
+    host = Host("h")
+    _status(host, 3, retained=True)
+    assert host.see("e", 500, 0.0).settled
+
+
+def test_after_a_hole_nothing_is_settled_until_it_is_filled() -> None:
+    host = _fed([1, 2])
+    assert not host.see("e", 5, 0.0).settled
+    assert not host.see("e", 6, 0.0).settled
+    assert host.settled_to == (0, 2)
+    assert host.see("e", 3, 0.0).settled
+    assert host.settled_to == (0, 3)
+    assert host.see("e", 4, 0.0).settled
+    assert host.settled_to == (0, 6)
+
+
+@given(st.lists(st.integers(1, 200), max_size=300))
+def test_each_sequence_is_new_once_in_any_order(sequences: list[int]) -> None:
+    host = Host("h")
+    before: set[int] = set()
+    for sequence in sequences:
+        assert host.see("e", sequence, 0.0).is_new is (sequence not in before)
+        before.add(sequence)
+    loaded = Host.load("h", host.dump())
+    assert all(not loaded.see("e", sequence, 0.0).is_new for sequence in before)
+
+
+@given(st.permutations(range(1, 40)), st.integers(0, 1))
+def test_settled_means_that_nothing_before_it_is_missing(order: list[int], base: int) -> None:
+    host = Host("h")
+    if base:
+        _status(host, 0)
+    seen: set[int] = set()
+    first = 1 if base else order[0]
+    for sequence in order:
+        settled = host.see("e", sequence, 0.0).settled
+        seen.add(sequence)
+        assert settled == all(n in seen for n in range(first, sequence))
+
+
+def test_a_day_fed_again_is_known_across_epochs_and_restarts() -> None:
+    host = _fed(range(1, 1001), "one")
+    for sequence in range(1, 501):
+        host.see("two", sequence, 0.0)
+    host = Host.load("h", host.dump())
+    assert not any(host.see("one", sequence, 0.0).is_new for sequence in range(1, 1001))
+    assert not any(host.see("two", sequence, 0.0).is_new for sequence in range(1, 501))
+    assert host.see("two", 501, 0.0).is_new
+
+
+def test_a_new_epoch_gets_the_next_ordinal_and_an_old_one_keeps_its_own() -> None:
+    host = Host("h")
+    assert host.see("a", 7, 0.0).ordinal == 0
+    assert host.see("b", 1, 0.0).ordinal == 1
+    assert host.see("a", 8, 0.0).ordinal == 0
+    assert host.settled_to == (1, 1)
+
+
+def test_a_hole_is_asked_for_when_it_does_not_fill_by_itself() -> None:
+    host = _fed([1, 2, 6])
+    assert host.suspect
+    assert host.tend(0.0) is None
+    assert host.tend(GRACE_S + 0.1) == ("e", 3, 5)
+    assert host.tend(GRACE_S + 0.2) is None
+    assert host.tend(GRACE_S + 0.2 + FIRST_PATIENCE_S) == ("e", 3, 5)
+
+
+def test_a_hole_at_the_end_shows_in_the_status() -> None:
+    host = _fed([1, 2, 3])
+    _status(host, 5)
+    assert host.suspect
+    host.tend(0.0)
+    assert host.tend(GRACE_S + 0.1) == ("e", 4, 5)
+
+
+def test_while_the_stream_flows_nothing_is_asked_for() -> None:
+    """A backlog comes after the status that names its end."""
+    host = _fed([1])
+    _status(host, 1000)
+    for n in range(2, 1000):
+        host.see("e", n, n / 10)
+        assert host.tend(n / 10) is None
+
+
+def test_what_cannot_be_had_is_given_up_and_said_once() -> None:
+    host = _fed([1, 2, 6, 7])
+    now, asked = 0.0, 0
+    while not host.losses and now < 1000:
+        asked += host.tend(now) is not None
+        now += 1.0
+    assert asked == TRIES
+    (loss,) = host.losses
+    assert (loss.first, loss.last) == (3, 5)
+    assert host.settled_to == (0, 7)
+    assert host.missing() == [("e", 3, 5)]
+    host.losses.clear()
+    host.tend(now + 1000)
+    assert not host.losses
+    assert not host.suspect
+
+
+def test_what_was_given_up_is_welcome_when_it_comes_after_all() -> None:
+    host = _fed([1, 2, 6])
+    host.note_status(
+        online=True,
+        sees_libvirt=True,
+        epoch="e",
+        last_sequence=6,
+        lost=(("e", 3, 5),),
+        received=0.0,
+        retained=False,
+    )
+    assert [(loss.first, loss.last) for loss in host.losses] == [(3, 5)]
+    assert host.settled_to == (0, 6)
+    assert host.see("e", 4, 0.0).is_new
+    assert host.missing() == [("e", 3, 3), ("e", 5, 5)]
+
+
+def test_tries_begin_again_when_a_part_of_the_hole_came() -> None:
+    host = _fed([1, 10])
+    now = 0.0
+    for sequence in range(2, 9):
+        for _ in range(40):
+            host.tend(now)
+            now += 1.0
+        assert not host.losses
+        host.see("e", sequence, now)
+    for _ in range(300):
+        host.tend(now)
+        now += 1.0
+    assert [(loss.first, loss.last) for loss in host.losses] == [(9, 9)]
+
+
+def test_a_large_hole_is_asked_for_in_pieces() -> None:
+    host = _fed([1, 10_000])
+    host.tend(0.0)
+    assert host.tend(GRACE_S + 0.1) == ("e", 2, 1 + LARGEST_REQUEST)
+
+
+def test_an_agent_that_is_offline_is_not_asked() -> None:
+    host = _fed([1, 5])
+    host.note_sight("agent", since=0.0)
+    assert all(host.tend(float(now)) is None for now in range(100))
+    host.note_sight("", since=100.0)
+    asks = [host.tend(100.0 + now) for now in range(10)]
+    assert ("e", 2, 4) in asks
+
+
+def test_holes_of_a_former_epoch_are_given_up() -> None:
+    host = _fed([1, 5], "old")
+    host.see("new", 1, 0.0)
+    assert host.tend(0.0) is None
+    assert [(loss.epoch, loss.first, loss.last) for loss in host.losses] == [("old", 2, 4)]
+
+
+def test_the_memory_of_a_stream_full_of_holes_is_bounded() -> None:
+    host = _fed(range(1, 20_000, 2))
+    assert len(host.dump()) < 10_000
+    assert len(host.kept.epochs[0].ranges) <= MAX_RANGES
+    assert host.losses
+
+
+def test_the_memory_of_a_host_installed_again_and_again_is_bounded() -> None:
+    host = Host("h")
+    for n in range(2000):
+        host.see(f"epoch {n}", 1, 0.0)
+    assert len(host.dump()) < 20_000
+    ordinals = [host.see(f"epoch {n}", 2, 0.0).ordinal for n in range(1990, 2000)]
+    assert ordinals == sorted(ordinals)
+
+
+@pytest.mark.parametrize(
+    ("online", "sees_libvirt", "blind"), [(True, True, False), (True, False, True), (False, True, True)]
+)
+def test_blind_is_offline_or_without_libvirt(online: bool, sees_libvirt: bool, blind: bool) -> None:
+    host = Host("h")
+    host.note_status(
+        online=online,
+        sees_libvirt=sees_libvirt,
+        epoch="e",
+        last_sequence=0,
+        lost=(),
+        received=7.0,
+        retained=True,
+    )
+    assert host.blind_since == (7.0 if blind else None)
+
+
+def test_blind_is_since_the_first_word_of_it() -> None:
+    host = Host("h")
+    assert host.note_sight("libvirt", since=5.0)
+    assert not host.note_sight("agent", since=9.0)
+    assert Host.load("h", host.dump()).blind_since == 5.0
+    assert host.note_sight("", since=12.0)
+    assert host.blind_since is None
+
+
+def test_an_agent_that_speaks_after_it_was_said_to_be_offline_is_not() -> None:
+    """The Will of a former session may come after the new session's first word."""
+    host = Host("h")
+    host.note_sight("agent", since=100.0)
+    assert not host.note_alive(99.0)
+    assert host.blind_since == 100.0
+    assert host.note_alive(102.0)
+    assert host.blind_since is None
+
+
+def test_an_event_does_not_prove_that_libvirt_is_back() -> None:
+    host = Host("h")
+    host.note_sight("libvirt", since=100.0)
+    assert not host.note_alive(200.0)
+
+
+def test_a_clock_behind_is_known_from_statuses_only() -> None:
+    """An event can have waited for an hour in an outbox; a status is stamped when it is sent."""
+    clock = Clock()
+    clock.note(1000.0, 1000.0 - 3600, is_status=False)
+    assert clock.offset_s == 0
+    clock.note(1000.0, 880.0, is_status=True)
+    assert clock.offset_s == 120.0
+
+
+def test_a_clock_ahead_is_known_from_anything() -> None:
+    clock = Clock()
+    clock.note(1000.0, 1300.0, is_status=False)
+    assert clock.offset_s == -300.0
+
+
+@pytest.mark.parametrize("late_s", [-0.4, 0.0, 1.0, 1.9])
+def test_the_way_of_a_message_is_no_fault_of_the_clock(late_s: float) -> None:
+    clock = Clock()
+    clock.note(1000.0 + late_s, 1000.0, is_status=True)
+    assert clock.offset_s == 0
+
+
+def test_the_least_difference_counts_and_an_old_one_is_forgotten() -> None:
+    clock = Clock()
+    clock.note(1000.0, 900.0, is_status=True)
+    clock.note(1010.0, 850.0, is_status=True)
+    assert clock.offset_s == 100.0
+    for hour in range(1, 4):
+        clock.note(1000.0 + hour * 3600, 1000.0 + hour * 3600, is_status=True)
+    assert clock.offset_s == 0
+
+
+def test_a_long_stream_with_doubles_and_losses_stays_right() -> None:
+    chance = random.Random(4)
+    host = Host("h")
+    missing = set()
+    for n in range(1, 20_001):
+        if n > 1 and chance.random() < 0.001:
+            missing.add(n)
+            continue
+        assert host.see("e", n, 0.0).is_new
+        if chance.random() < 0.1:
+            assert not host.see("e", n, 0.0).is_new
+    assert missing
+    for n in missing:
+        assert host.see("e", n, 0.0).is_new
+    assert host.settled_to == (0, 20_000)
