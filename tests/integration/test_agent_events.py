@@ -238,9 +238,9 @@ def test_a_list_that_fails_half_way_concludes_nothing(
         agent.stop()
         going.do("shutdown")
         going.do("undefine")
-        asked = []
+        asked: list[int] = []
 
-        def fail(found: libvirt.virDomain, flags: int = 0) -> list[int]:
+        def fail(found: libvirt.virDomain, flags: int = 0) -> Any:
             if found.UUIDString() != unreadable._uuid:
                 return read(found, flags)
             asked.append(flags)
