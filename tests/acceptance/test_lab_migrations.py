@@ -85,7 +85,7 @@ def test_each_migration_was_told_once(fleet: Fleet, told_of: dict[str, str]) -> 
             reason = message.data["reason"]
             if message.told != truth.outcome or reason not in (truth.reason or (None,)):
                 wrong.append(f"{name}: became {message.told}, {reason}, when all was over")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_message_of_the_run_keeps_the_contract(fleet: Fleet) -> None:

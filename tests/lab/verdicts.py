@@ -28,14 +28,20 @@ def told_outcomes(messages: Sequence[Message]) -> list[Message]:
 
 
 def final(messages: Sequence[Message]) -> list[Message]:
-    """The outcomes that stand: a verdict that a later revision of its migration replaced is left out."""
+    """The outcomes that stand, by the order in which their migrations began; a replaced verdict is left out.
+
+    One migration may be told of before another that began earlier: a failure that the source says nothing of
+    takes longer to tell than a success.
+    """
     outcomes = told_outcomes(messages)
     superseded = {message.data.get("supersedes") for message in outcomes}
-    return [
+    standing = [
         message
         for message in outcomes
         if message.told not in VERDICTS or message.payload["id"] not in superseded
     ]
+    begun = list(dict.fromkeys(message.data["migration"] for message in messages if message.told))
+    return sorted(standing, key=lambda message: begun.index(message.data["migration"]))
 
 
 def differences(scenario: Scenario, stage: Stage, messages: Sequence[Message]) -> list[str]:

@@ -160,7 +160,7 @@ def suspended_while_copied(stage: Stage) -> None:
 
 @scenario(
     "11",
-    emits={"S": "iter+ 3,1 iter* 5,3 job5", "D": "2,1 4,1"},
+    emits={"S": "iter* 3,1 iter* 5,3 job5", "D": "2,1 4,1"},
     afterwards=ARRIVED,
     truths=Truth("completed"),
 )
