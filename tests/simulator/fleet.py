@@ -88,8 +88,10 @@ class Fleet:
         for number in set(range(self.domains)).difference(movers):
             host = stage.host(homes[number])
             stage.at(0.1, partial(stage.place, host, uuid_of(number), "running/booted", persistent=True))
-        greetings = [Sent(0.0, name, sees=True) for name in [*names, *(set(stage.hosts) - set(names))]]
-        self._deliver(rng, greetings + stage.run())
+        greetings = [
+            Sent(PLACED_BY_S, name, sees=True) for name in [*names, *(set(stage.hosts) - set(names))]
+        ]
+        self._deliver(rng, sorted(greetings + stage.run(), key=lambda each: each.t))
 
     def _deliver(self, rng: random.Random, sent: list[Sent]) -> None:
         slow = {each.host for each in sent if random.Random(f"{self.seed}{each.host}").random() < SLOW_HOSTS}
