@@ -1,0 +1,209 @@
+"""What a broker can do to a correlator: rubbish, losses, another version of MQTT, refusals, absence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from bridge.mqtt.session import Publication
+from bridge.wire.topics import Topics
+from tests.broker import Broker, free_port
+from tests.correlators import CorrelatorProcess, Fleet, messages_of, wait_until
+from tests.traces import load
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
+def _ended(fleet: Fleet, uuid: str) -> bool:
+    return any(t.word in ("completed", "failed") for t in fleet.told(uuid))
+
+
+def _outcomes(fleet: Fleet, uuid: str) -> list[str]:
+    return [t.word for t in fleet.told(uuid)]
+
+
+def test_rubbish_is_counted_and_stops_nothing(tmp_path: Path, broker: Broker) -> None:
+    """Each kind is logged once and shown by the status; what is valid among it isn't lost."""
+    uuid, messages = messages_of(load("live"), "rubbish")
+    topic = next(m.topic for m in messages if "/lifecycle/" in m.topic)
+    real = next(m for m in messages if "/lifecycle/" in m.topic)
+    rubbish = [
+        Publication(topic, b"\xff\x00"),
+        Publication(topic, b"no json"),
+        Publication(topic, b'{"some": "json"}'),
+        Publication(topic, real.payload.replace(b".v1", b".v9")),
+        Publication(topic, real.payload.replace(b'"driver":"QEMU"', b'"driver":1')),
+        Publication(topic, b"x" * 300_000),
+        Publication(topic.replace("host1-rubbish", "host9"), real.payload),
+        Publication(topic, real.payload.replace(b'_code":', b'_code":9999999999')),
+        Publication(topic, real.payload, retain=True),
+        Publication("libvirt/v1/hosts/host1-rubbish/domains/no-uuid/state", b"{}"),
+    ]
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        fleet.publish([rubbish[8]])  # retained before the correlator comes
+        correlator.until_connected()
+        for n, message in enumerate(messages):
+            fleet.publish([message, rubbish[n % len(rubbish)]])
+        fleet.publish(rubbish)
+        fleet.until(lambda: _ended(fleet, uuid))
+        assert _outcomes(fleet, uuid) == ["started", "completed"]
+        fleet.until(lambda: len(fleet.status().get("rejected", {})) >= 9, timeout_s=30)
+        assert set(fleet.status()["rejected"]) == {
+            "bad_encoding",
+            "not_json",
+            "not_ours",
+            "other_version",
+            "malformed",
+            "absurd_size",
+            "absurd_number",
+            "topic_contradicts_payload",
+            "retained_event",
+        }
+        logged = [line["kind"] for line in correlator.logged("message.rejected")]
+        assert len(logged) == len(set(logged)) == 9
+        assert correlator.stop() == 0
+
+
+def test_what_the_broker_lost_is_asked_for_again(tmp_path: Path, broker: Broker) -> None:
+    """The deciding events never come; the agents are asked and send them again."""
+    uuid, messages = messages_of(load("live"), "lost")
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        correlator.until_connected()
+        lost = [m for m in messages if m.topic.endswith(("lifecycle/resumed", "lifecycle/suspended"))]
+        assert lost
+        fleet.sent += lost
+        fleet.publish([m for m in messages if m not in lost])
+        fleet.until(lambda: bool(fleet.replays()))
+        fleet.until(
+            lambda: any(t.data["confirmed_by"] == ["source", "destination"] for t in fleet.told(uuid))
+        )
+        fleet.listen(2.0)
+        verdict = fleet.told(uuid)[-1]
+        assert verdict.word == "completed"
+        assert verdict.data["downtime_ms"] is not None
+        assert fleet.status()["holes"] == []
+
+
+def test_what_cannot_be_had_again_is_told_in_the_status(tmp_path: Path, broker: Broker) -> None:
+    uuid, messages = messages_of(load("live"), "gone")
+    with Fleet(broker, answers_replays=False) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        correlator.until_connected()
+        missing = next(m for m in messages if "/event/migration_iteration" in m.topic)
+        sequence = int(json.loads(missing.payload)["sequence"])
+        fleet.publish([m for m in messages if m is not missing])
+        fleet.until(lambda: bool(fleet.replays()))
+        status = next(m for m in messages if m.topic.endswith("host1-gone/status"))
+        message = json.loads(status.payload)
+        epoch = message["data"]["epoch"]
+        message["data"]["lost"] = [{"epoch": epoch, "first": sequence, "last": sequence}]
+        fleet.publish([replace(status, payload=json.dumps(message).encode())])
+        hole = {"host": "host1-gone", "epoch": epoch, "first": sequence, "last": sequence}
+        fleet.until(lambda: fleet.status().get("holes") == [hole], timeout_s=30)
+        assert correlator.logged("host.messages_lost")
+        assert _ended(fleet, uuid)
+
+
+def test_a_broker_that_loses_everything_and_comes_back(tmp_path: Path, broker: Broker) -> None:
+    """Killed without its data, in the middle: what was in its hands is asked for again."""
+    first, messages = messages_of(load("live"), "broken")
+    half = len(messages) // 2
+    with CorrelatorProcess(broker, tmp_path, settle=3) as correlator:
+        correlator.until_connected()
+        with Fleet(broker) as fleet:
+            fleet.publish(messages[:half])
+        broker.kill()
+        wait_until(lambda: bool(correlator.logged("broker.lost")))
+        broker.start()
+        correlator.until_connected(2)
+        with Fleet(broker) as fleet:
+            fleet.sent += messages[:half]
+            fleet.publish(messages[half:])
+            fleet.until(lambda: _ended(fleet, first))
+            assert fleet.told(first)[-1].word == "completed"
+
+
+def test_mqtt_3_1_1_and_another_prefix(tmp_path: Path, broker: Broker) -> None:
+    uuid, messages = messages_of(load("aborted"), "old")
+    moved = [replace(m, topic=m.topic.replace("libvirt/", "site/1/", 1)) for m in messages]
+    options = {"broker_version": "3.1.1", "prefix": "site/1"}
+    with (
+        Fleet(broker, Topics("site/1")) as fleet,
+        CorrelatorProcess(broker, tmp_path, **options) as correlator,
+    ):
+        correlator.until_connected()
+        fleet.publish(moved[:-4])
+        fleet.listen(0.5)
+        correlator.kill()
+        fleet.publish(moved[-4:])
+        correlator.start()
+        fleet.until(lambda: _ended(fleet, uuid))
+        assert _outcomes(fleet, uuid) == ["started", "failed"]
+
+
+def test_a_telling_that_the_broker_refuses_holds_up_no_other(tmp_path: Path) -> None:
+    acl = "topic readwrite #\ntopic deny libvirt/v1/domains/+/migration/started\n"
+    uuid, messages = messages_of(load("live"), "refused")
+    with (
+        Broker(tmp_path / "broker", acl=acl) as broker,
+        Fleet(broker) as fleet,
+        CorrelatorProcess(broker, tmp_path) as correlator,
+    ):
+        correlator.until_connected()
+        fleet.publish(messages)
+        fleet.until(lambda: _ended(fleet, uuid))
+        assert _outcomes(fleet, uuid) == ["completed"]
+        (refused,) = correlator.logged("telling.refused")
+        assert refused["topic"].endswith("/started")
+
+
+def test_without_a_broker_it_waits_and_with_one_it_is_ready(tmp_path: Path) -> None:
+    port, http = free_port(), free_port()
+    waiting = Broker(tmp_path / "broker", port=port)
+    with CorrelatorProcess(waiting, tmp_path, http=f"127.0.0.1:{http}") as correlator:
+        wait_until(lambda: bool(correlator.logged("broker.absent")), lambda: correlator.log)
+        assert _answer(http, "livez")["ok"] is True
+        assert "broker" in _answer(http, "readyz")["problems"]
+        with waiting:
+            correlator.until_connected()
+            assert _answer(http, "readyz")["ok"] is True
+            metrics = _text(http, "metrics")
+            assert "libvirt_mqtt_correlator_messages_total 0.0" in metrics
+            assert correlator.stop() == 0
+
+
+def test_the_status_says_offline_by_itself_and_by_the_will(tmp_path: Path, broker: Broker) -> None:
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        correlator.until_connected()
+        fleet.until(lambda: fleet.status().get("state") == "online")
+        correlator.stop()
+        fleet.until(lambda: fleet.status().get("state") == "offline")
+        correlator.start()
+        fleet.until(lambda: fleet.status().get("state") == "online")
+        correlator.kill()
+        fleet.until(lambda: fleet.status().get("state") == "offline")
+
+
+def _text(port: int, path: str) -> str:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError as error:
+        body: bytes = getattr(error, "read", lambda: b"{}")()
+        return body.decode()
+
+
+def _answer(port: int, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_text(port, path))
+    return found
