@@ -42,7 +42,7 @@ TICK_S: Final = 1.0
 """What changes without a wake-up (a full disk, parked messages) is seen within this time."""
 STATUS_LOOK_S: Final = 0.1
 LARGEST_FROM_BROKER_BYTES: Final = 65_536
-LAST_WORDS_S: Final = 1.0
+LAST_WORDS_S: Final = 1.5
 """Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
 TOPIC_NAME_INVALID: Final = 0x90
 

@@ -119,7 +119,7 @@ def test_a_stop_while_the_broker_is_silent_ends_in_time(tmp_path: Path) -> None:
         Subscriber(broker.settings()) as subscriber,
     ):
         with Stream(tmp_path, broker.settings()) as stream:
-            until(lambda: stream.sender.connected)
+            subscriber.until(lambda: subscriber.statuses)
             broker.hang()
             stream.append([lifecycle() for _ in range(1000)])
             until(lambda: stream.outbox.last_sequence == 1000)
