@@ -1,8 +1,9 @@
 """A mosquitto as `docker/mosquitto` has it for production, with certificates made by the script there."""
 
+import re
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bridge.mqtt.settings import BrokerSettings, Version
 from tests.broker import Broker, free_port, program
@@ -19,12 +20,14 @@ def make_certificates(folder: Path, *arguments: str) -> None:
 class SecuredBroker(Broker):
     """The shipped configuration and access rules; only the paths, the ports and the address are others.
 
-    `port` wants a password, `tls_port` a certificate. `certificate` makes one on first use.
+    What it has in comments on WebSockets counts, too. `port` and `wss_port` want a password, `tls_port` a
+    certificate; `certificate` makes one on first use.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.tls_port = free_port()
+        self.wss_port = free_port()
         self.certificates = folder / "certs"
         self.authority = self.certificates / "authority.crt"
         make_certificates(self.certificates, "authority")
@@ -43,11 +46,13 @@ class SecuredBroker(Broker):
         for shipped, here in (
             ("/etc/mosquitto/", f"{folder}/"),
             ("/var/lib/mosquitto/", f"{data}/"),
+            ("#listener 8885\n", f"listener {self.wss_port} 127.0.0.1\n"),
             ("listener 8883\n", f"listener {self.tls_port} 127.0.0.1\n"),
             ("listener 8884\n", f"listener {self.port} 127.0.0.1\n"),
         ):
             assert shipped in text
             text = text.replace(shipped, here)
+        text = re.sub(r"^#(?=protocol|cafile|certfile|keyfile)", "", text, flags=re.MULTILINE)
         self._config.write_text(f"user root\n{text}")
 
     def certificate(self, user: str) -> tuple[Path, Path]:
@@ -64,12 +69,15 @@ class SecuredBroker(Broker):
             "mqtts", ca_file=self.authority, cert_file=certificate, key_file=key, version=version
         )
 
-    def with_password(self, user: str, password: str | None = None) -> BrokerSettings:
+    def with_password(
+        self, user: str, password: str | None = None, scheme: Literal["mqtts", "wss"] = "mqtts"
+    ) -> BrokerSettings:
         """How a user connects who has a password."""
         return BrokerSettings(
-            scheme="mqtts",
+            scheme=scheme,
             host="127.0.0.1",
-            port=self.port,
+            port=self.port if scheme == "mqtts" else self.wss_port,
+            path="/mqtt" if scheme == "wss" else "",
             user=user,
             password=password or PASSWORDS[user],
             ca_file=str(self.authority),

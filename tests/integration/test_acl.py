@@ -258,6 +258,15 @@ def test_an_agent_with_a_password_has_the_same_rights_as_one_with_a_certificate(
     assert set(forbidden.values()) == {NOT_AUTHORIZED}
 
 
+def test_the_rules_hold_over_encrypted_websockets_too(broker: SecuredBroker) -> None:
+    settings = broker.with_password("host9", scheme="wss")
+    assert set(answers(settings, of_host("host9")).values()) <= {0x00, 0x10}
+    assert set(answers(settings, of_host("host1")).values()) == {NOT_AUTHORIZED}
+    assert "set --broker-ca-file" in refusal(dataclasses.replace(settings, ca_file=None))
+    wrong = broker.with_password("host9", "guessed", "wss")
+    assert "check the user, its password" in refusal(wrong)
+
+
 def _openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 

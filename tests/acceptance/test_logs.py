@@ -1,0 +1,80 @@
+"""The log is quiet when all is well, says once what changes, and is the same for a person and a machine."""
+
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.agents import AgentProcess, DrivenAgent, Subscriber
+from tests.broker import Broker
+from tests.correlators import CorrelatorProcess, Fleet, messages_of, wait_until
+from tests.traces import load
+
+pytestmark = pytest.mark.server
+
+
+def events(log: str) -> Counter[str]:
+    """How often each name stands in a log of JSON lines; every line has to be one."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    for line in lines:
+        assert {"event", "level", "time"} <= set(line)
+        assert re.fullmatch(r"[a-z]+(\.[a-z_]+)+", line["event"])
+    return Counter(line["event"] for line in lines)
+
+
+def test_no_line_for_an_event_while_all_is_well(tmp_path: Path) -> None:
+    """Five hundred events through an agent, a whole migration through a correlator."""
+    with (
+        Broker(tmp_path / "broker") as broker,
+        Subscriber(broker) as subscriber,
+        CorrelatorProcess(broker, tmp_path) as correlator,
+    ):
+        agent = DrivenAgent(broker, tmp_path / "agent")
+        with agent:
+            correlator.until_connected()
+            last = agent.drive(125)
+            subscriber.until(lambda: len(subscriber.stream(epoch=last.epoch)) >= last.last_sequence)
+            with Fleet(broker) as fleet:
+                _, publications = messages_of(load("live"), "quiet")
+                fleet.publish(publications)
+                fleet.until(lambda: any(told.word == "completed" for told in fleet.told()))
+            assert agent.stop() == 0
+            assert correlator.stop() == 0
+    assert last.last_sequence >= 500
+    assert events(agent.log) == Counter(
+        ["agent.started", "broker.connected", "libvirt.connected", "broker.left", "agent.stopped"]
+    )
+    told = events(correlator.log)
+    # The hosts of the trace have no agents that say online again: their going blind is a change, too.
+    assert set(told) <= {
+        *("correlator.started", "broker.connected", "correlator.stopped", "host.blind", "host.sees"),
+    }
+    assert told["broker.connected"] == told["correlator.started"] == told["correlator.stopped"] == 1
+
+
+def test_what_repeats_is_said_once(tmp_path: Path) -> None:
+    """A broker that is away for seconds of attempts, and comes: three lines."""
+    broker = Broker(tmp_path / "broker")
+    with (
+        AgentProcess(broker, tmp_path / "agent", connect="test:///default") as agent,
+        CorrelatorProcess(broker, tmp_path) as correlator,
+    ):
+        agent.until_logged("broker.absent")
+        wait_until(lambda: bool(correlator.logged("broker.absent")))
+        time.sleep(3)  # several attempts
+        with broker:
+            agent.until_logged("broker.connected")
+            correlator.until_connected()
+            broker.stop()
+            agent.until_logged("broker.lost")
+            wait_until(lambda: bool(correlator.logged("broker.lost")))
+            broker.start()
+            agent.until_logged("broker.connected", times=2)
+            correlator.until_connected(2)
+        for program in (agent, correlator):
+            # Before the first connection and between the two: once each.
+            absent = [line["why"] for line in program.logged("broker.absent")]
+            assert len(absent) <= 2, absent
