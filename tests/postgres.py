@@ -103,7 +103,7 @@ class Postgres:
 
     def _psql(self, database: str, statement: str) -> int:
         url = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-        command = [_programs() / "psql", "-q", "-X", "-d", url, "-c", statement]
+        command = [str(_programs() / "psql"), "-q", "-X", "-d", url, "-c", statement]
         return subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
         ).returncode
