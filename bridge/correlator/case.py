@@ -16,7 +16,17 @@ import msgspec
 
 from bridge.correlator.facts import Fact, Key, Mark
 from bridge.correlator.pairing import Half, Pair, pair
-from bridge.correlator.track import ACTIVE, Arrival, Departure, Track, apply, believe_presence, fold, list_state, sign_of_state
+from bridge.correlator.track import (
+    ACTIVE,
+    Arrival,
+    Departure,
+    Track,
+    apply,
+    believe_presence,
+    fold,
+    list_state,
+    sign_of_state,
+)
 from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule
 from bridge.wire.messages import (
     DomainName,
@@ -83,6 +93,8 @@ class Told:
 
 @dataclass(slots=True)
 class Case:
+    """One domain: its hosts' tracks, what was told of its attempts, and where it is."""
+
     uuid: str
     tracks: dict[str, Track] = field(default_factory=dict)
     tails: dict[str, list[Fact]] = field(default_factory=dict)
@@ -133,9 +145,9 @@ class Case:
         tail.sort(key=lambda f: f.key)
         self.tails[fact.host] = tail
         if settled:
-            self._absorb(fact.host, lambda f: f.key <= fact.key)
+            self.absorb(fact.host, lambda f: f.key <= fact.key)
         elif len(tail) > _TAIL:
-            self._absorb(fact.host, lambda f: f.key <= tail[_TAIL // 2].key)
+            self.absorb(fact.host, lambda f: f.key <= tail[_TAIL // 2].key)
         return True
 
     def settle(self, host: str, key: Key) -> bool:
@@ -143,12 +155,13 @@ class Case:
         tail = self.tails.get(host)
         if not tail or tail[0].key > key:
             return False
-        self._absorb(host, lambda fact: fact.key <= key)
+        self.absorb(host, lambda fact: fact.key <= key)
         return True
 
-    def _absorb(self, host: str, ripe: object) -> None:
+    def absorb(self, host: str, ripe: Callable[[Fact], bool]) -> None:
+        """Folds in what had waited for its turn, as long as it is ripe."""
         tail = self.tails[host]
-        while tail and ripe(tail[0]):  # type: ignore[operator]
+        while tail and ripe(tail[0]):
             fold(self.tracks[host], tail.pop(0))
         self.is_mended = True
         if not tail:
@@ -169,7 +182,7 @@ class Case:
         is a former life of that host.
         """
         if self._is_quiet():
-            return self._quiet(now, blind, epochs or {})
+            return self._quiet()
         return _Judging(self, now, blind, times, epochs or {}).run()
 
     def _is_quiet(self) -> bool:
@@ -184,7 +197,7 @@ class Case:
             and (track.listed is None or track.listed.what != "gone" or not track.present)
         )
 
-    def _quiet(self, now: float, blind: Mapping[str, float], epochs: Mapping[str, int]) -> Judgement:
+    def _quiet(self) -> Judgement:
         ((host, track),) = self.tracks.items()
         place = host if track.phase in ACTIVE or track.present else None
         tellings = () if place == self.location else (self.move(place, track.name, None),)
@@ -262,13 +275,12 @@ class _Judging:
 
     def _absorb_old_tails(self) -> None:
         for host in list(self.case.tails):
-            hold_s = self.times.patience_s
-            self.case._absorb(host, lambda f: f.received + hold_s <= self.now)
+            self.case.absorb(host, lambda f: f.received + self.times.patience_s <= self.now)
             if host in self.case.tails:
-                self.dues.append(self.case.tails[host][0].received + hold_s)
+                self.dues.append(self.case.tails[host][0].received + self.times.patience_s)
 
     def _find_halves_again(self) -> None:
-        """What fills a hole may be the true beginning of a half that was told of: it is the same half still."""
+        """What fills a hole may be the true beginning of a half that was told of: it is that half still."""
         self.case.is_mended = bool(self.case.tails)
         for told in self.case.told:
             told.arrival = self._found(told.arrival, lambda track: track.arrivals)
@@ -290,9 +302,9 @@ class _Judging:
         """A state that no event explained within `settle` stands for the event that was lost."""
         for host, track in self.case.tracks.items():
             sign = None if host in self.case.tails else sign_of_state(track)
-            if sign is not None and track.listed is not None:
-                if self._ripe(track.listed.mark.received + self.times.settle_s):
-                    apply(track, sign, track.listed.mark)
+            listed = track.listed
+            if sign and listed and self._ripe(listed.mark.received + self.times.settle_s):
+                apply(track, sign, listed.mark)
 
     def _done(self) -> frozenset[Half]:
         return frozenset(
@@ -312,25 +324,29 @@ class _Judging:
         is_told = len(self.tellings) > before
         if is_told and each.arrival is not None and each.destination is not None:
             told.arrival = told.arrival or (each.destination, each.arrival.key)
-        if told.arrival is not None and each.departure is not None and each.source is not None:
-            told.departure = (each.source, each.departure.key)
+        if each.departure is not None and each.source is not None:
+            if is_told or told.arrival is not None:
+                told.departure = (each.source, each.departure.key)
+        elif is_told:
+            told.departure = None
         if is_told and told not in self.case.told:
             self.case.told.append(told)
 
     def _tell_of(self, told: Told, each: Pair, verdict: Verdict) -> None:
         """Tells what of this attempt wasn't told."""
         arrival = each.arrival
-        if arrival is not None and arrival.opened is not None and not told.started and told.last is None:
-            if not arrival.tentative:
-                told.started = True
-                self._tell(told, "started", each, verdict, f"{told.id}-started")
+        is_untold = not told.started and told.last is None
+        if arrival and arrival.opened and not arrival.tentative and is_untold:
+            told.started = True
+            self._tell(told, "started", each, verdict, f"{told.id}-started")
         self._tell_interruptions(told, each, verdict)
         if verdict.ruling in ("under_way", "interrupted"):
             if verdict.when == "patience" and told.last is None:
                 self._tell_unresolved(told, each, verdict)
             self.is_open = self.is_open or told.last is None
             return
-        if not self._ripe(verdict.since + self._wait_s(verdict.when)):
+        has_hole = each.source in self.case.tails or each.destination in self.case.tails
+        if not self._ripe(verdict.since + self._wait_s("settle" if has_hole else verdict.when)):
             self.is_open = True
             return
         is_settled = self._tell_verdict(told, each, verdict)
@@ -382,9 +398,9 @@ class _Judging:
         )
         if breaks <= told.interrupted or told.last is not None:
             return
-        if each.arrival is None and each.departure is not None and each.departure.broke is not None:
-            if not self._ripe(each.departure.broke.received + self.times.settle_s):
-                return
+        broke = each.departure.broke if each.departure and each.arrival is None else None
+        if broke is not None and not self._ripe(broke.received + self.times.settle_s):
+            return
         for n in range(told.interrupted + 1, breaks + 1):
             self._tell(told, "interrupted", each, verdict, f"{told.id}-interrupted-{n}")
         told.interrupted = breaks
@@ -452,7 +468,7 @@ class _Judging:
         missing: list[str] | None = None,
     ) -> None:
         data = self._data(told, outcome, each, verdict)
-        blank: dict[str, object] = {"ended_at": None, "duration_ms": None, "downtime_ms": None, "reason": None}
+        blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
         if outcome == "started":
             source = self.tracks.get(each.source) if each.source else None
             state = source.guest if source and source.guest and each.source not in self.silent else "unknown"
@@ -489,9 +505,13 @@ class _Judging:
 
     def _name(self, outcome: Outcome, each: Pair) -> str | None:
         """The name the domain goes by where it is: it can change on the way (`migrate --dname`)."""
-        order = (each.source, each.destination) if outcome in ("failed", "started") else (
-            each.destination,
-            each.source,
+        order = (
+            (each.source, each.destination)
+            if outcome in ("failed", "started")
+            else (
+                each.destination,
+                each.source,
+            )
         )
         names = [self.tracks[host].name for host in order if host in self.tracks]
         names += [track.name for track in self.tracks.values()]
@@ -611,10 +631,12 @@ class _Judging:
                 continue
             if track.stay is not None and track.stay.arrived:
                 rank += 0.5
+            if host in self.silent:
+                rank -= 1.0
             began = track.stay.began.at if track.stay else 0.0
             ranked.append((rank, host == case.location, began, host))
         place = max(ranked)[3] if ranked else None
-        undecided = any(p.departure is not None and p.departure.stage == "left" and p.arrival is None for p in pairs)
+        undecided = any(p.departure and p.departure.stage == "left" and p.arrival is None for p in pairs)
         if place == case.location or (place is None and undecided and self.is_open):
             return
         migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)

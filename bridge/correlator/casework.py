@@ -23,8 +23,8 @@ from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.log import get_logger
 from bridge.wire.messages import Migration, stamp
 
-CACHED_CASES: Final = 8192
-"""Cases kept in memory: a few tens of megabytes, however many domains there are."""
+CACHED_CASES: Final = 4096
+"""Cases kept in memory: some thirty megabytes, however many domains there are."""
 VERDICTS: Final = ("completed", "failed", "conflict", "unresolved", "interrupted")
 
 _log = get_logger()

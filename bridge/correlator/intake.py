@@ -205,7 +205,7 @@ class Intake:
     """Reads what agents publish below one prefix."""
 
     def __init__(self, topics: Topics) -> None:
-        self._address = lru_cache(maxsize=32_768)(topics.parse)
+        self._address = lru_cache(maxsize=8192)(topics.parse)
 
     def read(self, topic: str, payload: bytes, retain: bool) -> Word:
         """What the host said. Raises `Rejected` and nothing else."""

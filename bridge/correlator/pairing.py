@@ -18,6 +18,8 @@ from bridge.correlator.track import LIVE_S, Arrival, ArrivalStage, Departure, De
 
 _SKEW_S: Final = 5.0
 _DOUBTFUL_S: Final = 2.0
+_TRAILS_S: Final = 3.0
+"""The source's end comes a second or two after the guest was resumed there."""
 _FOREVER: Final = float("inf")
 
 Moment = Callable[[Mark], float]
@@ -83,11 +85,12 @@ def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[
 
 
 def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
-    """By how many seconds the halves don't overlap, or the source began before the destination was prepared."""
+    """The seconds by which the halves miss each other, or the source was before its destination."""
     a_from, a_to = span_of_arrival(arrival, moment)
     d_from, d_to = span_of_departure(departure, moment)
     early = a_from - d_from if arrival.opened is not None and d_from > -_FOREVER else 0.0
-    return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to)
+    trails_s = _TRAILS_S if departure.stage == "left" else 0.0
+    return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
 
 
 def is_live(*marks: Mark | None) -> bool:
@@ -108,7 +111,7 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
 """Which ends go together: the guest that left arrived, and one that was never suspended arrived nowhere. What
 contradicts is linked only where nothing else could be.
 """
-_COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 1.0, "contradicts": 5.0}
+_COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts": 5.0}
 """How many seconds apart would be as doubtful."""
 _UNLINKED_S: Final = 8.0
 """The same for an arrival whose departure would be another's."""
@@ -145,9 +148,7 @@ def _link(
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
     chosen = _best(options[-_AT_ONCE:]) + _best(options[:-_AT_ONCE])
-    return {
-        link.arrival: (link.departure[0], link.of, link.is_doubtful) for link in chosen
-    }
+    return {link.arrival: (link.departure[0], link.of, link.is_doubtful) for link in chosen}
 
 
 def _candidate(

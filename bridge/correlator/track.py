@@ -6,6 +6,8 @@ what it does in each phase. A detail means nothing without the host's role, so t
 table doesn't have changes nothing: an event that proves nothing is normal.
 """
 
+# ruff: noqa: ARG001 - every act of the table is called the same way, whatever it needs
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -67,7 +69,8 @@ class Arrival:
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
-        return max(mark.key for mark in (self.first, self.switched, self.broke, self.ended) if mark is not None)
+        marks = (self.first, self.switched, self.broke, self.ended)
+        return max(mark.key for mark in marks if mark is not None)
 
 
 @dataclass(slots=True)
@@ -91,7 +94,6 @@ class Departure:
     state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
     over: Mark | None = None  # the end of the stay that went on after it
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
-
 
     @property
     def last_key(self) -> Key:
@@ -487,7 +489,9 @@ def sign_of(fact: Fact) -> Sign | None:
     if fact.kind == "lifecycle":
         event = fact.what.partition("/")[0]
         sign = (
-            SIGNS_BY_DRIVER.get(fact.driver, {}).get(fact.what) or SIGNS.get(fact.what) or SIGNS.get(f"{event}/*")
+            SIGNS_BY_DRIVER.get(fact.driver, {}).get(fact.what)
+            or SIGNS.get(fact.what)
+            or SIGNS.get(f"{event}/*")
         )
         if sign == "undefined" and fact.origin == "resync":
             return "undefined_silently"
@@ -620,7 +624,9 @@ def _settle_role(track: Track, what: str, resumed: Mark) -> None:
         if track.stay is not None:
             track.stay.arrived = True
     else:
-        departure = Departure(key=resumed.key, opened=resumed, stage="resumed", guest="running", ended=resumed)
+        departure = Departure(
+            key=resumed.key, opened=resumed, stage="resumed", guest="running", ended=resumed
+        )
         track.departures = [*track.departures, departure][-_KEPT:]
 
 
@@ -780,6 +786,10 @@ def _finish(track: Track, mark: Mark, stage: DepartureStage) -> None:
 
 
 def _leave(track: Track, mark: Mark, _: object = None) -> None:
+    """Found afterwards, it may have been another job by which the guest left than the one that was seen."""
+    if mark.origin == "resync" and track.departures[-1].stage == "copying":
+        _close(track, mark)
+        _open_departure(track, mark)
     _finish(track, mark, "left")
 
 
@@ -885,10 +895,10 @@ def _note(track: Track, mark: Mark, _: object = None) -> None:
 def _job_gone(track: Track, mark: Mark, _: object = None) -> None:
     """The agent's word that the job is gone may follow a departure that ended by its own event."""
     last = track.departures[-1] if track.departures else None
-    if last is not None and last.ended is not None and last.job_gone is None:
-        if mark.at - last.ended.at < _JOB_TRAILS_S:
-            last.job_gone = mark
-            return
+    awaited = last is not None and last.job_gone is None
+    if last and last.ended and awaited and mark.at - last.ended.at < _JOB_TRAILS_S:
+        last.job_gone = mark
+        return
     _open_departure(track, mark)
     _job_end(track, mark)
 

@@ -3,7 +3,8 @@
 `JOINT` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
 told. `unseen` stands for a half that no message told of. Everything else in this file reads one column of
 a verdict off the same two halves: the reason by precedence, the guest, what a person has to see to.
-The rules' source is libvirt's migration protocol (Begin, Prepare, Perform, Finish, Confirm; `qemu_migration.c`).
+The rules' source is libvirt's migration protocol (Begin, Prepare, Perform, Finish, Confirm;
+`qemu_migration.c`).
 """
 
 from __future__ import annotations
@@ -234,7 +235,8 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
-    if a == "unseen" and ruling == "under_way" and departure and not (departure.suspended or departure.postcopy):
+    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
+    if a == "unseen" and ruling == "under_way" and not is_sure:
         when = "never"  # it may as well have been a save or a dump
     marks = _conclusive(arrival, departure, d)
     if when in ("now", "soon") and (
@@ -244,7 +246,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     ):
         when = "settle"  # more is to come: a host that is late tells it all at once
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
-    reason = _reason(arrival, departure, d, postcopy) if ruling == "failed" else None
+    reason = _reason(arrival, d, postcopy) if ruling == "failed" else None
     if source_blind and arrival is not None and arrival.ended is not None and pair.source is not None:
         source_blind = silent[pair.source] <= arrival.ended.received
     guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
@@ -279,9 +281,7 @@ def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
     raise ValueError("an attempt without either half")
 
 
-def _conclusive(
-    arrival: Arrival | None, departure: Departure | None, d: D
-) -> list[tuple[Side, Mark]]:
+def _conclusive(arrival: Arrival | None, departure: Departure | None, d: D) -> list[tuple[Side, Mark]]:
     marks: list[tuple[Side, Mark | None]] = []
     if arrival is not None:
         marks.append(("destination", arrival.switched or arrival.ended or arrival.broke or arrival.first))
@@ -313,7 +313,7 @@ _REASON_LAST: Final[dict[D, Reason]] = {
 }
 
 
-def _reason(arrival: Arrival | None, departure: Departure | None, d: D, postcopy: bool) -> Reason | None:
+def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
     """The first that applies; what the evidence names, never a guess."""
     if d in _REASON_OF_SOURCE:
         return _REASON_OF_SOURCE[d]
@@ -331,6 +331,8 @@ def _guest(
     pair: Pair, ruling: Ruling, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
     """Where the guest is and how it fares after this ruling, and what a person has to see to."""
+    if ruling == "failed":
+        return _guest_after_failure(pair, d, track, source_blind=source_blind, postcopy=postcopy)
     arrival, source = pair.arrival, pair.source
     if ruling == "completed":
         attention: Attention | None = None
@@ -343,9 +345,14 @@ def _guest(
         return (None, "running"), None
     if ruling == "interrupted":
         return (pair.destination, "running" if arrival and arrival.postcopy else "unknown"), None
-    if ruling == "under_way":
-        state: GuestState = (track.guest or "unknown") if track and source and not source_blind else "unknown"
-        return (source, state), None
+    state: GuestState = (track.guest or "unknown") if track and source and not source_blind else "unknown"
+    return (source, state), None
+
+
+def _guest_after_failure(
+    pair: Pair, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+) -> tuple[tuple[str | None, GuestState], Attention | None]:
+    arrival, source = pair.arrival, pair.source
     if postcopy and d in ("crashed", "stopped"):
         return (None, "lost"), "postcopy_incomplete"
     if d == "crashed" or (postcopy and arrival is not None and arrival.stage == "ended"):
@@ -403,8 +410,11 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
 
 
 def is_final(pair: Pair) -> bool:
-    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for its own reasons."""
+    """Whether nothing can come that changes the verdict: see `FINAL`, or a source that ended by itself."""
     joint = stages(pair)
+    ends = (pair.arrival and pair.arrival.ended, pair.departure and pair.departure.ended)
+    if any(end is not None and end.origin == "state" for end in ends):
+        return False  # the event itself may yet come, and say more
     return joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)
 
 
