@@ -11,43 +11,18 @@ from uuid import uuid4
 
 import structlog
 
-from bridge.agent.outbox import file, spans
-from bridge.agent.outbox.rows import FORGET, OVERHEAD_BYTES, Draft, Gap, Limits, Refused, Row
+from bridge.agent.outbox import file, room, spans
+from bridge.agent.outbox.room import CHUNK, Meta
+from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.errors import ConfigError
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()
 
-CHUNK: Final = 512
-"""Rows that one statement looks at when it makes room."""
-
-EXPIRED_A_COMMIT: Final = 1_000
-"""Acknowledged rows that one transaction deletes at most because of their age: appends must not wait for
-it.
-"""
-
 COMMITS_A_FOLD: Final = 100
 
 SPARE_PAGES: Final = 4_096
 """The file keeps this many free pages (16 MiB) for what comes next."""
-
-_SIZE: Final = f"length(topic) + length(payload) + {OVERHEAD_BYTES}"
-
-
-@dataclass(slots=True)
-class Meta:
-    """The outbox in figures."""
-
-    epoch: str
-    last_sequence: int
-    settled: int
-    rows: int
-    bytes: int
-    parked: int
-
-    def copy(self) -> "Meta":
-        """The same figures, to be changed while these stand."""
-        return Meta(self.epoch, self.last_sequence, self.settled, self.rows, self.bytes, self.parked)
 
 
 @dataclass(slots=True)
@@ -152,7 +127,7 @@ class Ledger:
             if meta.rows + len(rows) > self._limits.rows or (
                 meta.bytes + sum(row.size for row in rows) > self._limits.bytes
             ):
-                rows, dropped = self._make_room(meta, rows)
+                rows, dropped = room.make_room(db, self._limits, meta, rows)
                 gone = gone + dropped
             if rows:
                 at_s = int(now_s)
@@ -173,7 +148,7 @@ class Ledger:
                 meta.bytes += sum(row.size for row in rows)
             if snapshots:
                 self._store_known(snapshots)
-            oldest_at_s = self._expire(meta, now_s)
+            oldest_at_s = room.expire(db, self._limits, meta, now_s, self._oldest_at_s)
             total = self.dropped
             if gone or holes:
                 for hole in holes:
@@ -248,82 +223,6 @@ class Ledger:
                 db.execute("DELETE FROM parked WHERE sequence = ?", (sequence,))
                 meta.parked -= 1
         meta.settled = min(max(meta.settled, settlement.through), meta.last_sequence)
-
-    def _make_room(self, meta: Meta, rows: list[Row]) -> tuple[list[Row], list[tuple[int, int]]]:
-        """Frees what the limits ask for. Returns the new rows that may stay, and the ranges that were
-        dropped.
-        """
-        limits = self._limits
-        gone: list[tuple[int, int]] = []
-        bytes_new = sum(row.size for row in rows)
-
-        def excess() -> tuple[int, int]:
-            return meta.rows + len(rows) - limits.rows, meta.bytes + bytes_new - limits.bytes
-
-        self._delete_oldest(meta, "rows", meta.settled, *excess())
-        gone += self._delete_oldest(meta, "parked", meta.last_sequence, *excess())
-        if limits.when_full == "newest-wins":
-            unsent = self._delete_oldest(meta, "rows", meta.last_sequence, *excess())
-            if unsent:
-                meta.settled = max(meta.settled, unsent[-1][1])
-                gone += unsent
-        kept = list(rows)
-        lost: list[int] = []
-        from_front = limits.when_full == "newest-wins"
-        while kept and (meta.rows + len(kept) > limits.rows or meta.bytes + bytes_new > limits.bytes):
-            row = kept.pop(0 if from_front else -1)
-            bytes_new -= row.size
-            lost.append(row.sequence)
-        gone += spans.runs(sorted(lost))
-        return kept, gone
-
-    def _delete_oldest(
-        self, meta: Meta, table: str, ceiling: int, rows: int, bytes_: int
-    ) -> list[tuple[int, int]]:
-        """Deletes the oldest rows up to sequence `ceiling` until `rows` rows and `bytes_` bytes are free."""
-        deleted: list[int] = []
-        while rows > 0 or bytes_ > 0:
-            found = self._db.execute(
-                f"SELECT sequence, {_SIZE} FROM {table} WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608 - a name of ours
-                (ceiling, CHUNK),
-            ).fetchall()
-            if not found:
-                break
-            last = 0
-            for sequence, size in found:
-                if rows <= 0 and bytes_ <= 0:
-                    break
-                rows, bytes_, last = rows - 1, bytes_ - size, sequence
-                meta.rows, meta.bytes = meta.rows - 1, meta.bytes - size
-                deleted.append(sequence)
-            removed = self._db.execute(f"DELETE FROM {table} WHERE sequence <= ?", (last,)).rowcount  # noqa: S608 - a name of ours
-            if table == "parked":
-                meta.parked -= removed
-        return spans.runs(deleted)
-
-    def _expire(self, meta: Meta, now_s: float) -> float | None:
-        """Deletes acknowledged rows that are old enough. Returns when the oldest row that is left was
-        stored.
-        """
-        keep_s, keep_bytes = self._limits.keep_hours * 3600, self._limits.keep_bytes
-        oldest = self._oldest_at_s
-        if oldest is not None and now_s - oldest < keep_s and meta.bytes <= keep_bytes:
-            return oldest
-        found = self._db.execute(
-            f"SELECT sequence, at_s, {_SIZE} FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608
-            (meta.settled, EXPIRED_A_COMMIT),
-        ).fetchall()
-        last = 0
-        for sequence, at_s, size in found:
-            if now_s - at_s < keep_s and meta.bytes <= keep_bytes:
-                oldest = at_s
-                break
-            meta.rows, meta.bytes, last = meta.rows - 1, meta.bytes - size, sequence
-        else:
-            oldest = None
-        if last:
-            self._db.execute("DELETE FROM rows WHERE sequence <= ?", (last,))
-        return oldest
 
     def _store_known(self, snapshots: Mapping[str, bytes]) -> None:
         kept = [(uuid, snapshot) for uuid, snapshot in snapshots.items() if snapshot != FORGET]

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from bridge.agent.outbox import file, spans
 from bridge.agent.outbox.ledger import Ledger, Settlement
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
+from bridge.agent.outbox.waiting import Waiting
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()
@@ -51,8 +51,7 @@ class Outbox:
         self._path = folder / file.NAME
         self._limits = limits
         self._lock = lock
-        self._waiting: deque[Draft | Gap] = deque()
-        self._waiting_rows = 0
+        self._waiting = Waiting(limits)
         self._answers: deque[_Answers] = deque()
         self._settlement = Settlement()
         self._remembered: dict[str, bytes] = {}
@@ -179,7 +178,7 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """How many messages are in memory because the disk takes nothing."""
-        return self._waiting_rows
+        return len(self._waiting)
 
     @property
     def dropped(self) -> list[Span]:
@@ -200,19 +199,16 @@ class Outbox:
         failing disk.
         """
         if drafts:
-            self._waiting.extend(drafts)
-            self._waiting_rows += _count(drafts)
+            self._waiting.add(drafts)
         rows: list[Row] = []
         while self._waiting:
-            batch = list(islice(self._waiting, COMMIT_ROWS))
+            batch = self._waiting.first(COMMIT_ROWS)
             committed = self._commit(batch)
             if committed is None:
-                self._shed()
+                self._waiting.shed()
                 break
             rows += committed
-            for _ in batch:
-                self._waiting.popleft()
-            self._waiting_rows -= _count(batch)
+            self._waiting.remove(batch)
         return rows
 
     def acknowledge(
@@ -288,7 +284,7 @@ class Outbox:
         self.flush()
         if self._waiting:
             log.error(
-                "outbox.closed_with_messages_in_memory", messages=self._waiting_rows, trouble=self.trouble
+                "outbox.closed_with_messages_in_memory", messages=len(self._waiting), trouble=self.trouble
             )
         self._ledger.close()
         self._lock.close()
@@ -310,7 +306,7 @@ class Outbox:
                 self.committed_rows += len(rows)
                 self.dropped_rows += dropped
                 if self.trouble is not None:
-                    log.info("outbox.stores_again", waited=self._waiting_rows)
+                    log.info("outbox.stores_again", waited=len(self._waiting))
                     self.trouble = None
                 return rows
         return None
@@ -352,29 +348,3 @@ class Outbox:
         self._remembered = {**known, **self._remembered}
         self._ledger = ledger
         self._note(ledger)
-
-    def _shed(self) -> None:
-        """Keeps what waits in memory within its bound: what is left out becomes a hole that will be named."""
-        excess = self._waiting_rows - self._limits.memory_rows
-        if excess <= 0:
-            return
-        newest_wins = self._limits.when_full == "newest-wins"
-        count = 0
-        while excess > 0 and self._waiting:
-            item = self._waiting.popleft() if newest_wins else self._waiting.pop()
-            if isinstance(item, Gap):
-                count += item.count
-                continue
-            count += 1
-            excess -= 1
-            self._waiting_rows -= 1
-        if count:
-            gap = Gap(count)
-            if newest_wins:
-                self._waiting.appendleft(gap)
-            else:
-                self._waiting.append(gap)
-
-
-def _count(items: Sequence[Draft | Gap]) -> int:
-    return sum(1 for item in items if isinstance(item, Draft))

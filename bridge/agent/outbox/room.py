@@ -1,0 +1,116 @@
+"""What the outbox deletes, and in which order, so that it stays within its limits.
+
+All functions work inside a transaction of the ledger's, and change the figures that they are given.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.agent.outbox import spans
+from bridge.agent.outbox.rows import OVERHEAD_BYTES, Limits, Row
+
+CHUNK: Final = 512
+"""Rows that one statement looks at when it makes room."""
+
+EXPIRED_A_COMMIT: Final = 1_000
+"""Acknowledged rows that one transaction deletes at most because of their age: no append waits for more."""
+
+_SIZE: Final = f"length(topic) + length(payload) + {OVERHEAD_BYTES}"
+
+
+@dataclass(slots=True)
+class Meta:
+    """The outbox in figures."""
+
+    epoch: str
+    last_sequence: int
+    settled: int
+    rows: int
+    bytes: int
+    parked: int
+
+    def copy(self) -> "Meta":
+        """The same figures, to be changed while these stand."""
+        return Meta(self.epoch, self.last_sequence, self.settled, self.rows, self.bytes, self.parked)
+
+
+def make_room(
+    db: sqlite3.Connection, limits: Limits, meta: Meta, rows: list[Row]
+) -> tuple[list[Row], list[tuple[int, int]]]:
+    """Frees what the limits ask for. Returns the new rows that may stay, and the ranges that were dropped."""
+    gone: list[tuple[int, int]] = []
+    bytes_new = sum(row.size for row in rows)
+
+    def excess() -> tuple[int, int]:
+        return meta.rows + len(rows) - limits.rows, meta.bytes + bytes_new - limits.bytes
+
+    _delete_oldest(db, meta, "rows", meta.settled, excess())
+    gone += _delete_oldest(db, meta, "parked", meta.last_sequence, excess())
+    if limits.when_full == "newest-wins":
+        unsent = _delete_oldest(db, meta, "rows", meta.last_sequence, excess())
+        if unsent:
+            meta.settled = max(meta.settled, unsent[-1][1])
+            gone += unsent
+    kept = list(rows)
+    lost: list[int] = []
+    from_front = limits.when_full == "newest-wins"
+    while kept and (meta.rows + len(kept) > limits.rows or meta.bytes + bytes_new > limits.bytes):
+        row = kept.pop(0 if from_front else -1)
+        bytes_new -= row.size
+        lost.append(row.sequence)
+    gone += spans.runs(sorted(lost))
+    return kept, gone
+
+
+def _delete_oldest(
+    db: sqlite3.Connection, meta: Meta, table: str, ceiling: int, excess: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Deletes the oldest rows up to sequence `ceiling` until this excess of rows and of bytes is gone."""
+    rows, bytes_ = excess
+    deleted: list[int] = []
+    while rows > 0 or bytes_ > 0:
+        found = db.execute(
+            f"SELECT sequence, {_SIZE} FROM {table} WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608 - a name of ours
+            (ceiling, CHUNK),
+        ).fetchall()
+        if not found:
+            break
+        last = 0
+        for sequence, size in found:
+            if rows <= 0 and bytes_ <= 0:
+                break
+            rows, bytes_, last = rows - 1, bytes_ - size, sequence
+            meta.rows, meta.bytes = meta.rows - 1, meta.bytes - size
+            deleted.append(sequence)
+        removed = db.execute(f"DELETE FROM {table} WHERE sequence <= ?", (last,)).rowcount  # noqa: S608 - a name of ours
+        if table == "parked":
+            meta.parked -= removed
+    return spans.runs(deleted)
+
+
+def expire(
+    db: sqlite3.Connection, limits: Limits, meta: Meta, now_s: float, oldest: float | None
+) -> float | None:
+    """Deletes acknowledged rows that are old enough. Returns when the oldest that is left was stored.
+
+    `oldest` is what the last call returned. None means that this isn't known.
+    """
+    keep_s, keep_bytes = limits.keep_hours * 3600, limits.keep_bytes
+    if oldest is not None and now_s - oldest < keep_s and meta.bytes <= keep_bytes:
+        return oldest
+    found = db.execute(
+        f"SELECT sequence, at_s, {_SIZE} FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608
+        (meta.settled, EXPIRED_A_COMMIT),
+    ).fetchall()
+    last = 0
+    for sequence, at_s, size in found:
+        if now_s - at_s < keep_s and meta.bytes <= keep_bytes:
+            oldest = at_s
+            break
+        meta.rows, meta.bytes, last = meta.rows - 1, meta.bytes - size, sequence
+    else:
+        oldest = None
+    if last:
+        db.execute("DELETE FROM rows WHERE sequence <= ?", (last,))
+    return oldest
