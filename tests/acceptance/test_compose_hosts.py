@@ -75,13 +75,17 @@ class Deployment:
         self._write_broker()
 
     def make_known(self, uid: int = 10001) -> None:
-        """Each host knows the containers' user, as the file's head wants it; here in its own /etc/passwd."""
-        known = self._folder / "passwd"
-        line = f"libvirt-mqtt:x:{uid}:{uid}::/:/usr/sbin/nologin"
-        known.write_text("\n".join([*_unlike(uid), line, ""]))
-        known.chmod(0o644)
-        for host in self._lab.hosts:
-            subprocess.run(host.command("mount", "--bind", known, "/etc/passwd"), check=True)
+        """Each host knows the containers' user, as the file's head wants it; here in files of its own."""
+        lines = {
+            "passwd": f"libvirt-mqtt:x:{uid}:{uid}::/:/usr/sbin/nologin",
+            "group": f"libvirt-mqtt:x:{uid}:",
+        }
+        for name, line in lines.items():
+            known = self._folder / name
+            known.write_text("\n".join([*_unlike(name, uid), line, ""]))
+            known.chmod(0o644)
+            for host in self._lab.hosts:
+                subprocess.run(host.command("mount", "--bind", known, f"/etc/{name}"), check=True)
 
     def start(self) -> None:
         self.make_known()
@@ -193,10 +197,10 @@ def reader(deployment: Deployment) -> Iterator[Recorder]:
     hears.close()
 
 
-def _unlike(uid: int) -> list[str]:
-    """The machine's users, but for one of this number."""
-    lines = Path("/etc/passwd").read_text().splitlines()
-    return [line for line in lines if line.split(":")[2] != str(uid)]
+def _unlike(name: str, number: int) -> list[str]:
+    """The machine's users or groups, but for one of this number."""
+    lines = (Path("/etc") / name).read_text().splitlines()
+    return [line for line in lines if line.split(":")[2] != str(number)]
 
 
 def last(reader: Recorder, topic: str) -> dict[str, Any]:
