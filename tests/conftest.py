@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.coverage_table"]
+pytest_plugins = ["tests.coverage_table", "tests.lab.fixtures"]
 
 # The machine is shared: how long an example takes says nothing.
 settings.register_profile("default", deadline=None)

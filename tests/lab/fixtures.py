@@ -1,6 +1,6 @@
 """Pytest fixtures: one lab of three hosts, brought up once, that serves every scenario.
 
-Use them with `pytest_plugins = ["tests.lab.fixtures"]` in the top conftest, or by importing them by name.
+tests/conftest.py makes them known to every test.
 """
 
 from collections.abc import Iterator

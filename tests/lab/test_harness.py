@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.lab import firmware, process, waiting
-from tests.lab.fixtures import lab, needs_lab, stage, witness
+from tests.lab.fixtures import needs_lab
 from tests.lab.lab import PREFIX, Lab, clean_up
 from tests.lab.migration import Migration
 from tests.lab.namespaces import BRIDGE
 from tests.lab.scenarios import SCENARIOS, matches
 from tests.lab.stage import Stage
 from tests.lab.witness import Witness
-
-__all__ = ["lab", "stage", "witness"]
 
 ROWS = {
     *(
