@@ -23,6 +23,7 @@ from bridge.correlator.casework import Casework, Heard
 from bridge.correlator.counters import Counters
 from bridge.correlator.groupwork import GroupCasework
 from bridge.correlator.intake import Intake, Rejected
+from bridge.correlator.retained import RetainedStates
 from bridge.correlator.sender import Sender
 from bridge.correlator.store import (
     Draft,
@@ -87,6 +88,7 @@ class Correlator:
         self._store, self._casework = self._new_casework()
         self._sender = Sender(self._store, self.counters)
         self._session: Session | None = None
+        self._retained: RetainedStates | None = None
         self._waiting: deque[tuple[Received, float]] = deque()
         self._read: list[tuple[Received, Heard | None]] = []
         self._stopping = threading.Event()
@@ -166,6 +168,7 @@ class Correlator:
             if not self._open_store(notifier):
                 return
             self._session = self._new_session()
+            self._retained = self._new_retained()
             _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
@@ -173,6 +176,8 @@ class Correlator:
             notifier.stopping()
             self._say_goodbye()
         finally:
+            if self._retained is not None:
+                self._retained.close()
             if self._session is not None:
                 self._session.close(0.0)
             self._store.close()
@@ -211,6 +216,16 @@ class Correlator:
             on_failed=self._on_failed,
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
+        )
+
+    def _new_retained(self) -> RetainedStates | None:
+        if self._settings.group is None:
+            return None
+        return RetainedStates(
+            self._settings.broker_settings(),
+            client_id=f"libvirt-mqtt-correlator-{self._instance}-states",
+            topic_filter=self._topics.from_hosts()[1],
+            on_message=self._on_message,
         )
 
     # The session's callbacks, in our own thread
@@ -262,6 +277,10 @@ class Correlator:
         waiting = len(self._waiting) + len(self._read)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))
+            if self._retained is not None and session.connected:
+                self._retained.step()
+                if self._retained.done:
+                    self._retained = None
             self._drained = self._drained or len(self._waiting) < BATCH // 2
         else:
             self._stopping.wait(0.1)
@@ -484,7 +503,7 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
 
     What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
     queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
-    subscription gets no retained messages (MQTT 5, section 4.8.2).
+    subscription gets no retained messages; `RetainedStates` reads those.
     """
     status, state, lifecycle, event = topics.from_hosts()
     if group is None:

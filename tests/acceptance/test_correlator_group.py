@@ -146,3 +146,14 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
         fleet.listen(5)
         told = {uuid: _last(fleet, uuid) for uuid in streams}
     assert told == _expected(tmp_path, streams, mixed, _last)
+
+
+def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
+    """Shared subscriptions get no retained messages; the states are read all the same."""
+    streams = _streams(30, "before-")
+    states = [m for stream in streams.values() for m in stream if m.topic.endswith("/state") and m.payload]
+    first, second = _members(broker, tmp_path, postgres.create("before"), 2)
+    with Fleet(broker) as fleet:
+        fleet.publish(states)
+        with first, second:
+            fleet.until(lambda: all(fleet.location(uuid) for uuid in streams), timeout_s=30)
