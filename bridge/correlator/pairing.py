@@ -68,7 +68,7 @@ def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float,
     """When the destination took part, from the first to the last moment that is known. When something that
     was found afterwards happened, nobody knows: some time before.
     """
-    last = arrival.switched or arrival.ended
+    last = arrival.switched or arrival.ended or arrival.over
     return (
         moment(arrival.first) if arrival.first.origin == "event" else -_FOREVER,
         moment(last) if last is not None else _FOREVER,

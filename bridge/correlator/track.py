@@ -291,6 +291,7 @@ Act = Literal[
     "arrive",
     "arrive_paused",
     "fail",
+    "lapse",
     "flow",
     "break_in",
     "open_departure",
@@ -440,6 +441,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "vanished": ("away", ("fail",)),
     },
     "incoming_postcopy": {
+        "incoming": ("incoming", ("lapse", "end", "open_arrival")),
         "resumed_migrated": ("here", ("arrive",)),
         "destination_broke": ("incoming_broken", ("break_in",)),
         "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
@@ -452,6 +454,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "vanished": ("away", ("fail", "end")),
     },
     "incoming_broken": {
+        "incoming": ("incoming", ("lapse", "end", "open_arrival")),
         "destination_postcopy": ("incoming_postcopy", ("flow",)),
         "resumed_migrated": ("here", ("arrive",)),
         "left": ("away", ("arrive", "open_departure", "leave", "end")),
@@ -522,6 +525,8 @@ def sign_of_state(track: Track) -> Sign | None:
 
 def fold(track: Track, fact: Fact) -> None:
     """Takes in the next event of the host's order."""
+    if fact.key[0] > track.key[0] >= 0:
+        _renew(track, fact)
     track.key = fact.key
     if fact.received - fact.at > LIVE_S:
         track.late = fact.received
@@ -532,6 +537,23 @@ def fold(track: Track, fact: Fact) -> None:
     sign = sign_of(fact)
     if sign is not None:
         apply(track, sign, Mark.of(fact), fact.figures)
+
+
+def _renew(track: Track, fact: Fact) -> None:
+    """The host was installed anew: what it was in the middle of went on unseen."""
+    mark = Mark.of(fact)
+    if track.phase.startswith("incoming"):
+        _lapse(track, mark)
+    elif track.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
+        _close(track, mark)
+    if track.stay is not None:
+        track.stay.ended = mark
+        track.past = [*track.past, track.stay][-_KEPT:]
+    track.stay = track.roleless = track.lost = track.defined = track.persistent = None
+    track.phase = "away"
+    track.feel(None, mark)
+    track.present = False
+    track.key = track.moved = (fact.key[0], 0)
 
 
 def apply(
@@ -567,6 +589,8 @@ def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
         return
+    if fact.key[0] > track.key[0] >= 0:
+        _renew(track, fact)
     what = "gone" if fact.kind == "cleared" else fact.what
     track.listed = Listed(fact.key, what, Mark.of(fact))
     track.driver = track.driver or fact.driver
@@ -689,6 +713,11 @@ def _fail(track: Track, mark: Mark, _: object = None) -> None:
     arrival = track.arrivals[-1]
     arrival.stage = "ended"
     arrival.ended = mark
+
+
+def _lapse(track: Track, mark: Mark, _: object = None) -> None:
+    """Whatever became of it wasn't seen; it was over by now."""
+    track.arrivals[-1].over = mark
 
 
 def _flow(track: Track, mark: Mark, _: object = None) -> None:
@@ -927,6 +956,7 @@ _ACTS = {
     "arrive": _arrive,
     "arrive_paused": _arrive_paused,
     "fail": _fail,
+    "lapse": _lapse,
     "flow": _flow,
     "break_in": _break_in,
     "open_departure": _open_departure,

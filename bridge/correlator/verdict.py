@@ -412,7 +412,10 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
 def is_final(pair: Pair) -> bool:
     """Whether nothing can come that changes the verdict: see `FINAL`, or a source that ended by itself."""
     joint = stages(pair)
-    ends = (pair.arrival and pair.arrival.ended, pair.departure and pair.departure.ended)
+    ends = (
+        pair.arrival.ended if pair.arrival else None,
+        pair.departure.ended if pair.departure else None,
+    )
     if any(end is not None and end.origin == "state" for end in ends):
         return False  # the event itself may yet come, and say more
     return joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)

@@ -103,7 +103,9 @@ def carry_out(plan: Plan) -> Fleet:
         _cause(fleet, stage, trouble)
     fleet.sent = stage.run()
     fleet.ends_on = {
-        uuid: {name for name, host in stage.hosts.items() if uuid in host.domains and host.domains[uuid].active}
+        uuid: {
+            name for name, host in stage.hosts.items() if uuid in host.domains and host.domains[uuid].active
+        }
         for uuid in stage.driver
     }
     fleet.defined_on = {
@@ -347,8 +349,7 @@ def _send(fleet: Fleet) -> None:
 def _words_about_agents(fleet: Fleet) -> list[Delivery]:
     """What the broker and the agents themselves say of being connected."""
     said = [
-        Delivery(0.5, Sent(0.5, fleet.host(n), sees=True, place=(0, 0)))
-        for n in range(len(fleet.plan.hosts))
+        Delivery(0.5, Sent(0.5, fleet.host(n), sees=True, place=(0, 0))) for n in range(len(fleet.plan.hosts))
     ]
     for trouble in fleet.plan.troubles:
         if trouble.kind == "cut" and trouble.length_s > 10.0:
@@ -357,14 +358,18 @@ def _words_about_agents(fleet: Fleet) -> list[Delivery]:
                 lost_s = trouble.at_s + 8.0
                 said.append(Delivery(lost_s, Sent(lost_s, host, sees=False, why="agent")))
                 place = max(
-                    (each.fact.key for each in fleet.sent if each.fact and each.host == host and each.t < ends_s),
+                    (
+                        each.fact.key
+                        for each in fleet.sent
+                        if each.fact and each.host == host and each.t < ends_s
+                    ),
                     default=(0, 0),
                 )
                 said.append(Delivery(ends_s, Sent(ends_s, host, sees=True, place=place)))
     return said
 
 
-def _note_what_was_seen(fleet: Fleet) -> None:
+def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass over each kind of trouble
     """Which message belongs to which attempt, which came late, and which attempts nobody saw in full."""
     spans: dict[str, list[tuple[float, int]]] = {}
     for n, attempt in enumerate(fleet.attempts):
@@ -386,12 +391,20 @@ def _note_what_was_seen(fleet: Fleet) -> None:
         attempt = fleet.attempts[owner]
         attempt.late_s = max(attempt.late_s, delivery.received - delivery.sent.t)
         attempt.job_failed = attempt.job_failed or fact.kind == "job_failed"
+    for trouble in fleet.plan.troubles:
+        if trouble.kind == "cut":
+            ends_s = trouble.at_s + trouble.length_s
+            for attempt in fleet.attempts:
+                is_part = fleet.host(trouble.host) in (attempt.source, attempt.destination)
+                if is_part and trouble.at_s <= attempt.ended_s + 45.0 and ends_s >= attempt.began_s - 30.0:
+                    attempt.touched = True
     for n, attempt in enumerate(fleet.attempts):
         for blind in fleet.blind:
+            if blind.host == attempt.source and not fleet.plan.voice.jobs and blind.ends_s > attempt.ended_s:
+                attempt.hurt = True  # nobody said that it was over before the host went blind
             if blind.because_of == n or blind.host not in (attempt.source, attempt.destination):
                 continue
             if blind.begins_s <= attempt.ended_s + 3.0 and blind.ends_s >= attempt.began_s - 5.0:
                 attempt.hurt = True
             if blind.begins_s <= attempt.ended_s + 45.0 and blind.ends_s >= attempt.began_s - 30.0:
                 attempt.touched = True
-

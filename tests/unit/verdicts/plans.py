@@ -1,7 +1,7 @@
 """Random plans of fleets: hosts, what happens to each domain, and what troubles there are. Plain values.
 
-A step whose domain isn't in a state for it is passed over when a plan is carried out, so any part of a plan may be
-left out and the rest is a plan still: that is how a failing one is made small.
+A step whose domain isn't in a state for it is passed over when a plan is carried out, so any part of a plan
+may be left out and the rest is a plan still: that is how a failing one is made small.
 """
 
 from __future__ import annotations
@@ -100,14 +100,16 @@ def draw(rng: random.Random, seed: int = 0) -> Plan:
     told = True
     skewed = rng.random()
     if skewed < 0.3:
-        hosts = tuple(replace(host, skew_s=rng.uniform(-1.5, 1.5)) for host in hosts)
+        hosts = tuple(replace(host, skew_s=rng.uniform(-1.5, 1.5), delay_s=0.1) for host in hosts)
         told = False
     elif skewed < 0.5:
         hosts = tuple(replace(host, skew_s=rng.choice((0.0, rng.uniform(-400, 400)))) for host in hosts)
     if rng.random() < 0.05:
         lives = tuple(_evacuated(rng) for _ in range(rng.randrange(8, 25)))
     else:
-        lives = tuple(_life(rng, len(hosts)) for _ in range(rng.choice((1, 1, 2, 3))))
+        # Attempts that are nearer to each other than the clocks' errors can't be told apart.
+        least_s = 0.5 if told else 5.0
+        lives = tuple(_life(rng, len(hosts), least_s) for _ in range(rng.choice((1, 1, 2, 3))))
     horizon_s = max(sum(step.wait_s + 15.0 for step in life.steps) + life.begins_s for life in lives)
     troubles: tuple[Trouble, ...] = ()
     if rng.random() < 0.6:
@@ -121,13 +123,13 @@ def draw(rng: random.Random, seed: int = 0) -> Plan:
     return Plan(seed, hosts, lives, troubles, voice, told)
 
 
-def _life(rng: random.Random, hosts: int) -> Life:
+def _life(rng: random.Random, hosts: int, least_s: float) -> Life:
     driver = "Xen" if rng.random() < 0.06 else "QEMU"
-    steps = tuple(_step(rng, driver) for _ in range(rng.choice((1, 2, 2, 3, 4, 6))))
+    steps = tuple(_step(rng, driver, least_s) for _ in range(rng.choice((1, 2, 2, 3, 4, 6))))
     return Life(rng.randrange(hosts), rng.random() < 0.5, steps, driver, rng.uniform(3.0, 40.0))
 
 
-def _step(rng: random.Random, driver: str) -> Step:
+def _step(rng: random.Random, driver: str, least_s: float) -> Step:
     kind = rng.random()
     if kind < 0.08:
         what = "down"
@@ -137,7 +139,9 @@ def _step(rng: random.Random, driver: str) -> Step:
         what = rng.choice(XEN)
     else:
         what = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    wait_s = rng.choice((rng.uniform(0.5, 4.0), rng.uniform(4.0, 40.0), rng.uniform(40.0, 400.0)))
+    wait_s = rng.choice(
+        (rng.uniform(least_s, least_s + 4.0), rng.uniform(5.0, 40.0), rng.uniform(40.0, 400.0))
+    )
     return Step(what, rng.randrange(60), wait_s, rng.choice((0.02, 0.3, 1.5)), rng.randrange(1000))
 
 

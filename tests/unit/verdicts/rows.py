@@ -189,9 +189,9 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
     _failure(
         "23",
         "destination's libvirtd killed",
-        "D(2,1) S:iter ~2 D:blind S:end ~1.5 D=gone D:back",
+        "D(2,1) S:iter ~2 D:blind S:end ~1.5 D=ended D:back",
         Verdict("failed", ON_S, "destination_vanished", confirmed="sD"),
-        newer="D(2,1) S:iter ~2 D:blind S:end ~1.5 D:back D(6,2) D=shutdown/unknown ~1 D=gone",
+        newer="D(2,1) S:iter ~2 D:blind S:end ~1.5 D:back D(6,2) D=shutdown/unknown ~1 D=ended",
         revised=("11.3",),
     ),
     _failure(
