@@ -108,6 +108,15 @@ class Podman:
             self("rm", "-f", "-t", "0", name, check=False)
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Waits until no other run of the tests on this machine has containers: they have fixed names."""
+    folder = Podman().folder
+    with (folder / ".in-use").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def built() -> Podman:
     """podman with the base and the image of docker/Dockerfile, which is built anew from the working tree."""
     podman = Podman()

@@ -1,11 +1,14 @@
 """What takes long to make and serves several tests."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.containers import Podman, built
+from tests.containers import Podman, alone, built
 
 
-@pytest.fixture(scope="session")
-def podman() -> Podman:
-    """podman with the image of docker/Dockerfile, built from the working tree."""
-    return built()
+@pytest.fixture(scope="module")
+def podman() -> Iterator[Podman]:
+    """podman with the image of docker/Dockerfile, built from the working tree; nobody else has it meanwhile."""
+    with alone():
+        yield built()
