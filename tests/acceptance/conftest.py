@@ -9,6 +9,6 @@ from tests.containers import Podman, alone, built
 
 @pytest.fixture(scope="module")
 def podman() -> Iterator[Podman]:
-    """podman with the image of docker/Dockerfile, built from the working tree; nobody else has it meanwhile."""
+    """podman with the image of docker/Dockerfile, built from the working tree, for us alone."""
     with alone():
         yield built()
