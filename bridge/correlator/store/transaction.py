@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, text
 
 from bridge.wire.topics import decode_level, encode_level
 
@@ -56,11 +56,10 @@ class Outgoing:
     retain: bool
 
 
-_SELECT_CASES = text("SELECT uuid, data FROM cases WHERE uuid IN :uuids ORDER BY uuid").bindparams(
-    bindparam("uuids", expanding=True)
-)
-# The two statements that run for every message go to the driver as they are: SQLAlchemy's way of handing over
+# The statements that run for every message go to the driver as they are: SQLAlchemy's way of handing over
 # parameters by name costs more than the insertion.
+_SELECT_CASES = "SELECT uuid, data FROM cases WHERE uuid IN (SELECT value FROM json_each(?))"
+_SELECT_CASES_POSTGRESQL = "SELECT uuid, data FROM cases WHERE uuid = ANY(%s)"
 _KEEP_CASE = (
     "INSERT INTO cases (uuid, data, due, is_open, hosts) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, due = excluded.due,"
@@ -113,7 +112,11 @@ class Transaction:
         """The cases that there are of these domains."""
         if not uuids:
             return {}
-        return {row.uuid: row.data for row in self._connection.execute(_SELECT_CASES, {"uuids": list(uuids)})}
+        if self._connection.dialect.name == "postgresql":
+            rows = self._connection.exec_driver_sql(_SELECT_CASES_POSTGRESQL, (list(uuids),))
+        else:
+            rows = self._connection.exec_driver_sql(_SELECT_CASES, (json.dumps(list(uuids)),))
+        return {uuid: data for uuid, data in rows}  # noqa: C416 - dict() doesn't know that a row is a pair
 
     def keep_cases(self, rows: Collection[CaseRow]) -> None:
         """Writes cases, new or changed."""
