@@ -21,10 +21,10 @@ class SecuredBroker(Broker):
     """The shipped configuration and access rules; only the paths, the ports and the address are others.
 
     What it has in comments on WebSockets counts, too. `port` and `wss_port` want a password, `tls_port` a
-    certificate; `certificate` makes one on first use.
+    certificate; `certificate` makes one on first use. With `one_connection_each` the client id is the user.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, one_connection_each: bool = False) -> None:
         super().__init__(folder)
         self.tls_port = free_port()
         self.wss_port = free_port()
@@ -53,6 +53,9 @@ class SecuredBroker(Broker):
             assert shipped in text
             text = text.replace(shipped, here)
         text = re.sub(r"^#(?=protocol|cafile|certfile|keyfile)", "", text, flags=re.MULTILINE)
+        if one_connection_each:
+            assert "#use_username_as_clientid" in text
+            text = text.replace("#use_username_as_clientid", "use_username_as_clientid")
         self._config.write_text(f"user root\n{text}")
 
     def certificate(self, user: str) -> tuple[Path, Path]:

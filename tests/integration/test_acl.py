@@ -197,17 +197,18 @@ def test_a_forged_host_reaches_nobody(broker: SecuredBroker, tmp_path: Path, ver
     assert reader.received[said_before:] == []
 
 
-def test_nobody_can_take_over_the_session_of_another(broker: SecuredBroker) -> None:
-    """The client id is the certificate's name, whatever the client says."""
-    victim = Recorder(broker.known_as("host1"), client_id="libvirt-mqtt-agent-host1")
-    victim.connect()
-    thief = Recorder(broker.known_as("host2"), client_id="host1", clean_start=False)
-    thief.connect()
-    victim.steps(0.3)
-    assert victim.disconnected == []
-    assert thief.connected == [False]
-    thief.close()
-    victim.close()
+def test_nobody_can_take_over_the_session_of_another_where_that_is_switched_on(tmp_path: Path) -> None:
+    """The client id is the certificate's name then, whatever the client says."""
+    with SecuredBroker(tmp_path, one_connection_each=True) as broker:
+        victim = Recorder(broker.known_as("host1"), client_id="libvirt-mqtt-agent-host1")
+        victim.connect()
+        thief = Recorder(broker.known_as("host2"), client_id="host1", clean_start=False)
+        thief.connect()
+        victim.steps(0.3)
+        assert victim.disconnected == []
+        assert thief.connected == [False]
+        thief.close()
+        victim.close()
 
 
 def test_an_expired_certificate_is_refused_with_what_to_do(broker: SecuredBroker) -> None:
