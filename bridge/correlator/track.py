@@ -713,6 +713,7 @@ def _fail(track: Track, mark: Mark, _: object = None) -> None:
     arrival = track.arrivals[-1]
     arrival.stage = "ended"
     arrival.ended = mark
+    track.present = bool(track.persistent)
 
 
 def _lapse(track: Track, mark: Mark, _: object = None) -> None:

@@ -401,7 +401,7 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     [
         *(("arrived", d) for d in (*_LEFT, "resumed_ended")),
         *(("departed", d) for d in (*_LEFT, "resumed")),
-        *(("ended", d) for d in _STAYED),
+        *(("ended", d) for d in (*_STAYED, "stuck", "broken")),
         ("broken", "crashed"),
         ("broken", "stopped"),
     ]

@@ -398,6 +398,7 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
                 is_part = fleet.host(trouble.host) in (attempt.source, attempt.destination)
                 if is_part and trouble.at_s <= attempt.ended_s + 45.0 and ends_s >= attempt.began_s - 30.0:
                     attempt.touched = True
+                    attempt.hurt = attempt.hurt or attempt.row.number == "22b"
     for n, attempt in enumerate(fleet.attempts):
         for blind in fleet.blind:
             if blind.host == attempt.source and not fleet.plan.voice.jobs and blind.ends_s > attempt.ended_s:
