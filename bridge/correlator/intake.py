@@ -164,7 +164,7 @@ class _Envelope(msgspec.Struct, gc=False):
     dataschema: str
     specversion: Literal["1.0"] = "1.0"
     subject: str | None = None
-    sequence: str | None = None
+    sequence: Annotated[str, Meta(pattern=r"^\d{20}\Z")] | None = None
     partitionkey: str | None = None
 
 

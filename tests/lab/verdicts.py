@@ -10,7 +10,7 @@ from tests.lab.stage import Stage
 from tests.lab.waiting import TimedOut
 
 VERDICTS = {"completed", "failed"}
-SETTLE_S = 2.0
+SETTLE_S = 6.0
 """The correlator's `--settle` in these tests: the hosts answer at once."""
 VERDICT_TIMEOUT_S = 20.0
 BOTH = ["destination", "source"]
@@ -31,7 +31,7 @@ def final(messages: Sequence[Message]) -> list[Message]:
     """The outcomes that stand, by the order in which their migrations began; a replaced verdict is left out.
 
     One migration may be told of before another that began earlier: a failure that the source says nothing of
-    takes longer to tell than a success.
+    takes longer to tell than a success, and one host's messages may be late.
     """
     outcomes = told_outcomes(messages)
     superseded = {message.data.get("supersedes") for message in outcomes}
@@ -41,7 +41,10 @@ def final(messages: Sequence[Message]) -> list[Message]:
         if message.told not in VERDICTS or message.payload["id"] not in superseded
     ]
     begun = list(dict.fromkeys(message.data["migration"] for message in messages if message.told))
-    return sorted(standing, key=lambda message: begun.index(message.data["migration"]))
+    return sorted(
+        standing,
+        key=lambda message: (message.data["started_at"] or "", begun.index(message.data["migration"])),
+    )
 
 
 def differences(scenario: Scenario, stage: Stage, messages: Sequence[Message]) -> list[str]:
