@@ -19,6 +19,7 @@ from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
 from bridge.options import declared
 from bridge.wire import messages, vocabulary
 from bridge.wire.examples import examples
+from tests import state_machine
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 _PART: Final = re.compile(r"<!-- ([a-z]+ [^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -142,6 +143,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "fields": _fields,
     "words": _words,
     "alerts": _alerts,
+    "machine": state_machine.part,
 }
 
 

@@ -1,0 +1,193 @@
+"""Draws the decision from its own tables, for docs/state-machine.md and docs/migrations.md.
+
+`part` makes one generated part of a page; `tests.pages` writes the pages and a test holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from bridge.correlator.track import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS, TABLE, Phase
+from bridge.correlator.verdict import JOINT, A, D
+from tests.coverage_table import ROWS
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
+
+PHASES: Final[dict[Phase, str]] = {
+    "away": "not active here: shut off, or never heard of",
+    "here": "active, with no part in a migration",
+    "copying": "an outgoing job was seen; it may be a save or a dump as well",
+    "leaving": "suspended for the switch-over",
+    "leaving_postcopy": "the guest runs on the destination, this side serves its memory",
+    "leaving_broken": "as before, and the post-copy is interrupted",
+    "incoming": "prepared for an arrival, nothing came yet",
+    "incoming_postcopy": "the guest runs here, its memory is still coming",
+    "incoming_broken": "as before, and the post-copy is interrupted",
+    "restored": "a driver that announces an arrival as a restore: it may be either",
+}
+"""What each phase of a domain on a host means."""
+
+DEPARTURE: Final[tuple[Phase, ...]] = (
+    "here",
+    "copying",
+    "leaving",
+    "leaving_postcopy",
+    "leaving_broken",
+    "away",
+)
+ARRIVAL: Final[tuple[Phase, ...]] = (
+    "away",
+    "incoming",
+    "incoming_postcopy",
+    "incoming_broken",
+    "restored",
+    "here",
+)
+STAGES: Final[dict[str, str]] = {
+    "unseen": "no message told of this half",
+    "open": "prepared, and nothing more",
+    "postcopy": "the guest runs on the destination, its memory is still coming",
+    "broken": "the post-copy is interrupted",
+    "arrived": "the guest was resumed there, or left paused as asked for",
+    "ended": "the arrival ended without a guest",
+    "departed": "it arrived, and that stay is over by now",
+    "copying": "the source sends memory, the guest runs on it",
+    "leaving": "the source is suspended for the switch-over",
+    "unpaused": "somebody resumed the source after that",
+    "left": "the source says that the guest left: the one event that proves it alone",
+    "resumed": "cancelled after the suspend: the guest runs on the source again",
+    "resumed_ended": "as before, and that stay is over by now",
+    "stuck": "cancelled, and the source couldn't be resumed",
+    "stranded": "suspended for the switch-over, and its job is gone",
+    "job_ended": "the source's job is gone, and it was never suspended",
+    "crashed": "the source's QEMU died",
+    "stopped": "the source was shut down or destroyed",
+    "vanished": "the source is gone, and nobody saw how",
+}
+"""What each stage of a half means."""
+
+
+def part(name: str) -> str:
+    """A generated part of a page. Raises KeyError for one that there isn't."""
+    return {
+        "source": lambda: diagram(DEPARTURE),
+        "destination": lambda: diagram(ARRIVAL),
+        "phases": lambda: table(("phase", ""), [(f"`{phase}`", PHASES[phase]) for phase in TABLE]),
+        "signs": signs,
+        "states": states,
+        "transitions": transitions,
+        "joint": joint,
+        "stages": lambda: table(("stage", ""), [(f"`{stage}`", text) for stage, text in STAGES.items()]),
+        "rows": rows,
+        "look-alikes": look_alikes,
+    }[name]()
+
+
+def diagram(phases: Sequence[Phase]) -> str:
+    """The moves between some phases, each arrow with the signs that make it."""
+    lines = ["```mermaid", "stateDiagram-v2", "    direction LR"]
+    for phase in phases:
+        arrows: dict[Phase, list[str]] = {}
+        for sign, (after, _) in TABLE[phase].items():
+            if after in phases and after != phase:
+                arrows.setdefault(after, []).append(sign)
+        lines += [f"    {phase} --> {after}: {', '.join(made_by)}" for after, made_by in arrows.items()]
+    return "\n".join([*lines, "```"])
+
+
+def signs() -> str:
+    """Which event is which sign."""
+    listed = [(f"`{event}`", "", f"`{sign}`") for event, sign in SIGNS.items()]
+    listed += [
+        (f"`{event}`", driver, f"`{sign}`")
+        for driver, special in SIGNS_BY_DRIVER.items()
+        for event, sign in special.items()
+    ]
+    return table(("event", "only of driver", "sign"), listed)
+
+
+def states() -> str:
+    """What a listed state is a sign of, by phase."""
+    return table(
+        ("phase", "state", "sign"),
+        [
+            (f"`{phase}`", f"`{state}`", f"`{sign}`")
+            for phase in get_args(Phase)
+            for state, sign in STATE_SIGNS.get(phase, {}).items()
+        ],
+    )
+
+
+def transitions() -> str:
+    """The whole table of one host."""
+    return table(
+        ("phase", "sign", "next phase", "noted"),
+        [
+            (f"`{phase}`", f"`{sign}`", f"`{after}`", ", ".join(act.replace("_", " ") for act in acts))
+            for phase, row in TABLE.items()
+            for sign, (after, acts) in row.items()
+        ],
+    )
+
+
+def joint() -> str:
+    """The whole table of two halves: what they prove together, and when it is told."""
+    columns: tuple[D, ...] = tuple(dict.fromkeys(stage for row in JOINT.values() for stage in row))
+    head = ("source ↓ destination →", *(f"`{stage}`" for stage in JOINT))
+    return table(
+        head,
+        [(f"`{d}`", *(_ruling(a, d) for a in JOINT)) for d in columns],
+    )
+
+
+def _ruling(a: A, d: D) -> str:
+    if d not in JOINT[a]:
+        return ""
+    ruling, when = JOINT[a][d]
+    if ruling == "under_way":
+        return "unresolved after `patience`" if when == "patience" else "under way"
+    return f"**{ruling}**, {when}" if when in ("now", "soon") else f"**{ruling}** after `settle`"
+
+
+def rows() -> str:
+    """Every way a migration goes: what the hosts say of it, and what is published."""
+    return table(
+        ("", "what happens", "what the hosts say", "published"),
+        [(row.number, _what(row), f"`{row.said}`", _published(row)) for row in MIGRATIONS],
+    )
+
+
+def look_alikes() -> str:
+    """What resembles a migration."""
+    return table(("what happens", "what the hosts say"), [(row.what, f"`{row.said}`") for row in LOOK_ALIKES])
+
+
+def _what(row: Row) -> str:
+    general = ROWS[row.number]
+    return general if row.what in general else f"{general}: {row.what}"
+
+
+_WHERE: Final = {"S": "on the source", "D": "on the destination", "": ""}
+
+
+def _published(row: Row) -> str:
+    words = [f"`{word}`" for word in row.told]
+    verdict = row.verdict
+    if verdict is None:
+        return ", ".join(words) or "nothing"
+    said = f"`{verdict.outcome}`"
+    if verdict.outcome != "conflict":
+        said += f", guest {verdict.guest[1]} {_WHERE[verdict.guest[0]]}".rstrip()
+    if verdict.mode != "precopy":
+        said += f", mode `{verdict.mode}`"
+    if verdict.reason:
+        said += f", reason `{verdict.reason}`"
+    if verdict.attention:
+        said += f", attention `{verdict.attention}`"
+    return ", ".join([*words, said])
+
+
+def table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    rule = "|---" * len(head) + "|"
+    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])

@@ -1,0 +1,71 @@
+"""The page of rules is drawn from the tables, and the tables are whole."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from bridge.correlator.track import STATE_SIGNS, TABLE, ArrivalStage, DepartureStage, Phase, Sign
+from bridge.correlator.verdict import FINAL, JOINT
+from tests.pages import DOCS, render
+from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS
+
+
+@pytest.mark.parametrize("name", ["state-machine.md", "migrations.md"])
+def test_the_page_is_what_the_tables_say(name: str) -> None:
+    """After a change of a table: python -m tests.pages."""
+    page = (DOCS / name).read_text()
+    assert page == render(page)
+    assert "<!-- machine" in page
+
+
+def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "state-machine.md").read_text()
+    monkeypatch.setitem(JOINT["arrived"], "resumed", ("completed", "now"))
+    assert page != render(page)
+    monkeypatch.undo()
+    monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", ("fail",)))
+    assert page != render(page)
+
+
+def test_every_arrow_is_in_the_table_and_every_move_is_an_arrow() -> None:
+    for phases in (ARRIVAL, DEPARTURE):
+        arrows = {
+            (before, after, sign)
+            for before, after, signs in re.findall(r"(\w+) --> (\w+): (.+)", diagram(phases))
+            for sign in signs.split(", ")
+        }
+        moves = {
+            (phase, after, sign)
+            for phase in phases
+            for sign, (after, _) in TABLE[phase].items()
+            if after in phases and after != phase
+        }
+        assert arrows == moves
+
+
+def test_every_phase_is_in_the_table_and_on_a_picture() -> None:
+    assert set(TABLE) == set(PHASES) == set(get_args(Phase)) == {*ARRIVAL, *DEPARTURE}
+    assert set(STATE_SIGNS) < set(TABLE)
+
+
+def test_every_sign_moves_something() -> None:
+    used = {sign for row in TABLE.values() for sign in row}
+    assert used == set(get_args(Sign))
+
+
+def test_every_two_stages_have_a_ruling() -> None:
+    arrivals, departures = get_args(ArrivalStage), get_args(DepartureStage)
+    for a, d in product(("unseen", *arrivals), ("unseen", *departures)):
+        assert (d in JOINT[a]) == ((a, d) != ("unseen", "unseen"))
+    assert set(STAGES) == {"unseen", *arrivals, *departures}
+    assert all(a in JOINT and d in JOINT[a] for a, d in FINAL)
+
+
+def test_every_row_is_on_the_page_of_migrations() -> None:
+    page = (DOCS / "migrations.md").read_text()
+    assert all(f"| `{row.said}` |" in page for row in (*MIGRATIONS, *LOOK_ALIKES))
