@@ -23,6 +23,7 @@ from bridge.correlator.track import (
     Track,
     apply,
     believe_presence,
+    end_departure,
     fold,
     list_state,
     sign_of_state,
@@ -350,9 +351,22 @@ class _Judging:
             self.is_open = True
             return
         is_settled = self._tell_verdict(told, each, verdict)
+        if is_settled and verdict.ruling == "failed":
+            self._end_departure(each)
         if is_settled and told.last is not None and told.last.outcome != "conflict":
             told.done = (is_final(each) and not each.doubtful) or told.was_conflict
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
+
+    def _end_departure(self, each: Pair) -> None:
+        """Lets a source that said nothing of the failure be here again, if it could have said it."""
+        arrival, departure, source = each.arrival, each.departure, each.source
+        if arrival is None or arrival.ended is None or departure is None or source is None:
+            return
+        track = self.case.tracks[source]
+        if source in self.silent or source in self.case.tails or track.phase != "copying":
+            return
+        if track.departures[-1] is departure and departure.opened.at <= arrival.ended.at:
+            end_departure(track, arrival.ended)
 
     def _wait_s(self, when: When) -> float:
         return {"now": 0.0, "soon": min(BREATH_S, self.times.settle_s)}.get(when, self.times.settle_s)

@@ -18,6 +18,8 @@ from bridge.correlator.track import LIVE_S, Arrival, ArrivalStage, Departure, De
 
 _SKEW_S: Final = 5.0
 _DOUBTFUL_S: Final = 2.0
+_ASKED_S: Final = 2.5
+"""Agents ask for an outgoing job every second or two."""
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there."""
 _FOREVER: Final = float("inf")
@@ -168,6 +170,8 @@ def _candidate(
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
     cost_s = gap_s + _COSTS_S[fit]
     if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
+        if least_s > _ASKED_S:
+            return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
     is_doubtful = least_s > _DOUBTFUL_S or fit == "contradicts"
     if (here, there) in told:

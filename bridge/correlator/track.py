@@ -157,10 +157,14 @@ class Track:
         """How the guest fares here now."""
         return self.moods[-1].guest if self.moods else None
 
-    def guest_at(self, mark: Mark) -> GuestHere | None:
-        """How it fared here when that happened on another host; where it wasn't here then, soon after."""
+    def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
+        """How it fared here when that happened on another host, and before that happened here; where it
+        wasn't here then, soon after.
+        """
         after: GuestHere | None = None
         for mood in reversed(self.moods):
+            if before is not None and mood.at >= before.at:
+                continue
             if mood.at <= mark.at:
                 return mood.guest or after
             after = mood.guest or after
@@ -308,6 +312,8 @@ Act = Literal[
     "leave_after_all",
     "crash_after_all",
     "stop_after_all",
+    "crash_belatedly",
+    "stop_belatedly",
     "resume",
     "stick",
     "crash",
@@ -367,8 +373,8 @@ TABLE: Final[dict[Phase, Row]] = {
         "source_broke": ("leaving_broken", ("open_departure", "postcopy_out", "break_out")),
         "job_failed": ("here", ("job_gone",)),
         "left": ("away", ("open_departure", "leave", "end")),
-        "crashed": ("away", ("end",)),
-        "stopped": ("away", ("end",)),
+        "crashed": ("away", ("crash_belatedly", "end")),
+        "stopped": ("away", ("stop_belatedly", "end")),
         "vanished": ("away", ("end",)),
         "undefined": ("here", ("undefine",)),
     },
@@ -482,6 +488,7 @@ ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
 _KEPT = 8
 _KEPT_MOODS = 16
 _ONE_BREATH_S = 0.5
+_SKEW_S = 5.0
 LIVE_S: Final = 4.0
 """What comes later than this after it was sent was waiting somewhere."""
 _JOB_TRAILS_S = 60.0
@@ -585,6 +592,12 @@ def _was_just_resumed(track: Track, mark: Mark) -> bool:
     )
 
 
+def end_departure(track: Track, over: Mark) -> None:
+    """A verdict ends the source's part as well: the copy failed, and what comes is another job's."""
+    track.departures[-1].closed = over
+    track.phase = "here"
+
+
 def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
@@ -635,7 +648,7 @@ def believe_presence(track: Track) -> None:
         track.feel(guest, listed.mark)
     elif what == "gone":
         track.present = track.present and bool(track.persistent)
-    elif what.startswith("shutoff/"):
+    else:
         track.present = True
 
 
@@ -749,7 +762,6 @@ def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
 
 def _close(track: Track, mark: Mark, _: object = None) -> None:
     track.departures[-1].closed = mark
-    track.departures[-1].guest = track.guest
 
 
 def _split(track: Track, mark: Mark, _: object = None) -> None:
@@ -835,6 +847,24 @@ def _crash_after_all(track: Track, mark: Mark, _: object = None) -> None:
 
 def _stop_after_all(track: Track, mark: Mark, _: object = None) -> None:
     _amend(track, mark, "stopped")
+
+
+def _crash_belatedly(track: Track, mark: Mark, _: object = None) -> None:
+    if _is_belated(track, mark):
+        _finish(track, mark, "crashed")
+
+
+def _stop_belatedly(track: Track, mark: Mark, _: object = None) -> None:
+    if _is_belated(track, mark):
+        _finish(track, mark, "stopped")
+
+
+def _is_belated(track: Track, mark: Mark) -> bool:
+    """Whether an end comes late, and happened before a verdict ended the departure."""
+    last = track.departures[-1] if track.departures else None
+    if last is None or last.closed is None or last.ended is not None or mark.origin != "event":
+        return False
+    return last.key >= track.began and mark.at <= last.closed.at + _SKEW_S
 
 
 def _amend(track: Track, mark: Mark, stage: DepartureStage) -> bool:
@@ -925,9 +955,11 @@ def _note(track: Track, mark: Mark, _: object = None) -> None:
 def _job_gone(track: Track, mark: Mark, _: object = None) -> None:
     """The agent's word that the job is gone may follow a departure that ended by its own event."""
     last = track.departures[-1] if track.departures else None
-    awaited = last is not None and last.job_gone is None
-    if last and last.ended and awaited and mark.at - last.ended.at < _JOB_TRAILS_S:
+    over = (last.ended or last.closed) if last is not None and last.job_gone is None else None
+    if last is not None and over is not None and mark.at - over.at < _JOB_TRAILS_S:
         last.job_gone = mark
+        if last.ended is None:
+            last.stage, last.ended = "job_ended", mark
         return
     _open_departure(track, mark)
     _job_end(track, mark)
@@ -974,6 +1006,8 @@ _ACTS = {
     "leave_after_all": _leave_after_all,
     "crash_after_all": _crash_after_all,
     "stop_after_all": _stop_after_all,
+    "crash_belatedly": _crash_belatedly,
+    "stop_belatedly": _stop_belatedly,
     "resume": _resume,
     "stick": _stick,
     "crash": _crash,

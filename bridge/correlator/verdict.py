@@ -375,10 +375,10 @@ def _guest_then(pair: Pair, track: Track) -> GuestState:
     attempt, it fared as before.
     """
     arrival, departure = pair.arrival, pair.departure
-    if departure is not None and departure.closed is not None:
-        return departure.guest or "unknown"
     moment = (arrival.ended if departure else arrival.opened or arrival.ended) if arrival else None
-    return (track.guest_at(moment) if moment else track.guest) or "unknown"
+    if moment is None:
+        return track.guest or "unknown"
+    return track.guest_at(moment, departure.closed if departure else None) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[Ruling, frozenset[D]]] = {
