@@ -391,6 +391,17 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
         attempt = fleet.attempts[owner]
         attempt.late_s = max(attempt.late_s, delivery.received - delivery.sent.t)
         attempt.job_failed = attempt.job_failed or fact.kind == "job_failed"
+    for delivery in fleet.deliveries:
+        if delivery.sent.fact is not None and delivery.received - delivery.sent.t > 5.0:
+            for attempt in fleet.attempts:
+                just_before = attempt.began_s - 60.0 < delivery.sent.t < attempt.began_s
+                if attempt.uuid == delivery.sent.uuid and (just_before or attempt.row.number == "Xen"):
+                    attempt.hurt = True
+    for attempt in fleet.attempts:
+        # A part of one attempt that is missing for a while may be looked for in the next one.
+        if attempt.late_s > 5.0:
+            for other in fleet.attempts:
+                other.touched = other.touched or other.uuid == attempt.uuid
     for trouble in fleet.plan.troubles:
         if trouble.kind == "cut":
             ends_s = trouble.at_s + trouble.length_s
