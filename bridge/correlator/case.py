@@ -461,7 +461,9 @@ class _Judging:
     def _is_heard_out(self, host: str | None) -> bool:
         """Whether a host that is telling what it couldn't before has had `settle` to do so."""
         track = self.tracks.get(host) if host else None
-        return track is None or self._ripe(track.late + self.times.settle_s)
+        if track is None:
+            return True
+        return sign_of_state(track) is None and self._ripe(track.late + self.times.settle_s)
 
     def _publish_verdict(self, told: Told, data: Migration) -> None:
         told.last_id = f"{told.id}-{data.outcome}-{told.revision}"

@@ -20,6 +20,8 @@ _SKEW_S: Final = 5.0
 _DOUBTFUL_S: Final = 2.0
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
+_EARLY_S: Final = 1.0
+"""A guest can't leave before its destination was prepared."""
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there."""
 _FOREVER: Final = float("inf")
@@ -173,7 +175,8 @@ def _candidate(
         if least_s > _ASKED_S:
             return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
-    is_doubtful = least_s > _DOUBTFUL_S or fit == "contradicts"
+    is_early = departure.ended is not None and arrival.first.at - departure.ended.at > _EARLY_S
+    is_doubtful = least_s > _DOUBTFUL_S or fit == "contradicts" or (departure.stage == "left" and is_early)
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)

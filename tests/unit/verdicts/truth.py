@@ -85,7 +85,7 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
         if (found := [each for each in tellings if each.migration and each.migration.outcome in VERDICTS])
     }
     is_late = attempt.late_s > IN_TIME_S
-    is_exact = not attempt.hurt and not (is_late and attempt.row.number == "10")
+    is_exact = not attempt.hurt and not (is_late and attempt.row.number in ("10", "22b", "33"))
     if len(verdicts) > 1 and is_exact:
         yield f"{len(verdicts)} migrations of one attempt: {[v[-1].telling.id for v in verdicts.values()]}"
         return
@@ -166,6 +166,8 @@ def _last(verdicts: dict[str, list[Told]]) -> dict[str, Any]:
 def _place(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
     """The last location is where the domain is active, or else where it is defined."""
     if any(attempt.hurt for attempt in fleet.attempts if attempt.uuid == uuid):
+        return
+    if not fleet.plan.voice.states:
         return
     active = fleet.ends_on.get(uuid, set())
     if len(active) > 1:
