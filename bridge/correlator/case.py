@@ -354,7 +354,7 @@ class _Judging:
         if is_settled and verdict.ruling == "failed":
             self._end_departure(each)
         if is_settled and told.last is not None and told.last.outcome != "conflict":
-            told.done = (is_final(each) and not each.doubtful) or told.was_conflict
+            told.done = not has_hole and ((is_final(each) and not each.doubtful) or told.was_conflict)
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
 
     def _end_departure(self, each: Pair) -> None:

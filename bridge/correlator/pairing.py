@@ -22,6 +22,7 @@ _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
 _EARLY_S: Final = 1.0
 """A guest can't leave before its destination was prepared."""
+_AT_ONCE_S: Final = 0.3
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there."""
 _FOREVER: Final = float("inf")
@@ -172,7 +173,7 @@ def _candidate(
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
     cost_s = gap_s + _COSTS_S[fit]
     if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
-        if least_s > _ASKED_S:
+        if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
     is_early = departure.ended is not None and arrival.first.at - departure.ended.at > _EARLY_S

@@ -233,6 +233,10 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
+    if ((a, d) == ("departed", "resumed") and source_blind) or (
+        (a, d) == ("arrived", "resumed_ended") and destination_blind
+    ):
+        ruling, when = UNDER_WAY_WATCHED  # the one that can't be heard may have ended first
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
@@ -321,7 +325,7 @@ def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
         return "postcopy_failed"
     if arrival is not None and arrival.stage == "ended" and arrival.ended is not None:
         what = arrival.ended.what
-        if not what.startswith("stopped/") or arrival.ended.origin == "state":
+        if not _is_told(arrival.ended):
             return "destination_vanished"
         return _REASON_OF_DESTINATION.get(what, "destination_stopped")
     return _REASON_LAST.get(d)
@@ -410,15 +414,19 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
 
 
 def is_final(pair: Pair) -> bool:
-    """Whether nothing can come that changes the verdict: see `FINAL`, or a source that ended by itself."""
-    joint = stages(pair)
-    ends = (
-        pair.arrival.ended if pair.arrival else None,
-        pair.departure.ended if pair.departure else None,
-    )
-    if any(end is not None and end.origin == "state" for end in ends):
+    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for its own reasons."""
+    arrival, departure = pair.arrival, pair.departure
+    if arrival is not None and arrival.ended is not None and not _is_told(arrival.ended):
         return False  # the event itself may yet come, and say more
-    return joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)
+    if departure is not None and departure.ended is not None and departure.ended.origin == "state":
+        return False
+    joint = stages(pair)
+    return joint in FINAL or (departure is not None and joint[1] != departure.stage)
+
+
+def _is_told(end: Mark) -> bool:
+    """Whether an event told of this end; else a state did, or what came after it."""
+    return end.origin != "state" and end.what.startswith("stopped/")
 
 
 def _confirmed_by(ruling: Ruling, a: A, d: D) -> tuple[Side, ...]:
