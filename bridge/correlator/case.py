@@ -354,7 +354,9 @@ class _Judging:
         if is_settled and verdict.ruling == "failed":
             self._end_departure(each)
         if is_settled and told.last is not None and told.last.outcome != "conflict":
-            told.done = not has_hole and ((is_final(each) and not each.doubtful) or told.was_conflict)
+            is_heard = each.source not in self.silent and each.destination not in self.silent
+            is_over = (is_final(each) and not each.doubtful) or (told.was_conflict and is_heard)
+            told.done = is_over and not has_hole
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
 
     def _end_departure(self, each: Pair) -> None:
@@ -751,7 +753,8 @@ def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) 
         if getattr(data, name).host is None:
             update[name] = getattr(last, name)
     if source_is_silent and (data.outcome, data.reason) == (last.outcome, last.reason):
-        update["attention"] = data.attention or last.attention
+        if "source" not in data.confirmed_by:
+            update["attention"] = data.attention or last.attention
         if data.guest.state == "unknown" and last.guest.state != "unknown":
             update["guest"] = last.guest
     return data.model_copy(update=update) if update else data

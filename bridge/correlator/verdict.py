@@ -233,10 +233,6 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
-    if ((a, d) == ("departed", "resumed") and source_blind) or (
-        (a, d) == ("arrived", "resumed_ended") and destination_blind
-    ):
-        ruling, when = UNDER_WAY_WATCHED  # the one that can't be heard may have ended first
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
@@ -404,7 +400,7 @@ _STAYED: Final[tuple[D, ...]] = ("resumed_ended", "crashed", "stopped", "job_end
 FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     [
         *(("arrived", d) for d in (*_LEFT, "resumed_ended")),
-        *(("departed", d) for d in (*_LEFT, "resumed")),
+        *(("departed", d) for d in _LEFT),
         *(("ended", d) for d in (*_STAYED, "stuck", "broken")),
         ("broken", "crashed"),
         ("broken", "stopped"),
@@ -414,7 +410,9 @@ FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
 
 
 def is_final(pair: Pair) -> bool:
-    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for its own reasons."""
+    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for reasons of
+    its own.
+    """
     arrival, departure = pair.arrival, pair.departure
     if arrival is not None and arrival.ended is not None and not _is_told(arrival.ended):
         return False  # the event itself may yet come, and say more

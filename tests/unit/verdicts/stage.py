@@ -332,6 +332,8 @@ class Stage:
             self._state(host, uuid)
 
     def _look(self, host: Host, uuid: str, *, first: bool = False) -> None:
+        if not first:
+            self.owner = None
         if host.sees != "yes":
             return
         seen, before = host.sees_domain(uuid), host.known.get(uuid)

@@ -127,7 +127,7 @@ def _history(attempt: Attempt, tellings: list[Told], words: list[str]) -> Iterat
     if attempt.hurt or is_late:
         return
     before = tuple(word for word in words if word not in ("completed", "failed"))
-    if before != attempt.words:
+    if before != attempt.words and (attempt.late_s < 1.0 or sorted(before) != sorted(attempt.words)):
         yield f"told {words}, before the verdict {attempt.words} is true"
 
 
