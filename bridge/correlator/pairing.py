@@ -20,8 +20,8 @@ _SKEW_S: Final = 5.0
 _DOUBTFUL_S: Final = 2.0
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
-_EARLY_S: Final = 1.0
-"""A guest can't leave before its destination was prepared."""
+_APART_S: Final = 1.0
+"""Halves that are further apart by their stamps may have other halves that are still to be heard of."""
 _AT_ONCE_S: Final = 0.3
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there."""
@@ -162,7 +162,7 @@ def _candidate(
     if arrival.tentative and departure.stage != "left":
         return None
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
-    least_s = min(gap_s, receipt_gap_s)
+    stamp_gap_s, least_s = gap_s, min(gap_s, receipt_gap_s)
     if least_s > _SKEW_S:
         return None
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
@@ -176,8 +176,7 @@ def _candidate(
         if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
-    is_early = departure.ended is not None and arrival.first.at - departure.ended.at > _EARLY_S
-    is_doubtful = least_s > _DOUBTFUL_S or fit == "contradicts" or (departure.stage == "left" and is_early)
+    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
