@@ -8,7 +8,7 @@ before must have been right about what had been heard.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from bridge.wire.messages import Migration
@@ -57,7 +57,8 @@ def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
             groups.setdefault(min(owners), {})[migration] = tellings
     for n, attempt in enumerate(fleet.attempts):
         if attempt.uuid == uuid:
-            yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {})))
+            outcomes = {each.verdict.outcome for each in fleet.attempts if each.hurt and each.verdict}
+            yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {}), outcomes))
     yield from _place(fleet, uuid, told)
 
 
@@ -78,7 +79,8 @@ def _is_excused(fleet: Fleet, uuid: str, t: float) -> bool:
     )
 
 
-def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
+def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[str]) -> Iterator[str]:
+    """hurt: the outcomes of attempts that weren't seen in full; which was which can't always be told."""
     verdicts = {
         migration: found
         for migration, tellings in groups.items()
@@ -101,6 +103,8 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
     last = tellings[-1].migration
     assert last is not None
     wanted = truth(attempt)
+    if is_late and wanted["guest"][1] == "shutoff":
+        wanted["guest"] = (columns(last)["guest"][0], "shutoff")  # its definition may have changed since
     if is_late and attempt.row.number in _CLEANED_UP:
         wanted |= {key: columns(last)[key] for key in ("confirmed_by", "attention")}
     if is_exact and columns(last) != wanted:
@@ -108,7 +112,7 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]]) -> Iterator[str]:
     elif (
         not is_exact
         and attempt.row.number != "28"
-        and all(each[-1].telling.word != wanted["outcome"] for each in verdicts.values())
+        and all(each[-1].telling.word not in hurt for each in verdicts.values())
     ):
         yield f"told {last.outcome} ({columns(last)}), true is {wanted['outcome']}"
     yield from _history(attempt, tellings, [e.telling.word for e in groups[migration]])
