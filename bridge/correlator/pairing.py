@@ -171,6 +171,8 @@ def _candidate(
         gap_s += receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    if fit == "contradicts" and least_s > _AT_ONCE_S:
+        return None
     cost_s = gap_s + _COSTS_S[fit]
     if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
         if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:

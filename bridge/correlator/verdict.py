@@ -160,6 +160,7 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
 }
 
 _SKEW_S: Final = 5.0
+_ON_THE_WAY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _is_well_after(end: Mark, over: Mark) -> bool:
     """
     if end.origin != "event" or end.at <= over.at + _SKEW_S:
         return False
-    return end.received > over.received + _SKEW_S or not is_live(end, over)
+    return end.received > over.received + _ON_THE_WAY_S or not is_live(end, over)
 
 
 def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:

@@ -397,6 +397,15 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
                 just_before = attempt.began_s - 60.0 < delivery.sent.t < attempt.began_s
                 if attempt.uuid == delivery.sent.uuid and (just_before or attempt.row.number == "Xen"):
                     attempt.hurt = True
+            for attempt in fleet.attempts:
+                # What comes after a hole waits for it, whichever domain the hole is about.
+                is_part = delivery.sent.host in (attempt.source, attempt.destination)
+                if (
+                    is_part
+                    and attempt.began_s - 60.0 < delivery.received
+                    and delivery.sent.t < attempt.ended_s
+                ):
+                    attempt.touched = True
     for attempt in fleet.attempts:
         # A part of one attempt that is missing for a while may be looked for in the next one.
         if attempt.late_s > 5.0:

@@ -110,7 +110,8 @@ class Host:
     domains: dict[str, Known] = field(default_factory=dict)
     known: dict[str, Known] = field(default_factory=dict)
     listed: set[str] = field(default_factory=set)
-    job_ended: set[str] = field(default_factory=set)
+    job_ended: dict[str, int | None] = field(default_factory=dict)
+    """Domains whose outgoing job is gone, with the owner of that."""
 
     def sees_domain(self, uuid: str) -> Seen | None:
         """The domain as libvirt's list has it."""
@@ -248,7 +249,7 @@ class Stage:
             after = replace(after, state=state, reason=reason, incoming=self.driver.get(uuid) == "Xen")
         _set(host.domains, uuid, after)
         if (event, detail) == ("suspended", 1):
-            host.job_ended.discard(uuid)
+            host.job_ended.pop(uuid, None)
         if host.sees != "yes":
             return
         self._know(spot, number, codes)
@@ -257,7 +258,7 @@ class Stage:
 
     def iteration(self, host: Host, uuid: str, number: int) -> None:
         """libvirt emits a migration iteration."""
-        host.job_ended.discard(uuid)
+        host.job_ended.pop(uuid, None)
         if host.sees == "yes":
             self._say((host, uuid), "iteration", "", figures=(number, None))
 
@@ -269,7 +270,7 @@ class Stage:
     def end_job(self, host: Host, uuid: str) -> None:
         """The outgoing job is gone; the agent finds it gone when it asks."""
         if self.voice.jobs:
-            host.job_ended.add(uuid)
+            host.job_ended[uuid] = self.owner
             self.at(self.t + self.voice.poll_s, partial(self._poll, host, uuid))
 
     def change_quietly(self, host: Host, uuid: str, state: str) -> None:
@@ -325,7 +326,7 @@ class Stage:
     def _poll(self, host: Host, uuid: str) -> None:
         if host.sees != "yes" or uuid not in host.job_ended:
             return
-        host.job_ended.discard(uuid)
+        self.owner = host.job_ended.pop(uuid)
         there = host.domains.get(uuid)
         if there is not None and there.active and not there.incoming:
             self._say((host, uuid), "job_failed", "migration_out", origin="poll")

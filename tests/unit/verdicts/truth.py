@@ -105,7 +105,7 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
     wanted = truth(attempt)
     if is_late and wanted["guest"][1] == "shutoff":
         wanted["guest"] = (columns(last)["guest"][0], "shutoff")  # its definition may have changed since
-    if is_late and attempt.row.number in _CLEANED_UP:
+    if (is_late or attempt.touched) and attempt.row.number in _CLEANED_UP:
         wanted |= {key: columns(last)[key] for key in ("confirmed_by", "attention")}
     if is_exact and columns(last) != wanted:
         yield f"told {columns(last)}, true is {wanted}"
