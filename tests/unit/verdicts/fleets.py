@@ -232,6 +232,8 @@ class _Living:
         self.move_on(attempt, step, to)
         self.stage.owner = None
         attempt.ended_s = self.t
+        if row.number in ("15", "32"):
+            self.t += 5.0
         if row.number in ("10", "21", "22b", "23"):
             self.t += 40.0
 

@@ -183,6 +183,8 @@ class Stage:
         names = {"S": name, "D": name + "-moved" if row.renamed else name}
         iterations = 0
         pause = 0.0
+        if "D(2,1)" in row.said:
+            self.at(t, partial(self.begin_job, sides["S"], uuid))
         for side, kind, args in tokens(row.said):
             if kind == "wait":
                 pause = args[0]
@@ -266,6 +268,10 @@ class Stage:
         """libvirt emits the figures of a job that completed."""
         if host.sees == "yes":
             self._say((host, uuid), "job_completed", operation, figures=(948, 27))
+
+    def begin_job(self, host: Host, uuid: str) -> None:
+        """An outgoing job begins: an agent that asks for the former one finds this one."""
+        host.job_ended.pop(uuid, None)
 
     def end_job(self, host: Host, uuid: str) -> None:
         """The outgoing job is gone; the agent finds it gone when it asks."""

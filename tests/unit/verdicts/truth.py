@@ -22,6 +22,8 @@ IN_TIME_S: Final = TIMES.settle_s - 5.0
 
 _CLEANED_UP: Final = ("25", "26", "33", "37")
 """Where somebody ended what was left, and did so before the late side was heard."""
+_SLOW: Final = ("10", "21", "22b", "23", "33")
+"""What takes a look, or somebody, to be known: a host that is blind just then may never tell."""
 
 
 def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
@@ -87,7 +89,8 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
         if (found := [each for each in tellings if each.migration and each.migration.outcome in VERDICTS])
     }
     is_late = attempt.late_s > IN_TIME_S
-    is_exact = not attempt.hurt and not (is_late and attempt.row.number in ("10", "22b", "33"))
+    is_slow = attempt.row.number in _SLOW and (is_late or attempt.touched)
+    is_exact = not attempt.hurt and not is_slow
     if len(verdicts) > 1 and is_exact:
         yield f"{len(verdicts)} migrations of one attempt: {[v[-1].telling.id for v in verdicts.values()]}"
         return
@@ -171,8 +174,8 @@ def _place(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
     """The last location is where the domain is active, or else where it is defined."""
     if any(attempt.hurt for attempt in fleet.attempts if attempt.uuid == uuid):
         return
-    if not fleet.plan.voice.states:
-        return
+    if not fleet.plan.voice.states or any(trouble.kind == "anew" for trouble in fleet.plan.troubles):
+        return  # what was there in a host's former life, nobody says that it is gone
     active = fleet.ends_on.get(uuid, set())
     if len(active) > 1:
         return
