@@ -367,6 +367,8 @@ class _Judging:
         track = self.case.tracks[source]
         if source in self.silent or source in self.case.tails or track.phase != "copying":
             return
+        if not self._is_heard_out(source):
+            return
         if track.departures[-1] is departure and departure.opened.at <= arrival.ended.at:
             end_departure(track, arrival.ended)
 

@@ -23,6 +23,9 @@ _ASKED_S: Final = 2.5
 _APART_S: Final = 1.0
 """Halves that are further apart by their stamps may have other halves that are still to be heard of."""
 _AT_ONCE_S: Final = 0.3
+_LATER: Final = 0.1
+_LATER_AT_MOST_S: Final = 2.0
+"""The source begins to copy at once, or after its storage was copied."""
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there."""
 _FOREVER: Final = float("inf")
@@ -178,10 +181,12 @@ def _candidate(
         if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
-    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S
+    was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
+    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or was_found
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
+    cost_s += min(_LATER_AT_MOST_S, _LATER * apart_s)
     return _Link(here, there, cost_s, apart_s, is_doubtful, departure)
 
 

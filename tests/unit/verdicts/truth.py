@@ -115,7 +115,7 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
     elif (
         not is_exact
         and attempt.row.number != "28"
-        and all(each[-1].telling.word not in hurt for each in verdicts.values())
+        and all(each[-1].telling.word not in {*hurt, wanted["outcome"]} for each in verdicts.values())
     ):
         yield f"told {last.outcome} ({columns(last)}), true is {wanted['outcome']}"
     yield from _history(attempt, tellings, [e.telling.word for e in groups[migration]])
