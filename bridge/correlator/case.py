@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.facts import Fact, Key, Mark
-from bridge.correlator.pairing import Half, Pair, pair
+from bridge.correlator.pairing import Half, Pair, is_live, pair
 from bridge.correlator.track import (
     ACTIVE,
     Arrival,
@@ -43,8 +43,6 @@ from bridge.wire.messages import (
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 _KEPT_S: Final = 7 * 86400.0
 _TAIL: Final = 1000
-_ON_THE_WAY_S: Final = 10.0
-"""How long the word that a host is blind may have taken to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +352,10 @@ class _Judging:
         if is_settled and verdict.ruling == "failed":
             self._end_departure(each)
         if is_settled and told.last is not None and told.last.outcome != "conflict":
-            is_heard = each.source not in self.silent and each.destination not in self.silent
+            is_heard = all(
+                host not in self.silent and self._is_heard_out(host)
+                for host in (each.source, each.destination)
+            )
             is_over = (is_final(each) and not each.doubtful) or (told.was_conflict and is_heard)
             told.done = is_over and not has_hole
         self.is_open = self.is_open or (not told.done and self._may_change(told, each))
@@ -728,7 +729,7 @@ def _is_silent(track: Track, blind_since: float | None) -> bool:
     if track.listed is None:
         return True
     mark = track.listed.mark
-    return mark.received <= blind_since or mark.at <= blind_since - _ON_THE_WAY_S
+    return mark.received <= blind_since or (mark.at <= blind_since and not is_live(mark))
 
 
 def _substance(data: Migration) -> tuple[object, ...]:

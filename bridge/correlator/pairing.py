@@ -181,8 +181,11 @@ def _candidate(
         if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
         cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
+    is_early = (
+        departure.stage == "left" and departure.ended is not None and arrival.first.at > departure.ended.at
+    )
     was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
-    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or was_found
+    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)

@@ -533,7 +533,7 @@ def sign_of_state(track: Track) -> Sign | None:
 def fold(track: Track, fact: Fact) -> None:
     """Takes in the next event of the host's order."""
     if fact.key[0] > track.key[0] >= 0:
-        _renew(track, fact)
+        _renew(track, Mark.of(fact))
     track.key = fact.key
     if fact.received - fact.at > LIVE_S:
         track.late = fact.received
@@ -546,9 +546,8 @@ def fold(track: Track, fact: Fact) -> None:
         apply(track, sign, Mark.of(fact), fact.figures)
 
 
-def _renew(track: Track, fact: Fact) -> None:
+def _renew(track: Track, mark: Mark) -> None:
     """The host was installed anew: what it was in the middle of went on unseen."""
-    mark = Mark.of(fact)
     if track.phase.startswith("incoming"):
         _lapse(track, mark)
     elif track.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
@@ -556,11 +555,11 @@ def _renew(track: Track, fact: Fact) -> None:
     if track.stay is not None:
         track.stay.ended = mark
         track.past = [*track.past, track.stay][-_KEPT:]
-    track.stay = track.roleless = track.lost = track.defined = track.persistent = None
+    track.stay = track.roleless = track.lost = track.defined = None
     track.phase = "away"
     track.feel(None, mark)
     track.present = False
-    track.key = track.moved = (fact.key[0], 0)
+    track.key = track.moved = (mark.key[0], 0)
 
 
 def apply(
@@ -602,8 +601,6 @@ def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
         return
-    if fact.key[0] > track.key[0] >= 0:
-        _renew(track, fact)
     what = "gone" if fact.kind == "cleared" else fact.what
     track.listed = Listed(fact.key, what, Mark.of(fact))
     track.driver = track.driver or fact.driver
@@ -636,6 +633,8 @@ def believe_presence(track: Track) -> None:
     listed = track.listed
     if listed is None or listed.key < track.moved:
         return
+    if listed.key[0] > track.key[0] >= 0:
+        _renew(track, listed.mark)
     what = listed.what
     if track.roleless is not None and what in ("running/migrated", "running/migration_canceled"):
         _settle_role(track, what, track.roleless)

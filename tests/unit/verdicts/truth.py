@@ -106,8 +106,11 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
     last = tellings[-1].migration
     assert last is not None
     wanted = truth(attempt)
-    if is_late and wanted["guest"][1] == "shutoff":
-        wanted["guest"] = (columns(last)["guest"][0], "shutoff")  # its definition may have changed since
+    if is_late:
+        # Its definition, or how it fares, may have changed before the late side was heard.
+        host, state = columns(last)["guest"]
+        same = (host, "shutoff") if state == "shutoff" else (wanted["guest"][0], state)
+        wanted["guest"] = same if wanted["guest"][1] != "lost" else wanted["guest"]
     if (is_late or attempt.touched) and attempt.row.number in _CLEANED_UP:
         wanted |= {key: columns(last)[key] for key in ("confirmed_by", "attention")}
     if is_exact and columns(last) != wanted:
