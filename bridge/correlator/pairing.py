@@ -174,7 +174,8 @@ def _candidate(
         gap_s += receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
-    if fit == "contradicts" and least_s > _AT_ONCE_S:
+    was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
+    if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
         return None
     cost_s = gap_s + _COSTS_S[fit]
     if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
@@ -184,7 +185,6 @@ def _candidate(
     is_early = (
         departure.stage == "left" and departure.ended is not None and arrival.first.at > departure.ended.at
     )
-    was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
     is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]

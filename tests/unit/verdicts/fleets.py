@@ -22,7 +22,8 @@ LOST_WITH_SOURCE: Final = Verdict(
 class Attempt:
     """What truly happened in one attempt. `ended_s`: its last event, with what was cleaned up after it.
 
-    hurt: something of it was never seen, because a host was blind; late_s: by how much the latest of its
+    hurt: something of it was never seen, because a host was blind; unknowable: what its source saw is
+    forgotten; late_s: by how much the latest of its
     messages came late; touched: a host was blind so soon after that the verdict had to be told without it.
     """
 
@@ -37,6 +38,7 @@ class Attempt:
     verdict: Verdict | None
     words: tuple[str, ...]
     hurt: bool = False
+    unknowable: bool = False
     touched: bool = False
     late_s: float = 0.0
     job_failed: bool = False
@@ -60,6 +62,7 @@ class Blindness:
     begins_s: float
     ends_s: float
     because_of: int | None
+    forgets: bool = False
 
 
 @dataclass(slots=True)
@@ -303,7 +306,7 @@ def _cause(fleet: Fleet, stage: Stage, trouble: Trouble) -> None:
         return
     host = stage.host(fleet.host(trouble.host))
     ends_s = trouble.at_s + trouble.length_s
-    fleet.blind.append(Blindness(host.name, trouble.at_s, ends_s, None))
+    fleet.blind.append(Blindness(host.name, trouble.at_s, ends_s, None, trouble.kind == "anew"))
     stage.at(trouble.at_s, partial(stage.go_blind, host, "libvirt" if trouble.kind == "blind" else "agent"))
     if trouble.kind == "anew":
         stage.at(ends_s - 0.001, partial(stage.install_anew, host))
@@ -317,7 +320,8 @@ def _send(fleet: Fleet) -> None:
     delay = {fleet.host(n): host.delay_s for n, host in enumerate(plan.hosts)}
     before: dict[str, float] = {}
     deliveries = _words_about_agents(fleet)
-    holes = [trouble for trouble in plan.troubles if trouble.kind == "hole"]
+    anew = {trouble.host for trouble in plan.troubles if trouble.kind == "anew"}  # and its outbox is gone
+    holes = [trouble for trouble in plan.troubles if trouble.kind == "hole" and trouble.host not in anew]
     for each in fleet.sent:
         received = each.t + delay[each.host] + rng.uniform(0.0, 0.05)
         is_twice = False
@@ -429,5 +433,6 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
                 continue
             if blind.begins_s <= attempt.ended_s + 3.0 and blind.ends_s >= attempt.began_s - 5.0:
                 attempt.hurt = True
+                attempt.unknowable = attempt.unknowable or (blind.forgets and blind.host == attempt.source)
             if blind.begins_s <= attempt.ended_s + 45.0 and blind.ends_s >= attempt.began_s - 30.0:
                 attempt.touched = True
