@@ -524,8 +524,12 @@ def sign_of_state(track: Track) -> Sign | None:
     if track.phase == "away":
         was_here = what == "gone" and track.persistent and track.present
         return "undefined_silently" if was_here else None
-    if track.phase == "copying" and what == track.departures[-1].state_before:
-        return None
+    if track.phase == "copying":
+        was_cancelled = any(earlier.stage == "resumed" for earlier in track.departures[:-1])
+        if what == track.departures[-1].state_before or (
+            was_cancelled and what == "running/migration_canceled"
+        ):
+            return None  # the reason is an earlier one's
     row = STATE_SIGNS.get(track.phase, {})
     return row.get(what) or row.get(f"{what.partition('/')[0]}/*")
 

@@ -206,6 +206,8 @@ class _Living:
         elif row.before.startswith("running") and self.guest == "paused":
             self.say("S(4,0)", to, step)
             self.t, self.guest = self.t + 2.0, "running"
+        if row.number == "15":
+            self.t += 4.0
         verdict, words = row.verdict, row.told
         if row.number == "21":
             said += " ~60 D=ended D:back"
@@ -342,7 +344,7 @@ def _send(fleet: Fleet) -> None:
             continue
         before[each.host] = received
         deliveries.append(Delivery(received, each))
-        if is_twice:
+        if is_twice and each.fact is not None:
             deliveries.append(Delivery(received + rng.uniform(0.0, 5.0), each))
     deliveries.sort(key=lambda delivery: delivery.received)
     fleet.deliveries = deliveries
