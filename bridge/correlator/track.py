@@ -63,13 +63,14 @@ class Arrival:
     postcopy: bool = False
     breaks: int = 0
     broke: Mark | None = None
+    flowed: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
 
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
-        marks = (self.first, self.switched, self.broke, self.ended)
+        marks = (self.first, self.flowed, self.switched, self.broke, self.ended)
         return max(mark.key for mark in marks if mark is not None)
 
 
@@ -86,6 +87,7 @@ class Departure:
     postcopy: bool = False
     breaks: int = 0
     broke: Mark | None = None
+    flowed: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     guest: GuestHere | None = None
     figures: tuple[int | None, int | None] | None = None
@@ -98,7 +100,7 @@ class Departure:
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
-        marks = (self.opened, self.suspended, self.broke, self.ended, self.measured)
+        marks = (self.opened, self.suspended, self.flowed, self.broke, self.ended, self.measured)
         return max(mark.key for mark in marks if mark is not None)
 
 
@@ -741,6 +743,7 @@ def _flow(track: Track, mark: Mark, _: object = None) -> None:
     arrival = track.arrivals[-1]
     arrival.stage = "postcopy"
     arrival.postcopy = True
+    arrival.flowed = mark
     track.feel("running", mark)
     if track.stay is None:
         track.stay = Stay(began=mark, arrived=True)
@@ -812,6 +815,7 @@ def _postcopy_out(track: Track, mark: Mark, _: object = None) -> None:
     departure = track.departures[-1]
     departure.stage = "postcopy"
     departure.postcopy = True
+    departure.flowed = mark
     departure.guest = "paused"
     track.feel("paused", mark)
 

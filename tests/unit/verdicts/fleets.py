@@ -164,6 +164,7 @@ class _Living:
                 row = ROWS[f"--{IN_PLACE[step.choice % len(IN_PLACE)].replace(' ', '_')}"]
                 self.say(self.as_told(row.said, to), to, step)
         else:
+            self.t += 4.0 if step.what.startswith("15-") else 0.0
             self.migrate(ROWS[step.what], step, to)
 
     def go_down(self, step: Step, to: str) -> None:
@@ -206,8 +207,6 @@ class _Living:
         elif row.before.startswith("running") and self.guest == "paused":
             self.say("S(4,0)", to, step)
             self.t, self.guest = self.t + 2.0, "running"
-        if row.number == "15":
-            self.t += 4.0
         verdict, words = row.verdict, row.told
         if row.number == "21":
             said += " ~60 D=ended D:back"
