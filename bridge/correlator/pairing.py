@@ -23,6 +23,8 @@ _ASKED_S: Final = 2.5
 _APART_S: Final = 1.0
 """Halves that are further apart by their stamps may have other halves that are still to be heard of."""
 _AT_ONCE_S: Final = 0.3
+_RECEIPT: Final = 0.6
+"""How much the order of receipt counts beside the stamps: messages have their way to go."""
 _LATER: Final = 0.1
 _LATER_AT_MOST_S: Final = 2.0
 """The source begins to copy at once, or after its storage was copied."""
@@ -115,6 +117,7 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "job_ended": {"ended": "fits", "arrived": "contradicts", "departed": "contradicts"},
     "crashed": {"ended": "fits"},
     "stopped": {"ended": "fits"},
+    "vanished": {"arrived": "fits", "departed": "fits"},
 }
 """Which ends go together: the guest that left arrived, and one that was never suspended arrived nowhere. What
 contradicts is linked only where nothing else could be.
@@ -171,7 +174,7 @@ def _candidate(
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
     ):
-        gap_s += receipt_gap_s
+        gap_s += _RECEIPT * receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
     was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
