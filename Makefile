@@ -46,7 +46,7 @@ check: lint
 test: lint
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile
 
 lab: install
 	@$(BIN)/python -m tests.lab install

@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import threading
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -81,7 +81,7 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.WARNING), force=True)
@@ -105,6 +105,16 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - a log line may carry anything
     if isinstance(value, list | tuple):
         return [_masked(entry) for entry in value]
     return value
+
+
+class _StandardError:
+    """What is standard error when a line is written: `sys.stderr` may be replaced at any time."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 class _Forward(logging.Handler):

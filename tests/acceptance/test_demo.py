@@ -146,8 +146,9 @@ def test_it_ends_when_nobody_reads_it(scratch: Path) -> None:
 def test_without_mosquitto_it_says_what_to_install(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bridge import cli
+    from bridge import cli, log
 
+    monkeypatch.setattr(log, "configure", lambda *_settings: None)
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("shutil.which", lambda *_args, **_options: None)

@@ -43,6 +43,15 @@ def test_a_logger_made_before_the_configuration_follows_it() -> None:
     assert json.loads(line)["event"] == "a"
 
 
+def test_lines_go_where_standard_error_is_now() -> None:
+    code = (
+        "import io, sys; real, sys.stderr = sys.stderr, io.StringIO(); log.configure('json', 'info')\n"
+        "l = log.get_logger(); l.info('a'); sys.stderr.close(); sys.stderr = real; l.info('b')"
+    )
+    (line,) = lines(code)
+    assert json.loads(line)["event"] == "b"
+
+
 def test_libraries_and_warnings_come_out_as_our_own_lines() -> None:
     code = (
         "log.configure('json', 'info'); logging.getLogger('paho').error('lost %s', 1); warnings.warn('odd')"
