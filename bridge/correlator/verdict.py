@@ -160,7 +160,9 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
 }
 
 _SKEW_S: Final = 5.0
-_ON_THE_WAY_S: Final = 2.0
+"""How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
+_AFTER_S: Final = 1.0
+"""One end leads to the other's within a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +217,11 @@ def _is_well_after(end: Mark, over: Mark) -> bool:
     that was found afterwards happened, nobody knows; a source that saw would have told, had it outlived
     the attempt.
     """
-    if end.origin != "event" or end.at <= over.at + _SKEW_S:
+    if end.origin != "event":
         return False
-    return end.received > over.received + _ON_THE_WAY_S or not is_live(end, over)
+    if is_live(end, over):
+        return min(end.at - over.at, end.received - over.received) > _AFTER_S
+    return end.at > over.at + _SKEW_S
 
 
 def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:
