@@ -6,10 +6,12 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import pytest
 
+from bridge.correlator.case import Times
 from tests.coverage_table import ROWS, Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
@@ -20,6 +22,7 @@ from tests.unit.verdicts.stage import (
     EVENTS_ONLY,
     FULL,
     Sent,
+    Spot,
     Stage,
     Voice,
 )
@@ -44,12 +47,17 @@ def is_persistent(row: Row) -> bool:
 
 def played(row: Row, release: Release, voice: Voice, *, persistent: bool | None = None) -> list[Sent]:
     """What the agents of both hosts send of a row."""
+    return begun(row, release, voice, persistent=persistent).run()
+
+
+def begun(row: Row, release: Release, voice: Voice, *, persistent: bool | None = None) -> Stage:
+    """The stage on which a row is about to be played."""
     stage = Stage(voice)
     source = stage.host(SOURCE)
     keeps = is_persistent(row) if persistent is None else persistent
     stage.at(0.0, lambda: stage.place(source, DOMAIN, row.before, persistent=keeps))
     stage.row(row.on(release), 10.0, DOMAIN, (SOURCE, DESTINATION))
-    return stage.run()
+    return stage
 
 
 def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
@@ -122,6 +130,27 @@ def test_a_transient_guest_whose_host_was_lost_is_not_known_to_be_lost() -> None
         "destination": DESTINATION,
         "confirmed_by": ("source", "destination"),
     }
+
+
+@pytest.mark.parametrize("row", [row for row in MIGRATIONS if row.leaves in ("S", "D")], ids=str)
+@every_release
+@every_voice
+@pytest.mark.parametrize("settle_s", [2.0, 10.0])
+def test_what_becomes_of_the_guest_afterwards_changes_no_verdict(
+    row: Row, release: Release, voice: str, settle_s: float, proof: Proof
+) -> None:
+    """The verdict was told, and half a second later somebody destroys the guest where it lives on."""
+    proof(row.number, interleavings=1)
+    times = Times(settle_s=settle_s)
+    before = Conductor(times=times).deliver(in_order(played(row, release, VOICES[voice])))
+    if not verdicts(before):
+        return
+    stage = begun(row, release, VOICES[voice])
+    for side in row.leaves:
+        spot = Spot(stage.host(SOURCE if side == "S" else DESTINATION), DOMAIN, "web01")
+        stage.at(before[-1].t + 0.5, partial(stage.event, spot, (5, 1)))
+    told = Conductor(times=times).deliver(in_order(stage.run()))
+    assert verdicts(told) == verdicts(before)
 
 
 def facts_of(sent: Sequence[Sent]) -> list[Sent]:
