@@ -96,9 +96,10 @@ class Postgres:
         """As a crash: without checkpoint, all its processes gone."""
         self._end(signal.SIGQUIT)
 
-    def create(self, database: str) -> str:
+    def create(self, database: str, encoding: str = "UTF8") -> str:
         """Makes an empty database and returns its URL."""
-        assert self._psql("postgres", f'CREATE DATABASE "{database}"') == 0
+        how = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+        assert self._psql("postgres", f'CREATE DATABASE "{database}" {how}') == 0
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     def _psql(self, database: str, statement: str) -> int:

@@ -24,12 +24,12 @@ def postgres() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "UTF8", "SQL_ASCII"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.create(f"store{next(_numbers)}")
+    return postgres.create(f"store{next(_numbers)}", encoding=request.param)
 
 
 @pytest.fixture

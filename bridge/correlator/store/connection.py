@@ -195,6 +195,8 @@ def try_lock(connection: Connection, function: str, name: str, *, patience_s: fl
 _POSTGRESQL: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "application_name": "libvirt-mqtt-correlator",
+    # A database made in the locale C says SQL_ASCII, and then the driver would return bytes for text.
+    "client_encoding": "UTF8",
     # A member's machine that is gone must not hold its locks for two hours.
     "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     " -c idle_in_transaction_session_timeout=60s -c lock_timeout=30s",
