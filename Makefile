@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
-TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns debootstrap systemd prometheus \
+TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptables debootstrap systemd prometheus \
     polkitd openssl postgresql nodejs npm jq
 export PATH := $(PATH):/usr/sbin:/sbin
 

@@ -1,9 +1,12 @@
 """What every test shares: who may run, hypothesis without deadlines, and the switch for the long runs."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.integration.session_recorder import Recorder
 
 pytest_plugins = ["tests.coverage_table", "tests.lab.fixtures"]
 
@@ -29,3 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def soak(pytestconfig: pytest.Config) -> bool:
     """Whether a test with a long version should run that (`make soak`)."""
     return bool(pytestconfig.getoption("--soak"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """Closes the sessions that a test made and, since it failed, didn't close."""
+    before = len(Recorder.made)
+    yield
+    for recorder in Recorder.made[before:]:
+        recorder.session.close(0.0)
+    del Recorder.made[before:]

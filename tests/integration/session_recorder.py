@@ -1,14 +1,22 @@
 """A session together with everything that it called back."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 
 
 class Recorder:
-    """Makes a session, and steps it until something has happened."""
+    """Makes a session, and steps it until something has happened.
+
+    `made` are all of them: what a test that failed left open is closed after it, so that no other test hears
+    of it (see tests/conftest.py).
+    """
+
+    made: ClassVar[list[Recorder]] = []
 
     def __init__(
         self,
@@ -40,6 +48,7 @@ class Recorder:
             on_acknowledged=self._on_acknowledged,
             **options,
         )
+        Recorder.made.append(self)
 
     @property
     def payloads(self) -> list[bytes]:

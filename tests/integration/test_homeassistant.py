@@ -233,15 +233,17 @@ def test_the_access_rules_of_the_page_are_enough_and_no_more(tmp_path: Path) -> 
     assert "\nuser " in shipped
     rules.write_text(f"{shipped.replace(chr(10) + 'user ', f'{chr(10)}{patterns}user ', 1)}\n{deny}")
     with broker:
-        correlator = Recorder(broker.known_as("correlator-main"))
+        correlator = Recorder(broker.known_as("correlator-main"), "correlator")
         reader = Recorder(broker.with_password("reader"), "reader")
         agent = Recorder(
             broker.known_as("host1"),
+            "agent",
             subscriptions=HomeAssistant(TOPICS, "host1", "0.1.0", "homeassistant").subscriptions,
         )
         for client in (correlator, reader, agent):
             client.connect()
         agent.publish(topic, b"{}")
+        agent.until(lambda: len(agent.received) == 1)  # so it has subscribed
         reader.publish(topic, b"[]")
         correlator.publish(TOPICS.location(UUID), b"there")
         correlator.until(lambda: not correlator.session.in_flight)

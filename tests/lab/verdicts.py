@@ -41,10 +41,13 @@ def final(messages: Sequence[Message]) -> list[Message]:
         if message.told not in VERDICTS or message.payload["id"] not in superseded
     ]
     begun = list(dict.fromkeys(message.data["migration"] for message in messages if message.told))
-    return sorted(
-        standing,
-        key=lambda message: (message.data["started_at"] or "", begun.index(message.data["migration"])),
-    )
+
+    def when(message: Message) -> tuple[str, int]:
+        data = message.data
+        known = data["started_at"] or data["ended_at"] or message.payload["time"]
+        return known, begun.index(data["migration"])
+
+    return sorted(standing, key=when)
 
 
 def differences(scenario: Scenario, stage: Stage, messages: Sequence[Message]) -> list[str]:

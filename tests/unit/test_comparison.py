@@ -112,6 +112,8 @@ def verdict(
     migration: str,
     *,
     word: str = "completed",
+    started_at: str | None = None,
+    ended_at: str | None = None,
     revision: int = 0,
     supersedes: str | None = None,
     message_id: str | None = None,
@@ -120,10 +122,12 @@ def verdict(
         "migration": migration,
         "revision": revision,
         "supersedes": supersedes,
+        "started_at": started_at,
+        "ended_at": ended_at,
         "source": {"host": source} if source else None,
         "destination": {"host": destination},
     }
-    payload = {"id": message_id or f"{migration}-{revision}", "data": data}
+    payload = {"id": message_id or f"{migration}-{revision}", "time": "2026-01-02T03:00:00Z", "data": data}
     topic = f"libvirt/v1/domains/{UUID}/migration/{word}"
     return Message(0.0, topic, retain=False, raw=json.dumps(payload).encode(), payload=payload)
 
@@ -134,6 +138,14 @@ FIRST, SECOND = verdict("host1", "host2", "m1"), verdict("host2", "host1", "m2")
 def test_each_migration_told_once_is_right() -> None:
     assert verdict_differences([THERE, BACK], [FIRST, SECOND], BOTH_LIVE, WINDOW_S) == []
     assert verdict_differences([THERE, BACK], [FIRST, FIRST, SECOND], BOTH_LIVE, WINDOW_S) == []
+
+
+def test_what_began_unseen_has_its_place_by_its_end() -> None:
+    first = verdict(
+        "host1", "host2", "m1", started_at="2026-01-02T02:00:00Z", ended_at="2026-01-02T02:00:01Z"
+    )
+    second = verdict("host2", "host1", "m2", ended_at="2026-01-02T02:00:05Z")
+    assert verdict_differences([THERE, BACK], [second, first], BOTH_LIVE, WINDOW_S) == []
 
 
 def test_a_verdict_that_was_replaced_does_not_count() -> None:
