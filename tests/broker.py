@@ -10,7 +10,9 @@ what it knows is in `folder/data` and outlives `stop`; without, every start is a
 before the program, for one that runs in a network namespace and listens on its `address`.
 """
 
+import errno
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,14 +27,24 @@ from bridge.mqtt.settings import BrokerSettings, Scheme, Version
 from tests.certificates import Certificates
 
 START_TIMEOUT_S = 10.0
+_ports = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listened on a moment ago, and that no outgoing connection is given
+    meanwhile: it is below those that Linux hands out (`net.ipv4.ip_local_port_range`).
+    """
+    while True:
+        port = _ports.randrange(12_000, 32_000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise
+        return port
 
 
 def program(name: str) -> str:

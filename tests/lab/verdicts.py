@@ -10,7 +10,7 @@ from tests.lab.stage import Stage
 from tests.lab.waiting import TimedOut
 
 VERDICTS = {"completed", "failed"}
-SETTLE_S = 6.0
+SETTLE_S = 3.0
 """The correlator's `--settle` in these tests: the hosts answer at once."""
 VERDICT_TIMEOUT_S = 20.0
 BOTH = ["destination", "source"]
