@@ -164,10 +164,14 @@ def _break(stage: Stage) -> None:
 
 
 def _recover(stage: Stage) -> None:
-    # A try that comes before the source's QEMU sees the break fails, and in 11.3 takes the destination's
-    # libvirtd down with it.
+    # A try that comes before the QEMUs see the break fails, and in 11.3 takes the destination's libvirtd down
+    # with it.
     command = ("qemu-monitor-command", stage.guest.uuid, "--hmp", "info migrate")
-    waiting.until(lambda: "postcopy-paused" in stage.source.virsh(*command), what="QEMU to see the break")
+    for host in (stage.source, stage.destination):
+        waiting.until(
+            lambda host=host: "postcopy-paused" in host.virsh(*command),  # type: ignore[misc]
+            what=f"{host.name}'s QEMU to see the break",
+        )
     migration = stage.migrate("--postcopy", "--postcopy-resume")
     stage.await_event("S", "3,7", times=2)
     _hurry(stage)
