@@ -43,6 +43,8 @@ from bridge.wire.messages import (
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 _KEPT_S: Final = 7 * 86400.0
 _TAIL: Final = 1000
+_KEPT_CONFLICTS: Final = 8
+"""How many that are over are remembered beside those that last: they may only not be seen for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -603,17 +605,19 @@ class _Judging:
         ]
         running.sort(key=lambda each: (each[0].at, each[2]))
         linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
+        lasting: list[str] = []
         for n, (began, since, host) in enumerate(running):
             for later, other_since, other in running[n + 1 :]:
                 if frozenset((host, other)) in linked:
                     continue
                 key = uuid.uuid5(NAMESPACE, f"{self.case.uuid} {host} {began.id} {other} {later.id}").hex
                 if key in self.case.conflicts:
+                    lasting.append(key)
                     continue
                 self.is_open = True
                 if not self._ripe(max(since, other_since) + self.times.settle_s):
                     continue
-                self.case.conflicts = [*self.case.conflicts, key][-8:]
+                lasting.append(key)
                 self.tellings.append(
                     Telling(
                         "conflict",
@@ -641,6 +645,8 @@ class _Judging:
                         ),
                     )
                 )
+        over = [key for key in self.case.conflicts if key not in lasting]
+        self.case.conflicts = over[-_KEPT_CONFLICTS:] + lasting
 
     def _judge_location(self, pairs: list[Pair]) -> None:
         """The host that has the domain: where it runs, else where it lies defined."""

@@ -306,6 +306,21 @@ def test_two_hosts_that_both_run_a_domain_without_a_migration_conflict(release: 
     assert (conflict.guest.host, conflict.guest.state) == (None, "running")
 
 
+def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
+    """Six hosts that a copied definition was started on, and the guests are paused and resumed there later."""
+    stage = Stage()
+    names = [f"host{n}" for n in range(1, 7)]
+    for n, name in enumerate(names):
+        spot = Spot(stage.host(name), DOMAIN, "web01")
+        stage.at(10.0 + n, partial(stage.event, spot, (2, 0)))
+        for t in (300.0, 600.0):
+            stage.at(t + n, partial(stage.event, spot, (3, 0)))
+            stage.at(t + n + 100.0, partial(stage.event, spot, (4, 0)))
+    told = verdicts(Conductor().deliver(in_order(stage.run())))
+    pairs = [frozenset((each.source.host, each.destination.host)) for each in told]
+    assert len(set(pairs)) == len(pairs) == math.comb(len(names), 2)
+
+
 @pytest.mark.parametrize(
     ("ends", "outcome", "guest", "reason"),
     [
