@@ -7,6 +7,7 @@ difference. Both are pure: time and the hosts that can't be heard are arguments.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,8 +44,7 @@ from bridge.wire.messages import (
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 _KEPT_S: Final = 7 * 86400.0
 _TAIL: Final = 1000
-_KEPT_CONFLICTS: Final = 8
-"""How many that are over are remembered beside those that last: they may only not be seen for a while."""
+_NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -594,59 +594,62 @@ class _Judging:
         )
 
     def _judge_conflict(self, pairs: list[Pair]) -> None:
-        """One UUID running on two hosts, and no migration to explain it."""
-        running = [
-            (track.stay.began, max(track.stay.began.received, track.moods[-1].received), host)
-            for host, track in self.tracks.items()
-            if track.phase in ("here", "copying")
-            and track.guest == "running"
-            and track.stay is not None
-            and host not in self.silent
-        ]
-        running.sort(key=lambda each: (each[0].at, each[2]))
+        """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as long
+        as both stays last, however often they are paused or can't be heard meanwhile.
+        """
+        stays = sorted(
+            ((track.stay.began, host) for host, track in self.tracks.items() if track.stay is not None),
+            key=lambda each: (each[0].at, each[1]),
+        )
         linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
-        lasting: list[str] = []
-        for n, (began, since, host) in enumerate(running):
-            for later, other_since, other in running[n + 1 :]:
-                if frozenset((host, other)) in linked:
-                    continue
-                key = uuid.uuid5(NAMESPACE, f"{self.case.uuid} {host} {began.id} {other} {later.id}").hex
-                if key in self.case.conflicts:
-                    lasting.append(key)
-                    continue
+        told = []
+        for (began, host), (later, other) in itertools.combinations(stays, 2):
+            since = max(self._runs_since(host), self._runs_since(other))
+            if since == _NEVER and not self.case.conflicts:
+                continue
+            key = uuid.uuid5(NAMESPACE, f"{self.case.uuid} {host} {began.id} {other} {later.id}").hex
+            if key in self.case.conflicts:
+                told.append(key)
+            elif since < _NEVER and frozenset((host, other)) not in linked:
                 self.is_open = True
-                if not self._ripe(max(since, other_since) + self.times.settle_s):
-                    continue
-                lasting.append(key)
-                self.tellings.append(
-                    Telling(
-                        "conflict",
-                        f"{key}-conflict-0",
-                        Migration(
-                            migration=None,
-                            revision=0,
-                            outcome="conflict",
-                            domain=DomainName(uuid=self.case.uuid, name=self.tracks[other].name),
-                            source=HostRef(host=host),
-                            destination=HostRef(host=other),
-                            mode=None,
-                            reason=None,
-                            attention=None,
-                            guest=Guest(host=None, state="running"),
-                            started_at=None,
-                            ended_at=None,
-                            duration_ms=None,
-                            downtime_ms=None,
-                            confirmed_by=["source", "destination"],
-                            evidence=[
-                                Evidence(source=host_source(host), id=began.id),
-                                Evidence(source=host_source(other), id=later.id),
-                            ],
-                        ),
+                if self._ripe(since + self.times.settle_s):
+                    told.append(key)
+                    self.tellings.append(
+                        Telling(
+                            "conflict", f"{key}-conflict-0", self._conflict_data(host, began, other, later)
+                        )
                     )
-                )
-        over = [key for key in self.case.conflicts if key not in lasting]
-        self.case.conflicts = over[-_KEPT_CONFLICTS:] + lasting
+        self.case.conflicts = told
+
+    def _runs_since(self, host: str) -> float:
+        """Since when the guest is known to run on a host that can be heard; else `_NEVER`."""
+        track = self.tracks[host]
+        if track.phase not in ("here", "copying") or track.guest != "running" or host in self.silent:
+            return _NEVER
+        return max(track.stay.began.received if track.stay else 0.0, track.moods[-1].received)
+
+    def _conflict_data(self, host: str, began: Mark, other: str, later: Mark) -> Migration:
+        return Migration(
+            migration=None,
+            revision=0,
+            outcome="conflict",
+            domain=DomainName(uuid=self.case.uuid, name=self.tracks[other].name),
+            source=HostRef(host=host),
+            destination=HostRef(host=other),
+            mode=None,
+            reason=None,
+            attention=None,
+            guest=Guest(host=None, state="running"),
+            started_at=None,
+            ended_at=None,
+            duration_ms=None,
+            downtime_ms=None,
+            confirmed_by=["source", "destination"],
+            evidence=[
+                Evidence(source=host_source(host), id=began.id),
+                Evidence(source=host_source(other), id=later.id),
+            ],
+        )
 
     def _judge_location(self, pairs: list[Pair]) -> None:
         """The host that has the domain: where it runs, else where it lies defined."""

@@ -307,7 +307,7 @@ def test_two_hosts_that_both_run_a_domain_without_a_migration_conflict(release: 
 
 
 def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
-    """Six hosts that a copied definition was started on, and the guests are paused and resumed there later."""
+    """Six hosts on which a copied definition was started; the guests are paused and resumed later."""
     stage = Stage()
     names = [f"host{n}" for n in range(1, 7)]
     for n, name in enumerate(names):
