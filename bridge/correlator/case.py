@@ -594,8 +594,8 @@ class _Judging:
         )
 
     def _judge_conflict(self, pairs: list[Pair]) -> None:
-        """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as long
-        as both stays last, however often they are paused or can't be heard meanwhile.
+        """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as
+        long as both stays last, however often they are paused or can't be heard meanwhile.
         """
         stays = sorted(
             ((track.stay.began, host) for host, track in self.tracks.items() if track.stay is not None),
