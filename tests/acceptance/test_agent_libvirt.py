@@ -1,6 +1,7 @@
 """The agent beside a real libvirtd that comes, goes, dies and hangs, and beside real migrations that fail."""
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -12,9 +13,10 @@ import pytest
 
 from tests.agents import AgentProcess, Subscriber, assert_no_hole
 from tests.broker import Broker
-from tests.lab import waiting
+from tests.lab import process, waiting
 from tests.lab.guest import Guest
 from tests.lab.host import Host
+from tests.lab.interception import Interception
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
 
@@ -162,6 +164,42 @@ def test_what_happened_while_libvirtd_was_dead_is_told_by_a_resync(
     finally:
         for each in (lasting, quiet):
             each.remove(host)
+
+
+def test_a_libvirtd_killed_while_one_guest_dies_and_another_leaves(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, guest: Guest
+) -> None:
+    """The other arrived; the libvirtd that was to end its QEMU here dies before it can tell of that."""
+    leaving = Guest("leaving")
+    try:
+        for each in (guest, leaving):
+            each.start(host)
+            until_told(subscriber, each, *BOOT)
+        with Interception(host, other, "reply:finish") as between:
+            migration = Migration(leaving, host, other, port=between.port)
+            between.wait_held()
+            qemu, dying = host.qemu_pid(leaving.uuid), host.qemu_pid(guest.uuid)
+            assert qemu is not None
+            assert dying is not None
+            os.kill(qemu, signal.SIGSTOP)  # so that libvirtd waits for its end for long enough to be killed
+            between.release()
+            waiting.until(lambda: process.told_to_end(qemu), what="the source to end its QEMU")
+            host.stop_libvirtd(signal.SIGKILL)
+            host.kill_process(dying)
+            os.kill(qemu, signal.SIGCONT)
+            waiting.until(lambda: host.qemu_pid(leaving.uuid) is None, what="QEMU to end")
+            until_disconnected(subscriber)
+            migration.kill()
+        host.start_libvirtd()
+        until_connected(subscriber)
+        for each in (guest, leaving):
+            subscriber.until(lambda each=each: subscriber.state(each.uuid) is None)  # type: ignore[misc]
+            assert subscriber.told(each.uuid)[-1] == "~stopped/unknown"
+            assert subscriber.told(each.uuid).count("~stopped/unknown") == 1
+        assert_no_hole(subscriber.stream())
+    finally:
+        leaving.remove(host)
+        leaving.remove(other)
 
 
 def test_a_libvirtd_that_hangs_is_noticed_within_15_s_and_taken_up_within_2_s_of_its_going_on(

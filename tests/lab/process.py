@@ -1,6 +1,7 @@
 """Processes that die with this one, whatever ends it."""
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -65,3 +66,12 @@ def own_identity() -> tuple[int, int]:
     start_ticks = started_at(pid)
     assert start_ticks is not None
     return pid, start_ticks
+
+
+def told_to_end(pid: int) -> bool:
+    """Whether a stopped process has SIGTERM pending."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, mask = line.partition(":")
+        if name in {"SigPnd", "ShdPnd"} and int(mask, 16) & (1 << (signal.SIGTERM - 1)):
+            return True
+    return False

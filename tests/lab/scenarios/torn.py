@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import waiting
+from tests.lab import process, waiting
 from tests.lab.interception import Interception
 from tests.lab.migration import Migration
 from tests.lab.scenarios.failed import failed
@@ -54,7 +54,7 @@ def source_libvirtd_killed_in_confirm(stage: Stage) -> None:
         # A stopped QEMU keeps libvirtd waiting for its end for long enough to kill it.
         os.kill(qemu, signal.SIGSTOP)
         between.release()
-        waiting.until(lambda: _told_to_end(qemu), what="the source to end its QEMU")
+        waiting.until(lambda: process.told_to_end(qemu), what="the source to end its QEMU")
         stage.source.stop_libvirtd(signal.SIGKILL)
         os.kill(qemu, signal.SIGCONT)
         waiting.until(lambda: stage.source.qemu_pid(guest.uuid) is None, what="QEMU to end")
@@ -142,12 +142,3 @@ def _image_locked(image: Path) -> Iterator[None]:
     with image.open("r+b") as file:
         fcntl.lockf(file, fcntl.LOCK_EX, 200, 100)
         yield
-
-
-def _told_to_end(pid: int) -> bool:
-    """Whether a stopped process has SIGTERM pending."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, mask = line.partition(":")
-        if name in {"SigPnd", "ShdPnd"} and int(mask, 16) & (1 << (signal.SIGTERM - 1)):
-            return True
-    return False
