@@ -113,6 +113,29 @@ def test_it_starts_without_a_libvirtd_and_is_connected_within_two_seconds_of_its
         assert agent.stop() == 0
 
 
+def test_a_modular_daemon_s_socket_is_as_good(
+    host: Host, subscriber: Subscriber, guest: Guest, tmp_path: Path
+) -> None:
+    """virtqemud serves the same protocol under another name. Debian builds none: libvirtd lends its own."""
+    lent = host.socket.with_name("virtqemud-sock")
+    lent.symlink_to(host.socket.name)
+    try:
+        where = f"qemu+unix:///system?mode=direct&socket={lent}"
+        with AgentProcess(subscriber.broker, tmp_path / "agent", connect=where):
+            until_connected(subscriber)
+            guest.start(host)
+            until_told(subscriber, guest, *BOOT)
+            host.stop_libvirtd(signal.SIGKILL)
+            until_disconnected(subscriber)
+            host.start_libvirtd()
+            until_connected(subscriber)
+            subscriber.listen(0.5)
+            host.virsh("suspend", guest.uuid)
+            until_told(subscriber, guest, *BOOT, "suspended/paused")
+    finally:
+        lent.unlink()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_told_of_once(
     agent: AgentProcess, host: Host, subscriber: Subscriber, guest: Guest, number: signal.Signals
