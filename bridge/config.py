@@ -268,6 +268,11 @@ class AgentSettings(BrokerUserSettings):
     retain_hours: Annotated[float, Field(ge=0, le=8760), Option("HOURS", "hours, 0 to 8760")] = Field(
         24, description="How long sent messages are kept for a replay."
     )
+    retain_bytes: Annotated[
+        ByteSize, Field(ge=0), Option("BYTES", "bytes, or with a unit as in 2GiB, 0 or more")
+    ] = Field(
+        ByteSize(512 << 20), description="Sent messages are kept only while the outbox is smaller than this."
+    )
     homeassistant: Annotated[bool, Option("", "true or false")] = Field(
         default=False, description="Describe each domain to Home Assistant, by MQTT discovery."
     )

@@ -61,6 +61,7 @@ class Agent:
             bytes=int(settings.outbox_max_bytes),
             when_full="newest-wins" if settings.outbox_policy == "newest" else "oldest-wins",
             keep_hours=settings.retain_hours,
+            keep_bytes=int(settings.retain_bytes),
         )
         self.outbox = Outbox.open(settings.state_dir, limits)
         teller = Teller(topics, settings.host)

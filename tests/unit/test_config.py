@@ -147,6 +147,7 @@ WRONG = {
     "outbox_max_bytes": "2 bananas",
     "outbox_policy": "random",
     "retain_hours": "-1",
+    "retain_bytes": "a lot",
     "homeassistant": "perhaps",
     "homeassistant_prefix": "home/#",
     "id": "",
