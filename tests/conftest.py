@@ -10,13 +10,20 @@ from tests.integration.session_recorder import Recorder
 
 pytest_plugins = ["tests.coverage_table", "tests.lab.fixtures"]
 
-# The machine is shared: how long an example takes says nothing.
-settings.register_profile("default", deadline=None)
+# The machine is shared: how long an example takes says nothing. A change is judged by the same examples each
+# time; `make soak` draws others.
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.register_profile("soak", deadline=None)
 settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long versions of the tests that have one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--soak"):
+        settings.load_profile("soak")
 
 
 @pytest.hookimpl(trylast=True)

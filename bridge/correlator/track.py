@@ -143,6 +143,7 @@ class Track:
     name: str | None = None
     moods: list[Mood] = field(default_factory=list)
     present: bool | None = None
+    believed: Key = (-1, 0)  # the place of the listed state by which it counts as present
     persistent: bool | None = None
     stay: Stay | None = None
     began: Key = (-1, 0)  # where the last stay or definition here began
@@ -654,6 +655,8 @@ def believe_presence(track: Track) -> None:
     elif what == "gone":
         track.present = track.present and bool(track.persistent)
     else:
+        if not track.present:
+            track.believed = listed.key
         track.present = True
 
 
@@ -934,7 +937,8 @@ def _pause(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _define(track: Track, mark: Mark, _: object = None) -> None:
-    if not track.present:
+    """A new definition came out of nothing, unless the domain was here. Its own state may come before it."""
+    if not track.present or track.believed >= mark.key:
         track.defined = mark
         track.began = mark.key
     track.lost = None

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import pytest
@@ -38,6 +39,7 @@ VOICES: Final = {
 }
 DRAWN: Final = 200
 HOURS_S: Final = 3 * 3600.0
+OVERTAKEN_S: Final = 1.5
 
 
 def is_persistent(row: Row) -> bool:
@@ -255,6 +257,31 @@ def test_with_one_side_late_by_hours(row: Row, host: str, release: Release, proo
     early = tuple(word for each in told if each.t < HOURS_S for word in words([each]))
     assert early == (row.destination_alone if host == SOURCE else row.source_alone)
     check(told, row, FULL, revised=None)
+
+
+@every_row
+@every_release
+@pytest.mark.parametrize("host", [SOURCE, DESTINATION])
+def test_with_states_that_overtake_the_events_of_one_side(
+    row: Row, release: Release, host: str, proof: Proof
+) -> None:
+    """What a broker drops and is sent again comes after the retained states that tell of it already."""
+    proof(row.number, interleavings=1)
+    told = Conductor().deliver(
+        sorted(
+            (
+                Delivery(each.t + OVERTAKEN_S * (each.host == host and is_event(each)), each)
+                for each in played(row, release, FULL)
+            ),
+            key=attrgetter("received"),
+        )
+    )
+    check(told, row, FULL, revised=None)
+
+
+def is_event(sent: Sent) -> bool:
+    """Whether it is part of the event stream."""
+    return sent.fact is not None and sent.fact.kind not in ("state", "cleared")
 
 
 @every_row
