@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import jinja2
 import pytest
 
 from bridge.addresses import BrokerAddress
@@ -20,12 +19,13 @@ from bridge.agent.sender import Sender
 from bridge.agent.service import Agent
 from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
-from bridge.mqtt.session import Publication, Subscription
+from bridge.mqtt.session import Publication
 from bridge.wire.examples import examples
 from bridge.wire.messages import LOCATION, STATE
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess
+from tests.home import Home, render
 from tests.integration.session_recorder import Recorder
 from tests.pages import DOCS
 from tests.secured import SecuredBroker
@@ -42,48 +42,6 @@ UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with Broker(tmp_path / "broker") as running:
         yield running
-
-
-class Home:
-    """What Home Assistant does with MQTT: takes descriptions, subscribes to what they name, renders."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.recorder = Recorder(
-            broker.settings(),
-            client_id="home-assistant",
-            subscriptions=[Subscription("homeassistant/#"), Subscription("libvirt/v1/#")],
-        )
-        self.recorder.connect()
-        self.until = self.recorder.until
-
-    def last(self, topic: str) -> bytes:
-        """What the topic holds now."""
-        return next((r.payload for r in reversed(self.recorder.received) if r.topic == topic), b"")
-
-    def device(self, uuid: str) -> dict[str, Any] | None:
-        payload = self.last(f"homeassistant/device/libvirt-mqtt/{uuid}/config")
-        return json.loads(payload) if payload else None
-
-    def shows(self, uuid: str, entity: str) -> str | None:
-        """An entity's state by its description, as Home Assistant renders it."""
-        device = self.device(uuid)
-        if device is None:
-            return None
-        described = device["components"][entity]
-        if "availability_topic" in described:
-            word = render(described["availability_template"], self.last(described["availability_topic"]))
-            if word != described["payload_available"]:
-                return "unavailable"
-        return render(described["value_template"], self.last(described["state_topic"]))
-
-
-def render(template: str, payload: bytes) -> str:
-    """As Home Assistant does: `value_json` isn't there where the payload is no JSON."""
-    values: dict[str, Any] = {"value": payload.decode()}
-    if payload:
-        values["value_json"] = json.loads(payload)
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(values)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -92,10 +92,10 @@ class Program:
 class Fleet:
     """Our programs beside every host of a lab, up and connected from `with` to its end.
 
-    `settle_s`, `patience_s` and `reconcile_s` are the options of those names. `delays_s` names hosts whose
-    agents' bytes reach the broker so many seconds late. A broker that `keeps_data` writes down each
-    change at once, so that it comes back from a SIGKILL with nearly all that it has acknowledged. Logs are in
-    `folder`, by default one of the lab's.
+    `settle_s`, `patience_s` and `reconcile_s` are the options of those names; `agent_options` are all agents'.
+    `delays_s` names hosts whose agents' bytes reach the broker so many seconds late. A broker that
+    `keeps_data` writes down each change at once, so that it comes back from a SIGKILL with nearly all that it
+    has acknowledged. Logs are in `folder`, by default one of the lab's.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Fleet:
         reconcile_s: float = 2,
         delays_s: Mapping[str, float] | None = None,
         keeps_data: bool = False,
+        agent_options: Sequence[str] = (),
     ) -> None:
         self.lab = lab
         self._own_folder = folder is None
@@ -119,6 +120,7 @@ class Fleet:
             command=DIES_WITH_US,
         )
         self.collector = Collector(self.broker.port)
+        self.agent_options = list(agent_options)
         self.delays = {host: Delay(self.broker.port, delay_s) for host, delay_s in (delays_s or {}).items()}
         self.agents = {host.name: self._agent(host, reconcile_s) for host in lab.hosts}
         self.correlator = self._correlator(settle_s, patience_s)
@@ -186,7 +188,7 @@ class Fleet:
         arguments = ["agent", "--host", host.name, "--connect", host.uri]
         arguments += ["--broker", f"mqtt://127.0.0.1:{port}", "--reconcile", str(reconcile_s)]
         arguments += ["--state-dir", str(self.folder / f"agent-{host.name}"), "--log-format", "json"]
-        return Program(f"agent-{host.name}", arguments, self.folder)
+        return Program(f"agent-{host.name}", arguments + self.agent_options, self.folder)
 
     def _correlator(self, settle_s: float, patience_s: float) -> Program:
         arguments = ["correlator", "--broker", f"mqtt://127.0.0.1:{self.broker.port}"]
