@@ -92,7 +92,7 @@ class Program:
 class Fleet:
     """Our programs beside every host of a lab, up and connected from `with` to its end.
 
-    `settle_s`, `patience_s` and `reconcile_s` are the options of those names; `agent_options` are all agents'.
+    `settle_s`, `patience_s` and `reconcile_s` are options; `agent_options` are all agents'.
     `delays_s` names hosts whose agents' bytes reach the broker so many seconds late. A broker that
     `keeps_data` writes down each change at once, so that it comes back from a SIGKILL with nearly all that it
     has acknowledged. Logs are in `folder`, by default one of the lab's.
