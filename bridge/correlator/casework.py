@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -30,8 +29,7 @@ VERDICTS: Final = ("completed", "failed", "conflict", "unresolved", "interrupted
 _log = get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """A message that was read, and when it came, in our seconds."""
 
     word: Word

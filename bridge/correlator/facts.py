@@ -6,16 +6,16 @@ mattered. Both are plain values: there is no clock, no store and no broker in he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True, gc=False):
     """One message of a host about one domain.
 
     epoch: the epoch's ordinal on this host, in order of first appearance.
@@ -49,8 +49,7 @@ class Fact:
         return (self.epoch, self.sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True, gc=False):
     """What is kept of a fact that mattered; fields as in `Fact`."""
 
     key: Key

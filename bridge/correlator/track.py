@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from bridge.correlator.facts import Fact, Key, Mark
 
 Phase = Literal[
@@ -113,8 +115,7 @@ class Stay:
     arrived: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True, gc=False):
     """What the host's retained state last said: `running/migrated`, or `gone` when it was cleared."""
 
     key: Key
@@ -122,8 +123,7 @@ class Listed:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Mood:
+class Mood(Struct, frozen=True, gc=False):
     """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
 
     at: float

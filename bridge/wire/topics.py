@@ -7,8 +7,9 @@ no `/`, `+`, `#`, space or control character reaches the broker.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
 VERSION = "v1"
@@ -25,8 +26,13 @@ Kind = Literal[
 ]
 
 
+_is_plain: Final = re.compile(r"[A-Za-z0-9._~-]+").fullmatch
+
+
 def encode_level(text: str) -> str:
     """One topic level for any non-empty text. Raises ValueError for empty text or a lone surrogate."""
+    if _is_plain(text):
+        return text
     if not text:
         raise ValueError("a topic level can't be made from empty text")
     return quote(text, safe="~")
@@ -38,6 +44,8 @@ def decode_level(level: str) -> str:
     Raises ValueError for a level that `encode_level` can't have made: each text has one spelling only,
     so that two topics never mean the same host.
     """
+    if _is_plain(level):
+        return level
     text = unquote_to_bytes(level).decode()
     if encode_level(text) != level:
         raise ValueError(f"topic level {level!r} is not percent-encoded as {encode_level(text)!r}")

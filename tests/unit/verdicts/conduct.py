@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from bridge.correlator.case import Case, Telling, Times
 from bridge.correlator.hosts import Host
@@ -120,7 +122,7 @@ class Conductor:
         case = self.cases.get(sent.uuid)
         if case is None:
             case = self.cases[sent.uuid] = Case.new(sent.uuid)
-        case.add(replace(fact, epoch=ordinal, at=at, received=now), settled=settled)
+        case.add(msgspec.structs.replace(fact, epoch=ordinal, at=at, received=now), settled=settled)
         self._judge(sent.uuid, now)
         if host.suspect:
             self._settle(host, now)
