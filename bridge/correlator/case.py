@@ -458,6 +458,10 @@ class _Judging:
             same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
             if same_but_guest and last.guest.state != "unknown":
                 return True
+            if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
+                kept = data.model_copy(update={"confirmed_by": last.confirmed_by})
+                if _substance(kept) == _substance(last):
+                    return True  # that the domain is gone by now doesn't confirm that a copy of it failed
             if not (self._is_heard_out(each.source) and self._is_heard_out(each.destination)):
                 self.is_open = True
                 return False
