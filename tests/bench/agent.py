@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -187,6 +188,7 @@ def _latency(place: Place, broker: Broker, ours: Child, straight: Child) -> Iter
                 child.answer()
                 late = [(at - stamp(json.loads(payload))) * 1000 for at, payload in heard.at]
                 found[child.name].append(late)
+    syncs = _syncs(place)
     for name, percent, limit in (("p50", 50, 1.3), ("p99", 99, 1.5)):
         yield Figure(
             f"agent: callback to subscriber, {name}",
@@ -195,7 +197,21 @@ def _latency(place: Place, broker: Broker, ours: Child, straight: Child) -> Iter
             "straight",
             [percentile(late, percent) for late in found["straight"]],
             at_most(limit),
+            f"ours is on the disk before it is sent: fdatasync takes {percentile(syncs, percent):.2g} ms",
         )
+
+
+def _syncs(place: Place) -> list[float]:
+    """How long a small append takes to be on the disk, in ms, at the pace of the latency's events."""
+    took = []
+    with (place.state_dir("syncs") / "log").open("wb", buffering=0) as log:
+        for _ in range(place.scale.trickle):
+            log.write(bytes(4096))
+            began = time.perf_counter()
+            os.fdatasync(log.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+            time.sleep(GAP_S)
+    return took
 
 
 def _stamp(said: dict[str, Any]) -> float:
