@@ -78,3 +78,22 @@ def test_what_repeats_is_said_once(tmp_path: Path) -> None:
             # Before the first connection and between the two: once each.
             absent = [line["why"] for line in program.logged("broker.absent")]
             assert len(absent) <= 2, absent
+
+
+def test_what_the_broker_refuses_is_said_once_a_reason(tmp_path: Path) -> None:
+    """Each refused message is parked and counted by the status; one line names the first and why."""
+    rules = "topic readwrite #\ntopic deny libvirt/v1/hosts/+/domains/+/lifecycle/stopped\n"
+    with (
+        Broker(tmp_path / "broker", "max_queued_messages 100000", acl=rules) as broker,
+        Subscriber(broker) as subscriber,
+    ):
+        agent = DrivenAgent(broker, tmp_path / "agent")
+        with agent:
+            agent.drive(10)
+            subscriber.until(lambda: subscriber.status().get("parked") == 10)
+            agent.drive(5)
+            subscriber.until(lambda: subscriber.status().get("parked") == 15)
+            assert agent.stop() == 0
+    (line,) = agent.logged("broker.refused_message")
+    assert "not authorized" in line["why"].lower()
+    assert line["topic"].endswith("/lifecycle/stopped")
