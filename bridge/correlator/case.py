@@ -15,20 +15,11 @@ from typing import Final
 
 import msgspec
 
-from bridge.correlator.facts import Fact, Key, Mark
-from bridge.correlator.pairing import Half, Pair, is_live, pair
-from bridge.correlator.track import (
-    ACTIVE,
-    Arrival,
-    Departure,
-    Track,
-    apply,
-    believe_presence,
-    end_departure,
-    fold,
-    list_state,
-    sign_of_state,
-)
+from bridge.correlator.facts import Fact, Key, Mark, is_live
+from bridge.correlator.machine import ACTIVE, apply, believe_presence, end_departure, fold, list_state
+from bridge.correlator.pairing import Half, Pair, pair
+from bridge.correlator.signs import sign_of_state
+from bridge.correlator.track import Arrival, Departure, Track
 from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule
 from bridge.wire.messages import (
     DomainName,

@@ -6,13 +6,17 @@ mattered. Both are plain values: there is no clock, no store and no broker in he
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
+SKEW_S: Final = 5.0
+"""How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
+LIVE_S: Final = 4.0
+"""What comes later than this after it was sent was waiting somewhere."""
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -64,3 +68,8 @@ class Mark(Struct, frozen=True, gc=False):
     def of(cls, fact: Fact) -> Mark:
         """The mark that a fact leaves."""
         return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id)
+
+
+def is_live(*marks: Mark | None) -> bool:
+    """Whether these came as they happened, so that the order of receipt says something."""
+    return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Literal
 
-from bridge.correlator.facts import Key, Mark
-from bridge.correlator.track import LIVE_S, Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.facts import SKEW_S, Key, Mark, is_live
+from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
-_SKEW_S: Final = 5.0
 _DOUBTFUL_S: Final = 2.0
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
@@ -103,11 +102,6 @@ def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
     return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
 
 
-def is_live(*marks: Mark | None) -> bool:
-    """Whether these came as they happened, so that the order of receipt says something."""
-    return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)
-
-
 Fit = Literal["fits", "may_fit", "contradicts"]
 _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "left": {"arrived": "fits", "departed": "fits", "ended": "contradicts"},
@@ -169,7 +163,7 @@ def _candidate(
         return None
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
     stamp_gap_s, least_s = gap_s, min(gap_s, receipt_gap_s)
-    if least_s > _SKEW_S:
+    if least_s > SKEW_S:
         return None
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
@@ -238,7 +232,7 @@ def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> 
             away_s = _away_s(stay, mark, BY_STAMP)
             if is_live(mark, stay.began, stay.ended):
                 away_s = min(away_s, _away_s(stay, mark, BY_RECEIPT))
-            if away_s <= _SKEW_S:
+            if away_s <= SKEW_S:
                 found.append((away_s, -stay.began.at, host))
     return min(found)[2] if found else None
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bridge.correlator.facts import Mark
-from bridge.correlator.pairing import Pair, is_live
+from bridge.correlator.facts import SKEW_S, Mark, is_live
+from bridge.correlator.pairing import Pair
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side
 
@@ -159,8 +159,6 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
     },
 }
 
-_SKEW_S: Final = 5.0
-"""How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
 _AFTER_S: Final = 1.0
 """One end leads to the other's within a fraction of a second."""
 
@@ -221,7 +219,7 @@ def _is_well_after(end: Mark, over: Mark) -> bool:
         return False
     if is_live(end, over):
         return min(end.at - over.at, end.received - over.received) > _AFTER_S
-    return end.at > over.at + _SKEW_S
+    return end.at > over.at + SKEW_S
 
 
 def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:

@@ -8,7 +8,9 @@ from typing import get_args
 
 import pytest
 
-from bridge.correlator.track import STATE_SIGNS, TABLE, ArrivalStage, DepartureStage, Phase, Sign
+from bridge.correlator.machine import TABLE
+from bridge.correlator.signs import STATE_SIGNS, Sign
+from bridge.correlator.track import ArrivalStage, DepartureStage, Phase
 from bridge.correlator.verdict import FINAL, JOINT
 from tests.pages import DOCS, render
 from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram

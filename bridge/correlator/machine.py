@@ -1,0 +1,308 @@
+"""One host's side of one domain: its events folded into what the domain's part on this host is.
+
+Everything that reads a single host's order is here and in the tables of `signs`: those say what each event
+means, `TABLE` what it does in each phase. A detail means nothing without the host's role, so the phase is the
+role: `resumed/migrated` ends an arrival well in `incoming` and a departure badly in `leaving`. A pair that
+the table doesn't have changes nothing: an event that proves nothing is normal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse
+from bridge.correlator.facts import LIVE_S, Fact, Mark
+from bridge.correlator.signs import Sign, sign_of
+from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
+
+_ONE_BREATH_S: Final = 0.5
+
+Row = dict[Sign, tuple[Phase, tuple[Act, ...]]]
+
+TABLE: Final[dict[Phase, Row]] = {
+    "away": {
+        "incoming": ("incoming", ("open_arrival",)),
+        "restored": ("restored", ("begin", "open_tentative")),
+        "booted": ("here", ("begin", "run")),
+        "resumed": ("here", ("begin", "run")),
+        "resumed_migrated": ("here", ("begin", "run", "note")),
+        "paused": ("here", ("begin", "pause")),
+        "destination_postcopy": ("incoming_postcopy", ("open_arrival", "flow")),
+        "destination_broke": ("incoming_broken", ("open_arrival", "flow", "break_in")),
+        "iteration": ("copying", ("begin", "open_departure", "mark_iteration")),
+        "first_iteration": ("copying", ("begin", "open_departure", "mark_iteration")),
+        "switching": ("leaving", ("begin", "open_departure", "suspend")),
+        "source_postcopy": ("leaving_postcopy", ("begin", "open_departure", "postcopy_out")),
+        "source_broke": ("leaving_broken", ("begin", "open_departure", "postcopy_out", "break_out")),
+        "left": ("away", ("leave_after_all",)),
+        "crashed": ("away", ("crash_after_all",)),
+        "stopped": ("away", ("stop_after_all",)),
+        "job_completed": ("away", ("measure",)),
+        "defined": ("away", ("define",)),
+        "undefined": ("away", ("undefine",)),
+        "undefined_silently": ("away", ("lose",)),
+        "vanished": ("away", ("lose",)),
+    },
+    "here": {
+        "incoming": ("incoming", ("end", "open_arrival")),
+        "restored": ("restored", ("end", "begin", "open_tentative")),
+        "booted": ("here", ("run",)),
+        "resumed": ("here", ("run",)),
+        "resumed_migrated": ("here", ("run", "note")),
+        "paused": ("here", ("pause",)),
+        "stuck": ("here", ("pause",)),
+        "stuck_again": ("here", ("stick",)),
+        "iteration": ("copying", ("open_departure", "mark_iteration")),
+        "first_iteration": ("copying", ("open_departure", "mark_iteration")),
+        "switching": ("leaving", ("open_departure", "suspend")),
+        "source_postcopy": ("leaving_postcopy", ("open_departure", "postcopy_out")),
+        "source_broke": ("leaving_broken", ("open_departure", "postcopy_out", "break_out")),
+        "job_failed": ("here", ("job_gone",)),
+        "left": ("away", ("open_departure", "leave", "end")),
+        "crashed": ("away", ("crash_belatedly", "end")),
+        "stopped": ("away", ("stop_belatedly", "end")),
+        "vanished": ("away", ("end",)),
+        "undefined": ("here", ("undefine",)),
+    },
+    "copying": {
+        "iteration": ("copying", ("mark_iteration",)),
+        "first_iteration": ("copying", ("close", "open_departure", "mark_iteration")),
+        "paused": ("copying", ("pause",)),
+        "resumed": ("copying", ("run",)),
+        "switching": ("leaving", ("suspend",)),
+        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
+        "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
+        "resumed_migrated": ("here", ("resume",)),
+        "other_job": ("here", ("drop",)),
+        "job_failed": ("here", ("job_end",)),
+        "booted": ("here", ("drop", "end", "begin", "run")),
+        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
+        "left": ("away", ("leave", "end")),
+        "crashed": ("away", ("crash", "end")),
+        "stopped": ("away", ("stop", "end")),
+        "vanished": ("away", ("vanish", "end")),
+    },
+    "leaving": {
+        "first_iteration": ("leaving", ("split",)),
+        "resumed_migrated": ("here", ("resume",)),
+        "resumed": ("leaving", ("unpause",)),
+        "switching": ("leaving", ("suspend",)),
+        "stuck": ("here", ("stick",)),
+        "job_failed": ("leaving", ("strand",)),
+        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
+        "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
+        "booted": ("here", ("vanish", "end", "begin", "run")),
+        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
+        "left": ("away", ("leave", "end")),
+        "crashed": ("away", ("crash", "end")),
+        "stopped": ("away", ("stop", "end")),
+        "vanished": ("away", ("vanish", "end")),
+    },
+    "leaving_postcopy": {
+        "source_broke": ("leaving_broken", ("break_out",)),
+        "resumed_migrated": ("here", ("resume",)),
+        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
+        "left": ("away", ("leave", "end")),
+        "crashed": ("away", ("crash", "end")),
+        "stopped": ("away", ("stop", "end")),
+        "vanished": ("away", ("vanish", "end")),
+    },
+    "leaving_broken": {
+        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
+        "resumed_migrated": ("here", ("resume",)),
+        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
+        "left": ("away", ("leave", "end")),
+        "crashed": ("away", ("crash", "end")),
+        "stopped": ("away", ("stop", "end")),
+        "vanished": ("away", ("vanish", "end")),
+    },
+    "incoming": {
+        "resumed_migrated": ("here", ("arrive",)),
+        "resumed": ("here", ("arrive",)),
+        "paused": ("here", ("arrive_paused",)),
+        "destination_postcopy": ("incoming_postcopy", ("flow",)),
+        "destination_broke": ("incoming_broken", ("flow", "break_in")),
+        "incoming": ("incoming", ("fail", "open_arrival")),
+        "booted": ("here", ("fail", "begin", "run")),
+        "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
+        "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
+        "switching": ("leaving", ("arrive", "open_departure", "suspend")),
+        "left": ("away", ("arrive", "open_departure", "leave", "end")),
+        "crashed": ("away", ("fail",)),
+        "stopped": ("away", ("fail",)),
+        "vanished": ("away", ("fail",)),
+    },
+    "incoming_postcopy": {
+        "incoming": ("incoming", ("lapse", "end", "open_arrival")),
+        "resumed_migrated": ("here", ("arrive",)),
+        "destination_broke": ("incoming_broken", ("break_in",)),
+        "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
+        "paused": ("incoming_postcopy", ("pause",)),
+        "resumed": ("incoming_postcopy", ("run",)),
+        "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
+        "left": ("away", ("arrive", "open_departure", "leave", "end")),
+        "crashed": ("away", ("fail", "end")),
+        "stopped": ("away", ("fail", "end")),
+        "vanished": ("away", ("fail", "end")),
+    },
+    "incoming_broken": {
+        "incoming": ("incoming", ("lapse", "end", "open_arrival")),
+        "destination_postcopy": ("incoming_postcopy", ("flow",)),
+        "resumed_migrated": ("here", ("arrive",)),
+        "left": ("away", ("arrive", "open_departure", "leave", "end")),
+        "crashed": ("away", ("fail", "end")),
+        "stopped": ("away", ("fail", "end")),
+        "vanished": ("away", ("fail", "end")),
+    },
+    "restored": {
+        "resumed_migrated": ("here", ("arrive",)),
+        "resumed": ("here", ("arrive",)),
+        "paused": ("here", ("arrive_paused",)),
+        "crashed": ("away", ("fail", "end")),
+        "stopped": ("away", ("fail", "end")),
+        "vanished": ("away", ("fail", "end")),
+    },
+}
+for _known in TABLE:
+    TABLE[_known]["updated"] = (_known, ("persist",))
+    TABLE[_known].setdefault("defined", (_known, ("persist",)))
+"""(phase, sign) -> (next phase, what is noted on the way). Rows of MIGRATIONS: see `docs/migrations.md`."""
+
+ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
+"""The phases in which a guest is active on the host."""
+
+
+def fold(track: Track, fact: Fact) -> None:
+    """Takes in the next event of the host's order."""
+    if fact.key[0] > track.key[0] >= 0:
+        _renew(track, Mark.of(fact))
+    track.key = fact.key
+    if fact.received - fact.at > LIVE_S:
+        track.late = fact.received
+    if fact.kind == "lifecycle":
+        track.moved = fact.key
+    track.driver = fact.driver or track.driver
+    track.name = fact.name or track.name
+    sign = sign_of(fact)
+    if sign is not None:
+        apply(track, sign, Mark.of(fact), fact.figures)
+
+
+def _renew(track: Track, mark: Mark) -> None:
+    """The host was installed anew: what it was in the middle of went on unseen."""
+    if track.phase.startswith("incoming"):
+        lapse(track, mark)
+    elif track.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
+        close(track, mark)
+    if track.stay is not None:
+        track.stay.ended = mark
+        track.past = [*track.past, track.stay][-KEPT:]
+    track.stay = track.roleless = track.lost = track.defined = None
+    track.phase = "away"
+    track.feel(None, mark)
+    track.present = False
+    track.key = track.moved = (mark.key[0], 0)
+
+
+def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None)) -> None:
+    """Moves the track by one sign, as `TABLE` has it."""
+    if sign == "switching" and _was_just_resumed(track, mark):
+        sign = "stuck_again"
+    row = TABLE[track.phase].get(sign)
+    if row is None:
+        return
+    phase, acts = row
+    for act in acts:
+        ACTS[act](track, mark, figures)
+    track.phase = phase
+    if phase == "leaving" and track.departures[-1].stage == "resumed":
+        track.phase = "here"
+
+
+def _was_just_resumed(track: Track, mark: Mark) -> bool:
+    """A source that can't resume after a failure says resumed and suspended in one breath."""
+    last = track.departures[-1] if track.departures else None
+    return (
+        track.phase == "here"
+        and last is not None
+        and last.stage == "resumed"
+        and last.ended is not None
+        and mark.at - last.ended.at < _ONE_BREATH_S
+    )
+
+
+def end_departure(track: Track, over: Mark) -> None:
+    """A verdict ends the source's part as well: the copy failed, and what comes is another job's."""
+    track.departures[-1].closed = over
+    track.phase = "here"
+
+
+def list_state(track: Track, fact: Fact) -> None:
+    """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
+    if track.listed is not None and fact.key < track.listed.key:
+        return
+    what = "gone" if fact.kind == "cleared" else fact.what
+    track.listed = Listed(fact.key, what, Mark.of(fact))
+    track.driver = track.driver or fact.driver
+    track.name = fact.name or track.name
+    if fact.persistent is not None:
+        track.persistent = fact.persistent
+
+
+_PART_IN_A_MIGRATION: Final = frozenset(
+    f"{state}/{reason}"
+    for state, reasons in {
+        "running": ("postcopy", "postcopy_failed"),
+        "paused": ("migration", "starting_up", "postcopy", "postcopy_failed"),
+    }.items()
+    for reason in reasons
+)
+_ACTIVE_STATES: Final[dict[str, GuestHere]] = {
+    "running": "running",
+    "blocked": "running",
+    "pmsuspended": "running",
+    "paused": "paused",
+}
+
+
+def believe_presence(track: Track) -> None:
+    """Believes the listed state that the domain is here, or isn't, unless an event came after it. To be
+    called only where no event before it is missing. A part in a migration is left to the events, and to
+    `sign_of_state` where none comes.
+    """
+    listed = track.listed
+    if listed is None or listed.key < track.moved:
+        return
+    if listed.key[0] > track.key[0] >= 0:
+        _renew(track, listed.mark)
+    what = listed.what
+    if track.roleless is not None and what in ("running/migrated", "running/migration_canceled"):
+        _settle_role(track, what, track.roleless)
+    if track.phase != "away":
+        return
+    guest = _ACTIVE_STATES.get(what.partition("/")[0])
+    if guest is not None and what not in _PART_IN_A_MIGRATION:
+        begin(track, listed.mark)
+        track.phase = "here"
+        track.feel(guest, listed.mark)
+    elif what == "gone":
+        track.present = track.present and bool(track.persistent)
+    else:
+        if not track.present:
+            track.believed = listed.key
+        track.present = True
+
+
+def _settle_role(track: Track, what: str, resumed: Mark) -> None:
+    """A resume by migration of which the role wasn't known: the state's reason tells it."""
+    track.roleless = None
+    if what == "running/migrated":
+        arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
+        track.arrivals = [*track.arrivals, arrival][-KEPT:]
+        if track.stay is not None:
+            track.stay.arrived = True
+    else:
+        departure = Departure(
+            key=resumed.key, opened=resumed, stage="resumed", guest="running", ended=resumed
+        )
+        track.departures = [*track.departures, departure][-KEPT:]
