@@ -158,6 +158,7 @@ class Fleet:
     def publish(self, publications: Iterable[Publication]) -> None:
         """Publishes in order, and returns when the broker has all of them."""
         recorder = self._recorder
+        recorder.session.step(0.0)  # the broker may have closed the connection while nobody stepped
         for publication in publications:
             recorder.until(lambda: recorder.session.room() > 0, timeout_s=30.0)
             recorder.session.publish(publication, ("sent", self._published))
