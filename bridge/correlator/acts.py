@@ -87,7 +87,8 @@ def _end(track: Track, mark: Mark, _: object = None) -> None:
 
 def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
-    track.arrivals = [*track.arrivals, Arrival(key=mark.key, first=mark, opened=opened)][-KEPT:]
+    arrival = Arrival(key=mark.key, first=mark, opened=opened, after=track.heard)
+    track.arrivals = [*track.arrivals, arrival][-KEPT:]
     track.defined = track.lost = None
     track.feel(None, mark)
 
@@ -146,7 +147,7 @@ def _break_in(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _open_departure(track: Track, mark: Mark, _: object = None) -> None:
-    departure = Departure(key=mark.key, opened=mark, guest=track.guest)
+    departure = Departure(key=mark.key, opened=mark, guest=track.guest, after=track.heard)
     departure.state_before = track.listed.what if track.listed else None
     track.departures = [*track.departures, departure][-KEPT:]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -487,7 +488,7 @@ class _Judging:
     ) -> None:
         data = self._data(told, outcome, each, verdict)
         blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
-        if outcome == "started":
+        if outcome == "started" and each.arrival is not None and each.destination is not None:
             source = self.tracks.get(each.source) if each.source else None
             state = source.guest if source and source.guest and each.source not in self.silent else "unknown"
             blank |= {
@@ -495,7 +496,7 @@ class _Judging:
                 "attention": None,
                 "confirmed_by": [],
                 "guest": Guest(host=each.source, state=state),
-                "evidence": data.evidence[:1],
+                "evidence": [Evidence(source=host_source(each.destination), id=each.arrival.first.id)],
             }
         if missing is not None:
             blank["missing"] = missing
@@ -692,10 +693,9 @@ class _Judging:
             for mark in (track.defined, track.lost):
                 if mark is not None:
                     alive.add((host, mark.key))
+        beside = _beside(alive - stale, case.told)
         case.told = [
-            t
-            for t in case.told
-            if (t.arrival in alive or t.departure in alive) or any(h in case.tails for h in case.tracks)
+            t for t in case.told if t.arrival in alive or t.departure in alive or t.id in beside or case.tails
         ]
 
 
@@ -709,6 +709,29 @@ _RANK: Final = {
     "leaving_postcopy": 2.0,
     "leaving_broken": 2.0,
 }
+
+
+def _beside(open_halves: AbstractSet[Half], told: Iterable[Told]) -> set[str]:
+    """What was told of the attempts next to a half whose other half may yet come: between the same hosts, the
+    last before it and the first after. They hold what it can't belong to (`pairing.pair`).
+    """
+    beside = set()
+    for host, key in open_halves:
+        nearest: dict[tuple[str, bool], tuple[Key, str]] = {}
+        for each in told:
+            if each.arrival is None or each.departure is None:
+                continue
+            places = dict((each.arrival, each.departure))
+            place = places.pop(host, key)
+            if place == key:
+                continue
+            (other,) = places
+            side = other, place > key
+            last = nearest.get(side)
+            if last is None or (place < last[0]) == (place > key):
+                nearest[side] = place, each.id
+        beside |= {identity for _, identity in nearest.values()}
+    return beside
 
 
 def _folded(track: Track, tail: list[Fact]) -> Track:

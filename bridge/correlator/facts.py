@@ -19,6 +19,12 @@ LIVE_S: Final = 4.0
 """What comes later than this after it was sent was waiting somewhere."""
 
 
+CLEARED: Final = "gone"
+"""What a cleared state says: it has no id, and its stamp is ours."""
+AS_IT_HAPPENED: Final = ("event", "poll")
+"""Origins of what was told as it happened; all else was found afterwards."""
+
+
 class Fact(Struct, frozen=True, gc=False):
     """One message of a host about one domain.
 
@@ -68,6 +74,13 @@ class Mark(Struct, frozen=True, gc=False):
     def of(cls, fact: Fact) -> Mark:
         """The mark that a fact leaves."""
         return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id)
+
+
+class Instant(Struct, frozen=True, gc=False):
+    """When a host last told of something as it happened: by its stamp, and when that came."""
+
+    at: float
+    received: float
 
 
 def is_live(*marks: Mark | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse
-from bridge.correlator.facts import LIVE_S, Fact, Mark
+from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
 from bridge.correlator.signs import Sign, sign_of
 from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
 
@@ -186,6 +186,8 @@ def fold(track: Track, fact: Fact) -> None:
     sign = sign_of(fact)
     if sign is not None:
         apply(track, sign, Mark.of(fact), fact.figures)
+    if fact.origin in AS_IT_HAPPENED:
+        track.heard = Instant(fact.at, fact.received)
 
 
 def _renew(track: Track, mark: Mark) -> None:
@@ -241,7 +243,7 @@ def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
         return
-    what = "gone" if fact.kind == "cleared" else fact.what
+    what = CLEARED if fact.kind == "cleared" else fact.what
     track.listed = Listed(fact.key, what, Mark.of(fact))
     track.driver = track.driver or fact.driver
     track.name = fact.name or track.name

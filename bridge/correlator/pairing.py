@@ -2,8 +2,9 @@
 
 No event, XML or statistic names the other host. The UUID pairs the sides; what settles the rest is that
 the guest can only leave the host that it was on, that both halves of one attempt overlap in time, and
-that links between two hosts keep their order. Stamps of different hosts are compared only to break a tie
-or to hold back a doubtful link until the other hosts had their say (`Pair.doubtful`).
+that attempts between two hosts, whichever way they went, come in the same order on both. Stamps of
+different hosts are compared only to break a tie or to hold back a doubtful link until the other hosts had
+their say (`Pair.doubtful`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Literal
 
-from bridge.correlator.facts import SKEW_S, Key, Mark, is_live
+from bridge.correlator.facts import AS_IT_HAPPENED, SKEW_S, Instant, Key, Mark, is_live
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _DOUBTFUL_S: Final = 2.0
@@ -28,15 +29,17 @@ _LATER: Final = 0.1
 _LATER_AT_MOST_S: Final = 2.0
 """The source begins to copy at once, or after its storage was copied."""
 _TRAILS_S: Final = 3.0
-"""The source's end comes a second or two after the guest was resumed there."""
+"""The source's end comes a second or two after the guest was resumed there; it may be all that was seen."""
 _FOREVER: Final = float("inf")
 
-Moment = Callable[[Mark], float]
+Moment = Callable[[Mark | Instant], float]
 BY_STAMP: Final[Moment] = attrgetter("at")
 BY_RECEIPT: Final[Moment] = attrgetter("received")
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""
+Ends = tuple[Half, Half]
+"""An attempt's arrival and departure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,15 @@ class Pair:
     doubtful: bool = False
 
 
-def pair(
-    tracks: Mapping[str, Track], done: Collection[Half], told: Collection[tuple[Half, Half]] = ()
-) -> list[Pair]:
+def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends] = ()) -> list[Pair]:
     """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
-    what was `told` as one attempt stays so unless something speaks against it.
+    what was `told` as one attempt stays so unless something speaks against it, and if it is done it stays.
     """
     arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
-    links = _link(arrivals, departures, told)
+    fixed = [ends for ends in told if any(half in done for half in ends)]
+    holders = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
+    links = _link(arrivals, departures, holders, told, fixed)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -68,38 +71,51 @@ def pair(
             taken.add((source, departure.key))
             pairs.append(Pair(arrival, host, departure, source, doubtful))
         elif not arrival.tentative:
-            pairs.append(Pair(arrival, host, None, _holder(tracks, host, arrival)))
+            pairs.append(Pair(arrival, host, None, holders[host, arrival.key]))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
 
 
 def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float, float]:
     """When the destination took part, from the first to the last moment that is known. When something that
-    was found afterwards happened, nobody knows: some time before.
+    was found afterwards happened, nobody knows: some time before, and after what the host had told as it
+    happened.
     """
     last = arrival.switched or arrival.ended or arrival.over
-    return (
-        moment(arrival.first) if arrival.first.origin == "event" else -_FOREVER,
-        moment(last) if last is not None else _FOREVER,
-    )
+    return _begin(arrival.first, arrival.after, moment), moment(last) if last is not None else _FOREVER
 
 
 def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[float, float]:
     """As `span_of_arrival`, for the source."""
-    opened, last = departure.opened, departure.ended or departure.closed
+    last = departure.ended or departure.closed
     return (
-        moment(opened) if opened.origin in ("event", "poll") else -_FOREVER,
+        _begin(departure.opened, departure.after, moment),
         moment(last) if last is not None else _FOREVER,
     )
+
+
+def _begin(first: Mark, after: Instant | None, moment: Moment) -> float:
+    if first.origin in AS_IT_HAPPENED:
+        return moment(first)
+    return -_FOREVER if after is None else moment(after)
 
 
 def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
     """The seconds by which the halves miss each other, or the source was before its destination."""
     a_from, a_to = span_of_arrival(arrival, moment)
     d_from, d_to = span_of_departure(departure, moment)
-    early = a_from - d_from if arrival.opened is not None and d_from > -_FOREVER else 0.0
-    trails_s = _TRAILS_S if departure.stage == "left" else 0.0
+    is_early = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
+    early = a_from - d_from if is_early else 0.0
+    trails_s = _TRAILS_S if departure.stage == "left" and departure.opened == departure.ended else 0.0
     return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
+
+
+def _room_s(*marks: Mark | None) -> float:
+    """By how much the order of these may be wrong: if they came as they happened, no more than stamps and
+    receipts differ; else by what clocks may be apart.
+    """
+    apart_s = max(abs(mark.received - mark.at) for mark in marks if mark is not None)
+    return min(SKEW_S, _AT_ONCE_S + apart_s)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -138,16 +154,21 @@ class _Link:
 def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
-    told: Collection[tuple[Half, Half]],
+    holders: Mapping[Half, str | None],
+    told: Collection[Ends],
+    fixed: Collection[Ends],
 ) -> dict[Half, tuple[str, Departure, bool]]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[_Link]] = []
     for host, arrival in arrivals:
+        holder = holders[host, arrival.key]
         found = [
             link
             for s_host, departure in departures
-            if s_host != host and (link := _candidate(host, arrival, s_host, departure, told)) is not None
+            if s_host != host
+            and (link := _candidate(host, arrival, s_host, departure, told, holder=holder)) is not None
+            and not any(_crosses((link.arrival, link.departure), ends) for ends in fixed)
         ]
         if found:
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
@@ -157,13 +178,23 @@ def _link(
 
 
 def _candidate(
-    host: str, arrival: Arrival, s_host: str, departure: Departure, told: Collection[tuple[Half, Half]]
+    host: str,
+    arrival: Arrival,
+    s_host: str,
+    departure: Departure,
+    told: Collection[Ends],
+    *,
+    holder: str | None,
 ) -> _Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
     stamp_gap_s, least_s = gap_s, min(gap_s, receipt_gap_s)
-    if least_s > SKEW_S:
+    is_all_a_job_that_was_gone = not (
+        departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
+    )
+    room_s = _room_s(arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
+    if least_s > (_ASKED_S if is_all_a_job_that_was_gone else room_s):
         return None
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
@@ -171,18 +202,20 @@ def _candidate(
         gap_s += _RECEIPT * receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
-    was_found = arrival.first.origin != "event" or departure.opened.origin not in ("event", "poll")
+    was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
     if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
         return None
     cost_s = gap_s + _COSTS_S[fit]
-    if not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"):
-        if least_s > _ASKED_S or arrival.first.at > departure.opened.at + _AT_ONCE_S:
+    if is_all_a_job_that_was_gone:
+        if arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
-        cost_s += _COSTS_S["may_fit"]  # all that is known is that a job was gone
+        cost_s += _COSTS_S["may_fit"]
     is_early = (
         departure.stage == "left" and departure.ended is not None and arrival.first.at > departure.ended.at
     )
     is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
+    if holder not in (None, s_host):
+        cost_s += _COSTS_S["may_fit"]
     if (here, there) in told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
@@ -212,11 +245,19 @@ def _best(options: list[list[_Link]]) -> list[_Link]:
 
 
 def _excludes(one: _Link, other: _Link) -> bool:
-    """A departure belongs to one arrival, and links between two hosts keep their order."""
-    if one.departure == other.departure:
-        return True
-    same_hosts = one.arrival[0] == other.arrival[0] and one.departure[0] == other.departure[0]
-    return same_hosts and (one.arrival[1] < other.arrival[1]) != (one.departure[1] < other.departure[1])
+    """A departure belongs to one arrival, and attempts between two hosts come in the same order on both."""
+    return one.departure == other.departure or _crosses(
+        (one.arrival, one.departure), (other.arrival, other.departure)
+    )
+
+
+def _crosses(one: Ends, other: Ends) -> bool:
+    """Whether two attempts between the same two hosts come in different orders on them."""
+    places, others = dict(one), dict(other)
+    if places.keys() != others.keys():
+        return False
+    here, there = places
+    return (places[here] < others[here]) != (places[there] < others[there])
 
 
 def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> str | None:

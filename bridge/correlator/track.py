@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.facts import Key, Mark
+from bridge.correlator.facts import Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
 
@@ -66,6 +66,7 @@ class Arrival:
     flowed: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
+    after: Instant | None = None  # what was found afterwards happened after this
 
     @property
     def last_key(self) -> Key:
@@ -96,6 +97,7 @@ class Departure:
     state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
     over: Mark | None = None  # the end of the stay that went on after it
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
+    after: Instant | None = None  # what was found afterwards happened after this
 
     @property
     def last_key(self) -> Key:
@@ -135,6 +137,7 @@ class Track:
 
     phase: Phase = "away"
     key: Key = (-1, 0)
+    heard: Instant | None = None  # the last thing that was told as it happened
     late: float = 0.0  # when a message last came that wasn't sent just then
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""

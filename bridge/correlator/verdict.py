@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bridge.correlator.facts import SKEW_S, Mark, is_live
+from bridge.correlator.facts import CLEARED, SKEW_S, Mark, is_live
 from bridge.correlator.pairing import Pair
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Track
-from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side
+from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
 When = Literal["now", "soon", "settle", "never", "patience"]
@@ -271,7 +271,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         evidence=tuple(
             (host, mark.id)
             for side, mark in marks
-            if (host := pair.source if side == "source" else pair.destination) is not None
+            if mark.what != CLEARED and (host := pair.source if side == "source" else pair.destination)
         ),
     )
 
@@ -455,11 +455,11 @@ def _decided_by(
 
 
 def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
-    """The difference of two stamps of one host: the destination's, else the source's."""
+    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's."""
     for first, last in (
         (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
         (departure.opened, departure.ended) if departure else (None, None),
     ):
-        if first is not None and last is not None and last.key > first.key:
-            return max(0, round((last.at - first.at) * 1000))
+        if first is not None and last is not None and last.key > first.key and last.what != CLEARED:
+            return max(0, round((seconds(last.stamp) - seconds(first.stamp)) * 1000))
     return None

@@ -115,6 +115,26 @@ def test_played_with_the_correlator_restarted_after_each_message(
         assert Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at) == once  # type: ignore[misc]
 
 
+@every_trace
+def test_what_is_told_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
+    row: str, trace: Trace
+) -> None:
+    sent = facts_of(heard(trace))
+    as_it_was = Conductor().deliver(in_order(sent))
+    at_once = Conductor().deliver([Delivery(2000.0 + n * 0.001, each) for n, each in enumerate(sent)])
+    assert [_times(each) for each in at_once if each.migration] == [
+        _times(each) for each in as_it_was if each.migration
+    ]
+
+
+def _times(told: Told) -> dict[str, Any]:
+    """What is said of when, and what `started` rests on."""
+    data = told.migration
+    assert data is not None
+    columns = {"outcome", "started_at", "ended_at", "duration_ms", "downtime_ms"}
+    return data.model_dump(include=columns | ({"evidence"} if data.outcome == "started" else set()))
+
+
 @every_side
 def test_played_with_one_side_withheld_to_the_end(row: str, trace: Trace, host: str, proof: Proof) -> None:
     """Hours late: in the end the truth, whatever had to be told before."""
