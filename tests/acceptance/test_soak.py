@@ -86,7 +86,13 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool) -> None:
         try:
             fleet.collector.wait_for(lambda _: not wrong(), SETTLING_S)
         except TimedOut:
-            pytest.fail("\n".join([f"seed {seed}, killed {killer.deaths}", *wrong(), fleet.logs()]))
+            tellings = [
+                f"{each.told} {each.raw.decode()}" for guest in guests for each in fleet.told(guest.uuid)
+            ]
+            attempts = [repr(attempt) for attempt in storm.attempts]
+            listening = [f"{host}: {lives}" for host, lives in killer.lives.items()]
+            what = [f"seed {seed}, killed {killer.deaths}", *wrong(), *tellings, *attempts, *listening]
+            pytest.fail("\n".join([*what, fleet.logs()]))
         time.sleep(QUIET_S)
         assert wrong() == []
         for host in lab.hosts:
