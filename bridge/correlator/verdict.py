@@ -270,8 +270,8 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         downtime_ms=downtime,
         evidence=tuple(
             (host, mark.id)
-            for side, mark in marks
-            if mark.what != CLEARED and (host := pair.source if side == "source" else pair.destination)
+            for side, mark in _conclusive(arrival, departure, d, in_messages=True)
+            if (host := pair.source if side == "source" else pair.destination)
         ),
     )
 
@@ -284,14 +284,23 @@ def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
     raise ValueError("an attempt without either half")
 
 
-def _conclusive(arrival: Arrival | None, departure: Departure | None, d: D) -> list[tuple[Side, Mark]]:
-    marks: list[tuple[Side, Mark | None]] = []
+def _conclusive(
+    arrival: Arrival | None, departure: Departure | None, d: D, *, in_messages: bool = False
+) -> list[tuple[Side, Mark]]:
+    """What each side's part rests on; `in_messages`: only on what has an id, which a cleared state hasn't."""
+    sides: list[tuple[Side, tuple[Mark | None, ...]]] = []
     if arrival is not None:
-        marks.append(("destination", arrival.switched or arrival.ended or arrival.broke or arrival.first))
+        sides.append(("destination", (arrival.switched, arrival.ended, arrival.broke, arrival.first)))
     if departure is not None:
         ended = departure.ended if d == departure.stage else None
-        marks.append(("source", ended or departure.broke or departure.suspended))
-    return [(side, mark) for side, mark in marks if mark is not None]
+        sides.append(("source", (ended, departure.broke, departure.suspended)))
+    marks = []
+    for side, of_it in sides:
+        for mark in of_it:
+            if mark is not None and not (in_messages and mark.what == CLEARED):
+                marks.append((side, mark))
+                break
+    return marks
 
 
 def _awaits_figures(departure: Departure | None, track: Track | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -75,19 +75,19 @@ def wrong_with(fleet: Fleet) -> list[str]:
     hold_the_contract(told)
     events = {d.sent.fact.id for d in fleet.deliveries if d.sent.fact and d.sent.fact.origin == "event"}
     standing: dict[str, Migration] = {}
-    rests_on: defaultdict[str, set[str]] = defaultdict(set)
+    began: dict[str, Migration] = {}
     for each in told:
         data = each.migration
-        if data is None or data.migration is None:
-            continue
-        if data.outcome in VERDICTS:
-            standing[data.migration] = data
-        if data.outcome in ("started", *VERDICTS):
-            rests_on[data.migration] |= {one.id for one in data.evidence} & events & fleet.of.keys()
+        if data is not None and data.migration is not None:
+            if data.outcome in VERDICTS:
+                standing[data.migration] = data
+            elif data.outcome == "started":
+                began[data.migration] = data
     faults = [f"told as {data.outcome}: {data}" for data in standing.values() if data.outcome != "completed"]
     times: Counter[int] = Counter()
     for migration, data in standing.items():
-        owners = sorted({fleet.of[one] for one in rests_on[migration]})
+        evidence = [*data.evidence, *(began[migration].evidence if migration in began else ())]
+        owners = sorted({fleet.of[one.id] for one in evidence if one.id in events and one.id in fleet.of})
         if not owners:
             continue
         about = fleet.attempts[owners[0]]
