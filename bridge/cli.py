@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: stopped as asked, 78: the configuration is wrong (one line on standard error says what), 1: anything
     else. Wrong usage ends in argparse's SystemExit with status 2.
     """
+    _fill_standard_streams()
     log.configure(None, "info")
     arguments = _parser().parse_args(argv)
     try:
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(arguments)
         print(end="", flush=True)  # while a reader that has gone can still be dealt with
     except BridgeError as error:
-        print(f"libvirt-mqtt: {log.mask(str(error))}", file=sys.stderr)
+        print(f"libvirt-mqtt: {log.mask(str(error))}", file=log.standard_error)
         return error.exit_status
     except KeyboardInterrupt:
         return 0
@@ -68,6 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.get_logger().exception("program.crashed")
         return 1
     return status
+
+
+def _fill_standard_streams() -> None:
+    """What was closed of them is the null device from now on.
+
+    The next file that is opened would else take its place, and what libraries print would go into that.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays open
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
@@ -81,7 +82,7 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
+        logger_factory=structlog.PrintLoggerFactory(standard_error),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.WARNING), force=True)
@@ -108,13 +109,23 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - a log line may carry anything
 
 
 class _StandardError:
-    """What is standard error when a line is written: `sys.stderr` may be replaced at any time."""
+    """What is standard error when a line is written: `sys.stderr` may be replaced at any time.
+
+    A line that can't be written (its disk is full, its reader has gone) is left out: a service doesn't end
+    for want of a log.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+standard_error: Final = cast(TextIO, _StandardError())
 
 
 class _Forward(logging.Handler):

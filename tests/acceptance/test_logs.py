@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -97,3 +98,22 @@ def test_what_the_broker_refuses_is_said_once_a_reason(tmp_path: Path) -> None:
     (line,) = agent.logged("broker.refused_message")
     assert "not authorized" in line["why"].lower()
     assert line["topic"].endswith("/lifecycle/stopped")
+
+
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "2> >(exec true)"])
+def test_an_agent_whose_log_can_t_be_written_goes_on(redirected: str, tmp_path: Path) -> None:
+    """The disk of the log is full, nobody opened one, its reader has gone."""
+    with Broker(tmp_path / "broker") as broker, Subscriber(broker) as subscriber:
+        quiet = AgentProcess(broker, tmp_path / "agent", connect="test:///default")
+        process = subprocess.Popen(["bash", "-c", f'exec "$@" {redirected}', "bash", *quiet.command])
+        try:
+            subscriber.until(lambda: subscriber.status().get("libvirt", {}).get("connected") is True)
+            broker.stop()  # which there is a line to be written of
+            heard = len(subscriber.received)
+            broker.start()
+            subscriber.until(lambda: len(subscriber.received) > heard)
+            process.terminate()
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()

@@ -127,6 +127,21 @@ def test_a_wrong_configuration_exits_78_with_one_line(
     )
 
 
+@pytest.mark.parametrize("redirected", ["<&- >&- 2>&-", "2>/dev/full"])
+def test_a_wrong_configuration_exits_78_where_nobody_can_be_told(redirected: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {redirected}', "sh", *COMMAND, "agent", "--reconcile", "soon"]
+    assert subprocess.run(command, check=False).returncode == 78
+
+
+def test_what_is_opened_never_takes_the_place_of_a_closed_standard_stream() -> None:
+    """Else what a library prints would go into the outbox."""
+    code = (
+        "import os, sys; from bridge import cli; [os.close(number) for number in range(3)]\n"
+        "cli.main(['check-config', 'agent']); sys.exit(os.open('/', os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode > 2
+
+
 def test_check_config_prints_what_counts_and_where_it_is_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -52,6 +52,14 @@ def test_lines_go_where_standard_error_is_now() -> None:
     assert json.loads(line)["event"] == "b"
 
 
+def test_a_line_that_can_t_be_written_is_left_out() -> None:
+    code = (
+        "import sys; real, sys.stderr = sys.stderr, open('/dev/full', 'w'); log.configure('json', 'info')\n"
+        "l = log.get_logger(); l.info('a'); sys.stderr = real; l.info('b')"
+    )
+    assert [json.loads(line)["event"] for line in lines(code)] == ["b"]
+
+
 def test_libraries_and_warnings_come_out_as_our_own_lines() -> None:
     code = (
         "log.configure('json', 'info'); logging.getLogger('paho').error('lost %s', 1); warnings.warn('odd')"
