@@ -172,7 +172,7 @@ def test_a_gap_uses_its_sequences_up(outbox: Outbox) -> None:
 
 
 def test_a_second_agent_is_refused_and_told_why(tmp_path: Path, outbox: Outbox) -> None:
-    with pytest.raises(StateInUseError, match=r"state_dir: .* is in use by another agent \(process \d+\)"):
+    with pytest.raises(StateInUseError, match=r"in use by another agent \(process \d+\); accepted: .*own$"):
         Outbox.open(tmp_path)
     assert outbox.append([draft()])
 
@@ -184,8 +184,12 @@ def test_the_directory_is_free_again_after_closing(tmp_path: Path) -> None:
 
 def test_a_directory_that_can_not_be_made_is_a_matter_of_configuration(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="state_dir"):
+    with pytest.raises(ConfigError) as refused:
         Outbox.open(tmp_path / "file" / "state")
+    assert str(refused.value) == (
+        f"state_dir: {tmp_path}/file/state can't be used: Not a directory; "
+        "accepted: a directory that can be made or written"
+    )
 
 
 def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.agent.outbox import DamagedError, Limits, Outbox
 from bridge.agent.outbox.file import NAME
+from bridge.errors import BridgeError
 from bridge.wire.messages import Span
 from tests.small_disk import fill_up, small_disk
 from tests.unit.test_outbox import draft, drafts, stored, unsent
@@ -210,6 +211,22 @@ def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
     assert [row.sequence for row in rows] == list(range(1, total + 1))
     assert stored(outbox) == rows
     outbox.close()
+
+
+def test_a_disk_that_is_full_at_the_start_is_no_wrong_configuration(disk: Path) -> None:
+    """Started again once there is room, the agent runs."""
+    ballast = fill_up(disk)
+    with pytest.raises(BridgeError, match=r"(can't be used: No space|there can't be an outbox)") as refused:
+        Outbox.open(disk / "state")
+    assert refused.value.exit_status == 1
+    ballast.unlink()
+    Outbox.open(disk / "state").close()
+
+
+def test_a_place_that_is_taken_is_named(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(BridgeError, match=f"state_dir: there can't be an outbox in {tmp_path}: "):
+        Outbox.open(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(disk: Path) -> None:

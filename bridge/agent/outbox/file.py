@@ -1,5 +1,6 @@
 """The outbox's file: its schema, its lock, what is wrong with it, and how it is set aside."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.errors import ConfigError, StateInUseError
+from bridge.errors import BridgeError, ConfigError, StateInUseError
 
 NAME: Final = "outbox.sqlite3"
 LOCK_NAME: Final = "outbox.lock"
@@ -68,6 +69,7 @@ class DamagedError(Exception):
 
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _TROUBLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -236,21 +238,26 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         """Raises StateInUseError where another process holds the lock, ConfigError where there can't be
-        one.
+        one, BridgeError where the disk is full.
         """
         path = folder / LOCK_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(f"state_dir: {folder} can't be used: {error.strerror}") from error
+            raise (BridgeError if error.errno in _FULL else ConfigError)(
+                f"state_dir: {folder} can't be used: {error.strerror}; "
+                "accepted: a directory that can be made or written"
+            ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(self._descriptor, 200, 0).split()[:1]
             os.close(self._descriptor)
             who = f" (process {holder[0].decode(errors='replace')})" if holder else ""
-            raise StateInUseError(f"state_dir: {folder} is in use by another agent{who}") from error
+            raise StateInUseError(
+                f"state_dir: {folder} is in use by another agent{who}; accepted: a directory of its own"
+            ) from error
         self.found = self._read()
 
     def _read(self) -> Mark | None:

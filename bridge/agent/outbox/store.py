@@ -15,6 +15,7 @@ from bridge.agent.outbox.ledger import Ledger, Settlement
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.agent.outbox.waiting import Waiting
+from bridge.errors import BridgeError
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()
@@ -73,11 +74,14 @@ class Outbox:
         """The outbox in `folder`, which is made if need be.
 
         A damaged file is set aside. Raises StateInUseError where another process has this directory open,
-        ConfigError where it can't be used, sqlite3.Error where the disk refuses (it may be full).
+        ConfigError where it can't be used, BridgeError where the disk refuses (it may be full).
         """
         lock = file.FolderLock(folder)
         try:
             outbox = cls(folder, limits or Limits(), lock)
+        except (sqlite3.Error, OSError) as error:
+            lock.close()
+            raise BridgeError(f"state_dir: there can't be an outbox in {folder}: {error}") from error
         except BaseException:
             lock.close()
             raise

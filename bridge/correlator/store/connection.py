@@ -148,7 +148,7 @@ class Store:
         except OSError as error:
             lock_file.close()
             why = f"store: {path} is in use by another correlator"
-            raise StateInUseError(f"{why}; each needs an id (and a store) of its own") from error
+            raise StateInUseError(f"{why}; accepted: an id (and a store) of its own") from error
         self._lock_file = lock_file
         _set_aside_if_no_database(path)
 
@@ -156,7 +156,7 @@ class Store:
         """A lock that lives as long as the connection that all work goes through, and no longer."""
         if not try_lock(connection, "pg_try_advisory_lock", "store", patience_s=LOCK_PATIENCE_S):
             why = f"store: {self} is in use by another correlator"
-            raise StateInUseError(f"{why}; several share one only with --group")
+            raise StateInUseError(f"{why}; accepted: one of its own, or --group for all that share it")
 
     def _prepare(self, connection: Connection) -> None:
         """Tables, version and owner."""

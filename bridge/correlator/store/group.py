@@ -208,7 +208,7 @@ class GroupStore(Store):
     def _lock_postgresql(self, connection: Connection) -> None:
         if not try_lock(connection, "pg_try_advisory_lock_shared", "store", patience_s=LOCK_PATIENCE_S):
             why = f"store: {self} is in use by a correlator without a group"
-            raise StateInUseError(f"{why}; all that share one need --group")
+            raise StateInUseError(f"{why}; accepted: one of its own, or --group for all that share it")
         if not try_lock(
             connection, "pg_try_advisory_lock", f"instance {self._member}", patience_s=LOCK_PATIENCE_S
         ):
