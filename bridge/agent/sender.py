@@ -310,7 +310,7 @@ class Sender:
         )
         return Session(
             self._broker,
-            client_id=f"libvirt-mqtt-agent-{encode_level(self._host)}",
+            client_id=f"{self._topics.prefix}-mqtt-agent-{encode_level(self._host)}",
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
             will=will,

@@ -205,7 +205,7 @@ class Correlator:
         group = settings.group
         return Session(
             settings.broker_settings(),
-            client_id=f"libvirt-mqtt-correlator-{self.name if group is None else f'{group}-{self.name}'}",
+            client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status("offline"),
@@ -223,10 +223,14 @@ class Correlator:
             return None
         return RetainedStates(
             self._settings.broker_settings(),
-            client_id=f"libvirt-mqtt-correlator-{self._instance}-states",
+            client_id=self._client_id(f"{self._instance}-states"),
             topic_filter=self._topics.from_hosts()[1],
             on_message=self._on_message,
         )
+
+    def _client_id(self, name: str) -> str:
+        """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
+        return f"{self._topics.prefix}-mqtt-correlator-{name}"
 
     # The session's callbacks, in our own thread
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_mqtt_3_1_1_and_another_prefix(tmp_path: Path, broker: Broker) -> None:
         correlator.start()
         fleet.until(lambda: _ended(fleet, uuid))
         assert _outcomes(fleet, uuid) == ["started", "failed"]
+
+
+def test_two_of_one_name_below_two_prefixes_leave_each_other_alone(tmp_path: Path, broker: Broker) -> None:
+    with (
+        CorrelatorProcess(broker, tmp_path / "one") as one,
+        CorrelatorProcess(broker, tmp_path / "other", prefix="site/1") as other,
+    ):
+        for correlator in (one, other):
+            correlator.until_connected()
+        time.sleep(1)
+        assert not one.logged("broker.lost")
+        assert not other.logged("broker.lost")
 
 
 def test_a_telling_that_the_broker_refuses_holds_up_no_other(tmp_path: Path) -> None:

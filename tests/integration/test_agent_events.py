@@ -300,6 +300,19 @@ def test_two_agents_can_t_share_a_state_directory(agent: Agent, broker: Broker, 
     assert refused.value.exit_status == 78
 
 
+def test_agents_of_one_name_below_two_prefixes_leave_each_other_alone(
+    agent: Agent, broker: Broker, tmp_path: Path
+) -> None:
+    other = Agent(settings(broker, tmp_path / "other", prefix="site/1"))
+    other.start()
+    try:
+        wait_until(lambda: agent.sender.connected and other.sender.connected)
+        time.sleep(1)
+        assert agent.sender.counters.connections == other.sender.counters.connections == 1
+    finally:
+        other.stop()
+
+
 def test_health_names_what_is_not_ready(broker: Broker, tmp_path: Path) -> None:
     agent = Agent(settings(broker, tmp_path))
     assert agent.ready()["libvirt"] == "not connected yet"
