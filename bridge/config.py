@@ -41,6 +41,7 @@ _STORES: Final = {
 }
 """The stores that there are, and SQLAlchemy's full name of each."""
 
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:([^\s%]|%[0-9A-Fa-f]{2})+")
 
 _FIRST_LINE: Final = "a file whose first line is the password"
 
@@ -80,6 +81,22 @@ def _prefix(value: str) -> str:
         if not level or encode_level(level) != level:
             raise ValueError(f"{level!r} can't be a level of it")
     return value
+
+
+def _connect(value: str) -> str:
+    if not _URI.fullmatch(value) and not _is_alias(value):
+        raise ValueError("neither a URI nor an alias in libvirt.conf")
+    return value
+
+
+def _is_alias(name: str) -> bool:
+    """Whether libvirt's client settings give this name to a URI (`uri_aliases`, libvirt.org/uri.html)."""
+    folder = Path("/etc") if os.geteuid() == 0 else Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    try:
+        text = (folder.expanduser() / "libvirt" / "libvirt.conf").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, RuntimeError):
+        return False
+    return name in re.findall(r"""["']\s*([\w-]+)\s*=""", re.sub(r"(?m)^\s*#.*", "", text))
 
 
 def _store(value: str) -> str:
@@ -248,9 +265,9 @@ class AgentSettings(BrokerUserSettings):
     host: Annotated[
         Name, Option("NAME", "a name of 1 to 200 characters", default="the hostname, lowercased")
     ] = Field(default_factory=default_host, description="The name of this host in topics and messages.")
-    connect: Annotated[
-        str, StringConstraints(min_length=1), Option("URI", "a libvirt URI, as virsh has it")
-    ] = Field("qemu:///system", description="The libvirt connection to watch.")
+    connect: Annotated[str, AfterValidator(_connect), Option("URI", "a libvirt URI, as virsh has it")] = (
+        Field("qemu:///system", description="The libvirt connection to watch.")
+    )
     state_dir: StateDir = Field(default_factory=default_state_dir, description="Where the outbox lives.")
     reconcile_s: Annotated[
         float, Field(ge=0.1, le=86400), Option("SECONDS", "seconds, 0.1 to 86400", name="reconcile")

@@ -75,14 +75,14 @@ def test_the_state_dir_is_roots_or_the_users(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(toml: WriteToml) -> None:
     everywhere = toml(
-        'host = "top"\nprefix = "top"\nconnect = "top"\nlog_level = "error"\n[agent]\nhost = "table"'
+        'host = "top"\nprefix = "top"\nconnect = "xen:///"\nlog_level = "error"\n[agent]\nhost = "table"'
     )
     loaded = agent(
         {"config": everywhere, "prefix": "argument"},
-        {"LIBVIRT_MQTT_PREFIX": "variable", "LIBVIRT_MQTT_CONNECT": "variable"},
+        {"LIBVIRT_MQTT_PREFIX": "variable", "LIBVIRT_MQTT_CONNECT": "ch:///system"},
     )
     settings = loaded.settings
-    assert (settings.prefix, settings.connect, settings.host) == ("argument", "variable", "table")
+    assert (settings.prefix, settings.connect, settings.host) == ("argument", "ch:///system", "table")
     assert settings.log_level == "error"
     assert loaded.origins["prefix"] == "--prefix on the command line"
     assert loaded.origins["connect"] == "LIBVIRT_MQTT_CONNECT in the environment"
@@ -122,6 +122,44 @@ def test_a_version_may_be_a_number_in_the_file(toml: WriteToml) -> None:
     assert agent({"config": toml("broker_version = 5")}).settings.broker_version == "5"
 
 
+@pytest.mark.parametrize(
+    "uri", ["qemu+ssh://root@h:22/system?keyfile=/k%20y", "test:///default", "qemu:/system"]
+)
+def test_a_libvirt_uri_is_taken_as_it_is(uri: str) -> None:
+    assert agent({"connect": uri}).settings.connect == uri
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "not a uri", "qemu:///a b", "qemu:///%zz", "://h", "qemu:", "old"]
+)
+def test_what_libvirt_can_never_connect_to_is_a_wrong_setting(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_libvirt(tmp_path, monkeypatch)
+    with pytest.raises(
+        ConfigError, match=r"neither a URI nor an alias in libvirt\.conf; accepted: a libvirt URI"
+    ):
+        agent({"connect": text})
+
+
+def test_an_alias_of_libvirt_s_own_settings_is_as_good_as_a_uri(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_libvirt(tmp_path, monkeypatch)
+    assert agent({"connect": "hail"}).settings.connect == "hail"
+    assert agent({"connect": "sleet_2"}).settings.connect == "sleet_2"
+
+
+def configure_libvirt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "libvirt").mkdir()
+    (folder / "libvirt" / "libvirt.conf").write_text(
+        'uri_aliases = [\n  "hail=qemu+ssh://root@hail/system", "sleet_2=qemu+tls://sleet/system",\n'
+        '# "old=qemu:///system",\n]\n#uri_default = "qemu:///system"\n'
+    )
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+
+
 def test_unknown_variables_are_named_and_do_no_harm() -> None:
     environ = {"LIBVIRT_MQTT_HSOT": "x", "LIBVIRT_MQTT_SETTLE": "nonsense, but not ours", "HOST": "x"}
     assert agent(environ=environ).unknown_variables == ("LIBVIRT_MQTT_HSOT",)
@@ -139,7 +177,7 @@ WRONG = {
     "broker_version": "4",
     "prefix": "a/+/b",
     "host": "x" * 201,
-    "connect": "",
+    "connect": "nonsense",
     "state_dir": "",
     "reconcile": "0",
     "http": "9100",
