@@ -24,6 +24,7 @@ from bridge.agent.domains import Known, Seen
 from bridge.agent.outbox import FORGET, Draft
 from bridge.agent.reports import (
     Cleared,
+    Held,
     JobGone,
     JobSeen,
     LookBegan,
@@ -84,6 +85,7 @@ class Knowledge:
         self._began: dict[int, int] = {}
         self._doubted: dict[str, tuple[Seen | None, int]] = {}
         self._open_looks = 0
+        self._held_at_broker: set[str] = set()
 
     @property
     def holds_until_s(self) -> float | None:
@@ -117,6 +119,8 @@ class Knowledge:
                 yield from self._job_seen(report)
             case JobGone():
                 yield from self._job_gone(report)
+            case Held():
+                yield from self._held_for_us(report.uuid)
 
     def release(self) -> Iterator[Step]:
         """Lets go of the events that waited: no list came."""
@@ -190,7 +194,8 @@ class Knowledge:
         no difference to tell where this is the first list of all.
         """
         step = Step(listed=looked, working=_active(looked.seen.values()))
-        step.gone = self._known.keys() - looked.seen.keys()
+        step.gone = (self._known.keys() | self._held_at_broker) - looked.seen.keys()
+        self._held_at_broker.clear()
         quiet: set[str] = set()
         if not self._has_baseline:
             self._has_baseline = True
@@ -291,6 +296,14 @@ class Knowledge:
 
     def _quiet_since(self, uuid: str, mark: int) -> bool:
         return self._last_event.get(uuid, 0) <= mark
+
+    def _held_for_us(self, uuid: str) -> Iterator[Step]:
+        """The broker holds a state of a domain that isn't known: its host never had it in this epoch, or the
+        broker took up an older copy of what it keeps. Libvirt is asked, or the next connection's list.
+        """
+        if uuid not in self._known:
+            self._held_at_broker.add(uuid)
+            yield Step(changed={uuid})
 
     def _job_seen(self, report: JobSeen) -> Iterator[Step]:
         before = self._known.get(report.uuid)

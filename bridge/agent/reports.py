@@ -88,4 +88,10 @@ class Cleared(msgspec.Struct, frozen=True, gc=False):
     uuid: str
 
 
-Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen | Cleared
+class Held(msgspec.Struct, frozen=True):
+    """The broker holds a state of this domain that this process hasn't told."""
+
+    uuid: str
+
+
+Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen | Cleared | Held

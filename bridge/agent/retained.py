@@ -31,6 +31,10 @@ class Retained:
         """How many topics there are."""
         return len(self._entries)
 
+    def knows(self, topic: str) -> bool:
+        """Whether something is, or is to be, published on this topic."""
+        return topic in self._entries
+
     def put(self, topic: str, payload: bytes | None, as_of: int) -> None:
         """From now on this is what the topic holds."""
         self._inbox.append((topic, payload, as_of))

@@ -68,13 +68,16 @@ class Sender:
         window: int = WINDOW,
         replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
         cleared: Callable[[str], None] | None = None,
+        held: Callable[[str], None] | None = None,
         turned: Callable[[], None] | None = None,
         homeassistant: HomeAssistant | None = None,
     ) -> None:
-        """`cleared` hears of each retained topic that the broker has cleared, `turned` is called every few
-        seconds at least; both in the thread of `run`.
+        """`cleared` hears of each retained topic that the broker has cleared, `held` of each state of this
+        host that it holds and that wasn't put here, `turned` is called every few seconds at least; all in
+        the thread of `run`.
         """
         self._cleared = cleared
+        self._held = held
         self._turned = turned
         self._homeassistant = homeassistant
         self.counters = counters or Counters()
@@ -315,7 +318,8 @@ class Sender:
             session_expiry_s=SESSION_EXPIRY_S,
             will=will,
             subscriptions=[
-                Subscription(self._topics.replay(self._host), retain_handling=2),
+                Subscription(self._topics.replay(self._host), retain_handling=2, needed=False),
+                Subscription(self._topics.states_of(self._host), qos=0, no_local=True, needed=False),
                 *(self._homeassistant.subscriptions if self._homeassistant else ()),
             ],
             receive_maximum=replay.MOST_WAITING,
@@ -327,6 +331,7 @@ class Sender:
             on_failed=self._on_failed,
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
+            on_subscription_refused=self._on_subscription_refused,
         )
 
     def _on_connected(self, _session_present: bool) -> None:
@@ -354,9 +359,23 @@ class Sender:
         elif callable(token):
             token(code)
 
+    def _on_subscription_refused(self, topic_filter: str, code: int) -> None:
+        self._say_once(
+            "broker.refused_subscription", topic_filter, filter=topic_filter, why=describe_reason(code)
+        )
+
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)
         if self._homeassistant and self._homeassistant.take(received, time.monotonic()):
+            return
+        if received.topic != self._topics.replay(self._host):
+            if (
+                received.retain
+                and received.payload
+                and self._held
+                and not self._retained.knows(received.topic)
+            ):
+                self._held(received.topic)
             return
         try:
             if received.retain:

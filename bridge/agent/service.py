@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -24,7 +25,7 @@ from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.jobs import Jobs
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.reports import Cleared
+from bridge.agent.reports import Cleared, Held
 from bridge.agent.sender import Sender
 from bridge.agent.states import States
 from bridge.agent.tell import Teller
@@ -83,6 +84,7 @@ class Agent:
             self.outbox,
             ask=self.writer.ask,
             cleared=self._cleared,
+            held=self._held,
             turned=self._turned,
             homeassistant=self._homeassistant,
         )
@@ -204,6 +206,12 @@ class Agent:
 
     def _cleared(self, topic: str) -> None:
         self.writer.put(Cleared(self._topics.parse(topic).uuid))
+
+    def _held(self, topic: str) -> None:
+        with suppress(ValueError):  # not a topic of ours
+            uuid = self._topics.parse(topic).uuid
+            if str(UUID(uuid)) == uuid:
+                self.writer.put(Held(uuid))
 
     def _tell_status(self, status: LibvirtStatus) -> None:
         libvirt = Libvirt(

@@ -19,6 +19,7 @@ class Subscription:
 
     `no_local` and `retain_handling` (0: send the retained messages at each subscribing, 1: only when the
     subscription is new, 2: never) are MQTT 5 options; 3.1.1 has none of them and behaves like the defaults.
+    Where the broker refuses one that is `needed`, the session is of no use and ends.
     """
 
     filter: str
@@ -26,6 +27,7 @@ class Subscription:
     no_local: bool = False
     retain_as_published: bool = False
     retain_handling: int = 0
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Session:
     - `on_disconnected(why)`, once for each `on_connected`, except where `close` ends the connection
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
+    - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
     - `on_acknowledged(token, reason_code)`, at most once for each `publish`. From 0x80 on it is a refusal:
       the broker doesn't have this message and won't take it; the connection goes on.
     """
@@ -75,6 +76,7 @@ class Session:
         on_message: Callable[[Received], None],
         on_acknowledged: Callable[[object, int], None],
         on_failed: Callable[[str], None] | None = None,
+        on_subscription_refused: Callable[[str, int], None] | None = None,
     ) -> None:
         if not client_id:
             raise ValueError("a client id must not be empty: the session is known by it")
@@ -108,6 +110,7 @@ class Session:
         self._on_message = on_message
         self._on_acknowledged = on_acknowledged
         self._on_failed = on_failed
+        self._on_subscription_refused = on_subscription_refused
 
         self._window = SendWindow(window)
         self._back_off = BackOff()
@@ -300,10 +303,7 @@ class Session:
                 self._window.release(mid)
                 for subscription, code in zip(self._subscriptions, codes, strict=False):
                     if code >= reasons.REFUSAL and self._link is link:
-                        why = reasons.describe_reason(code)
-                        self._ended(
-                            link, f"subscription to {subscription.filter} refused: {why}", refused=True
-                        )
+                        self._subscription_refused(link, subscription, code)
             case Disconnected(code):
                 self._ended(
                     link,
@@ -313,6 +313,13 @@ class Session:
                 )
             case Broken(why):
                 self._broke_the_protocol(link, why)
+
+    def _subscription_refused(self, link: Link, subscription: Subscription, code: int) -> None:
+        if subscription.needed:
+            why = reasons.describe_reason(code)
+            self._ended(link, f"subscription to {subscription.filter} refused: {why}", refused=True)
+        elif self._on_subscription_refused is not None:
+            self._on_subscription_refused(subscription.filter, code)
 
     def _broke_the_protocol(self, link: Link, how: str) -> None:
         hint = "" if self.connected else "; check the port, it may not be one for MQTT"

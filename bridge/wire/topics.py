@@ -93,6 +93,10 @@ class Topics:
         """What a domain is now on a host; retained."""
         return f"{self._domain(host, uuid)}/state"
 
+    def states_of(self, host: str) -> str:
+        """The filter for the states of all domains of one host."""
+        return f"{self.root}/hosts/{encode_level(host)}/domains/+/state"
+
     def lifecycle(self, host: str, uuid: str, event: str) -> str:
         """One lifecycle event of a domain on a host."""
         return f"{self._domain(host, uuid)}/lifecycle/{encode_level(event)}"

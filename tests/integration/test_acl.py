@@ -134,7 +134,7 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     everything = [*of_host("host1"), *of_host("host2"), *of_correlator()]
     everything += [TOPICS.replay("host1"), TOPICS.replay("host2")]
     expected = {
-        "host1": [TOPICS.replay("host1")],
+        "host1": [TOPICS.replay("host1"), TOPICS.state("host1", UUID)],
         CORRELATOR: [*of_host("host1"), *of_host("host2")],
         "reader": everything,
         "host9": [],

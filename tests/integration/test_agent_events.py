@@ -15,10 +15,12 @@ from bridge.agent.service import Agent
 from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 from bridge.errors import StateInUseError, ThreadDiedError
+from bridge.mqtt.session import Publication
 from bridge.wire import messages
 from tests.agents import Subscriber, assert_no_hole
 from tests.broker import Broker
 from tests.correlators import wait_until
+from tests.integration.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 
@@ -220,6 +222,34 @@ def test_what_changed_while_it_was_away_is_told_as_a_resync(
     finally:
         going.close()
         coming.close()
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_what_the_broker_holds_of_a_domain_that_nobody_remembers_is_cleared(
+    broker: Broker, subscriber: Subscriber, tmp_path: Path, version: str
+) -> None:
+    """The outbox is a new one, or the broker came back with what it kept before the domain went."""
+    domain = new_domain()
+    domain.do("define")
+    there, gone, elsewhere = domain._uuid, str(uuid4()), str(uuid4())
+    topics = subscriber.topics
+    held = [topics.state("h1", there), topics.state("h1", gone), topics.state("h2", elsewhere)]
+    before = Recorder(broker.settings(), client_id="before")
+    before.connect()
+    for topic in held:
+        before.session.publish(Publication(topic, b'{"data": {"state": "old", "reason": ""}}', True), topic)
+    before.until(lambda: len(before.acknowledged) == len(held))
+    subscriber.until(lambda: subscriber.state(gone) == "old/")
+    agent = Agent(settings(broker, tmp_path, broker_version=version))
+    agent.start()
+    try:
+        subscriber.until(lambda: subscriber.state(gone) is None)
+        subscriber.until(lambda: subscriber.state(there) == "shutoff/unknown")
+        assert subscriber.state(elsewhere, "h2") == "old/"
+        assert subscriber.stream() == []
+    finally:
+        agent.stop()
+        domain.close()
 
 
 def test_a_list_that_fails_half_way_concludes_nothing(

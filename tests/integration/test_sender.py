@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bridge.agent.outbox import Limits, Outbox
+from bridge.mqtt.settings import BrokerSettings
 from bridge.wire import messages
 from bridge.wire.messages import CONTENT_TYPE, Libvirt, Span
 from tests.broker import Broker
+from tests.fake_broker import Behaviour, FakeBroker
 from tests.integration.outbox_sender import (
     HOST,
     TOPICS,
@@ -354,6 +356,17 @@ def test_damage_while_running_begins_a_new_epoch_and_says_so(
         before = len(subscriber.received)
         stream.sender.set_retained(STATE, b"after", as_of=10)
         subscriber.until(lambda: any(one.payload == b"after" for one in subscriber.received[before:]))
+
+
+def test_a_broker_that_lets_nobody_subscribe_gets_all_events(tmp_path: Path) -> None:
+    """No replay is to be had then; what happens is told all the same."""
+    with (
+        FakeBroker(Behaviour(suback_code=0x87)) as fake,
+        Stream(tmp_path, BrokerSettings(port=fake.port)) as stream,
+    ):
+        stream.append([lifecycle() for _ in range(10)])
+        stream.settled()
+        assert stream.sender.counters.connections == 1
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(

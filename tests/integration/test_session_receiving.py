@@ -152,6 +152,22 @@ def test_a_refused_subscription_ends_the_connection_and_is_said() -> None:
         client.close()
 
 
+def test_without_a_subscription_that_isn_t_needed_the_session_goes_on() -> None:
+    refused: list[tuple[str, int]] = []
+    with FakeBroker(Behaviour(suback_code=0x87)) as fake:
+        client = Recorder(
+            BrokerSettings(port=fake.port),
+            subscriptions=[Subscription("t/#", needed=False)],
+            on_subscription_refused=lambda *said: refused.append(said),
+        )
+        client.connect()
+        client.until(lambda: bool(refused))
+        client.publish_all("t", [b"payload"])
+        assert refused == [("t/#", 0x87)]
+        assert client.disconnected == []
+        client.close()
+
+
 def test_two_members_of_a_group_share_the_messages(broker: Broker) -> None:
     members = [
         Recorder(broker.settings(), f"m{number}", subscriptions=[Subscription("$share/group/t")])

@@ -9,6 +9,7 @@ from bridge.agent.knowledge import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
 from bridge.agent.outbox import FORGET
 from bridge.agent.reports import (
     Cleared,
+    Held,
     JobGone,
     JobSeen,
     LookBegan,
@@ -330,3 +331,17 @@ def test_events_are_forgotten_once_no_look_needs_them() -> None:
     assert len(host.knowledge._last_event) <= 2
     host.look().look()
     assert not host.knowledge._last_event
+
+
+def test_a_state_at_the_broker_of_an_unknown_domain_is_looked_into() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.steps.clear()
+    host.take(Held(A), Held(B))
+    assert [step.changed for step in host.steps] == [{B}]
+
+
+def test_a_state_at_the_broker_is_cleared_by_the_first_list_without_its_domain() -> None:
+    host = Host().take(Held(A), Held(B), Held(C))
+    host.connect(at(A, "running/booted"), meanwhile=[event(C, "started/booted")])
+    assert [step.gone for step in host.steps if step.listed] == [{B}]
+    assert host.news() == ["c started/booted"]
