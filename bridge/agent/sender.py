@@ -304,19 +304,21 @@ class Sender:
         self._offline_answered = True
         self._retained_answered(self._topics.host_status(self._host), code)
 
-    def _make_session(self) -> Session:
-        will = Publication(
+    def _will(self) -> Publication:
+        return Publication(
             self._topics.host_status(self._host),
             self._status(self._facts(), "offline", "-will"),
             retain=True,
             content_type=CONTENT_TYPE,
         )
+
+    def _make_session(self) -> Session:
         return Session(
             self._broker,
             client_id=f"{self._topics.prefix}-mqtt-agent-{encode_level(self._host)}",
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
-            will=will,
+            will=self._will,
             subscriptions=[
                 Subscription(self._topics.replay(self._host), retain_handling=2, needed=False),
                 Subscription(self._topics.states_of(self._host), qos=0, no_local=True, needed=False),

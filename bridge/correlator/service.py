@@ -208,7 +208,7 @@ class Correlator:
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
-            will=self._status("offline"),
+            will=lambda: self._status("offline"),
             subscriptions=_subscriptions(self._topics, group),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,

@@ -44,7 +44,6 @@ class Greeting:
     keepalive_s: int
     receive_maximum: int
     maximum_packet_bytes: int | None
-    will: Publication | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,14 @@ class Link:
     Raises OSError (`ssl.SSLError` is one) or UnicodeError (a host name that can't be one).
     """
 
-    def __init__(self, settings: BrokerSettings, greeting: Greeting, generation: int, wake_fd: int) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        greeting: Greeting,
+        will: Publication | None,
+        generation: int,
+        wake_fd: int,
+    ) -> None:
         self.generation = generation
         self.began = time.monotonic()
         self.largest_packet_bytes = packets.LARGEST_PACKET_BYTES
@@ -138,7 +144,7 @@ class Link:
         self.reader = PacketReader(limit_bytes or packets.LARGEST_PACKET_BYTES)
         self._v5 = v5
         self._reports: list[Report] = []
-        self._client = client = self._make_client(settings, greeting)
+        self._client = client = self._make_client(settings, greeting, will)
         options: dict[str, Any] = {}
         if v5:
             options = {"clean_start": greeting.clean_start, "properties": _connect_properties(greeting)}
@@ -219,7 +225,7 @@ class Link:
         """Closes the socket, at once."""
         self.wire.really_close()
 
-    def _make_client(self, settings: BrokerSettings, greeting: Greeting) -> _Client:
+    def _make_client(self, settings: BrokerSettings, greeting: Greeting, will: Publication | None) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=greeting.client_id,
@@ -235,7 +241,6 @@ class Link:
             client.ws_set_options(path=settings.path)
         if settings.tls:
             client.tls_set_context(tls_context(settings))
-        will = greeting.will
         if will is not None:
             properties = None
             if self._v5 and will.content_type is not None:

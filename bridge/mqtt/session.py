@@ -45,7 +45,8 @@ class Session:
     seconds after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker
     decides how long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their
     acknowledgement, `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is
-    how many publications may wait for their PUBACK.
+    how many publications may wait for their PUBACK. `will` makes the Will of each connection when it is
+    attempted: one that is published is news, and no two are the same.
 
     Callbacks, always inside `step`; `on_acknowledged` inside `close`, too:
 
@@ -65,7 +66,7 @@ class Session:
         client_id: str,
         clean_start: bool,
         session_expiry_s: int,
-        will: Publication | None = None,
+        will: Callable[[], Publication] | None = None,
         subscriptions: Sequence[Subscription] = (),
         receive_maximum: int = 1000,
         window: int = 100,
@@ -89,7 +90,7 @@ class Session:
         if maximum_packet_bytes is not None and not 1 <= maximum_packet_bytes <= packets.LARGEST_PACKET_BYTES:
             raise ValueError(f"maximum_packet_bytes is 1 or more, not {maximum_packet_bytes}")
         if will is not None:
-            packets.pack_topic(will.topic)
+            packets.pack_topic(will().topic)
         for subscription in subscriptions:
             packets.check_filter(subscription.filter)
         self.connected = False
@@ -102,8 +103,9 @@ class Session:
         self._settings = settings
         self._v5 = settings.version == "5"
         self._greeting = Greeting(
-            client_id, clean_start, session_expiry_s, keepalive_s, receive_maximum, maximum_packet_bytes, will
+            client_id, clean_start, session_expiry_s, keepalive_s, receive_maximum, maximum_packet_bytes
         )
+        self._will = will
         self._subscriptions = tuple(subscriptions)
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
@@ -232,8 +234,9 @@ class Session:
             if time.monotonic() < self._next_attempt:
                 return
         self._generation += 1
+        will = self._will() if self._will else None
         try:
-            link = Link(self._settings, self._greeting, self._generation, self._wake_out.fileno())
+            link = Link(self._settings, self._greeting, will, self._generation, self._wake_out.fileno())
         except (OSError, UnicodeError) as error:
             self._failed(*self._explain(error))
         else:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.integration.outbox_sender import (
     lifecycle,
     until,
 )
+from tests.integration.session_recorder import Recorder
 from tests.small_disk import fill_up, small_disk
 
 pytestmark = pytest.mark.server
@@ -356,6 +358,33 @@ def test_damage_while_running_begins_a_new_epoch_and_says_so(
         before = len(subscriber.received)
         stream.sender.set_retained(STATE, b"after", as_of=10)
         subscriber.until(lambda: any(one.payload == b"after" for one in subscriber.received[before:]))
+
+
+def test_the_will_of_each_connection_is_another_message(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    """Whoever drops what he has seen by its id must not miss the second loss."""
+    with Stream(tmp_path, broker.settings()) as stream:
+        for times in (1, 2):
+            until(lambda: stream.sender.connected)
+            stream.append([lifecycle() for _ in range(10)])
+            stream.settled()
+            usurper = Recorder(broker.settings(), client_id=f"libvirt-mqtt-agent-{HOST}")
+            usurper.connect()
+            usurper.close()
+            subscriber.until(partial(has_ended, subscriber, times))
+        first, second = wills(subscriber)
+    assert first.id != second.id
+    assert (first.data.last_sequence, second.data.last_sequence) == (0, 10)
+
+
+def wills(subscriber: Subscriber) -> list[messages.Envelope[messages.HostStatus]]:
+    told = [messages.parse(one.payload) for one in list(subscriber.received) if one.topic == STATUS]
+    return [one for one in told if one.data.state == "offline"]
+
+
+def has_ended(subscriber: Subscriber, times: int) -> bool:
+    return len(wills(subscriber)) == times
 
 
 def test_a_broker_that_lets_nobody_subscribe_gets_all_events(tmp_path: Path) -> None:

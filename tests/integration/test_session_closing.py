@@ -26,7 +26,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def test_the_will_is_published_unless_the_session_was_closed(broker: Broker, clean: bool) -> None:
     witness = Recorder(broker.settings(), "witness", subscriptions=[Subscription("#")])
     witness.connect()
-    client = Recorder(broker.settings(), subscriptions=[Subscription("flood")], will=WILL)
+    client = Recorder(broker.settings(), subscriptions=[Subscription("flood")], will=lambda: WILL)
     client.connect()
     client.steps(0.1)
     client.publish("t", b"last words")
