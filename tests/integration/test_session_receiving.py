@@ -249,7 +249,7 @@ def test_the_filters_that_pass_leave_a_real_broker_content(broker: Broker, topic
         {"maximum_packet_bytes": 0},
         {"window": 0},
         {"subscriptions": [Subscription("a#")]},
-        {"will": Publication("a/#", b"")},
+        {"will": lambda: Publication("a/#", b"")},
     ],
     ids=str,
 )
