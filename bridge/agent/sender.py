@@ -92,6 +92,7 @@ class Sender:
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
         self._told: Facts | None = None
         self._told_at_s = 0.0
+        self._moved = 0, 0.0
         self._look_at_s = 0.0
         self._offline_answered = False
         self._greeting = False
@@ -250,8 +251,10 @@ class Sender:
         """Publishes the status if it is due. Returns how many messages went out."""
         self._look_at_s = now_s + STATUS_LOOK_S
         facts = self._facts()
+        if facts.last_sequence != self._moved[0]:
+            self._moved = facts.last_sequence, now_s
         if self._told is not None:
-            due_s = facts.due_s(self._told, self._told_at_s)
+            due_s = facts.due_s(self._told, self._told_at_s, self._moved[1])
             if due_s is None or due_s > now_s:
                 return 0
         self._told, self._told_at_s = facts, now_s

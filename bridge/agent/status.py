@@ -7,7 +7,9 @@ from bridge.wire import messages
 from bridge.wire.messages import HostStatus, Libvirt, Span
 
 PROGRESS_S: Final = 10.0
-"""A status that differs in nothing but `last_sequence` is published at most this often."""
+"""While events come, a status that differs in nothing but `last_sequence` is published this often."""
+QUIET_S: Final = 2.0
+"""Once none came for this long it is published, so that a lost last message is noticed soon."""
 FIGURES_S: Final = 1.0
 """One that differs in figures (dropped, lost, parked) at most this often; anything else at once."""
 
@@ -24,16 +26,16 @@ class Facts:
     lost: tuple[Span, ...] = ()
     parked: int = 0
 
-    def due_s(self, told: "Facts", told_at_s: float) -> float | None:
-        """From when on this has to be published, where `told` was published at `told_at_s`; None: not at
-        all.
+    def due_s(self, told: "Facts", told_at_s: float, moved_at_s: float) -> float | None:
+        """From when on this has to be published, where `told` was published at `told_at_s` and the last
+        sequence was sent at `moved_at_s`; None: not at all.
         """
         if (self.epoch, self.libvirt, self.reason) != (told.epoch, told.libvirt, told.reason):
             return told_at_s
         if (self.dropped, self.lost, self.parked) != (told.dropped, told.lost, told.parked):
             return told_at_s + FIGURES_S
         if self.last_sequence != told.last_sequence:
-            return told_at_s + PROGRESS_S
+            return min(told_at_s + PROGRESS_S, moved_at_s + QUIET_S)
         return None
 
 

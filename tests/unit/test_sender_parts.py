@@ -17,7 +17,7 @@ from bridge.agent.replay import (
 )
 from bridge.agent.retained import Retained
 from bridge.agent.sender import WINDOW
-from bridge.agent.status import FIGURES_S, PROGRESS_S, Facts, build
+from bridge.agent.status import FIGURES_S, PROGRESS_S, QUIET_S, Facts, build
 from bridge.agent.suspicion import Suspicion
 from bridge.wire import messages
 from bridge.wire.messages import Libvirt, ReplayRequest, Span
@@ -281,7 +281,8 @@ class TestStatus:
     facts = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=5)
 
     def test_what_is_the_same_is_not_due(self) -> None:
-        assert self.facts.due_s(Facts(EPOCH, Libvirt(connected=True), None, last_sequence=5), 100.0) is None
+        same = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=5)
+        assert self.facts.due_s(same, 100.0, 100.0) is None
 
     @pytest.mark.parametrize(
         ("change", "after_s"),
@@ -300,7 +301,11 @@ class TestStatus:
     ) -> None:
         fields = {"epoch": EPOCH, "libvirt": Libvirt(connected=True), "reason": None, "last_sequence": 5}
         changed = Facts(**{**fields, **change})  # type: ignore[arg-type]
-        assert changed.due_s(self.facts, 100.0) == 100.0 + after_s
+        assert changed.due_s(self.facts, 100.0, moved_at_s=109.0) == 100.0 + after_s
+
+    def test_that_more_was_sent_is_due_soon_once_no_more_comes(self) -> None:
+        changed = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=6)
+        assert changed.due_s(self.facts, 100.0, moved_at_s=101.0) == 101.0 + QUIET_S
 
     def test_the_message_is_of_the_contract(self) -> None:
         facts = Facts(EPOCH, Libvirt(connected=True), "no disk", 5, (), (Span(first=1, last=2),), 3)
