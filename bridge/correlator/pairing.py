@@ -147,6 +147,7 @@ class _Link:
     departure: Half
     cost_s: float
     apart_s: float
+    fits: bool
     is_doubtful: bool
     of: Departure
 
@@ -174,7 +175,14 @@ def _link(
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
     chosen = _best(options[-_AT_ONCE:]) + _best(options[:-_AT_ONCE])
-    return {link.arrival: (link.departure[0], link.of, link.is_doubtful) for link in chosen}
+    linked = {link.arrival for link in chosen}
+    wanted = {
+        link.departure for found in options for link in found if link.arrival not in linked and link.fits
+    }
+    return {
+        link.arrival: (link.departure[0], link.of, link.is_doubtful or link.departure in wanted)
+        for link in chosen
+    }
 
 
 def _candidate(
@@ -220,7 +228,7 @@ def _candidate(
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
     cost_s += min(_LATER_AT_MOST_S, _LATER * apart_s)
-    return _Link(here, there, cost_s, apart_s, is_doubtful, departure)
+    return _Link(here, there, cost_s, apart_s, fit == "fits", is_doubtful, departure)
 
 
 def _best(options: list[list[_Link]]) -> list[_Link]:
