@@ -184,7 +184,7 @@ class Case:
             return False
         (track,) = self.tracks.values()
         return (
-            not track.arrivals
+            all(arrival.tentative for arrival in track.arrivals)
             and not track.departures
             and track.lost is None
             and (track.listed is None or track.listed.what != "gone" or not track.present)

@@ -12,7 +12,7 @@ from typing import Final
 
 from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse
 from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
-from bridge.correlator.signs import Sign, sign_of
+from bridge.correlator.signs import POSTCOPY_SIGNS, Sign, sign_of
 from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
 
 _ONE_BREATH_S: Final = 0.5
@@ -270,7 +270,7 @@ _ACTIVE_STATES: Final[dict[str, GuestHere]] = {
 def believe_presence(track: Track) -> None:
     """Believes the listed state that the domain is here, or isn't, unless an event came after it. To be
     called only where no event before it is missing. A part in a migration is left to the events, and to
-    `sign_of_state` where none comes.
+    `sign_of_state` where none comes, but for a post-copy: only that leaves no doubt which part it is.
     """
     listed = track.listed
     if listed is None or listed.key < track.moved:
@@ -287,12 +287,30 @@ def believe_presence(track: Track) -> None:
         begin(track, listed.mark)
         track.phase = "here"
         track.feel(guest, listed.mark)
+        if what == "running/migrated":
+            _believe_arrival(track, listed.mark)
+    elif what in POSTCOPY_SIGNS:
+        apply(track, POSTCOPY_SIGNS[what], listed.mark)
     elif what == "gone":
         track.present = track.present and bool(track.persistent)
     else:
         if not track.present:
             track.believed = listed.key
         track.present = True
+
+
+def _believe_arrival(track: Track, mark: Mark) -> None:
+    """It came by a migration: by the one that was under way when the host was lost from sight; else nobody
+    heard when, and that counts where a source is known to have let it go.
+    """
+    last = track.arrivals[-1] if track.arrivals else None
+    if last is not None and last.over is not None and last.stage in ("open", "postcopy", "broken"):
+        last.stage, last.guest, last.switched, last.over = "arrived", "running", mark, None
+        return
+    arrival = Arrival(
+        key=mark.key, first=mark, tentative=True, stage="arrived", guest="running", switched=mark
+    )
+    track.arrivals = [*track.arrivals, arrival][-KEPT:]
 
 
 def _settle_role(track: Track, what: str, resumed: Mark) -> None:

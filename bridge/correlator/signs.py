@@ -118,6 +118,15 @@ STATE_SIGNS["leaving"] = _LEAVING | {"running/unpaused": "resumed"}
 STATE_SIGNS["leaving_postcopy"] = STATE_SIGNS["leaving_broken"] = _LEAVING
 """What a listed state is a sign of when no event came for it: what an agent that was blind finds."""
 
+POSTCOPY_SIGNS: Final[dict[str, Sign]] = {
+    "running/postcopy": "destination_postcopy",
+    "running/postcopy_failed": "destination_postcopy",
+    "paused/postcopy": "source_postcopy",
+    "paused/postcopy_failed": "source_postcopy",
+}
+"""What a listed state says of a host that nothing else is known of: only a post-copy tells the host's part.
+That it broke is left to `STATE_SIGNS`."""
+
 
 def sign_of(fact: Fact) -> Sign | None:
     """What a fact is a sign of; None for one that proves nothing. States are read by `sign_of_state`."""

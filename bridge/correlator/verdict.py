@@ -464,11 +464,15 @@ def _decided_by(
 
 
 def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
-    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's."""
+    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's. What
+    was found afterwards doesn't tell when it began.
+    """
     for first, last in (
         (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
         (departure.opened, departure.ended) if departure else (None, None),
     ):
-        if first is not None and last is not None and last.key > first.key and last.what != CLEARED:
+        if first is None or first.origin != "event" or last is None or last.what == CLEARED:
+            continue
+        if last.key > first.key:
             return max(0, round((seconds(last.stamp) - seconds(first.stamp)) * 1000))
     return None
