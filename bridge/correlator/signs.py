@@ -165,4 +165,5 @@ def sign_of_state(track: Track) -> Sign | None:
         ):
             return None  # the reason is an earlier one's
     row = STATE_SIGNS.get(track.phase, {})
-    return row.get(what) or row.get(f"{what.partition('/')[0]}/*")
+    sign = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
+    return None if sign == "resumed" and track.departures[-1].stage == "unpaused" else sign

@@ -198,6 +198,8 @@ def stages(pair: Pair) -> tuple[A, D]:
         over = arrival.switched or arrival.ended
         if over is not None and _is_well_after(departure.ended, over):
             d = departure.before_end
+            if (a, d) == ("arrived", "unpaused"):
+                d = "resumed_ended"  # both ran, and now one does
     elif (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
         return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
     return a, d
@@ -253,7 +255,8 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     if source_blind and arrival is not None and arrival.ended is not None and pair.source is not None:
         source_blind = silent[pair.source] <= arrival.ended.received
     guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
-    decided = _decided_by(ruling, reason, arrival, departure)
+    parted = _parted_by(ruling, a, d, arrival, departure)
+    decided = parted[1] if parted else _decided_by(ruling, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
     return Verdict(
         ruling=ruling,
@@ -268,11 +271,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         ended_at=decided.stamp if decided else None,
         duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
         downtime_ms=downtime,
-        evidence=tuple(
-            (host, mark.id)
-            for side, mark in _conclusive(arrival, departure, d, in_messages=True)
-            if (host := pair.source if side == "source" else pair.destination)
-        ),
+        evidence=_evidence(pair, d, parted),
     )
 
 
@@ -282,6 +281,15 @@ def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
     if departure is not None:
         return departure.opened
     raise ValueError("an attempt without either half")
+
+
+def _evidence(pair: Pair, d: D, parted: tuple[Side, Mark] | None) -> tuple[tuple[str, str], ...]:
+    """Host and id of each message that the verdict rests on; a cleared state has no id."""
+    marks = _conclusive(pair.arrival, pair.departure, d, in_messages=True)
+    if parted is not None and parted[1].what != CLEARED and parted not in marks:
+        marks.append(parted)
+    hosts = {"source": pair.source, "destination": pair.destination}
+    return tuple((host, mark.id) for side, mark in marks if (host := hosts[side]) is not None)
 
 
 def _conclusive(
@@ -446,6 +454,19 @@ def _confirmed_by(ruling: Ruling, a: A, d: D) -> tuple[Side, ...]:
     if a in _DESTINATION_CONFIRMS.get(ruling, frozenset()):
         sides.append("destination")
     return tuple(sides)
+
+
+def _parted_by(
+    ruling: Ruling, a: A, d: D, arrival: Arrival | None, departure: Departure | None
+) -> tuple[Side, Mark] | None:
+    """Of two that both ran, the end of the one: it decides which way the attempt went."""
+    mark: Mark | None = None
+    side: Side = "destination"
+    if ruling == "failed" and a == "departed" and arrival is not None:
+        mark = arrival.over
+    elif ruling == "completed" and d == "resumed_ended" and departure is not None:
+        side, mark = "source", departure.over or departure.ended
+    return None if mark is None else (side, mark)
 
 
 def _decided_by(

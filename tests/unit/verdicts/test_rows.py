@@ -348,28 +348,38 @@ def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
     assert len(set(pairs)) == len(pairs) == math.comb(len(names), 2)
 
 
+@pytest.mark.parametrize("resumes", ["", "S(4,0)"], ids=["answer lost", "resumed by hand"])
 @pytest.mark.parametrize(
-    ("ends", "outcome", "guest", "reason"),
+    ("ends", "outcome", "left"),
     [
-        ("S(6,2) S(5,1)", "completed", (DESTINATION, "running"), None),
-        ("D(6,2) D(5,1)", "failed", (SOURCE, "running"), "source_resumed"),
+        ("S(6,2) S(5,1)", "completed", (DESTINATION, "running", None)),
+        ("D(6,2) D(5,1)", "failed", (SOURCE, "running", "source_resumed")),
     ],
 )
 def test_a_conflict_ends_when_one_side_ends(
-    ends: str, outcome: str, guest: tuple[str, str], reason: str | None, proof: Proof
+    ends: str, outcome: str, left: tuple[str, str, str | None], resumes: str, proof: Proof
 ) -> None:
-    """Row 28, and then somebody destroys one of the two: the verdict follows under the same migration."""
+    """Row 28, or 25 and the source resumed by hand; then somebody destroys one of the two: the verdict
+    follows under the same migration, and that end has decided it.
+    """
     proof("28", interleavings=1)
-    conflict = next(row for row in MIGRATIONS if row.number == "28")
+    number = "25" if resumes else "28"
+    conflict = next(row for row in MIGRATIONS if row.number == number)
     stage = Stage()
     stage.at(0.0, lambda: stage.place(stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
-    stage.row(conflict, 10.0, DOMAIN, (SOURCE, DESTINATION))
-    stage.row(Row("28", "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
-    told = Conductor().deliver(in_order(stage.run()))
+    t = stage.row(conflict, 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(Row(number, "resumed", resumes, None), t, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(Row(number, "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
+    sent = stage.run()
+    told = Conductor().deliver(in_order(sent))
     hold_the_contract(told)
     assert words(told) == ("started", "conflict", outcome)
-    last = verdicts(told)[-1]
-    assert ((last.guest.host, last.guest.state), last.reason) == (guest, reason)
+    between, last = verdicts(told)
+    assert last.migration == between.migration
+    assert (last.guest.host, last.guest.state, last.reason) == left
+    (end,) = (each.fact for each in sent if each.fact and each.fact.what == "stopped/destroyed")
+    assert last.ended_at == end.stamp
+    assert last.evidence[-1].id == end.id
 
 
 @every_row
