@@ -193,17 +193,24 @@ class Case:
     def _quiet(self) -> Judgement:
         ((host, track),) = self.tracks.items()
         place = host if track.phase in ACTIVE or track.present else None
-        tellings = () if place == self.location else (self.move(place, track.name, None),)
+        tellings = () if place == self.location else (self.move(place, None),)
         return Judgement(tellings, None, False, frozenset())
 
-    def move(self, place: str | None, name: str | None, migration: str | None) -> Telling:
-        """Notes the domain's new place and returns what to publish of it."""
+    def move(self, place: str | None, migration: str | None) -> Telling:
+        """Notes the domain's new place and returns what to publish of it.
+
+        Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
+        """
         self.location = place
         self.moves += 1
-        data = None
-        if place is not None:
-            data = Location(domain=DomainName(uuid=self.uuid, name=name), host=place, migration=migration)
-        return Telling("location", f"{self.uuid}-location-{self.moves}", data)
+        message_id = f"{self.uuid}-location-{self.moves}"
+        if place is None:
+            return Telling("location", message_id, None)
+        track = self.tracks[place]
+        brought = track.stay.began if track.stay else track.listed.mark if track.listed else track.defined
+        told_by = uuid.uuid5(NAMESPACE, f"{place} {brought.id if brought else ''}").hex
+        data = Location(domain=DomainName(uuid=self.uuid, name=track.name), host=place, migration=migration)
+        return Telling("location", f"{message_id}-{told_by[:12]}", data)
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
@@ -666,8 +673,7 @@ class _Judging:
         if place == case.location or (place is None and undecided and self.is_open):
             return
         migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)
-        name = self.tracks[place].name if place else None
-        self.tellings.append(case.move(place, name, migration))
+        self.tellings.append(case.move(place, migration))
 
     # -- forgetting
 

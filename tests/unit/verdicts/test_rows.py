@@ -391,3 +391,19 @@ def test_the_location_follows_the_guest(row: Row) -> None:
         assert DESTINATION not in said
     elif row.verdict is not None and row.verdict.outcome == "completed":
         assert said == [SOURCE, DESTINATION]
+
+
+def test_a_location_told_without_the_former_store_has_an_id_of_its_own() -> None:
+    """A correlator that remembers nothing counts anew, and the guest isn't where it was told to be then."""
+    row, other = MIGRATIONS[0], "host3"
+    stage = begun(row, "9.0", FULL)
+    stage.row(row, 60.0, DOMAIN, (DESTINATION, other))
+    sent = in_order(stage.run())
+    known, later = (
+        {each.telling.id: each.telling.data for each in told if each.telling.word == "location"}
+        for told in (
+            Conductor().deliver(sent),
+            Conductor().deliver([each for each in sent if each.sent.t > 60.0]),
+        )
+    )
+    assert all(known.get(told_id, data) == data for told_id, data in later.items())
