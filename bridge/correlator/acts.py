@@ -87,9 +87,11 @@ def _end(track: Track, mark: Mark, _: object = None) -> None:
 
 def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
-    # A state may come before the events that it takes account of.
-    known = [each for each in track.arrivals if each.first.origin != "state" or each.key < mark.key]
     arrival = Arrival(key=mark.key, first=mark, opened=opened, after=track.heard)
+    for each in track.arrivals:
+        if each.first.origin == "state" and each.key >= mark.key:
+            arrival.foreseen = each.key
+    known = [each for each in track.arrivals if each.key < mark.key]
     track.arrivals = [*known, arrival][-KEPT:]
     track.defined = track.lost = None
     track.feel(None, mark)

@@ -95,8 +95,6 @@ class Case:
     conflicts: list[str] = field(default_factory=list)
     location: str | None = None
     moves: int = 0
-    is_mended: bool = False
-    """Whether a hole was filled since the last judgement."""
 
     @classmethod
     def new(cls, domain: str) -> Case:
@@ -156,7 +154,6 @@ class Case:
         tail = self.tails[host]
         while tail and ripe(tail[0]):
             fold(self.tracks[host], tail.pop(0))
-        self.is_mended = True
         if not tail:
             del self.tails[host]
             believe_presence(self.tracks[host])
@@ -243,8 +240,7 @@ class _Judging:
             host: _folded(track, case.tails[host]) if host in case.tails else track
             for host, track in case.tracks.items()
         }
-        if case.is_mended or case.tails:
-            self._find_halves_again()
+        self._find_halves_again()
         self._believe_states()
         linked = {
             (told.arrival, told.departure)
@@ -280,8 +276,9 @@ class _Judging:
                 self.dues.append(self.case.tails[host][0].received + self.times.patience_s)
 
     def _find_halves_again(self) -> None:
-        """What fills a hole may be the true beginning of a half that was told of: it is that half still."""
-        self.case.is_mended = bool(self.case.tails)
+        """What fills a hole, or comes after its state, may be the true beginning of a half that was told of:
+        it is that half still.
+        """
         for told in self.case.told:
             told.arrival = self._found(told.arrival, lambda track: track.arrivals)
             told.departure = self._found(told.departure, lambda track: track.departures)

@@ -67,12 +67,14 @@ class Arrival:
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
+    foreseen: Key | None = None  # the place of a state that told of it before its events came
 
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
         marks = (self.first, self.flowed, self.switched, self.broke, self.ended)
-        return max(mark.key for mark in marks if mark is not None)
+        last = max(mark.key for mark in marks if mark is not None)
+        return last if self.foreseen is None else max(last, self.foreseen)
 
 
 @dataclass(slots=True)

@@ -339,11 +339,11 @@ def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
         return _REASON_OF_SOURCE[d]
     if postcopy and arrival is not None and arrival.stage == "ended":
         return "postcopy_failed"
-    if arrival is not None and arrival.stage == "ended" and arrival.ended is not None:
-        what = arrival.ended.what
-        if not _is_told(arrival.ended):
+    end = (arrival.ended if arrival.stage == "ended" else arrival.over) if arrival else None
+    if end is not None and end.what != "stopped/migrated":
+        if not _is_told(end):
             return "destination_vanished"
-        return _REASON_OF_DESTINATION.get(what, "destination_stopped")
+        return _REASON_OF_DESTINATION.get(end.what, "destination_stopped")
     return _REASON_LAST.get(d)
 
 
@@ -411,7 +411,7 @@ _SOURCE_CONFIRMS: Final[dict[Ruling, frozenset[D]]] = {
 }
 _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
     "completed": frozenset({"arrived", "departed"}),
-    "failed": frozenset({"ended"}),
+    "failed": frozenset({"ended", "departed"}),
     "conflict": frozenset({"arrived"}),
     "interrupted": frozenset({"broken"}),
 }
@@ -485,8 +485,8 @@ def _decided_by(
 
 
 def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
-    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's. What
-    was found afterwards doesn't tell when it began.
+    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's.
+    What was found afterwards doesn't tell when it began.
     """
     for first, last in (
         (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),

@@ -289,7 +289,7 @@ class _Living:
             self.destroy(step, to, "SD"[choice])
             verdict = Verdict("completed", ("D", "running"))
             if choice:
-                verdict = Verdict("failed", ("S", "running"), "source_resumed", confirmed="S")
+                verdict = Verdict("failed", ("S", "running"), "destination_destroyed", confirmed="SD")
             else:
                 self.at = to
             attempt.verdict, attempt.words = verdict, ("started", "conflict")

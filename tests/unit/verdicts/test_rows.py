@@ -353,7 +353,7 @@ def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
     ("ends", "outcome", "left"),
     [
         ("S(6,2) S(5,1)", "completed", (DESTINATION, "running", None)),
-        ("D(6,2) D(5,1)", "failed", (SOURCE, "running", "source_resumed")),
+        ("D(6,2) D(5,1)", "failed", (SOURCE, "running", "destination_destroyed")),
     ],
 )
 def test_a_conflict_ends_when_one_side_ends(
