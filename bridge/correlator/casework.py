@@ -18,6 +18,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.facts import Fact
 from bridge.correlator.hosts import Host, Loss
 from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
+from bridge.correlator.judging import judge
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.log import get_logger
 from bridge.wire.messages import Migration, stamp
@@ -265,7 +266,7 @@ class Casework:
         if not changed:
             self._counters.duplicates += len(facts)
             return []
-        judgement = case.judge(judged_at, self.blind, self._times, self.epochs)
+        judgement = judge(case, judged_at, self.blind, self._times, self.epochs)
         drafts = [self._draft(telling, uuid, now) for telling in judgement.tellings]
         work.rows.append((_row(case, judgement), tuple(case.tails)))
         if judgement.tellings:

@@ -300,10 +300,12 @@ def believe_presence(track: Track) -> None:
 
 
 def _believe_arrival(track: Track, mark: Mark) -> None:
-    """It came by a migration: by the one that was under way when the host was lost from sight; else nobody
-    heard when, and that counts where a source is known to have let it go.
+    """It came by a migration: by the one that had brought it, or was under way, when the host was lost from
+    sight; else nobody heard when, and that counts where a source is known to have let it go.
     """
     last = track.arrivals[-1] if track.arrivals else None
+    if last is not None and last.stage == "arrived":
+        return
     if last is not None and last.over is not None and last.stage in ("open", "postcopy", "broken"):
         last.stage, last.guest, last.switched, last.over = "arrived", "running", mark, None
         return

@@ -137,6 +137,7 @@ _COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts":
 _UNLINKED_S: Final = 8.0
 """The same for an arrival whose departure would be another's."""
 _AT_ONCE: Final = 6
+"""Arrivals that are weighed together, the newest first: more would take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,8 @@ def _link(
         if found:
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
-    chosen = _best(options[-_AT_ONCE:]) + _best(options[:-_AT_ONCE])
+    chosen = _best(options[-_AT_ONCE:])
+    chosen += _best(options[:-_AT_ONCE], chosen)
     linked = {link.arrival for link in chosen}
     wanted = {
         link.departure for found in options for link in found if link.arrival not in linked and link.fits
@@ -231,8 +233,10 @@ def _candidate(
     return _Link(here, there, cost_s, apart_s, fit == "fits", is_doubtful, departure)
 
 
-def _best(options: list[list[_Link]]) -> list[_Link]:
-    """Of each arrival one of its links, or none, so that the sum of costs is least."""
+def _best(options: list[list[_Link]], given: Collection[_Link] = ()) -> list[_Link]:
+    """Of each arrival one of its links, or none, so that the sum of costs is least and all go with the
+    `given`.
+    """
     best: list[_Link] = []
     least = (_FOREVER, _FOREVER)
 
@@ -244,7 +248,7 @@ def _best(options: list[list[_Link]]) -> list[_Link]:
             best, least = chosen, cost
             return
         for link in options[n]:
-            if not any(_excludes(link, other) for other in chosen):
+            if not any(_excludes(link, other) for other in (*given, *chosen)):
                 choose(n + 1, [*chosen, link], (cost[0] + link.cost_s, cost[1] + link.apart_s))
         choose(n + 1, chosen, (cost[0] + _UNLINKED_S, cost[1]))
 

@@ -15,6 +15,7 @@ import msgspec
 
 from bridge.correlator.case import Case, Telling, Times
 from bridge.correlator.hosts import Host
+from bridge.correlator.judging import judge
 from bridge.wire.messages import Migration
 from tests.unit.verdicts.stage import START, Sent
 
@@ -170,7 +171,7 @@ class Conductor:
 
     def _judge(self, uuid: str, now: float) -> None:
         epochs = {name: max(0, host.kept.current) for name, host in self.hosts.items()}
-        judgement = self.cases[uuid].judge(now, self._blind, self.times, epochs)
+        judgement = judge(self.cases[uuid], now, self._blind, self.times, epochs)
         self.judged += 1
         self.told.extend(Told(now - START, uuid, telling) for telling in judgement.tellings)
         if judgement.is_open:

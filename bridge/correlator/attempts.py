@@ -1,0 +1,269 @@
+"""What became of one attempt: what of it wasn't told yet, and is to be told now."""
+
+from __future__ import annotations
+
+import uuid
+
+from bridge.correlator.case import NAMESPACE, Telling, Told
+from bridge.correlator.machine import end_departure
+from bridge.correlator.pairing import Pair
+from bridge.correlator.sitting import Sitting
+from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule
+from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, Outcome, host_source
+
+
+def judge_attempt(sitting: Sitting, each: Pair) -> None:
+    """Tells what two halves, or one, prove and wasn't told; and notes which halves that was told of."""
+    source_track = sitting.tracks.get(each.source) if each.source else None
+    verdict = rule(each, source_track, sitting.silent)
+    told = _told_of(sitting, each, verdict)
+    if told is None:
+        return
+    before = len(sitting.tellings)
+    _tell_of(sitting, told, each, verdict)
+    is_told = len(sitting.tellings) > before
+    if is_told and each.arrival is not None and each.destination is not None:
+        told.arrival = told.arrival or (each.destination, each.arrival.key)
+    if each.departure is not None and each.source is not None:
+        if is_told or told.arrival is not None:
+            told.departure = (each.source, each.departure.key)
+    elif is_told:
+        told.departure = None
+    if is_told and told not in sitting.case.told:
+        sitting.case.told.append(told)
+
+
+def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
+    """Tells what of this attempt wasn't told."""
+    arrival = each.arrival
+    is_untold = not told.started and told.last is None
+    if arrival and arrival.opened and not arrival.tentative and is_untold:
+        told.started = True
+        _tell(sitting, told, "started", each, verdict, message_id=f"{told.id}-started")
+    _tell_interruptions(sitting, told, each, verdict)
+    if verdict.ruling in ("under_way", "interrupted"):
+        if verdict.when == "patience" and told.last is None:
+            _tell_unresolved(sitting, told, each, verdict)
+        sitting.is_open = sitting.is_open or told.last is None
+        return
+    has_hole = each.source in sitting.case.tails or each.destination in sitting.case.tails
+    if not sitting.ripe(verdict.since + _wait_s(sitting, "settle" if has_hole else verdict.when)):
+        sitting.is_open = True
+        return
+    is_settled = _tell_verdict(sitting, told, each, verdict)
+    if is_settled and verdict.ruling == "failed":
+        _end_departure(sitting, each)
+    if is_settled and told.last is not None and told.last.outcome != "conflict":
+        is_heard = all(
+            host not in sitting.silent and sitting.is_heard_out(host)
+            for host in (each.source, each.destination)
+        )
+        is_over = (is_final(each) and not each.doubtful) or (told.was_conflict and is_heard)
+        told.done = is_over and not has_hole
+    sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
+
+
+def _end_departure(sitting: Sitting, each: Pair) -> None:
+    """Lets a source that said nothing of the failure be here again, if it could have said it."""
+    arrival, departure, source = each.arrival, each.departure, each.source
+    if arrival is None or arrival.ended is None or departure is None or source is None:
+        return
+    track = sitting.case.tracks[source]
+    if source in sitting.silent or source in sitting.case.tails or track.phase != "copying":
+        return
+    if not sitting.is_heard_out(source):
+        return
+    if track.departures[-1] is departure and departure.opened.at <= arrival.ended.at:
+        end_departure(track, arrival.ended)
+
+
+def _wait_s(sitting: Sitting, when: When) -> float:
+    return {"now": 0.0, "soon": min(BREATH_S, sitting.times.settle_s)}.get(when, sitting.times.settle_s)
+
+
+def _may_change(sitting: Sitting, told: Told, each: Pair) -> bool:
+    """Whether a host that is heard again could change this, or a conflict lasts. What else comes is a
+    fact, and that leads to a judgement of its own.
+    """
+    return (
+        told.last is None
+        or told.last.outcome == "conflict"
+        or each.source in sitting.silent
+        or each.destination in sitting.silent
+    )
+
+
+def _told_of(sitting: Sitting, each: Pair, verdict: Verdict) -> Told | None:
+    """What was told of this attempt; a new record where nothing was and something may be."""
+    arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
+    departure = (each.source, each.departure.key) if each.departure and each.source else None
+    found = [t for t in sitting.case.told if arrival is not None and t.arrival == arrival]
+    found += [
+        t
+        for t in sitting.case.told
+        if departure is not None and t.departure == departure and t.arrival is None
+    ]
+    if found:
+        return found[0]
+    if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
+        return None
+    half = arrival or departure
+    anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
+    if half is None or anchor is None:
+        return None
+    name = f"{sitting.case.uuid} {half[0]} {anchor.id}"
+    identity = uuid.uuid5(NAMESPACE, name).hex
+    if any(told.id == identity for told in sitting.case.told):
+        return None  # it was told under this name, and what it was linked to has found another half
+    return Told(identity, arrival, departure)
+
+
+def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
+    breaks = max(each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0)
+    if breaks <= told.interrupted or told.last is not None:
+        return
+    broke = each.departure.broke if each.departure and each.arrival is None else None
+    if broke is not None and not sitting.ripe(broke.received + sitting.times.settle_s):
+        return
+    for n in range(told.interrupted + 1, breaks + 1):
+        _tell(sitting, told, "interrupted", each, verdict, message_id=f"{told.id}-interrupted-{n}")
+    told.interrupted = breaks
+
+
+def _tell_unresolved(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
+    missing = []
+    since = verdict.since
+    if each.destination is None:
+        missing.append("destination: no host told of an arrival")
+    elif each.arrival is not None and each.arrival.stage == "open":
+        missing.append(f"destination: how the arrival on {each.destination} ended")
+    for role, host in (("source", each.source), ("destination", each.destination)):
+        if host is not None and host in sitting.silent:
+            missing.append(f"{role}: {host} can't be heard")
+            since = max(since, sitting.silent[host]) if role == "destination" else since
+    if each.source is None:
+        missing.append("source: no host told of a departure")
+    key = "; ".join(missing)
+    if key in told.unresolved or not sitting.ripe(since + sitting.times.patience_s):
+        return
+    told.unresolved = [*told.unresolved, key][-8:]
+    n = len(told.unresolved)
+    _tell(sitting, told, "unresolved", each, verdict, message_id=f"{told.id}-unresolved-{n}", missing=missing)
+
+
+def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> bool:
+    """Tells the verdict unless it was told; False where it will have to be told again, later."""
+    outcome: Outcome = verdict.ruling  # type: ignore[assignment]
+    data = _data(sitting, told, outcome, each, verdict)
+    last = told.last
+    if last is not None:
+        data = _keeping_known(data, last, source_is_silent=each.source in sitting.silent)
+        if _substance(data) == _substance(last):
+            return True
+        same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
+        if same_but_guest and last.guest.state != "unknown":
+            return True
+        if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
+            kept = data.model_copy(update={"confirmed_by": last.confirmed_by})
+            if _substance(kept) == _substance(last):
+                return True  # that the domain is gone by now doesn't confirm that a copy of it failed
+        if not (sitting.is_heard_out(each.source) and sitting.is_heard_out(each.destination)):
+            sitting.is_open = True
+            return False
+        data = data.model_copy(update={"revision": told.revision, "supersedes": told.last_id})
+    sitting.tell_verdict(told, data)
+    return True
+
+
+def _tell(
+    sitting: Sitting,
+    told: Told,
+    outcome: Outcome,
+    each: Pair,
+    verdict: Verdict,
+    *,
+    message_id: str,
+    missing: list[str] | None = None,
+) -> None:
+    data = _data(sitting, told, outcome, each, verdict)
+    blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
+    if outcome == "started" and each.arrival is not None and each.destination is not None:
+        source = sitting.tracks.get(each.source) if each.source else None
+        state = source.guest if source and source.guest and each.source not in sitting.silent else "unknown"
+        blank |= {
+            "mode": None,
+            "attention": None,
+            "confirmed_by": [],
+            "guest": Guest(host=each.source, state=state),
+            "evidence": [Evidence(source=host_source(each.destination), id=each.arrival.first.id)],
+        }
+    if missing is not None:
+        blank["missing"] = missing
+    sitting.tellings.append(Telling(outcome, message_id, data.model_copy(update=blank)))
+
+
+def _data(sitting: Sitting, told: Told, outcome: Outcome, each: Pair, verdict: Verdict) -> Migration:
+    return Migration(
+        migration=told.id,
+        revision=told.revision,
+        outcome=outcome,
+        domain=DomainName(uuid=sitting.case.uuid, name=_name(sitting, outcome, each)),
+        source=HostRef(host=each.source),
+        destination=HostRef(host=each.destination),
+        mode=verdict.mode,
+        reason=verdict.reason,
+        attention=verdict.attention,
+        guest=Guest(host=verdict.guest[0], state=verdict.guest[1]),
+        started_at=verdict.started_at,
+        ended_at=verdict.ended_at,
+        duration_ms=verdict.duration_ms,
+        downtime_ms=verdict.downtime_ms,
+        confirmed_by=list(verdict.confirmed_by),
+        evidence=[Evidence(source=host_source(host), id=mark) for host, mark in verdict.evidence],
+    )
+
+
+def _name(sitting: Sitting, outcome: Outcome, each: Pair) -> str | None:
+    """The name the domain goes by where it is: it can change on the way (`migrate --dname`)."""
+    order = (
+        (each.source, each.destination)
+        if outcome in ("failed", "started")
+        else (
+            each.destination,
+            each.source,
+        )
+    )
+    names = [sitting.tracks[host].name for host in order if host in sitting.tracks]
+    names += [track.name for track in sitting.tracks.values()]
+    return next((name for name in names if name), None)
+
+
+def _substance(data: Migration) -> tuple[object, ...]:
+    return (
+        data.outcome,
+        data.reason,
+        data.source.host,
+        data.destination.host,
+        data.mode,
+        data.attention,
+        tuple(data.confirmed_by),
+        data.downtime_ms,
+        (data.guest.host, data.guest.state),
+    )
+
+
+def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) -> Migration:
+    """What was known stays known: a side that is forgotten, or can't be heard any more, is no evidence."""
+    update: dict[str, object] = {}
+    for name in ("started_at", "downtime_ms"):
+        if getattr(data, name) is None and getattr(last, name) is not None:
+            update[name] = getattr(last, name)
+    for name in ("source", "destination"):
+        if getattr(data, name).host is None:
+            update[name] = getattr(last, name)
+    if source_is_silent and (data.outcome, data.reason) == (last.outcome, last.reason):
+        if "source" not in data.confirmed_by:
+            update["attention"] = data.attention or last.attention
+        if data.guest.state == "unknown" and last.guest.state != "unknown":
+            update["guest"] = last.guest
+    return data.model_copy(update=update) if update else data

@@ -1,0 +1,75 @@
+"""One look at one domain's case: the case, the time and who can't be heard; and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bridge.correlator.case import Case, Telling, Times, Told
+from bridge.correlator.facts import is_live
+from bridge.correlator.signs import sign_of_state
+from bridge.correlator.track import Track
+from bridge.wire.messages import Migration
+
+
+class Sitting:
+    """Lives for one judgement. `tracks` are the case's, with what waits for its turn folded in.
+
+    silent: the hosts that can't be heard, and since when. dues: moments to judge again though nothing comes.
+    is_open: whether something is under way, or may change by a host that is heard again.
+    """
+
+    def __init__(
+        self, case: Case, now: float, blind: Mapping[str, float], times: Times, epochs: Mapping[str, int]
+    ) -> None:
+        self.case = case
+        self.now = now
+        self.times = times
+        self.silent = {
+            host: blind.get(host, 0.0)
+            for host, track in case.tracks.items()
+            if _is_former(track, epochs.get(host, 0)) or _is_silent(track, blind.get(host))
+        }
+        self.tellings: list[Telling] = []
+        self.dues: list[float] = []
+        self.is_open = False
+        self.tracks: dict[str, Track] = {}
+
+    def ripe(self, at: float) -> bool:
+        """Whether that moment has come; else it is a moment to judge again."""
+        if at <= self.now:
+            return True
+        self.dues.append(at)
+        return False
+
+    def is_heard_out(self, host: str | None) -> bool:
+        """Whether a host that is telling what it couldn't before has had `settle` to do so."""
+        track = self.tracks.get(host) if host else None
+        if track is None:
+            return True
+        return sign_of_state(track) is None and self.ripe(track.late + self.times.settle_s)
+
+    def tell_verdict(self, told: Told, data: Migration) -> None:
+        """Tells a verdict, and notes that it is told."""
+        told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
+        told.last = data
+        told.was_conflict = told.was_conflict or data.outcome == "conflict"
+        told.at = self.now
+        told.revision += 1
+        self.tellings.append(Telling(data.outcome, told.last_id, data))
+
+
+def _is_former(track: Track, epoch: int) -> bool:
+    """Whether all that is known of it was said in an epoch of the host that is over."""
+    return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
+
+
+def _is_silent(track: Track, blind_since: float | None) -> bool:
+    """Whether the host can't be heard, and has said nothing of the domain's state since. A state that is only
+    sent once more was read before.
+    """
+    if blind_since is None:
+        return False
+    if track.listed is None:
+        return True
+    mark = track.listed.mark
+    return mark.received <= blind_since or (mark.at <= blind_since and not is_live(mark))
