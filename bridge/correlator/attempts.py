@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 
 from bridge.correlator.case import NAMESPACE, Telling, Told
+from bridge.correlator.joint import BREATH_S, When, is_final
 from bridge.correlator.machine import end_departure
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
-from bridge.correlator.verdict import BREATH_S, Verdict, When, is_final, rule
+from bridge.correlator.verdict import Verdict, rule
 from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, Outcome, host_source
 
 

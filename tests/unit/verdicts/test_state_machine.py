@@ -8,10 +8,10 @@ from typing import get_args
 
 import pytest
 
+from bridge.correlator.joint import FINAL, JOINT
 from bridge.correlator.machine import TABLE
 from bridge.correlator.signs import STATE_SIGNS, Sign
 from bridge.correlator.track import ArrivalStage, DepartureStage, Phase
-from bridge.correlator.verdict import FINAL, JOINT
 from tests.pages import DOCS, render
 from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS
