@@ -23,6 +23,8 @@ _ASKED_S: Final = 2.5
 _APART_S: Final = 1.0
 """Halves that are further apart by their stamps may have other halves that are still to be heard of."""
 _AT_ONCE_S: Final = 0.3
+_UNNOTICED_S: Final = 2.0
+"""A clock may be wrong by so much and its messages, late by as much, look as if they came as they happened."""
 _RECEIPT: Final = 0.6
 """How much the order of receipt counts beside the stamps: messages have their way to go."""
 _LATER: Final = 0.1
@@ -111,11 +113,11 @@ def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
 
 
 def _room_s(*marks: Mark | None) -> float:
-    """By how much the order of these may be wrong: if they came as they happened, no more than stamps and
-    receipts differ; else by what clocks may be apart.
+    """By how much the order of these may be wrong: if they came as they happened, by little more than stamps
+    and receipts differ; else by what clocks may be apart.
     """
     apart_s = max(abs(mark.received - mark.at) for mark in marks if mark is not None)
-    return min(SKEW_S, _AT_ONCE_S + apart_s)
+    return min(SKEW_S, _UNNOTICED_S + apart_s)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
