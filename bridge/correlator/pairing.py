@@ -24,7 +24,7 @@ _APART_S: Final = 1.0
 """Halves that are further apart by their stamps may have other halves that are still to be heard of."""
 _AT_ONCE_S: Final = 0.3
 _UNNOTICED_S: Final = 2.0
-"""A clock may be wrong by so much and its messages, late by as much, look as if they came as they happened."""
+"""A clock may be wrong by so much, and its messages, late by as much, seem to come as they happened."""
 _RECEIPT: Final = 0.6
 """How much the order of receipt counts beside the stamps: messages have their way to go."""
 _LATER: Final = 0.1
