@@ -251,7 +251,7 @@ def test_the_filters_that_pass_leave_a_real_broker_content(broker: Broker, topic
         {"subscriptions": [Subscription("a#")]},
         {"will": lambda: Publication("a/#", b"")},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_what_no_broker_could_accept_is_refused_when_the_session_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+"):
