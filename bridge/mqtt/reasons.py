@@ -114,15 +114,18 @@ _CERTIFICATE: dict[int, str] = {
 _NO_TLS = "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port"
 _NO_TLS_VERSION = "the broker speaks no TLS version that is accepted here (1.2 or newer)"
 _CLIENT_CERTIFICATE = "the broker refused our client certificate (--broker-cert-file)"
+_RENEW = "put a new one in its place"
+_ASK_THE_BROKER = "the broker's log says why"
 
 _ALERTS: dict[str, str] = {
     "CERTIFICATE_REQUIRED": "the broker wants a client certificate: set --broker-cert-file and its key",
     "HANDSHAKE_FAILURE": "the broker refused TLS: it may want a client certificate (--broker-cert-file)",
-    "UNKNOWN_CA": f"{_CLIENT_CERTIFICATE}: it doesn't know the authority that signed it",
-    "CERTIFICATE_EXPIRED": f"{_CLIENT_CERTIFICATE}: it has expired",
-    "CERTIFICATE_REVOKED": f"{_CLIENT_CERTIFICATE}: it was revoked",
-    "BAD_CERTIFICATE": _CLIENT_CERTIFICATE,
-    "CERTIFICATE_UNKNOWN": _CLIENT_CERTIFICATE,
+    "UNKNOWN_CA": f"{_CLIENT_CERTIFICATE}: it doesn't know the authority that signed it: "
+    "use one that the broker's own authority signed",
+    "CERTIFICATE_EXPIRED": f"{_CLIENT_CERTIFICATE}: it has expired: {_RENEW} (or the clock there is wrong)",
+    "CERTIFICATE_REVOKED": f"{_CLIENT_CERTIFICATE}: it was revoked: {_RENEW}",
+    "BAD_CERTIFICATE": f"{_CLIENT_CERTIFICATE}: {_ASK_THE_BROKER}",
+    "CERTIFICATE_UNKNOWN": f"{_CLIENT_CERTIFICATE}: {_ASK_THE_BROKER}",
     "DECRYPT_ERROR": f"{_CLIENT_CERTIFICATE}: it and --broker-key-file may not belong together",
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "RECORD_LAYER_FAILURE": _NO_TLS,

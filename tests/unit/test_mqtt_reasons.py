@@ -59,6 +59,25 @@ def test_a_connection_that_ended_is_no_refusal_by_tls() -> None:
     assert describe_tls_error(ssl.SSLError(1, "odd"), BrokerSettings()) is not None
 
 
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        ("CERTIFICATE_EXPIRED", "it has expired: put a new one in its place"),
+        ("CERTIFICATE_REVOKED", "it was revoked: put a new one in its place"),
+        ("UNKNOWN_CA", "use one that the broker's own authority signed"),
+        ("BAD_CERTIFICATE", "the broker's log says why"),
+        ("CERTIFICATE_UNKNOWN", "the broker's log says why"),
+    ],
+)
+def test_a_certificate_that_the_broker_refuses_comes_with_what_to_do(alert: str, words: str) -> None:
+    error = ssl.SSLError(1, "refused")
+    error.reason = f"SSLV3_ALERT_{alert}"
+    said = describe_tls_error(error, BrokerSettings())
+    assert said is not None
+    assert said.startswith("the broker refused our client certificate (--broker-cert-file)")
+    assert words in said
+
+
 def test_settings_never_show_the_password() -> None:
     settings = BrokerSettings(user="me", password="secret")
     assert "secret" not in repr(settings)
