@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         answer = self.server.answers.get(self.path.partition("?")[0])
         if answer is None:
-            self.send_error(HTTPStatus.NOT_FOUND, explain="There are /livez, /readyz and /metrics.")
+            self.send_error(HTTPStatus.NOT_FOUND, explain="There are /livez, /readyz and /metrics")
             return
         self._send(answer())
 

@@ -83,7 +83,9 @@ def test_metrics_are_prometheus_text(server: HealthServer, service: Service) -> 
 
 
 def test_anything_else_is_refused(server: HealthServer) -> None:
-    assert ask(server, "/")[0] == 404
+    status, _, body = ask(server, "/")
+    assert status == 404
+    assert "There are /livez, /readyz and /metrics.<" in body
     assert ask(server, "/livez", "POST")[0] == 501
 
 
