@@ -16,7 +16,7 @@ import msgspec
 from bridge.correlator.case import Case, Judgement, Telling, Times
 from bridge.correlator.counters import Counters
 from bridge.correlator.facts import Fact
-from bridge.correlator.hosts import Host, Loss
+from bridge.correlator.hosts import GONE, Host, Loss
 from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
 from bridge.correlator.judging import judge
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
@@ -61,6 +61,8 @@ class Casework:
         self._waiting_on: defaultdict[str, set[str]] = defaultdict(set)
         self.hosts: dict[str, Host] = {}
         self.blind: dict[str, float] = {}
+        self.gone: set[str] = set()
+        """Those of the blind that are no more."""
         self.epochs: dict[str, int] = {}
         self.returning: dict[str, float] = {}
         self.next_due: float | None = None
@@ -161,7 +163,7 @@ class Casework:
 
     def _hear_of_host(self, work: Work, host: Host, word: Status | Forgotten, heard: Heard) -> None:
         if isinstance(word, Forgotten):
-            changed = host.note_sight("agent", since=heard.received)
+            changed = host.note_sight(GONE, since=heard.received)
         else:
             if not heard.retained:
                 host.note_clock(heard.received, word.at, is_status=True)
@@ -174,6 +176,7 @@ class Casework:
                 received=heard.received,
                 retained=heard.retained,
             )
+        self._note_gone(host)
         if changed:
             self._sight_changed(work, host, heard.received)
 
@@ -198,6 +201,7 @@ class Casework:
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
+            self.gone.discard(host.name)
             self.returning[host.name] = now + self._times.settle_s
             _log.info("host.sees", host=host.name)
         work.sight_changed.add(host.name)
@@ -325,6 +329,7 @@ class Casework:
             self.hosts[name] = former
         for name in work.new_hosts:
             del self.hosts[name]
+            self.gone.discard(name)
             self.epochs.pop(name, None)
         self.blind, self.returning = work.blind_before, work.returning_before
         for name in work.hosts_before:
@@ -350,11 +355,18 @@ class Casework:
         self.epochs[host.name] = max(0, host.kept.current)
         if host.blind_since is not None:
             self.blind.setdefault(host.name, host.blind_since)
+        self._note_gone(host)
+
+    def _note_gone(self, host: Host) -> None:
+        if host.is_gone:
+            self.gone.add(host.name)
+        else:
+            self.gone.discard(host.name)
 
     def _count(self) -> None:
         self._counters.open_migrations = len(self._open)
         self._counters.hosts = len(self.hosts)
-        self._counters.blind_hosts = len(self.blind)
+        self._counters.blind_hosts = len(self.blind) - len(self.gone)
 
     def _note_telling(self, telling: Telling, received: float | None, now: float) -> None:
         if telling.word not in VERDICTS or telling.data is None:

@@ -257,7 +257,7 @@ class GroupCasework(Casework):
 
     def _count(self) -> None:
         self._counters.hosts = len(self.hosts)
-        self._counters.blind_hosts = len(self.blind)
+        self._counters.blind_hosts = len(self.blind) - len(self.gone)
 
 
 def _cleared(word: Cleared) -> Said:

@@ -28,6 +28,8 @@ CLOCK_WINDOW_S: Final = 1800.0
 CLOCK_EXACT: Final = (-0.5, 2.0)
 """Offsets in between are the message's way, not the clock's fault."""
 OVERTAKEN_S: Final = 1.0
+GONE: Final = "status"
+"""What a host lacks that is no more: somebody emptied its status."""
 
 Range = list[int]
 """First and last, both included."""
@@ -238,6 +240,11 @@ class Host:
         return self.kept.blind_since
 
     @property
+    def is_gone(self) -> bool:
+        """Whether its status was emptied: it is blind, and nobody needs to see to it."""
+        return self.kept.blind_why == GONE
+
+    @property
     def offset_s(self) -> float:
         """What to add to this host's stamps."""
         return self.kept.clock.offset_s
@@ -339,7 +346,7 @@ class Host:
         An agent that was said to be offline before that isn't: the word was its former session's Will.
         """
         kept = self.kept
-        if kept.blind_since is None or kept.blind_why != "agent" or at <= kept.blind_since + OVERTAKEN_S:
+        if kept.blind_since is None or kept.blind_why == "libvirt" or at <= kept.blind_since + OVERTAKEN_S:
             return False
         return self.note_sight("", since=at)
 
@@ -371,7 +378,7 @@ class Host:
         ask.last = last
         if now < ask.due or now < self.kept.last_event + GRACE_S:
             return None
-        if self.kept.blind_why == "agent":
+        if self.kept.blind_why in ("agent", GONE):
             ask.due = now + GRACE_S
             return None
         if ask.tries >= TRIES:

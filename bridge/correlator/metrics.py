@@ -34,7 +34,7 @@ _GAUGES = {
     "holes": "Runs of agents' messages that are missing and not to be had, up to 100.",
     "open_migrations": "Domains with something still to come.",
     "hosts": "Hosts that were ever heard of.",
-    "blind_hosts": "Hosts that can't tell what happens on them.",
+    "blind_hosts": "Hosts that can't tell what happens on them, but for those whose status was emptied.",
 }
 _PREFIX = "libvirt_mqtt_correlator_"
 _NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome not in ("started", "failed")} | {

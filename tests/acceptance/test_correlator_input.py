@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,6 +76,38 @@ def test_rubbish_is_counted_and_stops_nothing(tmp_path: Path, broker: Broker) ->
         logged = [line["kind"] for line in correlator.logged("message.rejected")]
         assert len(logged) == len(set(logged)) == 9
         assert correlator.stop() == 0
+
+
+def test_a_host_whose_status_was_emptied_is_not_waited_for_by_who_watches(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """One whose agent is only away counts as blind; one that is no more doesn't, nor after a restart."""
+    _, messages = messages_of(load("live"), "emptied")
+    statuses = {m.topic: m for m in messages if m.topic.endswith("/status")}
+    port = free_port()
+
+    def blind() -> int:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            found = re.search(
+                r"^libvirt_mqtt_correlator_blind_hosts (\d+)", answer.read().decode(), re.MULTILINE
+            )
+        assert found is not None
+        return int(found[1])
+
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, http=f"127.0.0.1:{port}") as correlator:
+        correlator.until_connected()
+        away = [replace(m, payload=m.payload.replace(b'"online"', b'"offline"')) for m in statuses.values()]
+        assert len(away) == 2
+        fleet.publish(away)
+        wait_until(lambda: blind() == 2)
+        fleet.publish([replace(away[0], payload=b"")])
+        wait_until(lambda: blind() == 1)
+        correlator.kill()
+        correlator.start()
+        correlator.until_connected(2)
+        assert blind() == 1
+        fleet.publish([away[0]])
+        wait_until(lambda: blind() == 2)
 
 
 def test_what_the_broker_lost_is_asked_for_again(tmp_path: Path, broker: Broker) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.correlator.hosts import (
     FIRST_PATIENCE_S,
+    GONE,
     GRACE_S,
     LARGEST_REQUEST,
     MAX_RANGES,
@@ -262,6 +263,17 @@ def test_blind_is_since_the_first_word_of_it() -> None:
     assert Host.load("h", host.dump()).blind_since == 5.0
     assert host.note_sight("", since=12.0)
     assert host.blind_since is None
+
+
+def test_a_host_whose_status_was_emptied_is_gone_until_it_speaks() -> None:
+    host = Host("h")
+    for blind_why, changes, gone in (("agent", True, False), (GONE, False, True), ("agent", False, False)):
+        assert host.note_sight(blind_why, since=5.0) == changes
+        assert host.is_gone == gone
+        assert Host.load("h", host.dump()).is_gone == gone
+    host.note_sight(GONE, since=9.0)
+    assert host.note_alive(12.0)
+    assert (host.is_gone, host.blind_since) == (False, None)
 
 
 def test_an_agent_that_speaks_after_it_was_said_to_be_offline_is_not() -> None:
