@@ -56,8 +56,7 @@ def test_the_install_page_leads_to_both_services_and_a_reader(podman: Podman, ma
         wait_until(partial(is_connected, log), log, 30)
         assert sh(f"stat -c %U /proc/$(systemctl show -P MainPID {unit})").strip() == "libvirt-mqtt"
     (watch,) = (line for each in COMMANDS for line in each.splitlines() if line.startswith(LOOKS[1]))
-    sh("umask 077; echo 'only looking' > ~/.mqtt-password")
-    heard = sh(f"HOME=/root timeout 4 /opt/libvirt-mqtt/bin/{watch} --json", check=False)
+    heard = sh(f"HOME=/root PATH=/usr/local/bin:/usr/bin:/bin timeout 4 {watch} --json", check=False)
     messages = [json.loads(line) for line in heard.splitlines() if line.startswith('{"topic"')]
     states = {each["topic"]: each["payload"]["data"]["state"] for each in messages}
     assert states["libvirt/v1/hosts/host1/status"] == "online"

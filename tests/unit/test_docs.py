@@ -55,6 +55,15 @@ def test_every_option_is_on_the_configuration_page() -> None:
             assert f"`{option.flag}" in page
 
 
+def test_what_is_shipped_sets_options_that_exist() -> None:
+    """Units, container files: no check of theirs would miss a variable that is none."""
+    variables = {option.variable for model in PROGRAMS.values() for option in declared(model)}
+    files = [file for file in (ROOT / "docker").rglob("*") if file.is_file()]
+    assert len(files) > 15
+    for file in files:
+        assert set(re.findall(r"LIBVIRT_MQTT_[A-Z_]+", file.read_text())) <= variables, file
+
+
 def test_every_topic_and_type_is_on_the_messages_page() -> None:
     page = (DOCS / "messages.md").read_text()
     kinds = set()
