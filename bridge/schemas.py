@@ -92,7 +92,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "$schema": DIALECT,
         "$id": f"{SCHEMA_BASE}replay.request.schema.json",
         **request,
-        "examples": [{"epoch": "8f14e45fceea467d", "from": 9, "to": 12}],
+        "examples": [{"epoch": "8f14e45fceea467d9a3c5b0e7d21f684", "from": 9, "to": 12}],
     }
     return made
 

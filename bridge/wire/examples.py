@@ -24,8 +24,8 @@ from bridge.wire.messages import (
 )
 
 _UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
-_EPOCH: Final = "8f14e45fceea467d"
-_OTHER_EPOCH: Final = "45c48cce2e2d7fbd"
+_EPOCH: Final = "8f14e45fceea467d9a3c5b0e7d21f684"
+_OTHER_EPOCH: Final = "45c48cce2e2d7fbdea1afc51c7c6ad26"
 _MIGRATION: Final = "0b5e1a52c9d04d0c8f0b5f6a0d5b8f7e"
 _TIME: Final = "2026-11-22T18:04:31.207114Z"
 _DOMAIN: Final = Domain(uuid=_UUID, name="web01", id=3)
@@ -66,9 +66,15 @@ _OPEN: Final[dict[str, object]] = {
 
 _MIGRATIONS: Final = {
     "started": _migration(
-        "started", mode=None, guest=Guest(host="host1", state="running"), evidence=[], **_OPEN
+        "started",
+        mode=None,
+        guest=Guest(host="host1", state="running"),
+        evidence=[Evidence(source="/hosts/host2", id=f"{_OTHER_EPOCH}-16")],
+        **_OPEN,
     ),
-    "interrupted": _migration("interrupted", mode="postcopy", **_OPEN),
+    "interrupted": _migration(
+        "interrupted", mode="postcopy", **(_OPEN | {"confirmed_by": ["source", "destination"]})
+    ),
     "unresolved": _migration(
         "unresolved",
         guest=Guest(host="host1", state="running"),
@@ -84,6 +90,12 @@ _MIGRATIONS: Final = {
         downtime_ms=None,
     ),
     "conflict": _migration("conflict", guest=Guest(host=None, state="running"), downtime_ms=None),
+}
+
+_ID_ENDS: Final = {
+    "started": "started",
+    "interrupted": "interrupted-1",
+    "unresolved": "unresolved-1",
 }
 
 
@@ -127,7 +139,7 @@ def examples() -> dict[str, bytes]:
         ),
         messages.STATE: build(
             messages.STATE,
-            id=f"{_EPOCH}-9-{_UUID}",
+            id="526e313b-5d3d-4ac7-a120-bf4e90ee36c5",
             source=host,
             time=_TIME,
             subject=_UUID,
@@ -146,7 +158,7 @@ def examples() -> dict[str, bytes]:
         ),
         messages.HOST_STATUS: build(
             messages.HOST_STATUS,
-            id=f"{_EPOCH}-status-9",
+            id=f"{_EPOCH}-status-1795370671207114",
             source=host,
             time=_TIME,
             data=HostStatus(
@@ -160,7 +172,7 @@ def examples() -> dict[str, bytes]:
         ),
         messages.LOCATION: build(
             messages.LOCATION,
-            id=f"{_UUID}-location-2",
+            id=f"{_UUID}-location-2-40325ede34b1",
             source=correlator,
             time=_TIME,
             subject=_UUID,
@@ -168,7 +180,7 @@ def examples() -> dict[str, bytes]:
         ),
         messages.CORRELATOR_STATUS: build(
             messages.CORRELATOR_STATUS,
-            id="main-status-1",
+            id="b7d55ee686a7457f-1",
             source=correlator,
             time=_TIME,
             data=CorrelatorStatus(correlator="main", state="online", version="0.1.0"),
@@ -177,7 +189,7 @@ def examples() -> dict[str, bytes]:
     for outcome, data in _MIGRATIONS.items():
         built[messages.MIGRATION[outcome]] = build(
             messages.MIGRATION[outcome],
-            id=f"{_MIGRATION}-{outcome}-0",
+            id=f"{_MIGRATION}-{_ID_ENDS.get(outcome, f'{outcome}-0')}",
             source=correlator,
             time=_TIME,
             subject=_UUID,

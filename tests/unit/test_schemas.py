@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,7 @@ import yaml
 
 from bridge import schemas
 from bridge.wire.examples import examples
-from bridge.wire.messages import KINDS, parse
+from bridge.wire.messages import KINDS, TYPE_PREFIX, parse
 from bridge.wire.topics import Topics
 
 FOLDER = Path(__file__).parents[2] / "schemas"
@@ -42,6 +43,30 @@ def test_each_example_is_valid(message_type: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(payload), schema, jsonschema.Draft202012Validator)
     assert parse(payload).type == message_type
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("domain.lifecycle", r"[0-9a-f]{32}-9"),
+        ("domain.event", r"[0-9a-f]{32}-10"),
+        ("domain.state", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+        ("domain.location", r"[0-9a-f-]{36}-location-2-[0-9a-f]{12}"),
+        ("host.status", r"[0-9a-f]{32}-status-[0-9]{16}"),
+        ("correlator.status", r"[0-9a-f]{16}-1"),
+        ("migration.started", r"[0-9a-f]{32}-started"),
+        ("migration.interrupted", r"[0-9a-f]{32}-interrupted-1"),
+        ("migration.unresolved", r"[0-9a-f]{32}-unresolved-1"),
+        ("migration.completed", r"[0-9a-f]{32}-completed-0"),
+        ("migration.failed", r"[0-9a-f]{32}-failed-0"),
+        ("migration.conflict", r"[0-9a-f]{32}-conflict-0"),
+    ],
+)
+def test_each_example_has_an_id_and_evidence_as_a_real_one(name: str, form: str) -> None:
+    example = json.loads(examples()[f"{TYPE_PREFIX}{name}.v1"])
+    assert re.fullmatch(form, example["id"])
+    if name.startswith("migration."):
+        assert example["data"]["evidence"] != []
 
 
 @pytest.mark.parametrize("message_type", sorted(KINDS))
