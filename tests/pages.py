@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from unittest.mock import MagicMock
 
 import yaml
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
+from bridge.agent import metrics as agent_metrics
 from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.correlator import metrics as correlator_metrics
+from bridge.correlator.counters import Counters
 from bridge.options import declared
 from bridge.wire import messages, vocabulary
 from bridge.wire.examples import examples
@@ -130,6 +135,25 @@ def _alerts(name: str) -> str:
     return _table(("alert", "severity", "after", "what it means, and what to do"), rows)
 
 
+def _metrics(name: str) -> str:
+    """What a service serves of its own at `/metrics`."""
+    registries: dict[str, Callable[[], CollectorRegistry]] = {
+        "agent": lambda: agent_metrics.registry(MagicMock()),
+        "correlator": lambda: correlator_metrics.registry(Counters()),
+    }
+    rows = [
+        (
+            f"`{family.name}_total`" if family.type == "counter" else f"`{family.name}`",
+            family.type,
+            ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ())),
+            family.documentation,
+        )
+        for family in registries[name]().collect()
+        if family.name.startswith("libvirt_mqtt_")
+    ]
+    return _table(("metric", "type", "labels", ""), rows)
+
+
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -143,6 +167,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "fields": _fields,
     "words": _words,
     "alerts": _alerts,
+    "metrics": _metrics,
     "machine": state_machine.part,
 }
 

@@ -144,6 +144,13 @@ def test_every_log_line_is_explained() -> None:
     assert {event: set(levels.split(", ")) for event, levels in rows} == logged()
 
 
+def test_every_metric_is_explained() -> None:
+    """The two tables are generated; here that they are there."""
+    page = (DOCS / "operations.md").read_text()
+    for metric in ("agent_callback_to_puback_seconds", "agent_dropped_total", "correlator_verdicts_total"):
+        assert f"| `libvirt_mqtt_{metric}` | " in page
+
+
 def test_every_file_of_alerts_is_explained() -> None:
     page = (DOCS / "operations.md").read_text()
     for file in (ROOT / "docker").rglob("*.y*ml"):
