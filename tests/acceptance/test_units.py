@@ -143,6 +143,8 @@ class TestRunBySystemd:
         ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/readyz').read())"
         for port in (9471, 9472):
             assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
+            metrics = machine.sh(f'python3 -c "{ask.format(port=port).replace("readyz", "metrics")}"')
+            assert "process_resident_memory_bytes " in metrics
 
     def test_the_watchdog_ends_them_when_they_hang(self, machine: Machine) -> None:
         for unit in NAMES:
