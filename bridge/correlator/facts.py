@@ -10,11 +10,15 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from bridge.wire.messages import seconds
+
 FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
 SKEW_S: Final = 5.0
 """How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
+DELAYED_S: Final = 6.0
+"""So late may all messages of a host be; a clock that is further behind is taken to be wrong."""
 LIVE_S: Final = 4.0
 """What comes later than this after it was sent was waiting somewhere."""
 
@@ -81,6 +85,14 @@ class Instant(Struct, frozen=True, gc=False):
 
     at: float
     received: float
+
+
+def as_stamped(mark: Mark) -> float:
+    """The host's own stamp in seconds, where its clock may be right after all: a host all of whose messages
+    are seconds late looks like one whose clock is behind.
+    """
+    stamped = seconds(mark.stamp)
+    return stamped if 0.0 <= mark.at - stamped <= DELAYED_S else mark.at
 
 
 def is_live(*marks: Mark | None) -> bool:

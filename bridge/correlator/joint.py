@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.facts import SKEW_S, Mark, is_live
+from bridge.correlator.facts import SKEW_S, Mark, as_stamped, is_live
 from bridge.correlator.pairing import Pair
 from bridge.correlator.track import ArrivalStage, DepartureStage
 
@@ -189,14 +189,15 @@ _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
 
 
 def _is_well_after(end: Mark, over: Mark) -> bool:
-    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong. When an end
-    that was found afterwards happened, nobody knows; a source that saw would have told, had it outlived
-    the attempt.
+    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so.
+    When an end that was found afterwards happened, nobody knows; a source that saw would have told, had it
+    outlived the attempt.
     """
     if end.origin != "event":
         return False
     if is_live(end, over):
-        return min(end.at - over.at, end.received - over.received) > _AFTER_S
+        by_stamps = as_stamped(end) - as_stamped(over)
+        return min(end.at - over.at, end.received - over.received, by_stamps) > _AFTER_S
     return end.at > over.at + SKEW_S
 
 

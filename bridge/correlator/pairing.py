@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Literal
 
-from bridge.correlator.facts import AS_IT_HAPPENED, SKEW_S, Instant, Key, Mark, is_live
+from bridge.correlator.facts import AS_IT_HAPPENED, SKEW_S, Instant, Key, Mark, as_stamped, is_live
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _DOUBTFUL_S: Final = 2.0
@@ -37,6 +37,12 @@ _FOREVER: Final = float("inf")
 Moment = Callable[[Mark | Instant], float]
 BY_STAMP: Final[Moment] = attrgetter("at")
 BY_RECEIPT: Final[Moment] = attrgetter("received")
+
+
+def _as_stamped(moment: Mark | Instant) -> float:
+    """By the host's own clock, if that may be right though it seems to be behind."""
+    return as_stamped(moment) if isinstance(moment, Mark) else -_FOREVER
+
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""
@@ -206,8 +212,12 @@ def _candidate(
         departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
     )
     room_s = _room_s(arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
-    if least_s > (_ASKED_S if is_all_a_job_that_was_gone else room_s):
-        return None
+    most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
+    if least_s > most_s:
+        least_s = _gap_s(arrival, departure, _as_stamped)
+        if least_s > most_s:
+            return None
+        gap_s, receipt_gap_s = least_s + _APART_S, 0.0
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
     ):

@@ -225,16 +225,35 @@ def test_with_the_correlator_restarted_after_every_prefix(row: Row, release: Rel
         assert Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at) == once  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
+every_row_told_once = pytest.mark.parametrize(
     ("row", "release"),
     [(row, release) for row in MIGRATIONS for release in RELEASES if release not in row.revised],
     ids=str,
 )
+
+
+@every_row_told_once
 @pytest.mark.parametrize("host", [SOURCE, DESTINATION])
 def test_with_one_side_late_by_less_than_settle(row: Row, release: Release, host: str, proof: Proof) -> None:
     """What comes within `settle` is waited for: nothing is revised, but for rows late by their nature."""
     proof(row.number, interleavings=1)
     told = Conductor().deliver(late(played(row, release, FULL), host, 5.0))
+    assert sorted(words(told)) == sorted(wanted(row, FULL))
+    check(told, row, FULL)
+
+
+@every_row_told_once
+@pytest.mark.parametrize("host", [SOURCE, DESTINATION])
+@pytest.mark.parametrize("late_s", [3.0, 5.5])
+def test_with_a_side_whose_status_is_late_too_so_that_its_clock_seems_behind(
+    row: Row, release: Release, host: str, late_s: float, proof: Proof
+) -> None:
+    proof(row.number, interleavings=1)
+    online = [Sent(0.5, each, sees=True, place=(0, 0)) for each in (SOURCE, DESTINATION)]
+    sent = [*online, *played(row, release, FULL)]
+    deliveries = [Delivery(each.t + (late_s if each.host == host else 0.0), each) for each in sent]
+    conductor = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0})
+    told = conductor.deliver(sorted(deliveries, key=lambda each: each.received))
     assert sorted(words(told)) == sorted(wanted(row, FULL))
     check(told, row, FULL)
 
