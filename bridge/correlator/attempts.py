@@ -165,9 +165,11 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
         if same_but_guest and last.guest.state != "unknown":
             return True
         if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
-            kept = data.model_copy(update={"confirmed_by": last.confirmed_by})
-            if _substance(kept) == _substance(last):
-                return True  # that the domain is gone by now doesn't confirm that a copy of it failed
+            kept: dict[str, object] = {"confirmed_by": last.confirmed_by}
+            if last.guest.state != "unknown":
+                kept["guest"] = last.guest
+            if _substance(data.model_copy(update=kept)) == _substance(last):
+                return True  # that the domain is gone by now says nothing of a copy of it that failed
         if not (sitting.is_heard_out(each.source) and sitting.is_heard_out(each.destination)):
             sitting.is_open = True
             return False

@@ -320,6 +320,23 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         leaves="D",
     ),
     _failure(
+        "37",
+        "its death seen first",
+        _FLOWING + " ~1 D(4,4) ~0.4 S(5,5)!",
+        Verdict(
+            "failed",
+            ("", "lost"),
+            "source_crashed",
+            mode="postcopy",
+            attention="postcopy_incomplete",
+            confirmed="S",
+        ),
+        told=("started", "interrupted"),
+        source_alone=("unresolved",),
+        destination_alone=("started", "interrupted"),
+        leaves="D",
+    ),
+    _failure(
         "38",
         "post-copy, destination's QEMU killed",
         _FLOWING + " ~1 S(3,8) D(5,5)!",
