@@ -429,7 +429,7 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     assert word.kind is not None
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures,
+        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact,
     )  # fmt: skip
 
 

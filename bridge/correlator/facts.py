@@ -39,6 +39,7 @@ class Fact(Struct, frozen=True, gc=False):
     at: the host's stamp in seconds, corrected by what is known of the host's clock.
     received: when it came, in seconds of the correlator's own clock.
     stamp: the host's stamp as the message has it.
+    exact: whether the host's clock is known to be right, as far as a message's way lets that be known.
     figures: of a job that completed, `time_elapsed` and `downtime` in ms; of an iteration, its number.
     """
 
@@ -56,6 +57,7 @@ class Fact(Struct, frozen=True, gc=False):
     id: str
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
+    exact: bool = False
 
     @property
     def key(self) -> Key:

@@ -161,6 +161,12 @@ class Clock(msgspec.Struct, gc=False):
         return min(self.now, self.before)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether it is known to need no correction."""
+        least = self.least
+        return least is not None and CLOCK_EXACT[0] <= least <= CLOCK_EXACT[1]
+
+    @property
     def offset_s(self) -> float:
         """What to add to the host's stamps."""
         least = self.least
@@ -248,6 +254,11 @@ class Host:
     def offset_s(self) -> float:
         """What to add to this host's stamps."""
         return self.kept.clock.offset_s
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its clock is known to be right."""
+        return self.kept.clock.is_exact
 
     @property
     def place(self) -> tuple[int, int]:

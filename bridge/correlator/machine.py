@@ -177,6 +177,7 @@ def fold(track: Track, fact: Fact) -> None:
     if fact.key[0] > track.key[0] >= 0:
         _renew(track, Mark.of(fact))
     track.key = fact.key
+    track.exact = fact.exact
     if fact.received - fact.at > LIVE_S:
         track.late = fact.received
     if fact.kind == "lifecycle":

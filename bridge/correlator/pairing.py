@@ -69,7 +69,8 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
     fixed = [ends for ends in told if any(half in done for half in ends)]
     holders = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
-    links = _link(arrivals, departures, holders, told, fixed)
+    exact = frozenset(host for host, track in tracks.items() if track.exact)
+    links = _link(arrivals, departures, _Known(holders, told, fixed, exact))
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -115,15 +116,17 @@ def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
     is_early = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     early = a_from - d_from if is_early else 0.0
     trails_s = _TRAILS_S if departure.stage == "left" and departure.opened == departure.ended else 0.0
+    if arrival.over is not None:
+        trails_s = min(trails_s, max(0.0, moment(arrival.over) - a_to))  # nor after the guest had left again
     return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
 
 
-def _room_s(*marks: Mark | None) -> float:
+def _room_s(marks: Iterable[Mark | None], *, exact: bool) -> float:
     """By how much the order of these may be wrong: if they came as they happened, by little more than stamps
-    and receipts differ; else by what clocks may be apart.
+    and receipts differ; else by what clocks may be apart. exact: the clocks are known to be right.
     """
     apart_s = max(abs(mark.received - mark.at) for mark in marks if mark is not None)
-    return min(SKEW_S, _UNNOTICED_S + apart_s)
+    return min(SKEW_S, (_AT_ONCE_S if exact else _UNNOTICED_S) + apart_s)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -161,24 +164,33 @@ class _Link:
     of: Departure
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What else is known: on which host the guest was when each arrival was opened, what was told as one
+    attempt, which of that is fixed, and which hosts' clocks are known to be right.
+    """
+
+    holders: Mapping[Half, str | None]
+    told: Collection[Ends]
+    fixed: Collection[Ends]
+    exact: frozenset[str]
+
+
 def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
-    holders: Mapping[Half, str | None],
-    told: Collection[Ends],
-    fixed: Collection[Ends],
+    known: _Known,
 ) -> dict[Half, tuple[str, Departure, bool]]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[_Link]] = []
     for host, arrival in arrivals:
-        holder = holders[host, arrival.key]
         found = [
             link
             for s_host, departure in departures
             if s_host != host
-            and (link := _candidate(host, arrival, s_host, departure, told, holder=holder)) is not None
-            and not any(_crosses((link.arrival, link.departure), ends) for ends in fixed)
+            and (link := _candidate(host, arrival, s_host, departure, known)) is not None
+            and not any(_crosses((link.arrival, link.departure), ends) for ends in known.fixed)
         ]
         if found:
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
@@ -195,15 +207,7 @@ def _link(
     }
 
 
-def _candidate(
-    host: str,
-    arrival: Arrival,
-    s_host: str,
-    departure: Departure,
-    told: Collection[Ends],
-    *,
-    holder: str | None,
-) -> _Link | None:
+def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> _Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
@@ -211,7 +215,8 @@ def _candidate(
     is_all_a_job_that_was_gone = not (
         departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
     )
-    room_s = _room_s(arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
+    marks = (arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
+    room_s = _room_s(marks, exact={host, s_host} <= known.exact)
     most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
     if least_s > most_s:
         least_s = _gap_s(arrival, departure, _as_stamped)
@@ -236,9 +241,9 @@ def _candidate(
         departure.stage == "left" and departure.ended is not None and arrival.first.at > departure.ended.at
     )
     is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
-    if holder not in (None, s_host):
+    if known.holders[here] not in (None, s_host):
         cost_s += _COSTS_S["may_fit"]
-    if (here, there) in told:
+    if (here, there) in known.told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
     cost_s += min(_LATER_AT_MOST_S, _LATER * apart_s)

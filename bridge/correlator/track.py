@@ -139,6 +139,7 @@ class Track:
 
     phase: Phase = "away"
     key: Key = (-1, 0)
+    exact: bool = False  # the host's clock is known to be right
     heard: Instant | None = None  # the last thing that was told as it happened
     late: float = 0.0  # when a message last came that wasn't sent just then
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it

@@ -167,7 +167,7 @@ def source_lost(stage: Stage) -> None:
 
 @scenario(
     "23",
-    emits={"S": "iter+", "D": "2,1 lost back 6,2?"},
+    emits={"S": "iter+", "D": "2,1 lost 6,2? back 6,2?"},
     afterwards=STAYED,
     truths=failed("destination_vanished"),
 )

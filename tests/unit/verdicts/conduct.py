@@ -123,7 +123,8 @@ class Conductor:
         case = self.cases.get(sent.uuid)
         if case is None:
             case = self.cases[sent.uuid] = Case.new(sent.uuid)
-        case.add(msgspec.structs.replace(fact, epoch=ordinal, at=at, received=now), settled=settled)
+        fact = msgspec.structs.replace(fact, epoch=ordinal, at=at, received=now, exact=host.is_exact)
+        case.add(fact, settled=settled)
         self._judge(sent.uuid, now)
         if host.suspect:
             self._settle(host, now)
