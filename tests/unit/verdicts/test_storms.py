@@ -71,7 +71,8 @@ def seen_by(fleet: Fleet, attempt: Attempt) -> int:
 
 def wrong_with(fleet: Fleet) -> list[str]:
     """What is wrong with what is told of a storm, in words."""
-    told = Conductor(times=TIMES).deliver(fleet.deliveries)
+    clocks = {fleet.host(n): host.skew_s for n, host in enumerate(fleet.plan.hosts)}
+    told = Conductor(times=TIMES, clocks=clocks).deliver(fleet.deliveries)
     hold_the_contract(told)
     events = {d.sent.fact.id for d in fleet.deliveries if d.sent.fact and d.sent.fact.origin == "event"}
     standing: dict[str, Migration] = {}
