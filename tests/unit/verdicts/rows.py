@@ -96,6 +96,14 @@ BROKE_OFF: Final = ("started", "failed")
 JOB_ENDED: Final = ("failed",)
 
 _LIVE: Final = "D(2,1) S:iter S:iter S(3,1) S:iter D(4,1) ~1.4 S(5,3) S:JC"
+_PAGES_LOST: Final = Verdict(
+    "failed",
+    ("", "lost"),
+    "source_crashed",
+    mode="postcopy",
+    attention="postcopy_incomplete",
+    confirmed="S",
+)
 _FLOWING: Final = "D(2,1) S:iter ~1 S(3,1) S(3,7) S:iter D(4,3)"
 
 
@@ -306,14 +314,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "37",
         "post-copy, source's QEMU killed",
         _FLOWING + " ~1 D(4,4) ~1.4 S(3,8) S(5,5)!",
-        Verdict(
-            "failed",
-            ("", "lost"),
-            "source_crashed",
-            mode="postcopy",
-            attention="postcopy_incomplete",
-            confirmed="S",
-        ),
+        _PAGES_LOST,
         told=("started", "interrupted"),
         source_alone=("interrupted", "unresolved"),
         destination_alone=("started", "interrupted"),
@@ -323,14 +324,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "37",
         "its death seen first",
         _FLOWING + " ~1 D(4,4) ~0.4 S(5,5)!",
-        Verdict(
-            "failed",
-            ("", "lost"),
-            "source_crashed",
-            mode="postcopy",
-            attention="postcopy_incomplete",
-            confirmed="S",
-        ),
+        _PAGES_LOST,
         told=("started", "interrupted"),
         source_alone=("unresolved",),
         destination_alone=("started", "interrupted"),
