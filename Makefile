@@ -40,7 +40,7 @@ lint: install
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest -q -m 'not server and not lab and not slow'
+	$(BIN)/pytest -q -n 2 -m 'not server and not lab and not slow'
 
 # pytest comes last, once, so that its closing line is the last one. Most tests wait rather than compute, so files
 # run side by side; in the order of their names those with real hosts come first, and what is short fills up.

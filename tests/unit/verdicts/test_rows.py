@@ -182,6 +182,7 @@ def _all_orders(sources: int, destinations: int) -> Iterator[tuple[str, ...]]:
         yield tuple(SOURCE if n in at else DESTINATION for n in range(total))
 
 
+@pytest.mark.slow
 @every_row
 @every_release
 @pytest.mark.parametrize("voice", [pytest.param("full", marks=pytest.mark.slow), "events"])

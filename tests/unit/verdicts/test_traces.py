@@ -78,6 +78,7 @@ def test_played_as_it_was(row: str, trace: Trace, proof: Proof) -> None:
     check(told, trace)
 
 
+@pytest.mark.slow
 @every_trace
 def test_played_in_any_order_of_the_hosts(row: str, trace: Trace, proof: Proof) -> None:
     """All interleavings, or 200 of them."""
