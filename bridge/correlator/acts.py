@@ -305,6 +305,8 @@ def _job_end(track: Track, mark: Mark, _: object = None) -> None:
 def _resume(track: Track, mark: Mark, _: object = None) -> None:
     _finish(track, mark, "resumed")
     track.departures[-1].guest = "running"
+    if track.stay is not None:
+        track.stay.cancelled = True
     track.feel("running", mark)
 
 

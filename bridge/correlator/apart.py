@@ -7,9 +7,10 @@ import uuid
 from typing import Final
 
 from bridge.correlator.case import NAMESPACE, Telling, Told
-from bridge.correlator.facts import Mark
+from bridge.correlator.facts import SKEW_S, Mark
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
+from bridge.correlator.track import Track
 from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, host_source
 
 _NEVER: Final = float("inf")
@@ -31,6 +32,7 @@ def judge_offline(sitting: Sitting) -> None:
             and there.defined is not None
             and there.defined.at - sitting.times.settle_s <= gone.at
             and gone.at <= there.defined.at + sitting.times.patience_s
+            and not _ran_since(here, there.defined)
         ]
         half = (source, gone.key)
         if not came or any(told.departure == half for told in sitting.case.told):
@@ -44,6 +46,13 @@ def judge_offline(sitting: Sitting) -> None:
         sitting.tell_verdict(
             told, _offline_data(sitting, told, source=source, gone=gone, destination=destination, came=mark)
         )
+
+
+def _ran_since(track: Track, mark: Mark) -> bool:
+    """Whether the domain came, or was started, after that happened on another host: what was defined there
+    before was a copy.
+    """
+    return any(stay.began.at > mark.at + SKEW_S for stay in track.past)
 
 
 def _offline_data(

@@ -189,7 +189,8 @@ _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
 
 
 def _is_well_after(end: Mark, over: Mark) -> bool:
-    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so.
+    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so,
+    by as much as a message seems to have been on its way.
     When an end that was found afterwards happened, nobody knows; a source that saw would have told, had it
     outlived the attempt.
     """
@@ -197,7 +198,8 @@ def _is_well_after(end: Mark, over: Mark) -> bool:
         return False
     if is_live(end, over):
         by_stamps = as_stamped(end) - as_stamped(over)
-        return min(end.at - over.at, end.received - over.received, by_stamps) > _AFTER_S
+        way_s = max(abs(mark.received - mark.at) for mark in (end, over))
+        return min(end.at - over.at, end.received - over.received, by_stamps) > _AFTER_S + way_s
     return end.at > over.at + SKEW_S
 
 

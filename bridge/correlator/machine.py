@@ -278,6 +278,7 @@ def believe_presence(track: Track) -> None:
         return
     if listed.key[0] > track.key[0] >= 0:
         _renew(track, listed.mark)
+    track.key = max(track.key, (listed.key[0], 0))
     what = listed.what
     if track.roleless is not None and what in ("running/migrated", "running/migration_canceled"):
         _settle_role(track, what, track.roleless)
@@ -329,3 +330,5 @@ def _settle_role(track: Track, what: str, resumed: Mark) -> None:
             key=resumed.key, opened=resumed, stage="resumed", guest="running", ended=resumed
         )
         track.departures = [*track.departures, departure][-KEPT:]
+        if track.stay is not None:
+            track.stay.cancelled = True

@@ -159,7 +159,7 @@ def sign_of_state(track: Track) -> Sign | None:
         was_here = what == "gone" and track.persistent and track.present
         return "undefined_silently" if was_here else None
     if track.phase == "copying":
-        was_cancelled = any(earlier.stage == "resumed" for earlier in track.departures[:-1])
+        was_cancelled = track.stay is not None and track.stay.cancelled
         if what == track.departures[-1].state_before or (
             was_cancelled and what == "running/migration_canceled"
         ):

@@ -115,6 +115,7 @@ class Stay:
     began: Mark
     ended: Mark | None = None
     arrived: bool = False
+    cancelled: bool = False  # a departure was cancelled in it: a state's reason may be that one's
 
 
 class Listed(Struct, frozen=True, gc=False):

@@ -390,7 +390,8 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
             owner = None
         is_owned = owner is not None
         for began_s, n in spans.get(delivery.sent.uuid, ()):
-            if not is_owned and delivery.sent.t >= began_s:
+            is_part = delivery.sent.host in (fleet.attempts[n].source, fleet.attempts[n].destination)
+            if not is_owned and delivery.sent.t >= began_s and is_part:
                 owner = n
         if owner is None:
             continue

@@ -1,0 +1,99 @@
+"""What a host did before must not be taken for what it does now: a former life, an old definition, an older
+cancellation, a clock that is nearly right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
+from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
+from tests.unit.verdicts.stage import FULL, Stage
+from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
+
+THIRD = "host3"
+
+
+def the(number: str) -> Row:
+    """The first row of this number."""
+    return next(row for row in (*MIGRATIONS, *LOOK_ALIKES) if row.number == number)
+
+
+def tell(stage: Stage) -> list[Told]:
+    """What is told of a stage's messages, each received when it was sent."""
+    told = Conductor().deliver(in_order(stage.run()))
+    hold_the_contract(told)
+    return told
+
+
+def test_an_offline_migration_to_a_host_that_was_installed_anew_and_had_the_domain_before() -> None:
+    """All that its former life said was one state: that it ran there."""
+    stage = Stage()
+    source, destination = stage.host(SOURCE), stage.host(DESTINATION)
+    stage.at(1.0, partial(stage.place, destination, DOMAIN, "running/booted", persistent=False))
+    stage.at(5.0, partial(stage.go_blind, destination, "agent"))
+    stage.at(10.0, partial(stage.change_quietly, destination, DOMAIN, "gone"))
+    stage.at(40.0, partial(stage.install_anew, destination))
+    stage.at(40.1, partial(stage.come_back, destination))
+    stage.at(50.0, partial(stage.place, source, DOMAIN, "shutoff/shutdown", persistent=True))
+    stage.row(the("10"), 100.0, DOMAIN, (SOURCE, DESTINATION))
+    (verdict,) = verdicts(tell(stage))
+    assert (verdict.outcome, verdict.mode, verdict.source.host, verdict.destination.host) == (
+        "completed",
+        "offline",
+        SOURCE,
+        DESTINATION,
+    )
+
+
+def test_a_definition_that_was_copied_before_the_domain_came_to_the_host_that_loses_it() -> None:
+    """It went from there by a migration that its agent missed, not to where the copy lies."""
+    stage = Stage()
+    first = stage.host(THIRD)
+    stage.at(1.0, partial(stage.place, first, DOMAIN, "running/booted", persistent=True))
+    copied = stage.row(the("10b"), 10.0, DOMAIN, (THIRD, "host4"))
+    came = stage.row(the("5"), copied + 20.0, DOMAIN, (THIRD, SOURCE))
+    stage.at(came + 20.0, partial(stage.go_blind, stage.host(SOURCE), "agent"))
+    left = stage.row(the("6"), came + 21.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(left + 20.0, partial(stage.come_back, stage.host(SOURCE)))
+    told = tell(stage)
+    assert {each.mode for each in verdicts(told)} == {"precopy"}
+    assert {each.destination.host for each in verdicts(told)} == {SOURCE, DESTINATION}
+
+
+def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() -> None:
+    """libvirt goes on listing `running/migration_canceled` after a migration that was cancelled, and what is
+    known of that one may be forgotten by now.
+    """
+    stage = Stage(replace(FULL, states=False))
+    source = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=False))
+    both_run = stage.row(the("28"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    mended = Row("-", "somebody ends one of the two", "D(6,2) D(5,1)", None)
+    again = 60.0 + stage.row(mended, both_run + 20.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(again, partial(stage.begin_job, source, DOMAIN))
+    stage.row(
+        Row("-", "a copy that takes long", "D(2,1) S:iter ~5 S:blind ~5 S:back", None),
+        again,
+        DOMAIN,
+        (SOURCE, THIRD),
+    )
+    told = tell(stage)
+    assert words(told) == ("started", "conflict", "failed", "started")
+
+
+def test_a_source_that_powers_off_is_not_said_to_run_on_by_a_clock_that_is_a_second_wrong() -> None:
+    """Messages that come three seconds late hide how wrong the clock is."""
+    stage = Stage()
+    source = stage.host(SOURCE)
+    source.skew_s = 1.4
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=False))
+    stage.row(the("29"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    sent = stage.run()
+    late = [Delivery(each.t + (3.2 if each.host == SOURCE else 0.1), each) for each in sent]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(told)
+    (verdict,) = verdicts(told)
+    assert (verdict.outcome, verdict.reason, verdict.guest.state) == ("failed", "source_stopped", "shutoff")
