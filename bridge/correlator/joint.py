@@ -190,7 +190,7 @@ _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
 
 def _is_well_after(end: Mark, over: Mark) -> bool:
     """By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so,
-    by as much as a message seems to have been on its way.
+    by as much as the message seems to have been on its way.
     When an end that was found afterwards happened, nobody knows; a source that saw would have told, had it
     outlived the attempt.
     """
@@ -198,8 +198,8 @@ def _is_well_after(end: Mark, over: Mark) -> bool:
         return False
     if is_live(end, over):
         by_stamps = as_stamped(end) - as_stamped(over)
-        way_s = max(abs(mark.received - mark.at) for mark in (end, over))
-        return min(end.at - over.at, end.received - over.received, by_stamps) > _AFTER_S + way_s
+        at_least = end.at - abs(end.received - end.at) - over.received
+        return min(end.at - over.at, end.received - over.received, by_stamps, at_least) > _AFTER_S
     return end.at > over.at + SKEW_S
 
 

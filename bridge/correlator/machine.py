@@ -158,6 +158,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "resumed_migrated": ("here", ("arrive",)),
         "resumed": ("here", ("arrive",)),
         "paused": ("here", ("arrive_paused",)),
+        "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail", "end")),
         "stopped": ("away", ("fail", "end")),
         "vanished": ("away", ("fail", "end")),

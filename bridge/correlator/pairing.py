@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.facts import AS_IT_HAPPENED, SKEW_S, Instant, Key, Mark, as_stamped, is_live
+from bridge.correlator.facts import AS_IT_HAPPENED, DELAYED_S, SKEW_S, Instant, Key, Mark, as_stamped, is_live
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _DOUBTFUL_S: Final = 2.0
@@ -40,14 +40,18 @@ BY_RECEIPT: Final[Moment] = attrgetter("received")
 
 
 def _as_stamped(moment: Mark | Instant) -> float:
-    """By the host's own clock, if that may be right though it seems to be behind."""
-    return as_stamped(moment) if isinstance(moment, Mark) else -_FOREVER
+    """By the host's own clock, if that may be right though it seems to be behind; no later, where the stamp
+    wasn't kept.
+    """
+    return as_stamped(moment) if isinstance(moment, Mark) else moment.at - DELAYED_S
 
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""
 Ends = tuple[Half, Half]
 """An attempt's arrival and departure."""
+_LinkedTo = tuple[str, Departure, bool]
+"""The source, its departure, and whether that is doubtful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
     fixed = [ends for ends in told if any(half in done for half in ends)]
-    holders = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
+    held = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
+    holders = {half: holder and holder[0] for half, holder in held.items()}
     exact = frozenset(host for host, track in tracks.items() if track.exact)
     links = _link(arrivals, departures, _Known(holders, told, fixed, exact))
     pairs = []
@@ -80,7 +85,7 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
             taken.add((source, departure.key))
             pairs.append(Pair(arrival, host, departure, source, doubtful))
         elif not arrival.tentative:
-            pairs.append(Pair(arrival, host, None, holders[host, arrival.key]))
+            pairs.append(Pair(arrival, host, None, _source(host, arrival, held[host, arrival.key], links)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
 
@@ -176,11 +181,18 @@ class _Known:
     exact: frozenset[str]
 
 
+def _fit(arrival: Arrival, departure: Departure) -> Fit:
+    """As `_FITS` has it; but what is found to have ended may have arrived before."""
+    was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
+    fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    return "may_fit" if fit == "contradicts" and was_found else fit
+
+
 def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
     known: _Known,
-) -> dict[Half, tuple[str, Departure, bool]]:
+) -> dict[Half, _LinkedTo]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[_Link]] = []
@@ -228,7 +240,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     ):
         gap_s += _RECEIPT * receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
-    fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    fit = _fit(arrival, departure)
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
     if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
         return None
@@ -289,12 +301,12 @@ def _crosses(one: Ends, other: Ends) -> bool:
     return (places[here] < others[here]) != (places[there] < others[there])
 
 
-def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> str | None:
-    """The one other host on which the guest was when this arrival was opened: by the stamps, or by the
-    receipt where all came as it happened.
+def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> tuple[str, Stay] | None:
+    """The one other host on which the guest was when this arrival was opened, and its stay there: by the
+    stamps, or by the receipt where all came as it happened.
     """
     mark = arrival.first
-    found: list[tuple[float, float, str]] = []
+    found: list[tuple[float, float, str, Stay]] = []
     for host, track in tracks.items():
         if host == destination:
             continue
@@ -303,8 +315,24 @@ def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> 
             if is_live(mark, stay.began, stay.ended):
                 away_s = min(away_s, _away_s(stay, mark, BY_RECEIPT))
             if away_s <= SKEW_S:
-                found.append((away_s, -stay.began.at, host))
-    return min(found)[2] if found else None
+                found.append((away_s, -stay.began.at, host, stay))
+    return min(found, key=itemgetter(0, 1, 2))[2:] if found else None
+
+
+def _source(
+    host: str, arrival: Arrival, holder: tuple[str, Stay] | None, links: Mapping[Half, _LinkedTo]
+) -> str | None:
+    """The host that had the guest when this arrival began: where it was known to be, or where it had gone
+    from there, though nothing was heard of it at that place yet.
+    """
+    if holder is None:
+        return None
+    source, stay = holder
+    if stay.ended is not None and stay.ended.at <= arrival.first.at + _APART_S:
+        for (destination, _), (s_host, departure, _) in links.items():
+            if s_host == source and departure.stage == "left" and departure.ended == stay.ended:
+                return None if destination == host else destination
+    return source
 
 
 def _away_s(stay: Stay, mark: Mark, moment: Moment) -> float:

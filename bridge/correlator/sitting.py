@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bridge.correlator.case import Case, Telling, Times, Told
-from bridge.correlator.facts import is_live
+from bridge.correlator.facts import DELAYED_S
 from bridge.correlator.signs import sign_of_state
 from bridge.correlator.track import Track
 from bridge.wire.messages import Migration
@@ -72,4 +72,4 @@ def _is_silent(track: Track, blind_since: float | None) -> bool:
     if track.listed is None:
         return True
     mark = track.listed.mark
-    return mark.received <= blind_since or (mark.at <= blind_since and not is_live(mark))
+    return mark.received <= blind_since or (mark.at <= blind_since and mark.received - mark.at > DELAYED_S)

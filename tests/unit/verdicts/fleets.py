@@ -388,11 +388,17 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
         owner = delivery.sent.owner
         if owner is not None and fleet.attempts[owner].uuid != delivery.sent.uuid:
             owner = None
-        is_owned = owner is not None
-        for began_s, n in spans.get(delivery.sent.uuid, ()):
-            is_part = delivery.sent.host in (fleet.attempts[n].source, fleet.attempts[n].destination)
-            if not is_owned and delivery.sent.t >= began_s and is_part:
-                owner = n
+        if owner is None:
+            owner = max(
+                (
+                    n
+                    for began_s, n in spans.get(delivery.sent.uuid, ())
+                    if delivery.sent.t >= began_s
+                    and delivery.sent.host in (fleet.attempts[n].source, fleet.attempts[n].destination)
+                ),
+                key=lambda n: (fleet.attempts[n].verdict is not None, n),
+                default=None,
+            )
         if owner is None:
             continue
         fleet.of[fact.id] = owner

@@ -9,8 +9,8 @@ from functools import partial
 
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
-from tests.unit.verdicts.stage import FULL, Stage
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
+from tests.unit.verdicts.stage import FULL, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 THIRD = "host3"
@@ -22,8 +22,10 @@ def the(number: str) -> Row:
 
 
 def tell(stage: Stage) -> list[Told]:
-    """What is told of a stage's messages, each received when it was sent."""
-    told = Conductor().deliver(in_order(stage.run()))
+    """What is told of a stage's messages, received when it was sent, from agents whose clocks are known."""
+    hosts = [SOURCE, DESTINATION, THIRD]
+    online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in hosts]
+    told = Conductor(clocks=dict.fromkeys(hosts, 0.0)).deliver(in_order([*online, *stage.run()]))
     hold_the_contract(told)
     return told
 
@@ -97,3 +99,54 @@ def test_a_source_that_powers_off_is_not_said_to_run_on_by_a_clock_that_is_a_sec
     hold_the_contract(told)
     (verdict,) = verdicts(told)
     assert (verdict.outcome, verdict.reason, verdict.guest.state) == ("failed", "source_stopped", "shutoff")
+
+
+def test_a_destination_that_is_found_without_the_guest_had_it_if_the_source_let_it_go() -> None:
+    """It went on from there while nobody looked: the end that is found later is not the arrival's."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    destination = stage.host(DESTINATION)
+    stage.at(10.5, partial(stage.go_blind, destination, "agent"))
+    came = stage.row(the("9"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    went = stage.row(the("12"), came + 0.5, DOMAIN, (DESTINATION, THIRD))
+    stage.at(went + 300.0, partial(stage.come_back, destination))
+    told = tell(stage)
+    assert {each.outcome for each in verdicts(told)} == {"completed"}
+    assert [(each.source.host, each.destination.host) for each in verdicts(told)][-1:] != [(SOURCE, THIRD)]
+
+
+def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_told() -> None:
+    """An attempt that failed minutes ago keeps its verdict."""
+    stage = Stage()
+    source = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=True))
+    failed = stage.row(the("32"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(
+        Row("-", "paused by hand", "S(3,0) ~1 S(4,0)", None), failed + 60.0, DOMAIN, (SOURCE, DESTINATION)
+    )
+    stage.at(failed + 290.0, partial(stage.go_blind, source, "agent"))
+    stage.at(failed + 290.0, partial(stage.go_blind, stage.host(THIRD), "agent"))
+    postcopy = replace(the("12"), said=announced(the("12").said, "S"))
+    flows = stage.row(postcopy, failed + 300.0, DOMAIN, (SOURCE, THIRD))
+    stage.at(flows - 4.0, partial(stage.install_anew, source))
+    stage.at(flows - 3.9, partial(stage.come_back, source))
+    sent = [Delivery(each.t + 0.5 * (each.host == SOURCE), each) for each in stage.run()]
+    told = Conductor().deliver(sorted(sent, key=lambda each: each.received))
+    hold_the_contract(told)
+    first = [each for each in verdicts(told) if each.destination.host == DESTINATION]
+    assert [(each.outcome, each.reason) for each in first] == [("failed", "destination_failed")]
+
+
+def test_a_guest_that_leaves_a_xen_host_whose_agent_missed_that_it_was_resumed_there() -> None:
+    """Restored, and found running: it may have come by a migration, and goes by one."""
+    stage = Stage()
+    row = next(row for row in MIGRATIONS if row.number == "Xen")
+    stage.driver[DOMAIN] = "Xen"
+    source = stage.host(SOURCE)
+    stage.row(Row("-", "restored", "S(2,2)", None, driver="Xen"), 5.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(5.5, partial(stage.go_blind, source, "libvirt"))
+    stage.row(Row("-", "resumed", "S(4,0)", None, driver="Xen"), 6.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(9.0, partial(stage.come_back, source))
+    stage.row(row, 60.0, DOMAIN, (SOURCE, DESTINATION))
+    (verdict,) = verdicts(tell(stage))
+    assert (verdict.outcome, verdict.confirmed_by) == ("completed", ["source", "destination"])

@@ -56,12 +56,22 @@ def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
         if len(owners) != 1 and not any(_may_be_unclear(fleet.attempts[n]) for n in owners):
             yield f"{uuid[:4]} {last.outcome} rests on {len(owners)} attempts: {columns(last)}"
         if owners:
-            groups.setdefault(min(owners), {})[migration] = tellings
+            groups.setdefault(_owner(fleet, tellings, owners), {})[migration] = tellings
     for n, attempt in enumerate(fleet.attempts):
         if attempt.uuid == uuid:
             outcomes = {each.verdict.outcome for each in fleet.attempts if each.hurt and each.verdict}
             yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {}), outcomes))
     yield from _place(fleet, uuid, told)
+
+
+def _owner(fleet: Fleet, tellings: list[Told], owners: Collection[int]) -> int:
+    """The attempt that is told of: the one whose beginning was told. Two of which one wasn't seen may look
+    like one.
+    """
+    first = tellings[0].migration
+    if first is not None and first.outcome == "started" and first.evidence[0].id in fleet.of:
+        return fleet.of[first.evidence[0].id]
+    return min(owners, key=lambda n: (fleet.attempts[n].verdict is None, n))
 
 
 def _may_be_unclear(attempt: Attempt) -> bool:
