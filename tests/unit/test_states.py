@@ -1,5 +1,6 @@
 """The retained states: read after events, coalesced, cleared, never held up for all by one."""
 
+import itertools
 import queue
 import threading
 import time
@@ -137,6 +138,44 @@ def test_many_domains_are_read_by_one_list(played: Played) -> None:
     played.states.changed(uuids)
     assert len(played.news()) == states.BULK
     assert (played.host.lists, played.host.reads) == (1, [])
+
+
+def test_in_a_storm_of_events_lists_take_a_tenth_of_the_time(played: Played) -> None:
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(states.BULK)]
+    played.host.domains = {uuid: seen(uuid) for uuid in uuids}
+    spans: list[tuple[float, float]] = []
+    enough = threading.Event()
+
+    def list_domains() -> dict[str, Seen]:
+        began = time.monotonic()
+        time.sleep(0.01)
+        spans.append((began, time.monotonic()))
+        if len(spans) == 4:
+            enough.set()
+        return dict(played.host.domains)
+
+    played.host.list_domains = list_domains  # type: ignore[method-assign]
+    while not enough.wait(0.005):
+        played.states.changed(uuids)
+    for (began, ended), (next_began, _) in itertools.pairwise(spans):
+        assert next_began - ended >= min(states.LONGEST_REST_S, states.REST * (ended - began))
+
+
+def test_a_list_that_is_kept_holds_up_others_for_a_second_at_most(played: Played) -> None:
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(states.BULK)]
+    played.host.domains = {A: seen(A)}
+    release = threading.Event()
+
+    def list_domains() -> dict[str, Seen]:
+        release.wait(10)
+        return {}
+
+    played.host.list_domains = list_domains  # type: ignore[method-assign]
+    played.states.changed(uuids)
+    time.sleep(0.2)
+    played.states.changed([A])
+    assert played.published.get(timeout=5.0 * states.LONGEST_REST_S) == "a running/booted 1"
+    release.set()
 
 
 def test_a_list_is_published_as_it_is(played: Played) -> None:
