@@ -9,6 +9,7 @@ A number that no table names is `unknown`; the caller keeps the number.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 UNKNOWN: Final = "unknown"
@@ -130,11 +131,13 @@ def detail_name(event_code: int, detail_code: int) -> str:
     return _at(LIFECYCLE.get(lifecycle_name(event_code), ()), detail_code)
 
 
+@lru_cache(maxsize=256)
 def state_name(state_code: int) -> str:
     """The name of a domain state's number, or `unknown`."""
     return _at(_STATES, state_code)
 
 
+@lru_cache(maxsize=256)
 def reason_name(state_code: int, reason_code: int) -> str:
     """The name of a reason's number within its state, or `unknown`."""
     return _at(STATES.get(state_name(state_code), ()), reason_code)
