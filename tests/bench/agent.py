@@ -76,7 +76,7 @@ def connecting(place: Place) -> Iterator[Figure]:
     """From the start of an agent on a host with many domains until the broker has each domain's state."""
     scale = place.scale
     ours_s, base_s = [], []
-    for _ in range(max(1, scale.rounds - 2)):
+    for _ in range(scale.rounds):
         with (
             place.broker() as broker,
             _listener(broker, "libvirt/v1/hosts/+/domains/+/state") as heard,

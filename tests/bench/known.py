@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench.correlator import HOSTS, consume
@@ -15,27 +16,17 @@ from tests.bench.traffic import Publisher, Traffic, uuid_of
 def measure(place: Place) -> Iterator[Figure]:
     """The same traffic over ever more domains, each as likely as any other to have news."""
     scale = place.scale
-    costs: dict[int, list[float]] = {}
-    peaks: dict[int, float] = {}
+    costs: dict[int, list[float]] = {domains: [] for domains in scale.known}
     case = _a_case(place)
-    for domains in scale.known:
-        folder = place.state_dir("known")
-        with place.broker() as broker:
-            with Child("correlator", broker.port, folder):
-                pass
-            _fill(folder / "correlator-main.db", case, domains)
-            traffic = Traffic(HOSTS, domains, placed=False)
-            with Child("correlator", broker.port, folder) as ours:
-                publisher = Publisher(broker)
-                publisher.publish(traffic.statuses())
-                costs[domains] = [
-                    consume(publisher, ours, traffic.take(scale.messages))["cpu_us"]
-                    for _ in range(max(1, scale.rounds - 2))
-                ]
-                publisher.close()
-                peaks[domains] = peak_mb(ours.pid)
-        for file in folder.iterdir():
-            file.unlink()
+    with ExitStack() as stack:
+        sides = {domains: stack.enter_context(_knowing(place, case, domains)) for domains in scale.known}
+        for number in range(scale.rounds + 1):
+            for domains in scale.known[:: 1 if number % 2 else -1]:
+                traffic, publisher, ours = sides[domains]
+                answer = consume(publisher, ours, traffic.take(scale.messages))
+                if number:  # the first round fills caches
+                    costs[domains].append(answer["cpu_us"])
+        peaks = {domains: peak_mb(ours.pid) for domains, (_, _, ours) in sides.items()}
     first = costs[scale.known[0]]
     for domains in scale.known[1:]:
         yield Figure(
@@ -55,6 +46,22 @@ def measure(place: Place) -> Iterator[Figure]:
         Target("≤", 200, "value"),
         ", ".join(f"{domains:,}: {peak:.0f} MB" for domains, peak in peaks.items()),
     )
+
+
+@contextmanager
+def _knowing(place: Place, case: bytes, domains: int) -> Iterator[tuple[Traffic, Publisher, Child]]:
+    """A correlator that knows so many domains, and who tells it of them."""
+    folder = place.state_dir("known")
+    traffic = Traffic(HOSTS, domains, placed=False)
+    with place.broker() as broker:
+        with Child("correlator", broker.port, folder):
+            pass
+        _fill(folder / "correlator-main.db", case, domains)
+        with Child("correlator", broker.port, folder) as ours:
+            publisher = Publisher(broker)
+            publisher.publish(traffic.statuses())
+            yield traffic, publisher, ours
+            publisher.close()
 
 
 def _a_case(place: Place) -> bytes:

@@ -121,6 +121,10 @@ def uuid_of(number: int) -> str:
     return f"{number:08x}-1111-4222-8333-444444444444"
 
 
+SILENT_S: Final = 3600
+"""A publisher may say nothing for so long, while the others have their turn."""
+
+
 class Publisher:
     """Puts messages into a broker as fast as it takes them, or at a pace."""
 
@@ -131,6 +135,7 @@ class Publisher:
             clean_start=True,
             session_expiry_s=0,
             window=500,
+            keepalive_s=SILENT_S,
             on_connected=lambda _present: None,
             on_disconnected=lambda _why: None,
             on_message=lambda _received: None,
