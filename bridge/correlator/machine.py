@@ -62,7 +62,6 @@ TABLE: Final[dict[Phase, Row]] = {
         "crashed": ("away", ("crash_belatedly", "end")),
         "stopped": ("away", ("stop_belatedly", "end")),
         "vanished": ("away", ("end",)),
-        "undefined": ("here", ("undefine",)),
     },
     "copying": {
         "iteration": ("copying", ("mark_iteration",)),
@@ -167,6 +166,8 @@ TABLE: Final[dict[Phase, Row]] = {
 for _known in TABLE:
     TABLE[_known]["updated"] = (_known, ("persist",))
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
+    TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
+    TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
 """(phase, sign) -> (next phase, what is noted on the way). Rows of MIGRATIONS: see `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}

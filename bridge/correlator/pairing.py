@@ -26,7 +26,10 @@ _AT_ONCE_S: Final = 0.3
 _UNNOTICED_S: Final = 2.0
 """A clock may be wrong by so much, and its messages, late by as much, seem to come as they happened."""
 _RECEIPT: Final = 0.6
-"""How much the order of receipt counts beside the stamps: messages have their way to go."""
+_RECEIPT_IF_EXACT: Final = 0.2
+"""How much the order of receipt counts beside the stamps: messages have their way to go. Less where the
+clocks are known to be right.
+"""
 _LATER: Final = 0.1
 _LATER_AT_MOST_S: Final = 2.0
 """The source begins to copy at once, or after its storage was copied."""
@@ -228,7 +231,8 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
     )
     marks = (arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
-    room_s = _room_s(marks, exact={host, s_host} <= known.exact)
+    is_exact = {host, s_host} <= known.exact
+    room_s = _room_s(marks, exact=is_exact)
     most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
     if least_s > most_s:
         least_s = _gap_s(arrival, departure, _as_stamped)
@@ -238,7 +242,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
     ):
-        gap_s += _RECEIPT * receipt_gap_s
+        gap_s += (_RECEIPT_IF_EXACT if is_exact else _RECEIPT) * receipt_gap_s
     here, there = (host, arrival.key), (s_host, departure.key)
     fit = _fit(arrival, departure)
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))

@@ -24,7 +24,8 @@ class Attempt:
 
     hurt: something of it was never seen, because a host was blind; unknowable: what its source saw is
     forgotten; late_s: by how much the latest of its
-    messages came late; touched: a host was blind so soon after that the verdict had to be told without it.
+    messages came late; undefined_silently: the definition on its source went without a message, which a look
+    may find later; touched: a host was blind so soon after that the verdict had to be told without it.
     """
 
     uuid: str
@@ -42,6 +43,7 @@ class Attempt:
     touched: bool = False
     late_s: float = 0.0
     job_failed: bool = False
+    undefined_silently: bool = False
     revised: bool = False
 
     def __str__(self) -> str:
@@ -130,6 +132,7 @@ class _Living:
         self.hosts = [fleet.host(n) for n in range(len(fleet.plan.hosts))]
         self.at = self.hosts[life.home]
         self.defined = {self.at} if life.persistent else set()
+        self.undefined: set[str] = set()
         self.guest = "running"
         self.t = life.begins_s
 
@@ -225,6 +228,7 @@ class _Living:
             self.guest,
             verdict,
             words,
+            undefined_silently=self.at in self.undefined,
             revised=row.number in ("21", "22b", "23"),
         )
         number = len(self.fleet.attempts)
@@ -256,6 +260,8 @@ class _Living:
             self.defined.add(to)
         if row.number in ("6", "10"):
             self.defined.discard(self.at)
+            if not self.fleet.plan.voice.states:
+                self.undefined.add(self.at)
         if row.number == "10":
             self.at, self.guest = to, "down"
         elif row.leaves == "D":

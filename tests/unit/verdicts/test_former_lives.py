@@ -150,3 +150,16 @@ def test_a_guest_that_leaves_a_xen_host_whose_agent_missed_that_it_was_resumed_t
     stage.row(row, 60.0, DOMAIN, (SOURCE, DESTINATION))
     (verdict,) = verdicts(tell(stage))
     assert (verdict.outcome, verdict.confirmed_by) == ("completed", ["source", "destination"])
+
+
+def test_a_definition_that_is_found_gone_while_the_guest_comes_back() -> None:
+    """Had it not, the guest that powers off later would be taken to be defined there still."""
+    stage = Stage(replace(FULL, states=False, look_s=2.0))
+    source = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=True))
+    went = stage.row(the("6"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(went + 0.5, partial(stage.change_quietly, source, DOMAIN, "gone"))
+    back = stage.row(the("9"), went + 1.0, DOMAIN, (DESTINATION, SOURCE))
+    stage.row(the("31"), back + 30.0, DOMAIN, (SOURCE, DESTINATION))
+    last = verdicts(tell(stage))[-1]
+    assert (last.reason, last.guest.host, last.guest.state) == ("source_stopped", None, "shutoff")
