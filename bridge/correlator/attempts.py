@@ -123,6 +123,8 @@ def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdi
     breaks = max(each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0)
     if breaks <= told.interrupted or told.last is not None:
         return
+    if each.arrival is not None and each.arrival.ended is not None and not each.arrival.postcopy:
+        return  # it was another's
     broke = each.departure.broke if each.departure and each.arrival is None else None
     if broke is not None and not sitting.ripe(broke.received + sitting.times.settle_s):
         return

@@ -195,9 +195,11 @@ class Casework:
             work.facts[word.uuid].append((fact_of(word, host, seen.ordinal, received), seen.settled))
 
     def _sight_changed(self, work: Work, host: Host, now: float) -> None:
-        """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile."""
+        """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile; if it is
+        lost before that, it is blind since the first time.
+        """
         if host.blind_since is not None:
-            self.blind[host.name] = host.blind_since
+            self.blind.setdefault(host.name, host.blind_since)
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:

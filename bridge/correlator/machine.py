@@ -246,6 +246,8 @@ def list_state(track: Track, fact: Fact) -> None:
     """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
     if track.listed is not None and fact.key < track.listed.key:
         return
+    if fact.received - fact.at > LIVE_S:
+        track.late = fact.received
     what = CLEARED if fact.kind == "cleared" else fact.what
     track.listed = Listed(fact.key, what, Mark.of(fact))
     track.driver = track.driver or fact.driver

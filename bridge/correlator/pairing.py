@@ -134,7 +134,8 @@ def _room_s(marks: Iterable[Mark | None], *, exact: bool) -> float:
     and receipts differ; else by what clocks may be apart. exact: the clocks are known to be right.
     """
     apart_s = max(abs(mark.received - mark.at) for mark in marks if mark is not None)
-    return min(SKEW_S, (_AT_ONCE_S if exact else _UNNOTICED_S) + apart_s)
+    least_s, most_s = (_AT_ONCE_S, _UNNOTICED_S) if exact else (_UNNOTICED_S, SKEW_S)
+    return min(most_s, least_s + apart_s)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]

@@ -50,6 +50,8 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
+    elif a == "ended" and _may_have_arrived(arrival, departure):
+        ruling, when = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
@@ -84,6 +86,21 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
         downtime_ms=downtime,
         evidence=_evidence(pair, d, parted),
+    )
+
+
+def _may_have_arrived(arrival: Arrival | None, departure: Departure | None) -> bool:
+    """Whether a destination that was found without the guest may have had it meanwhile: its source had
+    suspended it for the switch-over, and ended later.
+    """
+    return (
+        arrival is not None
+        and arrival.ended is not None
+        and arrival.ended.origin != "event"
+        and departure is not None
+        and departure.stage in ("crashed", "stopped")
+        and departure.suspended is not None
+        and not departure.postcopy
     )
 
 

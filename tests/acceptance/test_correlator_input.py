@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -17,7 +18,10 @@ from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port
 from tests.correlators import CorrelatorProcess, Fleet, messages_of, wait_until
+from tests.simulator.speech import publication
 from tests.traces import load
+from tests.unit.verdicts.rows import MIGRATIONS
+from tests.unit.verdicts.stage import Sent, Stage
 
 pytestmark = pytest.mark.server
 
@@ -108,6 +112,27 @@ def test_a_host_whose_status_was_emptied_is_not_waited_for_by_who_watches(
         assert blind() == 1
         fleet.publish([away[0]])
         wait_until(lambda: blind() == 2)
+
+
+def test_a_host_that_is_lost_again_before_it_said_what_it_saw_is_blind_since_before(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """How its guest fared when the attempt failed isn't known: nobody looked just then."""
+    uuid = "5e9c0d4e-0000-4000-8000-000000000001"
+    stage = Stage()
+    source = stage.host("host1")
+    stage.at(0.0, partial(stage.place, source, uuid, "paused/user", persistent=False))
+    stage.at(1.0, partial(stage.go_blind, source, "agent"))
+    storage_copy_aborted = next(row for row in MIGRATIONS if row.number == "32")
+    stage.row(storage_copy_aborted, 2.0, uuid, ("host1", "host2"))
+    back = [Sent(6.0, "host1", sees=True), Sent(6.1, "host1", sees=False, why="libvirt")]
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, settle=3) as correlator:
+        correlator.until_connected()
+        began_s = time.time()
+        fleet.publish([publication(each, began_s=began_s) for each in [*stage.run(), *back]])
+        fleet.until(lambda: _ended(fleet, uuid))
+        (verdict,) = (each for each in fleet.told(uuid) if each.word == "failed")
+        assert verdict.data["guest"] == {"host": "host1", "state": "unknown"}
 
 
 def test_what_the_broker_lost_is_asked_for_again(tmp_path: Path, broker: Broker) -> None:

@@ -142,7 +142,7 @@ class Conductor:
 
     def _sight_changed(self, host: Host, now: float) -> None:
         if host.blind_since is not None:
-            self._blind[host.name] = host.blind_since
+            self._blind.setdefault(host.name, host.blind_since)
             self._back.pop(host.name, None)
         else:
             self._back[host.name] = now + self.times.settle_s

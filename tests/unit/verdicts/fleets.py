@@ -23,7 +23,7 @@ class Attempt:
     """What truly happened in one attempt. `ended_s`: its last event, with what was cleaned up after it.
 
     hurt: something of it was never seen, because a host was blind; unknowable: what its source saw is
-    forgotten; late_s: by how much the latest of its
+    forgotten, or neither side was seen; late_s: by how much the latest of its
     messages came late; undefined_silently: the definition on its source went without a message, which a look
     may find later; touched: a host was blind so soon after that the verdict had to be told without it.
     """
@@ -440,6 +440,7 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
                     attempt.touched = True
                     attempt.hurt = attempt.hurt or attempt.row.number == "22b"
     for n, attempt in enumerate(fleet.attempts):
+        unseen = set()
         for blind in fleet.blind:
             if blind.host == attempt.source and not fleet.plan.voice.jobs and blind.ends_s > attempt.ended_s:
                 attempt.hurt = True  # nobody said that it was over before the host went blind
@@ -447,6 +448,8 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
                 continue
             if blind.begins_s <= attempt.ended_s + 3.0 and blind.ends_s >= attempt.began_s - 5.0:
                 attempt.hurt = True
+                unseen.add(blind.host)
                 attempt.unknowable = attempt.unknowable or (blind.forgets and blind.host == attempt.source)
             if blind.begins_s <= attempt.ended_s + 45.0 and blind.ends_s >= attempt.began_s - 30.0:
                 attempt.touched = True
+        attempt.unknowable = attempt.unknowable or unseen == {attempt.source, attempt.destination}

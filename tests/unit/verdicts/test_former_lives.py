@@ -163,3 +163,69 @@ def test_a_definition_that_is_found_gone_while_the_guest_comes_back() -> None:
     stage.row(the("31"), back + 30.0, DOMAIN, (SOURCE, DESTINATION))
     last = verdicts(tell(stage))[-1]
     assert (last.reason, last.guest.host, last.guest.state) == ("source_stopped", None, "shutoff")
+
+
+def test_a_chain_whose_middle_is_heard_hours_later_is_as_many_migrations_as_it_was() -> None:
+    """First the source's word alone makes one, then the third host's; the middle names their hosts."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    came = stage.row(the("5"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(the("11"), came + 2.6, DOMAIN, (DESTINATION, THIRD))
+    sent = [
+        *(Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION, THIRD)),
+        *stage.run(),
+    ]
+    begins = next(
+        each for each in sent if each.host == SOURCE and each.fact and each.fact.kind == "iteration"
+    )
+    late_s = {SOURCE: 0.0, DESTINATION: 1000.0, THIRD: 0.0}
+    late = [
+        Delivery(each.t + (40.0 if each is begins else late_s[each.host] * bool(each.fact)), each)
+        for each in sent
+    ]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(told)
+    last = {each.migration: (each.source.host, each.destination.host) for each in verdicts(told)}
+    assert sorted(map(str, last.values())) == sorted(map(str, [(SOURCE, DESTINATION), (DESTINATION, THIRD)]))
+
+
+def test_an_interruption_is_not_told_of_the_attempt_before_whose_beginning_is_late() -> None:
+    """The beginning of the second copy is missing for a while, so that both look like one."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    failed = stage.row(the("17"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(the("35"), failed + 1.0, DOMAIN, (SOURCE, DESTINATION))
+    sent = stage.run()
+    begins = [each for each in sent if each.fact and each.fact.figures[0] == 1][1]
+    late = [Delivery(each.t + 18.0 * (each is begins), each) for each in sent]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(told)
+    of_first = {each.migration.migration for each in told if each.migration and each.telling.word == "failed"}
+    interrupted = {
+        each.migration.migration for each in told if each.migration and each.telling.word == "interrupted"
+    }
+    assert (len(of_first), len(interrupted)) == (1, 1)
+    assert not of_first & interrupted
+
+
+def test_a_host_that_is_blind_again_before_it_said_what_it_saw_is_blind_since_before() -> None:
+    """How its guest fares may have changed meanwhile."""
+    stage = Stage()
+    source = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "paused/user", persistent=False))
+    stage.at(20.0, partial(stage.go_blind, source, "agent"))
+    stage.row(the("32"), 60.0, DOMAIN, (SOURCE, DESTINATION))
+    sent = stage.run()
+    back = Sent(200.0, SOURCE, sees=True, place=(0, 0))
+    gone = Sent(200.1, SOURCE, sees=False, why="libvirt", place=(0, 0))
+    (verdict,) = verdicts(Conductor().deliver(in_order([*sent, back, gone])))
+    assert (verdict.guest.host, verdict.guest.state) == (SOURCE, "unknown")
+
+
+def test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked() -> None:
+    """Suspended for the switch-over, and its destination dark from then on: it may have gone on there."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    said = "D(2,1) S:iter S(3,1) D:dark ~20 S(6,2) S(5,1) ~30 D=ended D:back"
+    stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    assert words(tell(stage)) == ("started", "unresolved")
