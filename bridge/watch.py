@@ -10,17 +10,15 @@ import json
 import os
 import select
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import Final, NoReturn, TextIO
 from uuid import uuid4
 
 from bridge.config import WatchSettings
 from bridge.mqtt.session import Received, Session, Subscription
+from bridge.signals import stop_signals
 from bridge.view import View
 from bridge.view.text import paint
 from bridge.wire.topics import Topics
@@ -195,18 +193,3 @@ def leave_broken_pipe() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
-
-
-@contextmanager
-def stop_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """While it lasts, SIGINT and SIGTERM call `stop`; then the old handlers are back."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 import queue
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +32,7 @@ from bridge.agent.worker import Worker
 from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
+from bridge.signals import stop_signals
 from bridge.systemd import Notifier
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
@@ -226,8 +226,8 @@ def run(settings: AgentSettings) -> int:
 
     Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
     """
-    asked = threading.Event()
-    with _signals(asked):
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
+    with stop_signals(partial(asked.put, None)):
         agent = Agent(settings)
         notifier = Notifier()
         agent.start()
@@ -241,27 +241,14 @@ def run(settings: AgentSettings) -> int:
     return 0
 
 
-def _supervise(agent: Agent, asked: threading.Event, notifier: Notifier) -> None:
-    while not asked.wait(SUPERVISE_S):
+def _supervise(agent: Agent, asked: queue.SimpleQueue[None], notifier: Notifier) -> None:
+    while True:
+        with suppress(queue.Empty):
+            asked.get(timeout=SUPERVISE_S)
+            return
         agent.check()
         if not any(agent.live().values()):
             notifier.watchdog()
-
-
-@contextmanager
-def _signals(asked: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop; the handlers that were there come back."""
-
-    def ask(_number: int, _frame: object) -> None:
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):  # a handler that wasn't set from Python can't be set again
-                signal.signal(number, handler)
 
 
 @contextmanager

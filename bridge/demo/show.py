@@ -8,8 +8,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from bridge import __version__
@@ -18,6 +18,7 @@ from bridge.demo.programs import Program, running
 from bridge.demo.script import CORRELATOR, DOMAIN, HOST, UUID, Programs, Script
 from bridge.demo.stage import Stage, StopAskedError
 from bridge.mqtt.session import BrokerSettings
+from bridge.signals import stop_signals
 from bridge.view.text import Tone, paint, wrap
 from bridge.watch import has_colour, leave_broken_pipe, terminal_width, view_for
 from bridge.wire.topics import Topics
@@ -110,20 +111,11 @@ def _say(words: str, tone: Tone = "plain") -> None:
 @contextmanager
 def _checking_for_stop() -> Iterator[Callable[[], None]]:
     """Yields what raises StopAskedError once a signal asked for it; none of them interrupts cleaning up."""
-    asked = False
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+    asked: list[bool] = []
 
     def check() -> None:
         if asked:
             raise StopAskedError
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.signal(number, handle) for number in numbers}
-    try:
+    with stop_signals(partial(asked.append, True), signal.SIGHUP):
         yield check
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
