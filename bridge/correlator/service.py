@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import gc
 import secrets
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from bridge import __version__
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework, Heard
 from bridge.correlator.counters import Counters
@@ -25,29 +23,23 @@ from bridge.correlator.groupwork import GroupCasework
 from bridge.correlator.intake import Intake, Rejected
 from bridge.correlator.retained import RetainedStates
 from bridge.correlator.sender import Sender
+from bridge.correlator.status import Status
 from bridge.correlator.store import (
     Draft,
     GroupStore,
     Outgoing,
     Store,
-    StoreConflictError,
     StoreTroubleError,
 )
 from bridge.correlator.telling import draft
+from bridge.correlator.trouble import StoreTrouble
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import Publication, Received, Session, Subscription
+from bridge.signals import stop_signals
 from bridge.systemd import Notifier
-from bridge.wire.messages import (
-    CONTENT_TYPE,
-    CORRELATOR_STATUS,
-    CorrelatorStatus,
-    ReplayRequest,
-    build,
-    correlator_source,
-    stamp,
-)
+from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics, encode_level
 
 if TYPE_CHECKING:
@@ -63,9 +55,6 @@ MEMBER_EXPIRY_S: Final = 15
 """A member that is gone must not be handed its share for long: what it doesn't take is asked for again."""
 TICK_S: Final = 1.0
 STOP_S: Final = 3.0
-STATUS_EVERY_S: Final = 10.0
-LONGEST_STORE_WAIT_S: Final = 10.0
-TOLD_HOLES: Final = 100
 
 _log = get_logger()
 
@@ -82,11 +71,19 @@ class Correlator:
         self._topics = Topics(settings.prefix)
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
-        self._status_number = 0
         self.counters = Counters()
         self._intake = Intake(self._topics)
         self._store, self._casework = self._new_casework()
         self._sender = Sender(self._store, self.counters)
+        self._status = Status(
+            self._topics,
+            source=self._source,
+            instance=self._instance,
+            group=settings.group,
+            name=lambda: self.name,
+            counters=self.counters,
+            hosts=self._casework.hosts.values,
+        )
         self._session: Session | None = None
         self._retained: RetainedStates | None = None
         self._waiting: deque[tuple[Received, float]] = deque()
@@ -97,14 +94,10 @@ class Correlator:
         self._connected_at: float | None = None
         self._deaf_since: float | None = None
         self._drained = False
-        self._store_trouble: str | None = None
-        self._store_wait_s = 0.1
-        self._store_next = 0.0
+        self._trouble = StoreTrouble(str(self._store), self.counters)
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
-        self._status_due = 0.0
         self._settle_due = 0.0
-        self._status_said: object = None
         self._absence_said = ""
 
     def _new_casework(self) -> tuple[Store, Casework]:
@@ -190,11 +183,11 @@ class Correlator:
             try:
                 self._casework.load()
             except StoreTroubleError as error:
-                self._note_trouble(error)
-                self._stopping.wait(max(0.0, self._store_next - time.monotonic()))
+                self._trouble.note(error)
+                self._stopping.wait(self._trouble.left_s)
                 self._last_loop = time.monotonic()
             else:
-                self._note_no_trouble()
+                self._trouble.over()
                 heard = self._casework.heard_until
                 self._deaf_since = time.time() if heard is None else min(heard, time.time())
                 return True
@@ -208,7 +201,7 @@ class Correlator:
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
-            will=lambda: self._status("offline"),
+            will=self._status.offline,
             subscriptions=_subscriptions(self._topics, group),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,
@@ -245,7 +238,7 @@ class Correlator:
         self.counters.broker_connections += 1
         self._connected_at = time.monotonic()
         self._drained = False
-        self._status_said = None
+        self._status.begin()
         self._sender.look_again()
 
     def _on_disconnected(self, why: str) -> None:
@@ -288,20 +281,20 @@ class Correlator:
             self._drained = self._drained or len(self._waiting) < BATCH // 2
         else:
             self._stopping.wait(0.1)
-        if time.monotonic() < self._store_next:
+        if self._trouble.left_s > 0:
             return
         try:
             self._work(session)
         except StoreTroubleError as error:
-            self._note_trouble(error)
+            self._trouble.note(error)
         else:
-            self._note_no_trouble()
+            self._trouble.over()
 
     def _patience_s(self, waiting: int) -> float:
         """How long the broker may keep us waiting."""
         now = time.monotonic()
-        if self._store_trouble is not None:
-            return max(0.0, min(TICK_S, self._store_next - now))
+        if self._trouble.why is not None:
+            return min(TICK_S, self._trouble.left_s)
         if waiting:
             return 0.0
         until = self._next_tick
@@ -389,7 +382,8 @@ class Correlator:
             self._casework.look_around(now)
         for host, epoch, first, last in self._casework.tend_hosts(now, self._deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
-        self._tell_status(session)
+        if session.room() > 0 and (publication := self._status.due()) is not None:
+            session.publish(publication, publication.topic)
 
     def _ask_replay(self, session: Session, host: str, epoch: str, first: int, last: int) -> None:
         if session.room() <= 0:
@@ -400,70 +394,8 @@ class Correlator:
         self.counters.replays_asked += 1
         _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
 
-    def _tell_status(self, session: Session) -> None:
-        """On each connection, and then when something in it changed, not too often."""
-        if session.room() <= 0:
-            return
-        holes = self._holes()
-        self.counters.holes = len(holes)
-        says = (self.counters.open_migrations, dict(self.counters.rejected), holes)
-        now = time.monotonic()
-        if says == self._status_said or (self._status_said is not None and now < self._status_due):
-            return
-        self._status_said, self._status_due = says, now + STATUS_EVERY_S
-        publication = self._status("online", holes)
-        session.publish(publication, publication.topic)
-
-    def _holes(self) -> list[dict[str, Any]]:
-        return [
-            {"host": host.name, "epoch": epoch, "first": first, "last": last}
-            for host in self._casework.hosts.values()
-            for epoch, first, last in host.missing()
-        ][-TOLD_HOLES:]
-
-    def _status(self, state: str, holes: list[dict[str, Any]] | None = None) -> Publication:
-        self._status_number += 1
-        data = CorrelatorStatus(
-            correlator=self.name,
-            state="online" if state == "online" else "offline",
-            version=__version__,
-            group=self._settings.group,
-            open_migrations=self.counters.open_migrations,
-            rejected=dict(self.counters.rejected),
-            holes=holes or [],
-        )
-        payload = build(
-            CORRELATOR_STATUS,
-            id=f"{self._instance}-{self._status_number}",
-            source=self._source,
-            time=stamp(time.time()),
-            data=data,
-        )
-        topic = self._topics.correlator_status(self.name)
-        return Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
-
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
         return draft(telling, uuid, topics=self._topics, source=self._source, now=now)
-
-    # The store's trouble
-
-    def _note_trouble(self, error: StoreTroubleError) -> None:
-        self.counters.store_troubles += 1
-        if isinstance(error, StoreConflictError):
-            _log.debug("store.conflict", why=str(error))
-            return
-        if self._store_trouble is None:
-            _log.error("store.trouble", store=str(self._store), why=str(error), now="nothing is acknowledged")
-        self._store_trouble = str(error)
-        self._store_next = time.monotonic() + self._store_wait_s
-        self._store_wait_s = min(LONGEST_STORE_WAIT_S, self._store_wait_s * 2)
-
-    def _note_no_trouble(self) -> None:
-        if self._store_trouble is not None:
-            _log.info("store.back", store=str(self._store))
-            self._store_trouble = None
-            self._store_wait_s = 0.1
-            self._store_next = 0.0
 
     # The end
 
@@ -476,7 +408,7 @@ class Correlator:
                 self._sender.send(session)
                 self._sender.settle()
                 if self._sender.idle and session.room() > 0:
-                    publication = self._status("offline")
+                    publication = self._status.offline()
                     session.publish(publication, publication.topic)
                     break
                 session.step(0.05)
@@ -499,7 +431,7 @@ class Correlator:
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
-        return {"store": self._store_trouble, "broker": broker}
+        return {"store": self._trouble.why, "broker": broker}
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
@@ -523,22 +455,9 @@ def run(settings: CorrelatorSettings) -> int:
     # Cases hold no cycles, and there are many of them: looking for some took a third of the time.
     gc.set_threshold(100_000, 50, 100)
     correlator = Correlator(settings)
-    with _signals(correlator), _health(settings, correlator):
+    with stop_signals(correlator.ask_to_stop), _health(settings, correlator):
         correlator.run(Notifier())
     return 0
-
-
-@contextmanager
-def _signals(correlator: Correlator) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        correlator.ask_to_stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
