@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,10 +14,8 @@ from bridge.mqtt.session import Received, Subscription
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from tests.broker import Broker
-from tests.correlators import environment, wait_until
 from tests.integration.session_recorder import Recorder
-
-ROOT = Path(__file__).parent.parent
+from tests.processes import ProgramProcess
 
 
 class Subscriber:
@@ -108,90 +104,14 @@ def assert_no_hole(stream: Iterable[messages.Envelope[Any]], first: int = 1) -> 
     assert sequences == list(range(first, first + len(sequences)))
 
 
-class AgentProcess:
-    """`libvirt-mqtt agent`, started as a user would."""
+class AgentProcess(ProgramProcess):
+    """`libvirt-mqtt agent`."""
 
     def __init__(self, broker: Broker, folder: Path, *, connect: str, **options: object) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         options = {"host": "h1", "state_dir": folder / "state", "log_format": "json"} | options
         options |= {"broker": f"mqtt://127.0.0.1:{broker.port}", "connect": connect}
-        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        self._log = folder / "agent.log"
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    @property
-    def command(self) -> list[str]:
-        """What is started."""
-        return [sys.executable, "-m", "bridge", "agent", *self._arguments]
-
-    @property
-    def pid(self) -> int:
-        """The process, which has to run."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        """All that it has written."""
-        return self._log.read_text() if self._log.exists() else ""
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one name."""
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("event") == event]
-
-    def start(self) -> None:
-        """Starts it and returns at once."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env=environment(),
-            )
-
-    def until_logged(self, event: str, times: int = 1, timeout_s: float = 20.0) -> None:
-        """Waits until it has said this so often."""
-        wait_until(lambda: len(self.logged(event)) >= times, lambda: self.log, timeout_s)
-
-    def kill(self) -> None:
-        """SIGKILL, also when it doesn't run."""
-        self._end(signal.SIGKILL)
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Asks it to stop; returns the exit status."""
-        return self._end(number)
-
-    def wait(self, timeout_s: float = 20.0) -> int:
-        """Waits until it ends by itself; returns the exit status."""
-        assert self._process is not None
-        return self._process.wait(timeout_s)
-
-    def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        with process:
-            if process.poll() is None:
-                process.send_signal(number)
-            try:
-                return process.wait(20)
-            finally:
-                if process.poll() is None:
-                    process.kill()
+        super().__init__("agent", folder / "agent.log", **options)
 
 
 @dataclass(frozen=True, slots=True)

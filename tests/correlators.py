@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,91 +17,21 @@ from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.integration.session_recorder import Recorder
+from tests.processes import ProgramProcess
 
 
-class CorrelatorProcess:
-    """`libvirt-mqtt correlator`, started as a user would."""
+class CorrelatorProcess(ProgramProcess):
+    """`libvirt-mqtt correlator`."""
 
     def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
         options = {"settle": 1, "patience": 5, "state_dir": folder / "state", "log_format": "json"} | options
-        self._command = [sys.executable, "-m", "bridge", "correlator"]
-        self._command += ["--broker", f"mqtt://127.0.0.1:{broker.port}"]
-        for name, value in options.items():
-            self._command += [f"--{name.replace('_', '-')}", str(value)]
-        folder.mkdir(parents=True, exist_ok=True)
+        options |= {"broker": f"mqtt://127.0.0.1:{broker.port}"}
         self.id = str(options.get("id", "main"))
-        self._log = folder / f"correlator-{self.id}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    def start(self) -> None:
-        """Starts it; `until_connected` waits."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-
-    @property
-    def pid(self) -> int:
-        """The process, which has to run."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        """All that it has written."""
-        return self._log.read_text() if self._log.exists() else ""
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one name."""
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("event") == event]
+        super().__init__("correlator", folder / f"correlator-{self.id}.log", **options)
 
     def until_connected(self, times: int = 1) -> None:
         """Waits until it has connected so often."""
-        wait_until(lambda: len(self.logged("broker.connected")) >= times, lambda: self.log)
-
-    def kill(self) -> None:
-        """SIGKILL, also when it doesn't run."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
-        return self._end(signal.SIGTERM)
-
-    def wait(self, timeout_s: float = 20.0) -> int:
-        """Waits until it ends by itself; returns the exit status."""
-        assert self._process is not None
-        return self._process.wait(timeout_s)
-
-    def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        if process.poll() is None:
-            process.send_signal(number)
-        try:
-            return process.wait(20)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
-def wait_until(
-    condition: Callable[[], bool], what: Callable[[], object] = lambda: "", timeout_s: float = 20.0
-) -> None:
-    """Returns as soon as `condition` holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what()}"
-        time.sleep(0.02)
+        self.until_logged("broker.connected", times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +201,3 @@ def _uuid_of(trace: Trace) -> str:
         for domain in getattr(line, "domains", ()):
             return str(domain.uuid)
     raise AssertionError(f"{trace.scenario} has no domain")
-
-
-def environment() -> dict[str, str]:
-    """Ours, without settings of the program."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("LIBVIRT_MQTT_")}

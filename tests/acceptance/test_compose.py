@@ -10,8 +10,8 @@ from bridge.mqtt.session import BrokerSettings, Subscription
 from bridge.wire.topics import Topics
 from tests.broker import free_port
 from tests.containers import IMAGE, Podman, stand_in
-from tests.correlators import wait_until
 from tests.integration.session_recorder import Recorder
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 

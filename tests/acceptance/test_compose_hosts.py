@@ -20,13 +20,13 @@ from bridge.wire.topics import Topics
 from tests.broker import free_port
 from tests.containers import ROOT, Podman, stand_in
 from tests.contract import faults
-from tests.correlators import wait_until
 from tests.integration.session_recorder import Recorder
 from tests.lab.fixtures import needs_lab
 from tests.lab.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
 from tests.monitoring import Prometheus
+from tests.processes import wait_until
 from tests.secured import MOSQUITTO, PASSWORDS, make_certificates
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]

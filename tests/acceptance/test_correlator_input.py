@@ -17,7 +17,8 @@ import pytest
 from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port
-from tests.correlators import CorrelatorProcess, Fleet, messages_of, wait_until
+from tests.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.processes import wait_until
 from tests.simulator.speech import publication
 from tests.traces import load
 from tests.unit.verdicts.rows import MIGRATIONS

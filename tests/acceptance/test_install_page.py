@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from tests.containers import IMAGE, ROOT, Podman
-from tests.correlators import wait_until
+from tests.processes import wait_until
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.+?)```", PAGE, re.DOTALL)

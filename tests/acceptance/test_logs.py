@@ -11,7 +11,8 @@ import pytest
 
 from tests.agents import AgentProcess, DrivenAgent, Subscriber
 from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of, wait_until
+from tests.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.processes import wait_until
 from tests.traces import load
 
 pytestmark = pytest.mark.server

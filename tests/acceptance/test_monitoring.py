@@ -15,7 +15,7 @@ import pytest
 from bridge.mqtt.messages import Publication
 from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port, program
-from tests.correlators import CorrelatorProcess, Fleet, environment, messages_of, wait_until
+from tests.correlators import CorrelatorProcess, Fleet, messages_of
 from tests.monitoring import (
     ALERTS,
     SETTINGS,
@@ -24,6 +24,7 @@ from tests.monitoring import (
     dashboard_expressions,
     metrics_of,
 )
+from tests.processes import environment, wait_until
 from tests.traces import load
 
 pytestmark = pytest.mark.server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.correlators import environment, wait_until
+from tests.processes import environment, wait_until
 from tests.secured import PASSWORDS, SecuredBroker
 
 pytestmark = pytest.mark.server

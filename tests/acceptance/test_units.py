@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.containers import IMAGE, ROOT, Podman
-from tests.correlators import wait_until
+from tests.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
 NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")

@@ -19,8 +19,8 @@ from bridge.mqtt.session import Publication
 from bridge.wire import messages
 from tests.agents import Subscriber, assert_no_hole
 from tests.broker import Broker
-from tests.correlators import wait_until
 from tests.integration.session_recorder import Recorder
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.server
 

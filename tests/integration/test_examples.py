@@ -18,9 +18,10 @@ import pytest
 from bridge.mqtt.session import Subscription
 from tests.agents import DrivenAgent
 from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, environment, messages_of, wait_until
+from tests.correlators import CorrelatorProcess, Fleet, messages_of
 from tests.integration.session_recorder import Recorder
 from tests.node_red import INSTALL_S, NodeRed, install, missing
+from tests.processes import environment, wait_until
 from tests.traces import load
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

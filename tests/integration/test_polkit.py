@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from tests.correlators import wait_until
 from tests.lab.fixtures import needs_lab
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

@@ -1,0 +1,115 @@
+"""The program's commands as processes, started as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment() -> dict[str, str]:
+    """Ours, without settings of the program."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LIBVIRT_MQTT_")}
+
+
+def wait_until(
+    condition: Callable[[], bool], what: Callable[[], object] = lambda: "", timeout_s: float = 20.0
+) -> None:
+    """Returns as soon as `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what()}"
+        time.sleep(0.02)
+
+
+class ProgramProcess:
+    """`libvirt-mqtt` with one of its commands; what it logs goes to a file."""
+
+    def __init__(self, program: str, log: Path, **options: object) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log
+        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        self._program = program
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "bridge", self._program, *self._arguments]
+
+    @property
+    def pid(self) -> int:
+        """The process, which has to run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """All that it has written."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one name."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def until_logged(self, event: str, times: int = 1, timeout_s: float = 20.0) -> None:
+        """Waits until it has said this so often."""
+        wait_until(lambda: len(self.logged(event)) >= times, lambda: self.log, timeout_s)
+
+    def start(self) -> None:
+        """Starts it and returns at once."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=environment(),
+            )
+
+    def kill(self) -> None:
+        """SIGKILL, also when it doesn't run."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Asks it to stop; returns the exit status."""
+        return self._end(number)
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Waits until it ends by itself; returns the exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        with process:
+            if process.poll() is None:
+                process.send_signal(number)
+            try:
+                return process.wait(20)
+            finally:
+                if process.poll() is None:
+                    process.kill()
