@@ -24,6 +24,9 @@ class Subscriber:
     def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
         self.broker = broker
         self.topics = topics or Topics()
+        self._read = 0  # of what was received
+        self._once: dict[str, bytes] = {}
+        self._streams: dict[str, dict[str, messages.Envelope[Any]]] = {}
         self.recorder = Recorder(
             broker.settings(),
             client_id="subscriber",
@@ -59,16 +62,17 @@ class Subscriber:
 
         Fails where one id came with two contents, or where a sequence came before a lower one.
         """
-        once: dict[str, bytes] = {}
-        for received in self.received:
+        for received in self.received[self._read :]:
             address = self.topics.parse(received.topic)
-            if address.kind in ("lifecycle", "event") and address.host == host:
+            if address.kind in ("lifecycle", "event"):
                 message_id = json.loads(received.payload)["id"]
-                assert once.setdefault(message_id, received.payload) == received.payload
-        found = [messages.parse(payload) for payload in once.values()]
-        if epoch is not None:
-            found = [message for message in found if message.id.startswith(f"{epoch}-")]
-        return found
+                assert self._once.setdefault(message_id, received.payload) == received.payload
+                streams = self._streams.setdefault(address.host, {})
+                if message_id not in streams:
+                    streams[message_id] = messages.parse(received.payload)
+        self._read = len(self.received)
+        found = self._streams.get(host, {}).values()
+        return [message for message in found if epoch is None or message.id.startswith(f"{epoch}-")]
 
     def told(self, uuid: str, host: str = "h1") -> list[str]:
         """What was told of one domain, as `started/booted`, `~stopped/unknown` for a resync, `job_failed`."""
