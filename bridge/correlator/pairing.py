@@ -157,7 +157,9 @@ _COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts":
 _UNLINKED_S: Final = 8.0
 """The same for an arrival whose departure would be another's."""
 _AT_ONCE: Final = 6
-"""Arrivals that are weighed together, the newest first: more would take too long."""
+"""Arrivals that are weighed together, the newest first: more would take too long. What was told of an earlier
+one stays with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,11 @@ class _Link:
     fits: bool
     is_doubtful: bool
     of: Departure
+
+    @property
+    def ends(self) -> Ends:
+        """The two halves."""
+        return self.arrival, self.departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +207,21 @@ def _link(
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[_Link]] = []
-    for host, arrival in arrivals:
+    for host, arrival in sorted(arrivals, key=lambda each: each[1].first.at):
         found = [
             link
             for s_host, departure in departures
             if s_host != host
             and (link := _candidate(host, arrival, s_host, departure, known)) is not None
-            and not any(_crosses((link.arrival, link.departure), ends) for ends in known.fixed)
+            and not any(_crosses(link.ends, ends) for ends in known.fixed)
         ]
         if found:
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
-    chosen = _best(options[-_AT_ONCE:])
-    chosen += _best(options[:-_AT_ONCE], chosen)
+    earlier, latest = options[:-_AT_ONCE], options[-_AT_ONCE:]
+    theirs = {link.departure for found in earlier for link in found if link.ends in known.told}
+    chosen = _best([[link for link in found if link.departure not in theirs] for found in latest])
+    chosen += _best(earlier, chosen)
     linked = {link.arrival for link in chosen}
     wanted = {
         link.departure for found in options for link in found if link.arrival not in linked and link.fits
@@ -292,9 +301,7 @@ def _best(options: list[list[_Link]], given: Collection[_Link] = ()) -> list[_Li
 
 def _excludes(one: _Link, other: _Link) -> bool:
     """A departure belongs to one arrival, and attempts between two hosts come in the same order on both."""
-    return one.departure == other.departure or _crosses(
-        (one.arrival, one.departure), (other.arrival, other.departure)
-    )
+    return one.departure == other.departure or _crosses(one.ends, other.ends)
 
 
 def _crosses(one: Ends, other: Ends) -> bool:

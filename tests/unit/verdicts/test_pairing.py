@@ -1,0 +1,53 @@
+"""What belongs together stays together, however much comes after it."""
+
+from __future__ import annotations
+
+from bridge.correlator.facts import Mark
+from bridge.correlator.pairing import Ends, pair
+from bridge.correlator.track import Arrival, Departure, Track
+from bridge.wire.messages import stamp
+from tests.unit.verdicts.fleets import carry_out
+from tests.unit.verdicts.stage import START
+from tests.unit.verdicts.test_storms import draw, wrong_with
+
+
+def mark(sequence: int, what: str, t: float) -> Mark:
+    at = START + t
+    return Mark((0, sequence), what, "event", at, at, stamp(at), f"{sequence}")
+
+
+def arrived(sequence: int, t: float) -> Arrival:
+    opened = mark(sequence, "started/migrated", t)
+    switched = mark(sequence + 1, "resumed/migrated", t + 0.06)
+    return Arrival(opened.key, opened, opened, stage="departed", guest="running", switched=switched)
+
+
+def left(sequence: int, t: float, until: float) -> Departure:
+    opened = mark(sequence, "suspended/migrated", t)
+    ended = mark(sequence + 1, "stopped/migrated", until)
+    return Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)
+
+
+def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_together() -> None:
+    """Two arrivals, and one departure that may be either's: the agent missed an end and a beginning."""
+    here, there = Track(), Track()
+    here.arrivals = [arrived(1, 28.02), arrived(11, 30.18)]
+    there.departures = [left(1, 28.05, 30.48)]
+    told: set[Ends] = set()
+    found = []
+    for n in range(8):
+        pairs = [each for each in pair({"host1": here, "host2": there}, (), told) if each.arrival]
+        linked = {each.arrival.key: each.departure.key for each in pairs if each.arrival and each.departure}
+        told = {(("host1", arrival), ("host2", departure)) for arrival, departure in linked.items()}
+        found.append([key for key, departure in linked.items() if departure == (0, 1)])
+        here.arrivals.append(arrived(100 + 10 * n, 60.0 + 20.0 * n))
+        there.departures.append(left(100 + 10 * n, 60.02 + 20.0 * n, 61.4 + 20.0 * n))
+    assert found == [found[0]] * 8
+    assert len(found[0]) == 1
+
+
+def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise() -> None:
+    """An arrival that was found afterwards is never quite done. In this storm, once its departure was forgotten,
+    its verdict was told anew without its source.
+    """
+    assert wrong_with(carry_out(draw(2459))) == []
