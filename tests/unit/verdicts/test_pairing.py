@@ -47,7 +47,7 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise() -> None:
-    """An arrival that was found afterwards is never quite done. In this storm, once its departure was forgotten,
-    its verdict was told anew without its source.
+    """An arrival that was found afterwards is never quite done. In this storm its departure is forgotten,
+    and then its verdict was told anew without its source.
     """
     assert wrong_with(carry_out(draw(2459))) == []
