@@ -4,6 +4,7 @@ import json
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from paho.mqtt import publish
@@ -37,7 +38,7 @@ WINDOW_S = 0.5
 and how much later than the agent the witness may hear."""
 
 
-def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool) -> None:
+def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path: Path) -> None:
     needs_lab()
     seed = int(os.environ.get("SOAK_SEED", random.randrange(1_000_000)))
     print(f"again: SOAK_SEED={seed}")
@@ -91,7 +92,11 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool) -> None:
             ]
             attempts = [repr(attempt) for attempt in storm.attempts]
             listening = [f"{host}: {lives}" for host, lives in killer.lives.items()]
-            what = [f"seed {seed}, killed {killer.deaths}", *wrong(), *tellings, *attempts, *listening]
+            heard = tmp_path / "messages.jsonl"
+            with heard.open("wb") as file:
+                file.writelines(message.raw + b"\n" for message in fleet.collector.since() if message.raw)
+            what = [f"seed {seed}, killed {killer.deaths}; all messages are in {heard}"]
+            what += [*wrong(), *tellings, *attempts, *listening]
             pytest.fail("\n".join([*what, fleet.logs()]))
         time.sleep(QUIET_S)
         assert wrong() == []
