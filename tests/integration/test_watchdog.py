@@ -1,5 +1,6 @@
 """systemd's watchdog is fed while every loop of the agent turns, and no longer."""
 
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 
 def is_fed(agent: Agent, systemd: socket.socket) -> bool:
     """Supervises for long enough to hear of it."""
-    asked = threading.Event()
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()
     notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
     supervising = threading.Thread(target=service._supervise, args=(agent, asked, notifier))
     supervising.start()
@@ -45,7 +46,7 @@ def is_fed(agent: Agent, systemd: socket.socket) -> bool:
     except TimeoutError:
         return False
     finally:
-        asked.set()
+        asked.put(None)
         supervising.join()
 
 
