@@ -89,16 +89,23 @@ def _find_halves_again(sitting: Sitting) -> None:
     for told in sitting.case.told:
         told.arrival = _found(sitting, told.arrival, lambda track: track.arrivals)
         told.departure = _found(sitting, told.departure, lambda track: track.departures)
-        if told.last is not None and _is_forgotten(sitting, told.departure):
+        if told.last is not None and (
+            _is_forgotten(sitting, told.arrival, lambda track: track.arrivals)
+            or _is_forgotten(sitting, told.departure, lambda track: track.departures)
+        ):
             told.done = True
 
 
-def _is_forgotten(sitting: Sitting, departure: Half | None) -> bool:
-    """Whether so many others came since that it isn't kept any more: that is no reason to tell otherwise."""
-    if departure is None or departure[0] not in sitting.tracks:
+def _is_forgotten(
+    sitting: Sitting, half: Half | None, halves: Callable[[Track], Sequence[Arrival | Departure]]
+) -> bool:
+    """Whether so many others came since that it isn't kept any more: that is no reason to tell otherwise, nor
+    to tell of its other half anew.
+    """
+    if half is None or half[0] not in sitting.tracks:
         return False
-    kept = sitting.tracks[departure[0]].departures
-    return bool(kept) and departure[1] < kept[0].key
+    kept = halves(sitting.tracks[half[0]])
+    return bool(kept) and half[1] < kept[0].key
 
 
 def _found(

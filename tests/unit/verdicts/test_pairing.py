@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bridge.correlator import acts, machine
 from bridge.correlator.facts import Mark
 from bridge.correlator.pairing import Ends, pair
 from bridge.correlator.track import Arrival, Departure, Track
@@ -51,3 +54,13 @@ def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise() -> None:
     and then its verdict was told anew without its source.
     """
     assert wrong_with(carry_out(draw(2459))) == []
+
+
+@pytest.mark.parametrize("seed", [11, 14, 23])
+def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_departure(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With little kept, as after many migrations, what is left over isn't told of as one to nowhere."""
+    monkeypatch.setattr(acts, "KEPT", 4)
+    monkeypatch.setattr(machine, "KEPT", 4)
+    assert wrong_with(carry_out(draw(seed))) == []
