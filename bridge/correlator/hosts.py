@@ -7,16 +7,15 @@ before is no hole. All memory is bounded: what no longer fits is given up, and s
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-MAX_RANGES: Final = 64
-"""Ranges of sequences kept for one epoch; with more, the oldest hole is given up."""
+from bridge.correlator.clock import Clock
+from bridge.correlator.sequences import Epoch
+
 MAX_EPOCHS: Final = 64
-MAX_LOST: Final = 64
 GRACE_S: Final = 2.0
 """How long a hole may fill by itself, and the stream be silent, before the agent is asked."""
 TRIES: Final = 5
@@ -24,153 +23,9 @@ FIRST_PATIENCE_S: Final = 2.0
 LONGEST_PATIENCE_S: Final = 60.0
 LARGEST_REQUEST: Final = 1000
 """Sequences asked for at once; more are asked for when these came."""
-CLOCK_WINDOW_S: Final = 1800.0
-CLOCK_EXACT: Final = (-0.5, 2.0)
-"""Offsets in between are the message's way, not the clock's fault."""
 OVERTAKEN_S: Final = 1.0
 GONE: Final = "status"
 """What a host lacks that is no more: somebody emptied its status."""
-
-Range = list[int]
-"""First and last, both included."""
-
-
-class Epoch(msgspec.Struct, gc=False):
-    """One epoch's sequences: `ranges` that came, ascending and apart; `lost`, those that were given up.
-
-    base: sequences up to here are not expected; they were sent before this correlator listened.
-    expected: the last sequence that the agent says it has given out.
-    """
-
-    name: str
-    base: int = -1
-    expected: int = 0
-    ranges: list[Range] = []
-    lost: list[Range] = []
-
-    @property
-    def last(self) -> int:
-        """The last sequence that came, or the base."""
-        return self.ranges[-1][1] if self.ranges else self.base
-
-    def complete_to(self) -> int:
-        """Up to here nothing is missing that may still come."""
-        hole = self.first_hole()
-        return hole[0] - 1 if hole else max(self.last, self.expected if self.base >= 0 else 0)
-
-    def holds(self, sequence: int) -> bool:
-        """Whether this sequence came before."""
-        return _holds(self.ranges, sequence)
-
-    def add(self, sequence: int) -> bool:
-        """Notes that a sequence came. False: it came before."""
-        ranges = self.ranges
-        if ranges:
-            last = ranges[-1]
-            if sequence == last[1] + 1:
-                last[1] = sequence
-                return True
-        if self.base < 0:
-            self.base = sequence - 1
-        if not _insert(ranges, sequence, sequence):
-            return False
-        if self.lost and _holds(self.lost, sequence):
-            _cut(self.lost, sequence, sequence)
-        return True
-
-    def is_whole(self) -> bool:
-        """Whether there is plainly nothing missing: the usual case, and the quickest to tell."""
-        ranges = self.ranges
-        return (
-            len(ranges) == 1
-            and ranges[0][0] <= self.base + 1
-            and ranges[0][1] >= self.expected
-            and not self.lost
-        )
-
-    def first_hole(self) -> tuple[int, int] | None:
-        """The lowest sequences that are missing and may still come, both ends included."""
-        if self.base < 0 or self.is_whole():
-            return None
-        at = self.base + 1
-        top = max(self.last, self.expected)
-        known = sorted(self.ranges + self.lost) if self.lost else self.ranges
-        for first, last in known:
-            if first > at:
-                return at, first - 1
-            at = max(at, last + 1)
-        return (at, top) if at <= top else None
-
-    def give_up(self, first: int, last: int) -> bool:
-        """These won't come any more. False: there was nothing left to give up in them."""
-        if self.base < 0:
-            return False
-        first = max(first, self.base + 1)
-        missing = [[first, last]] if first <= last else []
-        for one in self.ranges:
-            missing = _without(missing, one)
-        changed = False
-        for one in missing:
-            changed = _insert(self.lost, one[0], one[1]) or changed
-        del self.lost[: max(0, len(self.lost) - MAX_LOST)]
-        return changed
-
-    def bound(self) -> tuple[int, int] | None:
-        """Gives up the oldest hole when there are too many ranges; returns it."""
-        if len(self.ranges) <= MAX_RANGES:
-            return None
-        lower, upper = self.ranges[0], self.ranges[1]
-        hole = lower[1] + 1, upper[0] - 1
-        self.ranges[0:2] = [[lower[0], upper[1]]]
-        _insert(self.lost, *hole)
-        del self.lost[: max(0, len(self.lost) - MAX_LOST)]
-        return hole
-
-
-class Clock(msgspec.Struct, gc=False):
-    """How far a host's clock is behind ours, in seconds.
-
-    A message can come late but not early. So the least difference between receipt and stamp, within a window
-    of one to two half hours, is the nearest to the truth; a positive one counts only from a status, since an
-    event may have waited in the agent's outbox for any time.
-    """
-
-    began: float = 0.0
-    before: float | None = None
-    now: float | None = None
-
-    def note(self, received: float, at: float, *, is_status: bool) -> None:
-        """A message that wasn't retained came."""
-        if received - self.began > CLOCK_WINDOW_S or received < self.began:
-            if self.now is not None:
-                self.before = self.now
-            self.now, self.began = None, received
-        difference = received - at
-        known = self.least
-        if is_status:
-            if self.now is None or difference < self.now:
-                self.now = difference
-        elif difference < (CLOCK_EXACT[0] if known is None else known):
-            self.now = difference
-
-    @property
-    def least(self) -> float | None:
-        """The least difference that counts; None: no message came that could tell."""
-        if self.now is None or self.before is None:
-            return self.before if self.now is None else self.now
-        return min(self.now, self.before)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it is known to need no correction."""
-        least = self.least
-        return least is not None and CLOCK_EXACT[0] <= least <= CLOCK_EXACT[1]
-
-    @property
-    def offset_s(self) -> float:
-        """What to add to the host's stamps."""
-        least = self.least
-        return 0.0 if least is None or CLOCK_EXACT[0] <= least <= CLOCK_EXACT[1] else least
 
 
 class Ask(msgspec.Struct, gc=False):
@@ -423,44 +278,3 @@ class Host:
         kept.current = kept.forgotten + len(kept.epochs) - 1
         self.suspect = True
         return kept.current
-
-
-def _holds(ranges: list[Range], number: int) -> bool:
-    at = bisect_right(ranges, number, key=_first) - 1
-    return at >= 0 and number <= ranges[at][1]
-
-
-def _first(one: Range) -> int:
-    return one[0]
-
-
-def _insert(ranges: list[Range], first: int, last: int) -> bool:
-    """Adds a range, joining what touches. False: all of it was there."""
-    at = bisect_right(ranges, first, key=_first)
-    if at and last <= ranges[at - 1][1]:
-        return False
-    if at and ranges[at - 1][1] >= first - 1:
-        at -= 1
-    stop = at
-    while stop < len(ranges) and ranges[stop][0] <= last + 1:
-        first, last = min(first, ranges[stop][0]), max(last, ranges[stop][1])
-        stop += 1
-    ranges[at:stop] = [[first, last]]
-    return True
-
-
-def _cut(ranges: list[Range], first: int, last: int) -> None:
-    ranges[:] = _without(ranges, [first, last])
-
-
-def _without(ranges: list[Range], gone: Range) -> list[Range]:
-    left = []
-    for first, last in ranges:
-        if last < gone[0] or first > gone[1]:
-            left.append([first, last])
-            continue
-        if first < gone[0]:
-            left.append([first, gone[0] - 1])
-        if last > gone[1]:
-            left.append([gone[1] + 1, last])
-    return left

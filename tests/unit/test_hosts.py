@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.correlator.hosts import (
-    FIRST_PATIENCE_S,
-    GONE,
-    GRACE_S,
-    LARGEST_REQUEST,
-    MAX_RANGES,
-    TRIES,
-    Clock,
-    Host,
-)
+from bridge.correlator.clock import Clock
+from bridge.correlator.hosts import FIRST_PATIENCE_S, GONE, GRACE_S, LARGEST_REQUEST, TRIES, Host
+from bridge.correlator.sequences import MAX_RANGES
 
 
 def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:
