@@ -1,20 +1,16 @@
-"""The outbox's file: its schema, its lock, what is wrong with it, and how it is set aside."""
+"""The outbox's file: its schema, its clock, what is wrong with it, and how it is set aside."""
 
-import errno
-import fcntl
 import os
 import sqlite3
 import time
 import zlib
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.errors import BridgeError, ConfigError, StateInUseError
+from bridge.agent.outbox.lock import Mark
 
 NAME: Final = "outbox.sqlite3"
-LOCK_NAME: Final = "outbox.lock"
 SCHEMA_VERSION: Final = 1
 LATEST_THINKABLE_VERSION: Final = 1_000
 """A higher version isn't one: the file is damaged."""
@@ -69,7 +65,6 @@ class DamagedError(Exception):
 
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _TROUBLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -216,67 +211,6 @@ def set_aside(path: Path) -> Path:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     return aside
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What was last committed, by the word of a second file."""
-
-    epoch: str
-    last_sequence: int
-    settled: int
-
-
-class FolderLock:
-    """The lock on a state directory, and beside it the mark of the last commit.
-
-    A write-ahead log that lost its end to damage looks like one that never had it, and sequences would be
-    given out a second time. The mark, written after each commit, tells the two apart. It isn't synced:
-    after a loss of power it may be older than the file, which proves nothing, but never newer, unless
-    something was lost.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Raises StateInUseError where another process holds the lock, ConfigError where there can't be
-        one, BridgeError where the disk is full.
-        """
-        path = folder / LOCK_NAME
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise (BridgeError if error.errno in _FULL else ConfigError)(
-                f"state_dir: {folder} can't be used: {error.strerror}; "
-                "accepted: a directory that can be made or written"
-            ) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._descriptor, 200, 0).split()[:1]
-            os.close(self._descriptor)
-            who = f" (process {holder[0].decode(errors='replace')})" if holder else ""
-            raise StateInUseError(
-                f"state_dir: {folder} is in use by another agent{who}; accepted: a directory of its own"
-            ) from error
-        self.found = self._read()
-
-    def _read(self) -> Mark | None:
-        fields = os.pread(self._descriptor, 200, 0).split()
-        try:
-            _, epoch, last_sequence, settled = fields
-            return Mark(epoch.decode("ascii"), int(last_sequence), int(settled))
-        except ValueError:
-            return None
-
-    def write(self, mark: Mark) -> None:
-        """Notes what was committed. On a full disk the old mark stays, which is only less sharp."""
-        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.settled:020d}\n"
-        with suppress(OSError):
-            os.pwrite(self._descriptor, line.encode("ascii"), 0)
-
-    def close(self) -> None:
-        """Gives the directory free."""
-        os.close(self._descriptor)
 
 
 class Clock:

@@ -12,6 +12,7 @@ import structlog
 
 from bridge.agent.outbox import file, spans
 from bridge.agent.outbox.ledger import Ledger, Settlement
+from bridge.agent.outbox.lock import FolderLock, Mark
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.agent.outbox.waiting import Waiting
@@ -47,7 +48,7 @@ class Outbox:
     methods belong to the writing one.
     """
 
-    def __init__(self, folder: Path, limits: Limits, lock: file.FolderLock) -> None:
+    def __init__(self, folder: Path, limits: Limits, lock: FolderLock) -> None:
         """Use `open`."""
         self._path = folder / file.NAME
         self._limits = limits
@@ -76,7 +77,7 @@ class Outbox:
         A damaged file is set aside. Raises StateInUseError where another process has this directory open,
         ConfigError where it can't be used, BridgeError where the disk refuses (it may be full).
         """
-        lock = file.FolderLock(folder)
+        lock = FolderLock(folder)
         try:
             outbox = cls(folder, limits or Limits(), lock)
         except (sqlite3.Error, OSError) as error:
@@ -88,7 +89,7 @@ class Outbox:
         outbox.flush()
         return outbox
 
-    def _open_ledger(self, mark: file.Mark | None) -> Ledger:
+    def _open_ledger(self, mark: Mark | None) -> Ledger:
         try:
             ledger = Ledger(self._path, self._limits)
             meta = ledger.meta
@@ -107,7 +108,7 @@ class Outbox:
         self._note(ledger)
         return ledger
 
-    def _replace(self, why: str, mark: file.Mark | None) -> Ledger:
+    def _replace(self, why: str, mark: Mark | None) -> Ledger:
         """Sets a damaged file aside and begins a new one, which knows what the old one had not sent."""
         old = mark or file.salvage(self._path)
         aside = file.set_aside(self._path)
@@ -126,7 +127,7 @@ class Outbox:
         )
         return ledger
 
-    def _lose(self, old: file.Mark) -> None:
+    def _lose(self, old: Mark) -> None:
         """The file of this mark is gone: what it had not sent yet will be named as dropped."""
         if old.last_sequence > old.settled:
             self._holes.append(Span(epoch=old.epoch, first=old.settled + 1, last=old.last_sequence))
@@ -134,7 +135,7 @@ class Outbox:
 
     def _note(self, ledger: Ledger) -> None:
         meta = ledger.meta
-        self._lock.write(file.Mark(meta.epoch, meta.last_sequence, meta.settled))
+        self._lock.write(Mark(meta.epoch, meta.last_sequence, meta.settled))
 
     @property
     def epoch(self) -> str:
@@ -342,7 +343,7 @@ class Outbox:
         self._ledger.close()
         self._holes = []
         try:
-            ledger = self._replace(why, file.Mark(meta.epoch, meta.last_sequence, meta.settled))
+            ledger = self._replace(why, Mark(meta.epoch, meta.last_sequence, meta.settled))
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self.trouble = f"the outbox is damaged and can't be replaced: {error}"
             log.error("outbox.not_replaced", why=str(error))
