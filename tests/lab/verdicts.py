@@ -29,6 +29,7 @@ def told_outcomes(messages: Sequence[Message]) -> list[Message]:
 
 def final(messages: Sequence[Message]) -> list[Message]:
     """The outcomes that stand, by the order in which their migrations began; a replaced verdict is left out.
+    What is found afterwards has the stamp of when it was found, which may be later than the other side's end.
 
     One migration may be told of before another that began earlier: a failure that the source says nothing of
     takes longer to tell than a success, and one host's messages may be late.
@@ -44,8 +45,8 @@ def final(messages: Sequence[Message]) -> list[Message]:
 
     def when(message: Message) -> tuple[str, int]:
         data = message.data
-        known = data["started_at"] or data["ended_at"] or message.payload["time"]
-        return known, begun.index(data["migration"])
+        stamps = [stamp for stamp in (data["started_at"], data["ended_at"]) if stamp is not None]
+        return min(stamps, default=message.payload["time"]), begun.index(data["migration"])
 
     return sorted(standing, key=when)
 

@@ -148,6 +148,17 @@ def test_what_began_unseen_has_its_place_by_its_end() -> None:
     assert verdict_differences([THERE, BACK], [second, first], BOTH_LIVE, WINDOW_S) == []
 
 
+def test_a_beginning_that_was_found_later_than_the_end_is_no_other_order() -> None:
+    """The destination's agent was down; when it is back, the guest is on its way back already."""
+    first = verdict(
+        "host1", "host2", "m1", started_at="2026-01-02T02:00:05Z", ended_at="2026-01-02T02:00:01Z"
+    )
+    second = verdict(
+        "host2", "host1", "m2", started_at="2026-01-02T02:00:04Z", ended_at="2026-01-02T02:00:06Z"
+    )
+    assert verdict_differences([THERE, BACK], [first, second], BOTH_LIVE, WINDOW_S) == []
+
+
 def test_a_verdict_that_was_replaced_does_not_count() -> None:
     failed = verdict("host1", "host2", "m1", word="failed")
     mended = verdict("host1", "host2", "m1", revision=1, supersedes="m1-0")
