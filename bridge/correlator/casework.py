@@ -7,7 +7,7 @@ changed, so that the same batch can be tried again.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -15,27 +15,20 @@ import msgspec
 
 from bridge.correlator.case import Case, Judgement, Telling, Times
 from bridge.correlator.counters import Counters
-from bridge.correlator.facts import Fact
 from bridge.correlator.hosts import GONE, Host, Loss
-from bridge.correlator.intake import Cleared, Forgotten, Said, Status, Word
 from bridge.correlator.judging import judge
+from bridge.correlator.opencases import OpenCases
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
+from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
 from bridge.log import get_logger
-from bridge.wire.messages import Migration, stamp
+from bridge.wire.messages import Migration
 
 CACHED_CASES: Final = 4096
 """Cases kept in memory: some thirty megabytes, however many domains there are."""
 VERDICTS: Final = ("completed", "failed", "conflict", "unresolved", "interrupted")
 
 _log = get_logger()
-
-
-class Heard(msgspec.Struct, frozen=True, gc=False):
-    """A message that was read, and when it came, in our seconds."""
-
-    word: Word
-    received: float
-    retained: bool
 
 
 class Casework:
@@ -56,9 +49,7 @@ class Casework:
         self._draft = draft
         self._counters = counters
         self._cases: OrderedDict[str, Case] = OrderedDict()
-        self._open: dict[str, frozenset[str]] = {}
-        self._open_on: defaultdict[str, set[str]] = defaultdict(set)
-        self._waiting_on: defaultdict[str, set[str]] = defaultdict(set)
+        self._open = OpenCases()
         self.hosts: dict[str, Host] = {}
         self.blind: dict[str, float] = {}
         self.gone: set[str] = set()
@@ -96,12 +87,12 @@ class Casework:
         judged_at: the moment that timers are held against; earlier than now while the correlator itself may
         not have heard everything.
         """
-        work = Work(self)
+        work = self._new_work()
         for heard in batch:
             self._hear(work, heard)
         for host in work.hosts.values():
             self._mirror(host)
-            if self._waiting_on.get(host.name):
+            if self._open.waiting_on(host.name):
                 work.settle.add(host.name)
         return self._finish(work, now, judged_at)
 
@@ -118,7 +109,7 @@ class Casework:
         back = [name for name, until in self.returning.items() if until <= now]
         if not back and (self.next_due is None or self.next_due > now):
             return 0
-        work = Work(self)
+        work = self._new_work()
         for name in back:
             del self.returning[name]
             self.blind.pop(name, None)
@@ -131,7 +122,7 @@ class Casework:
         As host, epoch, first and last sequence. Raises StoreTroubleError.
         """
         asks = []
-        work = Work(self)
+        work = self._new_work()
         for host in [host for host in self.hosts.values() if host.suspect]:
             work.remember(host)
             ask = host.tend(now)
@@ -139,7 +130,7 @@ class Casework:
                 asks.append((host.name, *ask))
             if not host.losses:
                 work.forget(host)
-            elif self._waiting_on.get(host.name):
+            elif self._open.waiting_on(host.name):
                 work.settle.add(host.name)
         if work.hosts:
             self._finish(work, now, judged_at)
@@ -208,6 +199,9 @@ class Casework:
             _log.info("host.sees", host=host.name)
         work.sight_changed.add(host.name)
 
+    def _new_work(self) -> Work:
+        return Work(self.blind, self.returning)
+
     def _finish(self, work: Work, now: float, judged_at: float, due_limit: int = 0) -> int:
         try:
             with self._store.begin() as tx:
@@ -239,8 +233,8 @@ class Casework:
         """
         del tx
         for name in work.sight_changed:
-            work.uuids.update(self._open_on.get(name, ()))
-        return {uuid for name in work.settle for uuid in self._waiting_on.get(name, ())}
+            work.uuids.update(self._open.on(name))
+        return {uuid for name in work.settle for uuid in self._open.waiting_on(name)}
 
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
@@ -339,19 +333,7 @@ class Casework:
                 self._mirror(self.hosts[name])
 
     def _index(self, uuid: str, hosts: frozenset[str], tails: Iterable[str]) -> None:
-        before = self._open.get(uuid, frozenset())
-        for host in before - hosts:
-            self._open_on[host].discard(uuid)
-        for host in before:
-            self._waiting_on[host].discard(uuid)
-        for host in hosts - before:
-            self._open_on[host].add(uuid)
-        for host in tails:
-            self._waiting_on[host].add(uuid)
-        if hosts:
-            self._open[uuid] = hosts
-        else:
-            self._open.pop(uuid, None)
+        self._open.note(uuid, hosts, tails)
 
     def _mirror(self, host: Host) -> None:
         self.epochs[host.name] = max(0, host.kept.current)
@@ -392,57 +374,6 @@ class Casework:
             "host.messages_lost",
             host=loss.host, epoch=loss.epoch, first=loss.first, last=loss.last, why=loss.why,
         )  # fmt: skip
-
-
-class Work:
-    """What one transaction is about to change.
-
-    settle: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind, came
-    back, or have been back for long enough. uuids: domains to judge though no fact came.
-    """
-
-    def __init__(self, casework: Casework) -> None:
-        self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
-        self.uuids: set[str] = set()
-        self.settle: set[str] = set()
-        self.sight_changed: set[str] = set()
-        self.hosts: dict[str, Host] = {}
-        self.hosts_before: dict[str, bytes] = {}
-        self.new_hosts: list[str] = []
-        self.cases: dict[str, Case] = {}
-        self.rows: list[tuple[CaseRow, Iterable[str]]] = []
-        self.tellings: list[tuple[Telling, float | None]] = []
-        self.blind_before = dict(casework.blind)
-        self.returning_before = dict(casework.returning)
-
-    def remember(self, host: Host) -> None:
-        """Keeps the host as it was, before it is changed for the first time."""
-        if host.name not in self.hosts:
-            self.hosts[host.name] = host
-            self.hosts_before[host.name] = host.dump()
-
-    def forget(self, host: Host) -> None:
-        """The host wasn't changed after all."""
-        del self.hosts[host.name], self.hosts_before[host.name]
-
-
-def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
-    """What a host said, at its place in the host's order and by our clock."""
-    assert word.kind is not None
-    return Fact(
-        host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact,
-    )  # fmt: skip
-
-
-def hear_cleared(work: Work, host: Host, uuid: str, received: float) -> None:
-    """A cleared state says neither when nor after what: it counts as said after all that came."""
-    epoch, sequence = host.place
-    fact = Fact(
-        host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
-        "cleared",
-    )  # fmt: skip
-    work.facts[uuid].append((fact, True))
 
 
 def _host_row(host: Host) -> HostRow:

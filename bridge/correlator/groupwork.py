@@ -14,11 +14,12 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework, Heard, Work, fact_of, hear_cleared
+from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.hosts import Ask, Host
-from bridge.correlator.intake import Cleared, Forgotten, Said, Status
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
+from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
 from bridge.log import get_logger
 
 HOLD_S: Final = 1.0
@@ -96,7 +97,7 @@ class GroupCasework(Casework):
         """As for one correlator; one member does it for all."""
         if not self._group_store.try_to_lead():
             return []
-        work = Work(self)
+        work = self._new_work()
         asks = []
         try:
             with self._group_store.begin_shared() as tx:
@@ -124,7 +125,7 @@ class GroupCasework(Casework):
         host = self.hosts.get(word.host)
         if host is None:
             host = self.hosts[word.host] = Host(word.host)
-        work = Work(self)
+        work = self._new_work()
         self._hear_of_host(work, host, word, heard)
         self._sight_changed_on |= work.sight_changed
         self._statuses[word.host].append(heard)
@@ -132,7 +133,7 @@ class GroupCasework(Casework):
     def _work_on(
         self, fresh: Sequence[InboxRow], others: Collection[str], now: float, judged_at: float
     ) -> int:
-        work = Work(self)
+        work = self._new_work()
         work.sight_changed |= self._sight_changed_on
         names = {row.host for row in fresh} | set(sorted(others)[:HOSTS])
         new = names - self._in_store

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework, Heard
+from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.groupwork import GroupCasework
-from bridge.correlator.intake import Intake, Rejected
+from bridge.correlator.intake import Intake
+from bridge.correlator.rejected import Rejected
 from bridge.correlator.retained import RetainedStates
 from bridge.correlator.sender import Sender
 from bridge.correlator.status import Status
@@ -33,6 +34,7 @@ from bridge.correlator.store import (
 )
 from bridge.correlator.telling import draft
 from bridge.correlator.trouble import StoreTrouble
+from bridge.correlator.work import Heard
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason

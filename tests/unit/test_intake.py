@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bridge.correlator.hosts import Host
-from bridge.correlator.intake import (
-    MAX_PAYLOAD_BYTES,
-    MAX_SEQUENCE,
-    Cleared,
-    Forgotten,
-    Intake,
-    Rejected,
-    Said,
-    Status,
-)
+from bridge.correlator.intake import Intake
+from bridge.correlator.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
+from bridge.correlator.words import Cleared, Forgotten, Said, Status
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.messages import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from bridge.correlator.facts import Fact
-from bridge.correlator.intake import Cleared, Intake, Said, Status
+from bridge.correlator.intake import Intake
+from bridge.correlator.words import Cleared, Said, Status
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.wire.messages import stamp

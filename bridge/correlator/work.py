@@ -1,0 +1,74 @@
+"""What one transaction is about to change, and what it would have to take back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from bridge.correlator.case import Case, Telling
+from bridge.correlator.facts import Fact
+from bridge.correlator.hosts import Host
+from bridge.correlator.store import CaseRow
+from bridge.correlator.words import Said, Word
+from bridge.wire.messages import stamp
+
+
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """A message that was read, and when it came, in our seconds."""
+
+    word: Word
+    received: float
+    retained: bool
+
+
+class Work:
+    """What one transaction is about to change.
+
+    settle: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind, came
+    back, or have been back for long enough. uuids: domains to judge though no fact came.
+    """
+
+    def __init__(self, blind: Mapping[str, float], returning: Mapping[str, float]) -> None:
+        self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
+        self.uuids: set[str] = set()
+        self.settle: set[str] = set()
+        self.sight_changed: set[str] = set()
+        self.hosts: dict[str, Host] = {}
+        self.hosts_before: dict[str, bytes] = {}
+        self.new_hosts: list[str] = []
+        self.cases: dict[str, Case] = {}
+        self.rows: list[tuple[CaseRow, Iterable[str]]] = []
+        self.tellings: list[tuple[Telling, float | None]] = []
+        self.blind_before = dict(blind)
+        self.returning_before = dict(returning)
+
+    def remember(self, host: Host) -> None:
+        """Keeps the host as it was, before it is changed for the first time."""
+        if host.name not in self.hosts:
+            self.hosts[host.name] = host
+            self.hosts_before[host.name] = host.dump()
+
+    def forget(self, host: Host) -> None:
+        """The host wasn't changed after all."""
+        del self.hosts[host.name], self.hosts_before[host.name]
+
+
+def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
+    """What a host said, at its place in the host's order and by our clock."""
+    assert word.kind is not None
+    return Fact(
+        host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
+        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact,
+    )  # fmt: skip
+
+
+def hear_cleared(work: Work, host: Host, uuid: str, received: float) -> None:
+    """A cleared state says neither when nor after what: it counts as said after all that came."""
+    epoch, sequence = host.place
+    fact = Fact(
+        host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
+        "cleared",
+    )  # fmt: skip
+    work.facts[uuid].append((fact, True))
