@@ -64,7 +64,7 @@ def test_each_migration_was_told_once(fleet: Fleet, told_of: dict[str, str]) -> 
     A revision may come, as when a lost host is back: it supersedes, and is as true as the first.
     """
     if not told_of:
-        pytest.skip("no scenario ran before this in this process")
+        pytest.skip("no scenario ran before this in this process: run the whole file")
     time.sleep(SETTLE_S + 1)
     wrong = []
     for uuid, name in told_of.items():

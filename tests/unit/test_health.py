@@ -119,7 +119,7 @@ def test_ipv6_is_served(service: Service) -> None:
     try:
         server.start()
     except BridgeError as error:
-        pytest.skip(f"no IPv6 on this machine: {error}")
+        pytest.skip(f"no IPv6: sysctl net.ipv6.conf.lo.disable_ipv6=0 switches it on ({error})")
     with socket.create_connection(("::1", server.port)):
         server.stop()
 
