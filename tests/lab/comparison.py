@@ -168,33 +168,69 @@ def verdict_differences(
             if number in numbers:
                 found.append(f"two verdicts for {number}")
             numbers.add(number)
-    waiting = list(attempts)
+    standing = []
     for message in final(told):
-        data = message.data
-        ends = [data[side]["host"] if data[side] else None for side in ("source", "destination")]
-        if message.told != "completed":
+        if message.told == "completed":
+            standing.append(message)
+        else:
             found.append(f"{message.told} was told, and none failed: {message.raw!r}")
-            continue
-        fits = [number for number, attempt in enumerate(waiting) if _fits(attempt, ends, lives, window_s)]
-        if not fits:
-            found.append(f"no such migration: {message.raw!r}")
-            continue
-        found += _untold(waiting[: fits[0]], lives, window_s)
-        waiting = waiting[fits[0] + 1 :]
-    return found + _untold(waiting, lives, window_s)
-
-
-def _untold(attempts: Sequence[Attempt], lives: dict[str, list[Life]], window_s: float) -> list[str]:
-    return [
-        f"not told, or out of order: {attempt}"
+    seen = [
+        any(saw(lives[host], attempt, window_s) for host in (attempt.source, attempt.destination))
         for attempt in attempts
-        if any(saw(lives[host], attempt, window_s) for host in (attempt.source, attempt.destination))
     ]
+    for nth, verdict in _matched(attempts, seen, standing, lives, window_s):
+        if verdict is None and seen[nth]:
+            found.append(f"not told, or out of order: {attempts[nth]}")
+        elif verdict is not None and nth < 0:
+            found.append(f"no such migration: {verdict.raw!r}")
+    return found
 
 
-def _fits(attempt: Attempt, ends: list[Any], lives: dict[str, list[Life]], window_s: float) -> bool:
-    """Whether a verdict names an attempt's two hosts; a side nobody saw may be null."""
-    return all(
+def _matched(
+    attempts: Sequence[Attempt],
+    seen: Sequence[bool],
+    told: Sequence[Message],
+    lives: dict[str, list[Life]],
+    window_s: float,
+) -> list[tuple[int, Message | None]]:
+    """Each attempt's number with its verdict, or None; each verdict without an attempt with -1. Of all ways
+    in which both are in their order it is one with the fewest verdicts that no attempt had, and attempts
+    that were seen and not told of: two attempts may be alike, of which one need not be told of.
+    """
+    # faults[i][j]: the fewest there can be from attempt i and verdict j on
+    faults = [[len(told) - number for number in range(len(told) + 1)] for _ in range(len(attempts) + 1)]
+    fits = [[_fits(attempt, message, lives, window_s) for message in told] for attempt in attempts]
+    for i in range(len(attempts) - 1, -1, -1):
+        faults[i][-1] = faults[i + 1][-1] + seen[i]
+        for j in range(len(told) - 1, -1, -1):
+            either = min(faults[i + 1][j] + seen[i], faults[i][j + 1] + 1)
+            faults[i][j] = min(either, faults[i + 1][j + 1]) if fits[i][j] else either
+    matched: list[tuple[int, Message | None]] = []
+    i = j = 0
+    while i < len(attempts) or j < len(told):
+        both = i < len(attempts) and j < len(told)
+        if both and fits[i][j] and faults[i][j] == faults[i + 1][j + 1]:
+            matched.append((i, told[j]))
+            i, j = i + 1, j + 1
+        elif i < len(attempts) and faults[i][j] == faults[i + 1][j] + seen[i]:
+            matched.append((i, None))
+            i += 1
+        else:
+            matched.append((-1, told[j]))
+            j += 1
+    return matched
+
+
+def _fits(attempt: Attempt, message: Message, lives: dict[str, list[Life]], window_s: float) -> bool:
+    """Whether a verdict names an attempt's two hosts, where a side nobody saw may be null, and isn't of
+    before.
+    """
+    data = message.data
+    ends = [data[side]["host"] if data[side] else None for side in ("source", "destination")]
+    if not all(
         end == host or (end is None and not saw(lives[host], attempt, window_s))
         for end, host in zip(ends, (attempt.source, attempt.destination), strict=True)
-    )
+    ):
+        return False
+    stamps = [stamp for stamp in (data["started_at"], data["ended_at"]) if stamp is not None]
+    return all(datetime.fromisoformat(stamp).timestamp() >= attempt.began_s - window_s for stamp in stamps)

@@ -184,6 +184,24 @@ def test_other_verdicts_than_what_happened_are_found(verdicts: list[Message]) ->
     assert verdict_differences([THERE, BACK], verdicts, BOTH_LIVE, WINDOW_S) != []
 
 
+def test_the_one_of_two_alike_that_nobody_saw_may_be_untold() -> None:
+    """There and back, and back again: the guest was started anew on the first host in between."""
+    again = Attempt(UUID, "host1", "host2", 30.0, 32.0, 0)
+    for unseen in (THERE, again):
+        lives = [Life(0.0, 1.0, unseen.began_s + 1), Life(unseen.ended_s, unseen.ended_s + 1, 99.0)]
+        both = {"host1": lives, "host2": lives}
+        assert verdict_differences([THERE, again], [FIRST], both, WINDOW_S) == []
+        assert verdict_differences([THERE, again], [], both, WINDOW_S) != []
+        third = verdict("host1", "host2", "m3")
+        assert verdict_differences([THERE, again], [FIRST, third], both, WINDOW_S) == []
+        assert len(verdict_differences([THERE, again], [FIRST, third, SECOND], both, WINDOW_S)) == 1
+
+
+def test_what_was_told_of_before_it_began_is_another() -> None:
+    early = verdict("host1", "host2", "m1", started_at="1970-01-01T00:00:08Z")
+    assert verdict_differences([THERE], [early], BOTH_LIVE, WINDOW_S) != []
+
+
 def test_what_no_agent_saw_in_full_may_be_untold_and_have_an_unknown_side() -> None:
     blind = [Life(0.0, 1.0, 11.0), Life(13.0, 13.5)]
     assert verdict_differences([THERE, BACK], [SECOND], {"host1": blind, "host2": blind}, WINDOW_S) == []
