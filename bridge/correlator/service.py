@@ -11,7 +11,6 @@ import gc
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -20,8 +19,7 @@ from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.groupwork import GroupCasework
-from bridge.correlator.intake import Intake
-from bridge.correlator.rejected import Rejected
+from bridge.correlator.hearing import Hearing
 from bridge.correlator.retained import RetainedStates
 from bridge.correlator.sender import Sender
 from bridge.correlator.status import Status
@@ -34,7 +32,6 @@ from bridge.correlator.store import (
 )
 from bridge.correlator.telling import draft
 from bridge.correlator.trouble import StoreTrouble
-from bridge.correlator.work import Heard
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
@@ -47,8 +44,6 @@ from bridge.wire.topics import Topics, encode_level
 if TYPE_CHECKING:
     from bridge.config import CorrelatorSettings
 
-BATCH: Final = 500
-"""Messages that one transaction takes in at most."""
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
@@ -74,7 +69,7 @@ class Correlator:
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
         self.counters = Counters()
-        self._intake = Intake(self._topics)
+        self._hearing = Hearing(self._topics, self.counters, settle_s=settings.settle_s)
         self._store, self._casework = self._new_casework()
         self._sender = Sender(self._store, self.counters)
         self._status = Status(
@@ -88,14 +83,9 @@ class Correlator:
         )
         self._session: Session | None = None
         self._retained: RetainedStates | None = None
-        self._waiting: deque[tuple[Received, float]] = deque()
-        self._read: list[tuple[Received, Heard | None]] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._connected_at: float | None = None
-        self._deaf_since: float | None = None
-        self._drained = False
         self._trouble = StoreTrouble(str(self._store), self.counters)
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
@@ -190,8 +180,7 @@ class Correlator:
                 self._last_loop = time.monotonic()
             else:
                 self._trouble.over()
-                heard = self._casework.heard_until
-                self._deaf_since = time.time() if heard is None else min(heard, time.time())
+                self._hearing.begin(self._casework.heard_until, time.time())
                 return True
         return False
 
@@ -238,14 +227,14 @@ class Correlator:
         self._absence_said = ""
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
-        self._connected_at = time.monotonic()
-        self._drained = False
+        self._hearing.connected(time.monotonic())
         self._status.begin()
         self._sender.look_again()
 
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
-        self._note_deaf()
+        self.counters.broker_connected = False
+        self._hearing.lost(time.time())
 
     def _on_failed(self, why: str) -> None:
         if why != self._absence_said:  # each attempt says the same
@@ -253,7 +242,7 @@ class Correlator:
             _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
 
     def _on_message(self, received: Received) -> None:
-        self._waiting.append((received, time.time()))
+        self._hearing.add(received, time.time())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Outgoing):
@@ -261,26 +250,20 @@ class Correlator:
         elif code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
 
-    def _note_deaf(self) -> None:
-        self.counters.broker_connected = False
-        self._connected_at = None
-        if self._deaf_since is None:
-            self._deaf_since = time.time()
-
     # One turn of the loop
 
     def _turn(self) -> None:
         session = self._session
         assert session is not None
         self._last_loop = time.monotonic()
-        waiting = len(self._waiting) + len(self._read)
+        waiting = len(self._hearing)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))
             if self._retained is not None and session.connected:
                 self._retained.step()
                 if self._retained.done:
                     self._retained = None
-            self._drained = self._drained or len(self._waiting) < BATCH // 2
+            self._hearing.look()
         else:
             self._stopping.wait(0.1)
         if self._trouble.left_s > 0:
@@ -306,19 +289,19 @@ class Correlator:
         if self._casework.retry_at is not None:
             patience_s = max(0.0, min(patience_s, self._casework.retry_at - time.time()))
         due = self._casework.next_due
-        if due is not None and self._hears():
+        if due is not None and self._hearing.hears(now):
             patience_s = max(0.0, min(patience_s, due - time.time()))
         return patience_s
 
     def _work(self, session: Session) -> None:
-        while self._waiting or self._read:
+        while self._hearing:
             self._take_batch(session)
             self._sender.send(session)
         now = time.time()
-        if self._casework.catch_up(now, self._deaf_since or now):
+        if self._casework.catch_up(now, self._hearing.deaf_since or now):
             self._sender.more()
-        if self._hears():
-            self._deaf_since = None
+        if self._hearing.hears(time.monotonic()):
+            self._hearing.deaf_since = None
             if self._casework.judge_due(time.time()):
                 self._sender.more()
         self._sender.send(session)
@@ -332,46 +315,15 @@ class Correlator:
 
     def _take_batch(self, session: Session) -> None:
         """Takes messages in, stores their effect, and only then acknowledges them."""
-        if not self._read:
-            # Read once: a batch that the store didn't take is tried again as it is.
-            for _ in range(min(BATCH, len(self._waiting))):
-                received, at = self._waiting.popleft()
-                self._read.append((received, self._hear(received, at)))
-        batch = [heard for _, heard in self._read if heard is not None]
+        messages = self._hearing.batch()
+        batch = [heard for _, heard in messages if heard is not None]
         if batch:
             now = time.time()
-            if self._casework.take(batch, now, now if self._deaf_since is None else self._deaf_since):
+            if self._casework.take(batch, now, self._hearing.deaf_since or now):
                 self._sender.more()
-        for received, _ in self._read:
+        for received, _ in messages:
             session.acknowledge(received)
-        self.counters.messages += len(self._read)
-        self._read.clear()
-
-    def _hear(self, received: Received, at: float) -> Heard | None:
-        try:
-            word = self._intake.read(received.topic, received.payload, received.retain)
-        except Rejected as rejected:
-            self._reject(rejected.kind, received, rejected.why)
-        except Exception as error:  # noqa: BLE001 - one message must not stop all others
-            self._reject("not_read", received, repr(error))
-        else:
-            return Heard(word, at, received.retain)
-        return None
-
-    def _reject(self, kind: str, received: Received, why: str) -> None:
-        self.counters.rejected[kind] += 1
-        if self.counters.rejected[kind] == 1:
-            _log.warning(
-                "message.rejected", kind=kind, topic=received.topic[:300], why=why, said="once a kind"
-            )
-
-    def _hears(self) -> bool:
-        """Whether the correlator has heard everything, as far as it can know: time counts only then."""
-        return (
-            self._connected_at is not None
-            and self._drained
-            and (self._deaf_since is None or time.monotonic() >= self._connected_at + self._settings.settle_s)
-        )
+        self._hearing.taken()
 
     # What is due once a second
 
@@ -382,7 +334,7 @@ class Correlator:
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
             self._casework.look_around(now)
-        for host, epoch, first, last in self._casework.tend_hosts(now, self._deaf_since or now):
+        for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)

@@ -18,7 +18,7 @@ def main(port: str, folder: str, *more: str) -> None:
     given |= dict(word.split("=", 1) for word in more)
     correlator = Correlator(load(CorrelatorSettings, "correlator", given, {}, PROGRAMS).settings)
     correlator.start()
-    while correlator._connected_at is None:
+    while not correlator.counters.broker_connected:
         time.sleep(0.01)
     time.sleep(0.3)
     for command, *numbers in answers.words():
