@@ -19,8 +19,8 @@ from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
 RUNS_IN: Final = {
-    "agent": "bridge.agent.service",
-    "correlator": "bridge.correlator.service",
+    "agent": "bridge.agent.program",
+    "correlator": "bridge.correlator.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }

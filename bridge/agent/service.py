@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -32,14 +31,11 @@ from bridge.agent.worker import Worker
 from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
-from bridge.signals import stop_signals
-from bridge.systemd import Notifier
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 
 STOP_S: Final = 5.0
 """A stop takes this long at most, also with a broker or a libvirtd that is silent."""
-SUPERVISE_S: Final = 0.5
 _LOOK_S: Final = 0.5
 STUCK_S: Final = 30.0
 """A loop that hasn't turned for so long is taken as stuck; each turns every few seconds."""
@@ -219,45 +215,3 @@ class Agent:
         )
         reason = None if status.connected else f"no connection to libvirt: {status.problem}"
         self.sender.set_status(libvirt, reason)
-
-
-def run(settings: AgentSettings) -> int:
-    """Runs an agent until SIGTERM or SIGINT; returns the exit status.
-
-    Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
-    """
-    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
-    with stop_signals(partial(asked.put, None)):
-        agent = Agent(settings)
-        notifier = Notifier()
-        agent.start()
-        try:
-            with _health(settings, agent):
-                notifier.ready()
-                _supervise(agent, asked, notifier)
-        finally:
-            notifier.stopping()
-            agent.stop()
-    return 0
-
-
-def _supervise(agent: Agent, asked: queue.SimpleQueue[None], notifier: Notifier) -> None:
-    while True:
-        with suppress(queue.Empty):
-            asked.get(timeout=SUPERVISE_S)
-            return
-        agent.check()
-        if not any(agent.live().values()):
-            notifier.watchdog()
-
-
-@contextmanager
-def _health(settings: AgentSettings, agent: Agent) -> Iterator[None]:
-    if settings.http is None:
-        yield
-        return
-    from bridge.agent.metrics import registry
-    from bridge.health import HealthServer
-
-    with HealthServer(settings.http, registry=registry(agent), live=agent.live, ready=agent.ready):
-        yield

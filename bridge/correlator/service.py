@@ -1,4 +1,4 @@
-"""`libvirt-mqtt correlator`: one thread that listens, decides, stores, acknowledges and tells, in that order.
+"""The correlator as a whole: one thread that listens, decides, stores, acknowledges and tells, in that order.
 
 A message is acknowledged after its effect is stored. While the store can't be written nothing is
 acknowledged, so the messages stay with the broker. While the correlator itself can't hear, no time passes for
@@ -7,12 +7,9 @@ its timers: a verdict by the clock needs that the other side could have spoken.
 
 from __future__ import annotations
 
-import gc
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.case import Telling, Times
@@ -36,7 +33,6 @@ from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import Publication, Received, Session, Subscription
-from bridge.signals import stop_signals
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics, encode_level
@@ -402,27 +398,3 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
         share = f"$share/{encode_level(group)}/"
         filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)
-
-
-def run(settings: CorrelatorSettings) -> int:
-    """Runs a correlator until SIGTERM or SIGINT; returns the exit status."""
-    # Cases hold no cycles, and there are many of them: looking for some took a third of the time.
-    gc.set_threshold(100_000, 50, 100)
-    correlator = Correlator(settings)
-    with stop_signals(correlator.ask_to_stop), _health(settings, correlator):
-        correlator.run(Notifier())
-    return 0
-
-
-@contextmanager
-def _health(settings: CorrelatorSettings, correlator: Correlator) -> Iterator[None]:
-    if settings.http is None:
-        yield
-        return
-    from bridge.correlator.metrics import registry
-    from bridge.health import HealthServer
-
-    with HealthServer(
-        settings.http, registry=registry(correlator.counters), live=correlator.live, ready=correlator.ready
-    ):
-        yield

@@ -16,7 +16,7 @@ import time
 from typing import Final
 
 from bridge import log
-from bridge.agent import service
+from bridge.agent import program
 from bridge.agent.hypervisor.loop import running_loop
 from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import PROGRAMS, AgentSettings
@@ -39,7 +39,7 @@ def main() -> int:
             log.hide(secret)
         running_loop()  # libvirt wants it before the first connection
         threading.Thread(target=_live, name="domain", daemon=True).start()
-        return service.run(settings)
+        return program.run(settings)
     except BridgeError as error:
         print(f"libvirt-mqtt: {log.mask(str(error))}", file=sys.stderr)
         return error.exit_status

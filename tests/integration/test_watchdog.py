@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.addresses import BrokerAddress
-from bridge.agent import service
+from bridge.agent import program, service
 from bridge.agent.service import Agent
 from bridge.config import AgentSettings
 from bridge.systemd import Notifier
@@ -39,7 +39,7 @@ def is_fed(agent: Agent, systemd: socket.socket) -> bool:
     """Supervises for long enough to hear of it."""
     asked: queue.SimpleQueue[None] = queue.SimpleQueue()
     notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
-    supervising = threading.Thread(target=service._supervise, args=(agent, asked, notifier))
+    supervising = threading.Thread(target=program._supervise, args=(agent, asked, notifier))
     supervising.start()
     try:
         return systemd.recv(100) == b"WATCHDOG=1"

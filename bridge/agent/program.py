@@ -1,0 +1,58 @@
+"""`libvirt-mqtt agent`: an agent as a process, with its signals, its supervision and its HTTP endpoint."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Final
+
+from bridge.agent.service import Agent
+from bridge.config import AgentSettings
+from bridge.signals import stop_signals
+from bridge.systemd import Notifier
+
+SUPERVISE_S: Final = 0.5
+
+
+def run(settings: AgentSettings) -> int:
+    """Runs an agent until SIGTERM or SIGINT; returns the exit status.
+
+    Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
+    """
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
+    with stop_signals(partial(asked.put, None)):
+        agent = Agent(settings)
+        notifier = Notifier()
+        agent.start()
+        try:
+            with _health(settings, agent):
+                notifier.ready()
+                _supervise(agent, asked, notifier)
+        finally:
+            notifier.stopping()
+            agent.stop()
+    return 0
+
+
+def _supervise(agent: Agent, asked: queue.SimpleQueue[None], notifier: Notifier) -> None:
+    while True:
+        with suppress(queue.Empty):
+            asked.get(timeout=SUPERVISE_S)
+            return
+        agent.check()
+        if not any(agent.live().values()):
+            notifier.watchdog()
+
+
+@contextmanager
+def _health(settings: AgentSettings, agent: Agent) -> Iterator[None]:
+    if settings.http is None:
+        yield
+        return
+    from bridge.agent.metrics import registry
+    from bridge.health import HealthServer
+
+    with HealthServer(settings.http, registry=registry(agent), live=agent.live, ready=agent.ready):
+        yield
