@@ -76,9 +76,8 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
     fixed = [ends for ends in told if any(half in done for half in ends)]
     held = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
-    holders = {half: holder and holder[0] for half, holder in held.items()}
     exact = frozenset(host for host, track in tracks.items() if track.exact)
-    links = _link(arrivals, departures, _Known(holders, told, fixed, exact))
+    links = _link(arrivals, departures, _Known(held, told, fixed, exact))
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -140,6 +139,7 @@ def _room_s(marks: Iterable[Mark | None], *, exact: bool) -> float:
 
 Fit = Literal["fits", "may_fit", "contradicts"]
 _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
+    "leaving": {"arrived": "fits", "departed": "fits"},
     "left": {"arrived": "fits", "departed": "fits", "ended": "contradicts"},
     "resumed": {"ended": "fits"},
     "resumed_ended": {"ended": "fits"},
@@ -182,11 +182,11 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What else is known: on which host the guest was when each arrival was opened, what was told as one
-    attempt, which of that is fixed, and which hosts' clocks are known to be right.
+    """What else is known: on which host the guest was when each arrival was opened and its stay there, what
+    was told as one attempt, which of that is fixed, and which hosts' clocks are known to be right.
     """
 
-    holders: Mapping[Half, str | None]
+    holders: Mapping[Half, tuple[str, Stay] | None]
     told: Collection[Ends]
     fixed: Collection[Ends]
     exact: frozenset[str]
@@ -263,12 +263,11 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         if arrival.first.at > departure.opened.at + _AT_ONCE_S:
             return None
         cost_s += _COSTS_S["may_fit"]
-    is_early = (
-        departure.stage == "left" and departure.ended is not None and arrival.first.at > departure.ended.at
-    )
+    is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
-    if known.holders[here] not in (None, s_host):
-        cost_s += _COSTS_S["may_fit"]
+    holder = known.holders[here]
+    if holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key):
+        cost_s += _COSTS_S["may_fit"]  # it was elsewhere then, or had come back since
     if (here, there) in known.told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
