@@ -6,17 +6,17 @@ import pytest
 
 from bridge.correlator import acts, machine
 from bridge.correlator.facts import Mark
-from bridge.correlator.pairing import Ends, pair
-from bridge.correlator.track import Arrival, Departure, Track
+from bridge.correlator.pairing import Ends, Pair, pair
+from bridge.correlator.track import Arrival, Departure, Stay, Track
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
 from tests.unit.verdicts.test_storms import draw, wrong_with
 
 
-def mark(sequence: int, what: str, t: float) -> Mark:
+def mark(sequence: int, what: str, t: float, origin: str = "event") -> Mark:
     at = START + t
-    return Mark((0, sequence), what, "event", at, at, stamp(at), f"{sequence}")
+    return Mark((0, sequence), what, origin, at, at, stamp(at), f"{sequence}")
 
 
 def arrived(sequence: int, t: float) -> Arrival:
@@ -47,6 +47,42 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
         there.departures.append(left(100 + 10 * n, 60.02 + 20.0 * n, 61.4 + 20.0 * n))
     assert found == [found[0]] * 8
     assert len(found[0]) == 1
+
+
+def of_the_arrival(source: Track) -> Pair:
+    """The attempt that the arrival is part of which came to host1 at 8.68."""
+    destination = Track()
+    destination.arrivals = [arrived(1, 8.68)]
+    destination.arrivals[0].stage = "arrived"
+    (found,) = [each for each in pair({"host1": destination, "host2": source}, ()) if each.arrival]
+    return found
+
+
+def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
+    """The guest left host2 while its agent was down, was back, and leaves again when the agent is there: of
+    the first attempt it has seen the suspension and later that the run is over, a moment before the second.
+    """
+    source = Track()
+    suspended = mark(2, "suspended/migrated", 6.57)
+    over, back = (
+        mark(n, what, 8.58, "resync") for n, what in ((3, "stopped/unknown"), (4, "started/unknown"))
+    )
+    source.past = [Stay(mark(1, "resumed/migrated", 5.53), over)]
+    unseen = Departure(suspended.key, suspended, stage="vanished", suspended=suspended, ended=over)
+    source.departures = [unseen]
+    alone = of_the_arrival(source)
+    assert alone.departure is unseen
+    assert alone.doubtful
+
+    source.stay = Stay(back)
+    leaving = mark(5, "suspended/migrated", 8.70)
+    source.departures.append(Departure(leaving.key, leaving, stage="leaving", suspended=leaving))
+    assert of_the_arrival(source).departure is source.departures[1]
+    source.departures[1].stage = "left"
+    source.departures[1].ended = mark(6, "stopped/migrated", 8.92)
+    both = of_the_arrival(source)
+    assert both.departure is source.departures[1]
+    assert not both.doubtful
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise() -> None:
