@@ -97,6 +97,7 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path:
                 file.writelines(message.raw + b"\n" for message in fleet.collector.since() if message.raw)
             what = [f"seed {seed}, killed {killer.deaths}; all messages are in {heard}"]
             what += [*wrong(), *tellings, *attempts, *listening]
+            (tmp_path / "wrong.txt").write_text("\n".join(what))
             pytest.fail("\n".join([*what, fleet.logs()]))
         time.sleep(QUIET_S)
         assert wrong() == []
