@@ -105,9 +105,10 @@ def differences(
     """What is missing and what is invented, in words; empty where all is right.
 
     The `origin: event` messages of each life, in the order of their sequences, have to be an unbroken run of
-    what the witness heard. What came before the run has to be from before the agent listened, what came after
-    it from after its death; `window_s` is what may lie between libvirt's callback and the commit, and
-    between the two listeners' clocks.
+    what the witness heard, but for its beginning: an agent registers for one kind of event after the other.
+    What came before the run has to be from before the agent listened, what came after it from after its
+    death; `window_s` is what may lie between the first registration and the last, between libvirt's callback
+    and the commit, and between the two listeners' clocks.
     """
     found = []
     ordered = sorted(told, key=lambda message: int(message.payload["sequence"]))
@@ -115,8 +116,12 @@ def differences(
     for life in lives:
         own = [message for message in events if life.began_s <= at_s(message) <= life.ended_s]
         events = [message for message in events if message not in own]
-        begin, end = _run(truth, own)
-        if begin is None:
+        registered_s = life.listening_s + window_s
+        first = [message for message in own if at_s(message) < registered_s]
+        begin, end = _run(truth, own[len(first) :])
+        before = truth[: begin if len(first) < len(own) else None]
+        recent = [happened for happened in before if happened.at_s >= life.began_s - window_s]
+        if begin is None or not _are_among(recent, first):
             found.append(f"invented or out of order: {[said(message) for message in own]}")
             continue
         if not own:
@@ -129,6 +134,12 @@ def differences(
             if lived[0] < happened.at_s < lived[1]
         ]
     return found + [f"of no life: {message.raw!r}" for message in events]
+
+
+def _are_among(truth: Sequence[Happened], told: Sequence[Message]) -> bool:
+    """Whether all of these happened, in this order, whatever else did in between."""
+    keys = iter([happened.key for happened in truth])
+    return all(said(message) in keys for message in told)
 
 
 def _run(truth: Sequence[Happened], own: Sequence[Message]) -> tuple[int | None, int]:

@@ -73,6 +73,16 @@ def test_only_what_an_agent_did_not_live_to_see_may_be_missing() -> None:
     assert differences(TRUTH, told(3, 4), [Life(0.0, 1.0, 10.6), Life(12.2, 12.4)], WINDOW_S) != []
 
 
+def test_while_an_agent_registers_it_may_miss_one_kind_of_event_and_hear_another() -> None:
+    """With a window of two seconds, of what happens until the thirteenth; then all has to be there."""
+    registering = [Life(0.0, 11.0)]
+    for numbers in ((0, 1, 2, 3, 4), (0, 2, 3, 4), (1, 3, 4), (3, 4)):
+        assert differences(TRUTH, told(*numbers), registering, 2.0 - 1e-6) == []
+    for numbers in ((2, 0, 3, 4), (0, 0, 3, 4), (0, 2, 4), (0, 2, 3), (0, 2)):
+        assert differences(TRUTH, told(*numbers), registering, 2.0 - 1e-6) != []
+    assert differences(TRUTH, told(0, 2, 3, 4), [Life(5.0, 7.0)], 2.0) != []
+
+
 def test_a_message_of_a_time_when_no_agent_lived_is_found() -> None:
     assert differences(TRUTH, told(0, 1, 3, 4), [Life(0.0, 1.0, 10.9), Life(12.2, 12.4)], WINDOW_S) != []
 

@@ -88,21 +88,23 @@ class Connection:
     def listen(self, closed: Callable[[str], None]) -> None:
         """Registers for events and for the connection's end. Raises CallFailed.
 
-        A hypervisor that doesn't have one of the events is listened to for the others.
+        A hypervisor that doesn't have one of the events is listened to for the others. Each kind is a call of
+        its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
+        list makes up for a lifecycle event that was missed, and nothing for a job.
         """
         with self._call():
             with suppress(libvirt.libvirtError):
                 self._conn.registerCloseCallback(_on_close, closed)
             register = self._conn.domainEventRegisterAny
-            self._callbacks.append(
-                register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
-            )
             for event, callback in (
                 (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
                 (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
             ):
                 with suppress(libvirt.libvirtError):
                     self._callbacks.append(register(None, event, callback, None))
+            self._callbacks.append(
+                register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+            )
 
     def ping(self) -> bool:
         """Whether the daemon answers and the connection stands. Raises CallFailed."""
