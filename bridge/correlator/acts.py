@@ -11,8 +11,10 @@ from bridge.correlator.facts import SKEW_S, Mark
 from bridge.correlator.track import Arrival, Departure, DepartureStage, Stay, Track
 
 Figures = tuple[int | None, int | None]
-KEPT: Final = 8
-"""Arrivals, departures and stays that are kept of each host."""
+KEPT: Final = 32
+"""Arrivals, departures and stays that are kept of each host: so many may come in one batch, before any of
+them is judged.
+"""
 _JOB_TRAILS_S: Final = 60.0
 
 Act = Literal[

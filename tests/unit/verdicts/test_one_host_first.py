@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.correlator.case import Times
-from tests.unit.verdicts.conduct import Conductor, Told, interleaved
+from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
-from tests.unit.verdicts.stage import FULL, Sent, Stage
+from tests.unit.verdicts.stage import FULL, START, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
@@ -55,3 +55,41 @@ def test_a_host_that_is_heard_after_the_other_has_told_of_several_migrations() -
         ("completed", *back, 0),
         ("failed", *back, 0),
     ]
+
+
+class InOneBatch(Conductor):
+    """Judges what came at the end: a batch of messages is taken in before any case is judged."""
+
+    def deliver_as_one(self, deliveries: list[Delivery]) -> None:
+        """Takes all of it in, and then judges each domain."""
+        waiting: set[str] = set()
+        judge_at_once = self._judge
+        self._judge = lambda uuid, now: waiting.add(uuid)  # type: ignore[method-assign] # noqa: ARG005
+        for delivery in deliveries:
+            self._take(delivery.sent, START + delivery.received)
+        self._judge = judge_at_once  # type: ignore[method-assign]
+        for uuid in waiting:
+            self._judge(uuid, START + deliveries[-1].received)
+
+
+def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
+    """Its broker was away, and the guest went to and fro meanwhile: each migration gets its other half."""
+    stage = Stage()
+    stage.at(1.0, lambda: stage.place(stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    live = next(row for row in MIGRATIONS if row.number == "1")
+    at, there_and_back = 10.0, ((SOURCE, DESTINATION), (DESTINATION, SOURCE))
+    for n in range(24):
+        at = 10.0 + stage.row(live, at, DOMAIN, there_and_back[n % 2])
+    sent = stage.run()
+    online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
+    early = [*online, *(each for each in sent if each.host == SOURCE)]
+    late = [Delivery(at + 31.0, each) for each in sent if each.host == DESTINATION]
+    conductor = InOneBatch(clocks={SOURCE: 0.0, DESTINATION: 0.0})
+    conductor.deliver(in_order(early), until_s=at + 30.0)
+    conductor.deliver_as_one(late)
+    told = conductor.deliver([])
+    hold_the_contract(told)
+    standing = {each.migration: each for each in verdicts(told)}
+    found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
+    ends = [("completed", *there_and_back[n % 2]) for n in range(24)]
+    assert sorted(found, key=str) == sorted(ends)

@@ -85,10 +85,12 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     assert not both.doubtful
 
 
-def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise() -> None:
+def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
     """An arrival that was found afterwards is never quite done. In this storm its departure is forgotten,
     and then its verdict was told anew without its source.
     """
+    monkeypatch.setattr(acts, "KEPT", 8)
+    monkeypatch.setattr(machine, "KEPT", 8)
     assert wrong_with(carry_out(draw(2459))) == []
 
 
