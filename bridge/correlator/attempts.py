@@ -105,7 +105,11 @@ def _told_of(sitting: Sitting, each: Pair, verdict: Verdict) -> Told | None:
         if departure is not None and t.departure == departure and t.arrival is None
     ]
     if found:
-        return found[0]
+        told = max(found, key=lambda told: told.last is not None)
+        for other in found:
+            if other is not told and arrival == other.arrival:
+                other.arrival = None  # a verdict is revised, and none told beside it
+        return told
     if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
         return None
     half = arrival or departure

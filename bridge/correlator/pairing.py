@@ -9,7 +9,7 @@ their say (`Pair.doubtful`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
@@ -156,10 +156,8 @@ _COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts":
 """How many seconds apart would be as doubtful."""
 _UNLINKED_S: Final = 8.0
 """The same for an arrival whose departure would be another's."""
-_AT_ONCE: Final = 6
-"""Arrivals that are weighed together, the newest first: more would take too long. What was told of an earlier
-one stays with it.
-"""
+_CHOICES: Final = 20_000
+"""How many choices are weighed before the best of them is taken. A few hundred are usual of many arrivals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +216,7 @@ def _link(
         if found:
             found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
-    earlier, latest = options[:-_AT_ONCE], options[-_AT_ONCE:]
-    theirs = {link.departure for found in earlier for link in found if link.ends in known.told}
-    chosen = _best([[link for link in found if link.departure not in theirs] for found in latest])
-    chosen += _best(earlier, chosen)
+    chosen = _best(options)
     linked = {link.arrival for link in chosen}
     wanted = {
         link.departure for found in options for link in found if link.arrival not in linked and link.fits
@@ -275,22 +270,25 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     return _Link(here, there, cost_s, apart_s, fit == "fits", is_doubtful, departure)
 
 
-def _best(options: list[list[_Link]], given: Collection[_Link] = ()) -> list[_Link]:
-    """Of each arrival one of its links, or none, so that the sum of costs is least and all go with the
-    `given`.
-    """
+def _best(options: Sequence[Sequence[_Link]]) -> list[_Link]:
+    """Of each arrival one of its links, whose cheapest comes first, or none: the choice that costs least."""
     best: list[_Link] = []
     least = (_FOREVER, _FOREVER)
+    left = _CHOICES
+    rest_s = [0.0]
+    for found in reversed(options):
+        rest_s.insert(0, rest_s[0] + min(_UNLINKED_S, found[0].cost_s))
 
     def choose(n: int, chosen: list[_Link], cost: tuple[float, float]) -> None:
-        nonlocal best, least
-        if cost >= least:
-            return
+        nonlocal best, least, left
+        left -= 1
+        if left < 0 or (cost[0] + rest_s[n], cost[1]) >= least:
+            return  # what the rest costs at least is too much already
         if n == len(options):
             best, least = chosen, cost
             return
         for link in options[n]:
-            if not any(_excludes(link, other) for other in (*given, *chosen)):
+            if not any(_excludes(link, other) for other in chosen):
                 choose(n + 1, [*chosen, link], (cost[0] + link.cost_s, cost[1] + link.apart_s))
         choose(n + 1, chosen, (cost[0] + _UNLINKED_S, cost[1]))
 

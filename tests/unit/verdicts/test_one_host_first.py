@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
 
 from bridge.correlator.case import Times
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
@@ -12,13 +15,13 @@ from tests.unit.verdicts.stage import FULL, START, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
-def told_of(rows: Sequence[tuple[Row, str, str]]) -> list[Sent]:
-    """Rows that follow each other, between the hosts named."""
+def told_of(rows: Sequence[tuple[Row, str, str]], gap_s: float = 0.2, apart_s: float = 1.0) -> list[Sent]:
+    """Rows that follow each other, between the hosts named; the gap is before each event."""
     stage = Stage(FULL)
     stage.at(0.0, lambda: stage.place(stage.host(rows[0][1]), DOMAIN, "running/booted", persistent=False))
     t = 10.0
     for row, source, destination in rows:
-        t = stage.row(row, t, DOMAIN, (source, destination)) + 1.0
+        t = stage.row(row, t, DOMAIN, (source, destination), gap=lambda: gap_s) + apart_s
     return stage.run()
 
 
@@ -93,3 +96,31 @@ def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
     found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
     ends = [("completed", *there_and_back[n % 2]) for n in range(24)]
     assert sorted(found, key=str) == sorted(ends)
+
+
+@pytest.mark.parametrize("knows_clocks", [True, False])
+@pytest.mark.parametrize("migrations", [3, 7, 11])
+@pytest.mark.parametrize("late_s", [0.005, 0.1, 1.0])
+def test_a_backlog_that_comes_one_by_one_when_departures_were_told_of_alone(
+    late_s: float, migrations: int, knows_clocks: bool
+) -> None:
+    """Each is revised by its arrival: no verdict is left beside another, and nothing began that doesn't end,
+    though an arrival that is heard of so late seems to be the last departure's.
+    """
+    live = next(row for row in MIGRATIONS if row.number == "1")
+    quick = replace(live, said=live.said.replace("~1.4", "~0.2"))
+    ends = [((SOURCE, DESTINATION), (DESTINATION, SOURCE))[n % 2] for n in range(migrations)]
+    sent = told_of([(quick, *end) for end in ends], gap_s=0.025, apart_s=0.9)
+    online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
+    early = [*online, *(each for each in sent if each.host == SOURCE)]
+    late = [each for each in sent if each.host == DESTINATION and each.fact is not None]
+    begins_s = sent[-1].t + late_s
+    clocks = {SOURCE: 0.0, DESTINATION: 0.0} if knows_clocks else {}
+    conductor = Conductor(times=Times(settle_s=1.0), clocks=clocks)
+    conductor.deliver(in_order(early), until_s=begins_s)
+    told = conductor.deliver([Delivery(begins_s + n * 0.005, each) for n, each in enumerate(late)])
+    hold_the_contract(told)
+    standing = {each.migration: each for each in verdicts(told)}
+    found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
+    assert sorted(found, key=str) == sorted(("completed", *end) for end in ends)
+    assert {each.migration.migration for each in told if each.migration} == standing.keys()
