@@ -49,6 +49,16 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
     assert len(found[0]) == 1
 
 
+def test_all_attempts_are_weighed_together() -> None:
+    """Of eight attempts one departure wasn't heard: its arrival doesn't take that of the one before it."""
+    here, there = Track(), Track()
+    here.arrivals = [arrived(10 * n, 10.0 + 2.2 * n) for n in range(8)]
+    there.departures = [left(10 * n, 10.02 + 2.2 * n, 10.3 + 2.2 * n) for n in range(8) if n != 2]
+    pairs = pair({"host1": here, "host2": there}, ())
+    linked = {each.arrival.key: each.departure and each.departure.key for each in pairs if each.arrival}
+    assert linked == {(0, 10 * n): (0, 10 * n) if n != 2 else None for n in range(8)}
+
+
 def of_the_arrival(source: Track) -> Pair:
     """The attempt that the arrival is part of which came to host1 at 8.68."""
     destination = Track()
