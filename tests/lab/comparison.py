@@ -119,34 +119,40 @@ def differences(
         registered_s = life.listening_s + window_s
         first = [message for message in own if at_s(message) < registered_s]
         begin, end = _run(truth, own[len(first) :])
-        before = truth[: begin if len(first) < len(own) else None]
-        recent = [happened for happened in before if happened.at_s >= life.began_s - window_s]
-        if begin is None or not _are_among(recent, first):
+        before = truth[:begin]
+        beside = _beside([each for each in before if each.at_s >= life.began_s - window_s], first)
+        if begin is None or beside is None:
             found.append(f"invented or out of order: {[said(message) for message in own]}")
             continue
-        if not own:
-            begin = end = 0
         lived = (life.listening_s + window_s, life.ended_s - window_s)
         found += [
             f"missing: {happened.key}, {happened.at_s - life.listening_s:.3f} s after the agent listened, "
             f"{life.ended_s - happened.at_s:.3f} s before its death"
-            for happened in [*truth[:begin], *truth[end:]]
+            for happened in [*beside, *truth[end:]]
             if lived[0] < happened.at_s < lived[1]
         ]
     return found + [f"of no life: {message.raw!r}" for message in events]
 
 
-def _are_among(truth: Sequence[Happened], told: Sequence[Message]) -> bool:
-    """Whether all of these happened, in this order, whatever else did in between."""
-    keys = iter([happened.key for happened in truth])
-    return all(said(message) in keys for message in told)
+def _beside(truth: Sequence[Happened], told: Sequence[Message]) -> list[Happened] | None:
+    """What else happened, if all of these did, in this order; else None."""
+    left = list(told)
+    others = []
+    for happened in reversed(truth):
+        if left and said(left[-1]) == happened.key:
+            left.pop()
+        else:
+            others.append(happened)
+    return None if left else others[::-1]
 
 
 def _run(truth: Sequence[Happened], own: Sequence[Message]) -> tuple[int | None, int]:
-    """Where in the truth these messages are; of several places the nearest in time. None: nowhere."""
+    """Where in the truth these messages are; of several places the nearest in time, after all of it if there
+    are none. None: nowhere.
+    """
     keys, wanted = [happened.key for happened in truth], [said(message) for message in own]
     if not own:
-        return 0, 0
+        return len(truth), len(truth)
     places = [
         place for place in range(len(keys) - len(wanted) + 1) if keys[place : place + len(wanted)] == wanted
     ]

@@ -83,6 +83,13 @@ def test_while_an_agent_registers_it_may_miss_one_kind_of_event_and_hear_another
     assert differences(TRUTH, told(0, 2, 3, 4), [Life(5.0, 7.0)], 2.0) != []
 
 
+def test_what_the_witness_hears_a_moment_after_the_agent_is_not_missing() -> None:
+    """The agent has it while it registers, the witness when it has registered."""
+    later = [Happened(happened.at_s + 0.002, happened.key) for happened in TRUTH]
+    assert differences(later, told(0, 1, 2, 3, 4), [Life(0.0, 10.0)], 2.001) == []
+    assert differences(later, told(0, 1, 3, 4), [Life(0.0, 10.0)], 2.001) != []
+
+
 def test_a_message_of_a_time_when_no_agent_lived_is_found() -> None:
     assert differences(TRUTH, told(0, 1, 3, 4), [Life(0.0, 1.0, 10.9), Life(12.2, 12.4)], WINDOW_S) != []
 
