@@ -149,17 +149,17 @@ def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | Non
     """What happened to one domain between two looks.
 
     None where nothing can be concluded yet, because libvirt is in the middle of something that it will
-    tell of by an event.
+    tell of by an event. Of a run that began meanwhile that is so; that the former one is over is told.
     """
     if before is not None and before.gone:
         before = None
     if seen is None:
         return Verdict(tuple(_vanished(uuid, before)) if before else (), None)
     state, reason = state_name(seen.state), reason_name(seen.state, seen.reason)
-    if _is_passing(state, reason):
-        return None
     was_active = before is not None and before.active
     same_run = was_active and before is not None and _same_run(before, seen)
+    if _is_passing(state, reason):
+        return None if before is None or same_run else _ended_before(before, seen)
     changes: list[Change] = []
     if was_active and not same_run and before is not None and seen_active(seen):
         changes.append(Change(uuid, before.name, None, "stopped", UNKNOWN))
@@ -209,6 +209,15 @@ def _is_passing(state: str, reason: str) -> bool:
 
 def _same_run(before: Known, seen: Seen) -> bool:
     return before.id is None or seen.id is None or before.id == seen.id
+
+
+def _ended_before(before: Known, seen: Seen) -> Verdict | None:
+    """The end of a run, where another is about to begin."""
+    if not before.active:
+        return None
+    state, reason = state_codes("shutoff", UNKNOWN)
+    then = Seen(seen.uuid, before.name, None, state, reason, before.persistent)
+    return compare(before, then if before.persistent else None, seen.uuid)
 
 
 def _vanished(uuid: str, before: Known) -> Iterator[Change]:

@@ -129,7 +129,8 @@ class Connection:
                 # In both or in neither: it changed while we looked, so it isn't known.
                 defined = uuid in persistent
                 known = defined != (uuid in transient)
-                incoming = self._is_incoming(domain) if (state, reason) in _PAUSED_FOR_MIGRATION else None
+                is_asked = (state, reason) in _PAUSED_FOR_MIGRATION
+                incoming = self._is_incoming(domain, state, reason) if is_asked else None
                 listed[uuid] = Seen(
                     uuid, domain.name(), _id(domain), state, reason, defined if known else None, incoming
                 )
@@ -219,12 +220,18 @@ class Connection:
             else:
                 yield domain, state, reason
 
-    def _is_incoming(self, domain: libvirt.virDomain) -> bool | None:
+    def _is_incoming(self, domain: libvirt.virDomain, state: int, reason: int) -> bool | None:
+        """Whether it is a destination, by its job; None where it went on since it was listed: an arrival that
+        ended meanwhile has no job either.
+        """
         try:
             job = self._job(domain)
+            if job.kind == "incoming":
+                return True
+            went_on = domain.state() != [state, reason]
         except libvirt.libvirtError:
             return None
-        return None if job.kind == "inactive" else job.kind == "incoming"
+        return None if went_on or job.kind == "inactive" else False
 
     def _job(self, domain: libvirt.virDomain) -> Job:
         try:
