@@ -84,9 +84,11 @@ def _absorb_old_tails(sitting: Sitting) -> None:
 
 def _find_halves_again(sitting: Sitting) -> None:
     """What fills a hole, or comes after its state, may be the true beginning of a half that was told of:
-    it is that half still.
+    it is that half still. Of what is done the halves aren't kept, and none of those that are is meant.
     """
     for told in sitting.case.told:
+        if told.done:
+            continue
         told.arrival = _found(sitting, told.arrival, lambda track: track.arrivals)
         told.departure = _found(sitting, told.departure, lambda track: track.departures)
         if told.last is not None and (

@@ -7,10 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from bridge.correlator.case import Times
+from bridge.correlator.facts import Fact
+from bridge.wire.messages import stamp
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
-from tests.unit.verdicts.stage import FULL, Sent, Stage
+from tests.unit.verdicts.stage import FULL, START, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 THIRD = "host3"
@@ -229,3 +232,49 @@ def test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked() -> No
     said = "D(2,1) S:iter S(3,1) D:dark ~20 S(6,2) S(5,1) ~30 D=ended D:back"
     stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
     assert words(tell(stage)) == ("started", "unresolved")
+
+
+def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
+    """A host's lifecycle events as its agent sends them, and nothing else."""
+    return [
+        Sent(
+            t,
+            host,
+            DOMAIN,
+            Fact(
+                host, 0, n, "lifecycle", what, "event", "QEMU", "web01",
+                at=START + t, received=START + t, stamp=stamp(START + t), id=f"{host}-{n}",
+            ),
+        )
+        for n, (t, what) in enumerate(moments, 1)
+    ]  # fmt: skip
+
+
+def test_an_arrival_that_is_not_kept_any_more_is_not_taken_for_the_one_that_its_beginning_ended() -> None:
+    """How the first arrival went on was never heard; the second one's beginning shows that it is over."""
+    paused, left, began, ran = (
+        "suspended/migrated",
+        "stopped/migrated",
+        "started/migrated",
+        "resumed/migrated",
+    )
+    source = [
+        (1.0, "started/booted"), (10.1, paused), (10.3, left),
+        (11.0, began), (11.1, ran), (12.05, paused), (12.3, left),
+        (13.0, began), (13.1, ran), (14.1, paused), (14.3, left),
+    ]  # fmt: skip
+    destination = [
+        (10.0, began),
+        (12.0, began), (12.1, ran), (13.0, paused), (13.2, left),
+        (14.0, began), (14.2, ran),
+    ]  # fmt: skip
+    sent = of_lifecycle(SOURCE, source) + of_lifecycle(DESTINATION, destination)
+    online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
+    conductor = Conductor(times=Times(settle_s=1.0), clocks={SOURCE: 0.0, DESTINATION: 0.0})
+    told = conductor.deliver(in_order(sorted([*online, *sent], key=lambda each: each.t)))
+    hold_the_contract(told)
+    standing = {each.migration: each for each in verdicts(told)}.values()
+    assert [(each.outcome, each.source.host, each.destination.host) for each in standing].count(
+        ("completed", SOURCE, DESTINATION)
+    ) == 3
+    assert [each for each in standing if each.destination.host is None] == []
