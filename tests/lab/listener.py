@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import libvirt
@@ -25,7 +26,6 @@ class Ear:
 
     def __init__(self, host: str, uri: str, start_s: float, out: threading.Lock) -> None:
         self.host, self.uri, self.start_s, self.out = host, uri, start_s, out
-        self.lost = threading.Event()
 
     def say(self, what: str, **more: Any) -> None:
         line = {"t": round(time.monotonic() - self.start_s, 4), "host": self.host, "what": what, **more}
@@ -40,17 +40,23 @@ class Ear:
             except libvirt.libvirtError:
                 time.sleep(0.05)
                 continue
+            lost, callbacks = threading.Event(), list[int]()
             try:
-                self.listen(connection)
-                self.lost.wait()
+                self.listen(connection, lost, callbacks)
+                lost.wait()
+                self.say("disconnected")
             except libvirt.libvirtError:
                 time.sleep(0.05)
-            self.say("disconnected")
-            connection.close()
+            for callback in callbacks:  # it would live on with any, and all be heard twice
+                with suppress(libvirt.libvirtError):
+                    connection.domainEventDeregisterAny(callback)
+            with suppress(libvirt.libvirtError):
+                connection.unregisterCloseCallback()
+            with suppress(libvirt.libvirtError):
+                connection.close()
 
-    def listen(self, connection: libvirt.virConnect) -> None:
-        self.lost.clear()
-        connection.registerCloseCallback(lambda *_: self.lost.set(), None)
+    def listen(self, connection: libvirt.virConnect, lost: threading.Event, callbacks: list[int]) -> None:
+        connection.registerCloseCallback(lambda *_: lost.set(), None)
         connection.setKeepAlive(2, 3)
         handlers = {
             "lifecycle": self.on_lifecycle,
@@ -58,7 +64,7 @@ class Ear:
             "job_completed": self.on_job_completed,
         }
         for name, number in EVENTS.items():
-            connection.domainEventRegisterAny(None, number, handlers[name], None)
+            callbacks.append(connection.domainEventRegisterAny(None, number, handlers[name], None))
         domains = [
             {"uuid": domain.UUIDString(), "name": domain.name(), "id": domain.ID(), "state": domain.state()}
             for domain in connection.listAllDomains()
