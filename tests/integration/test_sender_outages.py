@@ -33,8 +33,10 @@ def is_in_order(sequences: list[int]) -> bool:
 
 def test_a_broker_that_is_absent_at_the_start_gets_everything_later(tmp_path: Path) -> None:
     broker = Broker(tmp_path / "broker", keeps_data=True)
-    with broker, Subscriber(broker.settings()):
-        pass  # its session stays, and gets what comes while it is away
+    with broker:
+        with Subscriber(broker.settings()):
+            pass  # its session stays, and gets what comes while it is away
+        broker.stop()  # not killed: it has to keep that session
     with Stream(tmp_path, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(500)])
         until(lambda: stream.outbox.last_sequence == 500)
