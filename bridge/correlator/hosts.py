@@ -18,6 +18,8 @@ from bridge.correlator.sequences import Epoch
 MAX_EPOCHS: Final = 64
 GRACE_S: Final = 2.0
 """How long a hole may fill by itself, and the stream be silent, before the agent is asked."""
+FLOWING_S: Final = 8.0
+"""How long a hole may stay while the stream flows past it: it isn't a backlog on its way."""
 TRIES: Final = 5
 FIRST_PATIENCE_S: Final = 2.0
 LONGEST_PATIENCE_S: Final = 60.0
@@ -242,7 +244,8 @@ class Host:
             # New, or some of it came: the agent is at work, the tries begin again.
             ask = self.ask = Ask(epoch.name, first, last, since=now, due=now + GRACE_S)
         ask.last = last
-        if now < ask.due or now < self.kept.last_event + GRACE_S:
+        is_silent = now >= self.kept.last_event + GRACE_S
+        if now < ask.due or not (is_silent or now >= ask.since + FLOWING_S):
             return None
         if self.kept.blind_why in ("agent", GONE):
             ask.due = now + GRACE_S

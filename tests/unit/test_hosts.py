@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.correlator.clock import Clock
-from bridge.correlator.hosts import FIRST_PATIENCE_S, GONE, GRACE_S, LARGEST_REQUEST, TRIES, Host
+from bridge.correlator.hosts import FIRST_PATIENCE_S, FLOWING_S, GONE, GRACE_S, LARGEST_REQUEST, TRIES, Host
 from bridge.correlator.sequences import MAX_RANGES
 
 
@@ -143,6 +143,18 @@ def test_while_the_stream_flows_nothing_is_asked_for() -> None:
     for n in range(2, 1000):
         host.see("e", n, n / 10)
         assert host.tend(n / 10) is None
+
+
+def test_a_hole_that_a_busy_stream_flows_past_is_asked_for() -> None:
+    host = _fed([1, 2, 4])
+    asked = []
+    for n in range(5, 200):
+        host.see("e", n, n / 10)
+        if (ask := host.tend(n / 10)) is not None:
+            asked.append((ask, n / 10))
+    what, when = asked[0]
+    assert what == ("e", 3, 3)
+    assert when == pytest.approx(0.5 + FLOWING_S, abs=0.11)
 
 
 def test_what_cannot_be_had_is_given_up_and_said_once() -> None:
