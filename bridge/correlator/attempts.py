@@ -59,7 +59,8 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
             host not in sitting.silent and sitting.is_heard_out(host)
             for host in (each.source, each.destination)
         )
-        is_over = (is_final(each) and not each.doubtful) or (told.was_conflict and is_heard)
+        # Of a conflict it counts which side ended first: one that can't be heard may have.
+        is_over = is_heard if told.was_conflict else is_final(each) and not each.doubtful
         told.done = is_over and not has_hole
     sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
 

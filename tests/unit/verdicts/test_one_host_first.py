@@ -11,7 +11,7 @@ from bridge.correlator.case import Times
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
-from tests.unit.verdicts.stage import FULL, START, Sent, Stage
+from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
@@ -124,3 +124,32 @@ def test_a_backlog_that_comes_one_by_one_when_departures_were_told_of_alone(
     found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
     assert sorted(found, key=str) == sorted(("completed", *end) for end in ends)
     assert {each.migration.migration for each in told if each.migration} == standing.keys()
+
+
+def test_a_conflict_whose_destination_had_ended_before_its_source_left_again() -> None:
+    """Its destination couldn't be heard from soon after it began. That the guest left the source later only
+    seems to end it; the destination's guest was destroyed long before, and another migration took it there.
+    """
+    rows = {row.number: row for row in reversed(MIGRATIONS)}
+    stage = Stage(FULL)
+    source, destination = stage.host(SOURCE), stage.host(DESTINATION)
+    stage.at(0.0, lambda: stage.place(source, DOMAIN, "running/booted", persistent=False))
+    stage.row(rows["28"], 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.at(60.0, lambda: stage.event(Spot(destination, DOMAIN, "web01"), (5, 1)))
+    stage.row(rows["1"], 100.0, DOMAIN, (SOURCE, DESTINATION))
+    sent = stage.run()
+    dark_s, light_s = 40.0, 200.0
+    deliveries = [Delivery(0.5, Sent(0.5, host, sees=True, place=(0, 0))) for host in (SOURCE, DESTINATION)]
+    deliveries += [
+        Delivery(light_s + 0.01 if each.host == DESTINATION and each.t > dark_s else each.t, each)
+        for each in sent
+    ]
+    deliveries.append(Delivery(dark_s, Sent(dark_s, DESTINATION, sees=False, why="agent")))
+    deliveries.append(Delivery(light_s, Sent(light_s, DESTINATION, sees=True)))
+    told = Conductor().deliver(sorted(deliveries, key=lambda each: each.received))
+    hold_the_contract(told)
+    standing = {each.migration: each for each in verdicts(told)}.values()
+    assert [(each.outcome, each.reason) for each in standing] == [
+        ("failed", "destination_destroyed"),
+        ("completed", None),
+    ]
