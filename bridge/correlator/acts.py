@@ -91,12 +91,20 @@ def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
     arrival = Arrival(key=mark.key, first=mark, opened=opened, after=track.heard)
     for each in track.arrivals:
-        if each.first.origin == "state" and each.key >= mark.key:
+        if _is_foreseen(each, mark):
             arrival.foreseen = each.key
-    known = [each for each in track.arrivals if each.key < mark.key]
+    known = [each for each in track.arrivals if each.key < mark.key and not _is_foreseen(each, mark)]
     track.arrivals = [*known, arrival][-KEPT:]
     track.defined = track.lost = None
     track.feel(None, mark)
+
+
+def _is_foreseen(arrival: Arrival, mark: Mark) -> bool:
+    """Whether a state told of an arrival before its events came: it takes account of them, or was looked at
+    after they had happened and before the agent was told of them. All stamps are one host's.
+    """
+    first = arrival.first
+    return first.origin == "state" and (first.key >= mark.key or first.stamp >= mark.stamp)
 
 
 def _open_tentative(track: Track, mark: Mark, _: object = None) -> None:

@@ -118,17 +118,18 @@ def _found(
         known = halves(sitting.tracks[host])
         if all(each.key != key for each in known):
             for each in known:
-                if each.key < key <= each.last_key:
+                is_foreseen = isinstance(each, Arrival) and each.foreseen == key
+                if is_foreseen or each.key < key <= each.last_key:
                     return host, each.key
     return half
 
 
 def _believe_states(sitting: Sitting) -> None:
-    """A state that no event explained within `settle` stands for the event that was lost."""
+    """A state that no event explained in time stands for the event that was lost."""
     for host, track in sitting.case.tracks.items():
         sign = None if host in sitting.case.tails else sign_of_state(track)
         listed = track.listed
-        if sign and listed and sitting.ripe(listed.mark.received + sitting.times.settle_s):
+        if sign and listed and sitting.ripe(listed.mark.received + sitting.times.unexplained_s):
             apply(track, sign, listed.mark)
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import pytest
+from msgspec import structs
+
 from bridge.correlator.case import Times
 from bridge.correlator.facts import Fact
 from bridge.wire.messages import stamp
@@ -278,3 +281,34 @@ def test_an_arrival_that_is_not_kept_any_more_is_not_taken_for_the_one_that_its_
         ("completed", SOURCE, DESTINATION)
     ) == 3
     assert [each for each in standing if each.destination.host is None] == []
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 5.0], ids=["at once", "when it was told of"])
+def test_a_state_that_was_looked_at_before_the_agent_was_told_of_the_arrival(apart_s: float) -> None:
+    """An agent that comes back lists the guest as it is, and only then hears how it came to be here."""
+    first, later = stamp(START + 12.094), START + 12.295
+    source = of_lifecycle(
+        SOURCE, [(1.0, "started/booted"), (12.1, "suspended/migrated"), (12.39, "stopped/migrated")]
+    )
+    ended, began, ran = of_lifecycle(
+        DESTINATION, [(12.29, "stopped/unknown"), (12.094, "started/migrated"), (12.172, "resumed/migrated")]
+    )
+    assert ended.fact is not None
+    state = replace(
+        ended,
+        fact=structs.replace(
+            ended.fact, kind="state", what="running/migrated", origin="state", at=later, stamp=stamp(later)
+        ),
+    )
+    online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
+    deliveries = [Delivery(each.t, each) for each in [*online, *source]]
+    deliveries += [Delivery(12.7, ended), Delivery(12.701, state)]
+    deliveries += [Delivery(12.702 + apart_s, began), Delivery(12.703 + apart_s, ran)]
+    conductor = Conductor(times=Times(settle_s=2.0), clocks={SOURCE: 0.0, DESTINATION: 0.0})
+    told = conductor.deliver(deliveries)
+    hold_the_contract(told)
+    standing = {each.migration: each for each in verdicts(told)}.values()
+    assert [(each.source.host, each.destination.host, each.confirmed_by) for each in standing] == [
+        (SOURCE, DESTINATION, ["source", "destination"])
+    ]
+    assert [each.started_at for each in standing] == ([None] if apart_s else [first])
