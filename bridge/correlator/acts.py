@@ -254,11 +254,13 @@ def _leave_after_all(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _crash_after_all(track: Track, mark: Mark, _: object = None) -> None:
-    _amend(track, mark, "crashed")
+    if not _amend(track, mark, "crashed"):
+        _crash_belatedly(track, mark)
 
 
 def _stop_after_all(track: Track, mark: Mark, _: object = None) -> None:
-    _amend(track, mark, "stopped")
+    if not _amend(track, mark, "stopped"):
+        _stop_belatedly(track, mark)
 
 
 def _crash_belatedly(track: Track, mark: Mark, _: object = None) -> None:

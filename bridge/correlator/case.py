@@ -27,10 +27,18 @@ _TAIL: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long to wait: for the other side once one is conclusive, and before evidence counts as missing."""
+    """How long to wait: for the other side once one is conclusive, before evidence counts as missing, and,
+    in a group, for what another member may have in hand.
+    """
 
     settle_s: float = 10.0
     patience_s: float = 600.0
+    in_hand_s: float = 0.0
+
+    @property
+    def unexplained_s(self) -> float:
+        """How long a state waits for the event that explains it, before it stands for that event."""
+        return max(self.settle_s, self.in_hand_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ from bridge.log import get_logger
 
 HOLD_S: Final = 1.0
 """How long a message waits for those before it, which another member may have in hand."""
+IN_HAND_S: Final = 20.0
+"""How long what another member has in hand may take: if it died, the agent's status shows within seconds that
+something is missing, and the agent is asked for it. Until then no state stands for an event that was lost:
+which events came before a state, or before it was cleared, isn't known while others have them.
+"""
 ROWS: Final = 2000
 HOSTS: Final = 500
 RETRY_S: Final = 0.02

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.groupwork import GroupCasework
+from bridge.correlator.groupwork import IN_HAND_S, GroupCasework
 from bridge.correlator.hearing import Hearing
 from bridge.correlator.retained import RetainedStates
 from bridge.correlator.sender import Sender
@@ -90,10 +90,12 @@ class Correlator:
 
     def _new_casework(self) -> tuple[Store, Casework]:
         settings = self._settings
-        url, times = settings.store_url(), Times(settings.settle_s, settings.patience_s)
+        url = settings.store_url()
         if settings.group is None:
+            times = Times(settings.settle_s, settings.patience_s)
             store = Store(url, owner=f"correlator {settings.id}")
             return store, Casework(store, times, self._draft, self.counters)
+        times = Times(settings.settle_s, settings.patience_s, IN_HAND_S)
         shared = GroupStore(url, name=settings.group, wish=settings.id, instance=self._instance)
         return shared, GroupCasework(shared, times, self._draft, self.counters)
 
