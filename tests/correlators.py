@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.mqtt.session import Publication, Received, Subscription
+from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.integration.session_recorder import Recorder
@@ -183,6 +184,21 @@ def messages_of(trace: Trace, tag: str, *, started_s: float | None = None) -> tu
         )
         for each in publications
     ]
+
+
+def stamped_now(publications: Iterable[Publication]) -> Iterator[Publication]:
+    """The same, each stamped when it is taken to be published: the agents' clocks go as ours does, however
+    quickly a trace is played.
+    """
+    for each in publications:
+        if not each.payload:
+            yield each
+            continue
+        message = json.loads(each.payload)
+        message["time"] = stamp(time.time())
+        yield Publication(
+            each.topic, json.dumps(message).encode(), retain=each.retain, content_type=each.content_type
+        )
 
 
 def _id_of(publication: Publication, host: str, topics: Topics) -> str | None:

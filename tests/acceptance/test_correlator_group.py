@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from bridge.mqtt.session import Publication
 from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
 from tests.postgres import Postgres
 from tests.traces import load
 
@@ -41,8 +43,8 @@ def _members(
     ]
 
 
-def _streams(count: int, tag: str) -> dict[str, list[Publication]]:
-    return dict(messages_of(load(SCENARIOS[n % len(SCENARIOS)]), f"{tag}{n}") for n in range(count))
+def _streams(count: int, tag: str, scenarios: Sequence[str] = SCENARIOS) -> dict[str, list[Publication]]:
+    return dict(messages_of(load(scenarios[n % len(scenarios)]), f"{tag}{n}") for n in range(count))
 
 
 def _mixed(streams: dict[str, list[Publication]], chance: random.Random) -> list[Publication]:
@@ -68,7 +70,11 @@ def _story(fleet: Fleet, uuid: str) -> list[tuple[object, ...]]:
 
 def _last(fleet: Fleet, uuid: str) -> tuple[object, ...]:
     """The last verdict; those before it are each superseded by the next."""
-    verdicts = [t for t in fleet.told_once(uuid) if t.word in ("completed", "failed", "conflict")]
+    verdicts = [
+        t
+        for t in fleet.told_once(uuid)
+        if t.word in ("completed", "failed", "conflict") and t.data["migration"] is not None
+    ]
     for number, (before, after) in enumerate(pairwise(verdicts), start=1):
         assert after.data["supersedes"] == before.id, verdicts
         assert after.data["revision"] == number, verdicts
@@ -94,7 +100,7 @@ def _expected(
         CorrelatorProcess(calm, tmp_path / "calm") as correlator,
     ):
         correlator.until_connected()
-        fleet.publish(mixed)
+        fleet.publish(stamped_now(mixed))
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(2.5)
         return {uuid: tell(fleet, uuid) for uuid in streams}
@@ -107,7 +113,7 @@ def test_two_members_tell_what_one_would(tmp_path: Path, broker: Broker, postgre
     with Fleet(broker) as fleet, first, second:
         first.until_connected()
         second.until_connected()
-        fleet.publish(mixed)
+        fleet.publish(stamped_now(mixed))
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(4.5)
         told = {uuid: _story(fleet, uuid) for uuid in streams}
@@ -134,7 +140,9 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
             member.until_connected()
         pieces = 8
         for piece in range(pieces):
-            fleet.publish(mixed[piece * len(mixed) // pieces : (piece + 1) * len(mixed) // pieces])
+            fleet.publish(
+                stamped_now(mixed[piece * len(mixed) // pieces : (piece + 1) * len(mixed) // pieces])
+            )
             fleet.listen(chance.uniform(0, 0.2))
             victim = chance.choice(members)
             connected = len(victim.logged("broker.connected"))
@@ -143,6 +151,28 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
             victim.start()
             victim.until_connected(connected + 1)
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=60)
+        fleet.listen(5)
+        told = {uuid: _last(fleet, uuid) for uuid in streams}
+    assert told == _expected(tmp_path, streams, mixed, _last)
+
+
+def test_a_member_may_stall_for_longer_than_settle(
+    tmp_path: Path, broker: Broker, postgres: Postgres
+) -> None:
+    """What it has in hand is late, and the other one tells without it; in the end all is told as it was."""
+    streams = _streams(40, "stall-", ("live", "aborted", "src_qemu_killed"))
+    mixed = _mixed(streams, random.Random(8))
+    first, second = _members(broker, tmp_path, postgres.create("stall"), 2, settle=2, patience=120)
+    with Fleet(broker) as fleet, first, second:
+        first.until_connected()
+        second.until_connected()
+        os.kill(second.pid, signal.SIGSTOP)
+        try:
+            fleet.publish(stamped_now(mixed))
+            fleet.listen(5)
+        finally:
+            os.kill(second.pid, signal.SIGCONT)
+        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(5)
         told = {uuid: _last(fleet, uuid) for uuid in streams}
     assert told == _expected(tmp_path, streams, mixed, _last)
