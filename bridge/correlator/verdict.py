@@ -98,7 +98,7 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None) -> b
         and arrival.ended is not None
         and arrival.ended.origin != "event"
         and departure is not None
-        and departure.stage in ("crashed", "stopped")
+        and departure.stage in ("crashed", "stopped", "vanished")
         and departure.suspended is not None
         and not departure.postcopy
     )

@@ -237,6 +237,15 @@ def test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked() -> No
     assert words(tell(stage)) == ("started", "unresolved")
 
 
+def test_a_guest_whose_source_lost_it_unseen_may_have_lived_where_nobody_looked() -> None:
+    """As above, and the source's libvirtd was away when the guest ended there: it may have been let go."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    said = "D(2,1) S:iter S(3,1) D:dark ~1 S:dark S=ended ~2 S:back ~50 D=ended D:back"
+    stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    assert words(tell(stage)) == ("started", "unresolved")
+
+
 def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
     """A host's lifecycle events as its agent sends them, and nothing else."""
     return [
