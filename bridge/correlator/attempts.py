@@ -42,6 +42,9 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
         told.started = True
         _tell(sitting, told, "started", each, verdict, message_id=f"{told.id}-started")
     _tell_interruptions(sitting, told, each, verdict)
+    if _is_source_forgotten(told, each):
+        return
+    told.source = each.source or told.source
     if verdict.ruling in ("under_way", "interrupted"):
         if verdict.when == "patience" and told.last is None:
             _tell_unresolved(sitting, told, each, verdict)
@@ -63,6 +66,15 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
         is_over = is_heard if told.was_conflict else is_final(each) and not each.doubtful
         told.done = is_over and not has_hole
     sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
+
+
+def _is_source_forgotten(told: Told, each: Pair) -> bool:
+    """Whether so much happened since on the host that it came from that what it said isn't kept any more:
+    that is no reason to take a guest that was found to be gone for one that never arrived.
+    """
+    ended = each.arrival.ended if each.arrival else None
+    was_found = ended is not None and ended.origin != "event"
+    return was_found and each.source is None and told.source is not None
 
 
 def _end_departure(sitting: Sitting, each: Pair) -> None:
@@ -143,7 +155,7 @@ def _tell_unresolved(sitting: Sitting, told: Told, each: Pair, verdict: Verdict)
     since = verdict.since
     if each.destination is None:
         missing.append("destination: no host told of an arrival")
-    elif each.arrival is not None and each.arrival.stage == "open":
+    elif each.arrival is not None and each.arrival.stage in ("open", "ended"):
         missing.append(f"destination: how the arrival on {each.destination} ended")
     for role, host in (("source", each.source), ("destination", each.destination)):
         if host is not None and host in sitting.silent:

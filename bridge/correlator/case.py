@@ -62,11 +62,12 @@ class Judgement:
 
 @dataclass(slots=True)
 class Told:
-    """What was told of one attempt. `substance` is what a revision would have to differ in."""
+    """What was told of one attempt. source: the host that it came from, once known."""
 
     id: str
     arrival: Half | None = None
     departure: Half | None = None
+    source: str | None = None
     started: bool = False
     interrupted: int = 0
     unresolved: list[str] = field(default_factory=list)

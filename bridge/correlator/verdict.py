@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.facts import CLEARED, Mark, is_live
+from bridge.correlator.acts import KEPT
+from bridge.correlator.facts import CLEARED, SKEW_S, Mark, is_live
 from bridge.correlator.joint import JOINT, UNDER_WAY, UNDER_WAY_WATCHED, A, D, Ruling, When, is_told, stages
 from bridge.correlator.pairing import Pair
 from bridge.correlator.track import Arrival, Departure, Track
@@ -50,7 +51,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
-    elif a == "ended" and _may_have_arrived(arrival, departure):
+    elif a == "ended" and _may_have_arrived(arrival, departure, source_track):
         ruling, when = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
@@ -89,18 +90,27 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     )
 
 
-def _may_have_arrived(arrival: Arrival | None, departure: Departure | None) -> bool:
+def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
     """Whether a destination that was found without the guest may have had it meanwhile: its source had
-    suspended it for the switch-over, and ended later.
+    suspended it for the switch-over, and ended later; or lost it unseen, too.
     """
-    return (
-        arrival is not None
-        and arrival.ended is not None
-        and arrival.ended.origin != "event"
-        and departure is not None
-        and departure.stage in ("crashed", "stopped", "vanished")
-        and departure.suspended is not None
-        and not departure.postcopy
+    if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
+        return False
+    if departure is None:
+        return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
+    was_suspended = departure.suspended is not None and not departure.postcopy
+    return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
+
+
+def _lost_unseen(source: Track, begins_s: float, ends_s: float) -> bool:
+    """Whether a host may have lost the guest in this time while it couldn't see: its stays are kept for a
+    while only.
+    """
+    if len(source.past) == KEPT and source.past[0].began.at > begins_s:
+        return True
+    return any(
+        stay.ended is not None and stay.ended.origin != "event" and begins_s <= stay.ended.at <= ends_s
+        for stay in source.past
     )
 
 

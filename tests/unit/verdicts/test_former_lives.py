@@ -10,13 +10,14 @@ from functools import partial
 import pytest
 from msgspec import structs
 
+from bridge.correlator.acts import KEPT
 from bridge.correlator.case import Times
 from bridge.correlator.facts import Fact
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
-from tests.unit.verdicts.stage import FULL, START, Sent, Stage
+from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 THIRD = "host3"
@@ -244,6 +245,22 @@ def test_a_guest_whose_source_lost_it_unseen_may_have_lived_where_nobody_looked(
     said = "D(2,1) S:iter S(3,1) D:dark ~1 S:dark S=ended ~2 S:back ~50 D=ended D:back"
     stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
     assert words(tell(stage)) == ("started", "unresolved")
+
+
+def test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again() -> None:
+    """It had arrived while neither looked, and gone on from there: nobody knows that the migration failed."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    said = "S:dark D(2,1) ~0.1 D:dark S=ended ~0.3 S:back ~2 D=ended D:back"
+    stage.row(Row("-", "neither looked", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    source = Spot(stage.host(SOURCE), DOMAIN, "web01")
+    for n in range(KEPT + 2):  # so many stays there since that the one in question isn't kept
+        stage.at(1000.0 + 20 * n, partial(stage.event, source, (2, 0)))
+        stage.at(1010.0 + 20 * n, partial(stage.event, source, (5, 1)))
+    told = tell(stage)
+    assert words(told) == ("started", "unresolved")
+    (missing,) = [each.migration.missing for each in told if each.migration and each.migration.missing]
+    assert missing == [f"destination: how the arrival on {DESTINATION} ended"]
 
 
 def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
