@@ -1,12 +1,8 @@
 """The thread `mqtt`: sends what the outbox holds, in order, and says how the agent is.
 
-For whoever joins the threads:
-
-sender = Sender(broker, topics, host, version, outbox, ask=writer.ask) Thread(target=sender.run,
-name="mqtt") sender.committed(rows)                               # outbox's thread, after each append
-sender.set_retained(topic, payload or None, as_of)   # any thread sender.set_status(libvirt, reason)
-# any thread sender.stop(timeout_s)                               # any thread; join it, then end the
-outbox's thread
+For whoever joins the threads: `run` is what the thread does. `committed` is called by the outbox's thread
+after each append; `set_retained`, `set_status` and `stop` by any thread. After `stop`, this thread is joined
+before the outbox's ends.
 
 The session is no clean start: the broker keeps it for an hour, so that a replay request made while the
 agent is away is served when it is back. Messages in flight aren't left to it: they are sent again from the
