@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from bridge.mqtt.settings import DEFAULT_PORTS, Scheme
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_AUTHORITY: Final = re.compile(r"\[[^][]*\](:.*)?|[^][]*")
+"""Host and port, without the user: brackets only around the whole host (RFC 3986, section 3.2.2)."""
 _WEBSOCKET_PATH: Final = "/mqtt"
 
 
@@ -28,7 +30,8 @@ class BrokerAddress:
     def parse(cls, url: str) -> Self:
         """Reads `mqtt[s]://[user@]host[:port]` or `ws[s]://[user@]host[:port][/path]`.
 
-        An IPv6 address stands in brackets; the user may be percent-encoded. Raises ValueError, with what is
+        An IPv6 address stands in brackets, its zone after `%25` (RFC 6874) or a plain `%`; the user may be
+        percent-encoded. Raises ValueError, with what is
         wrong in words; a password is refused, because command lines and environments can be read by others.
         """
         parts = urlsplit(url)
@@ -37,7 +40,8 @@ class BrokerAddress:
         scheme: Scheme = parts.scheme
         if parts.password is not None:
             raise ValueError("a password goes into a file (broker_password_file), never into the URL")
-        if not parts.hostname or not _HOST.fullmatch(parts.hostname):
+        host = _without_escape(parts.hostname or "")
+        if not _HOST.fullmatch(host) or not _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]):
             raise ValueError("no host's name or address in it")
         if parts.query or parts.fragment:
             raise ValueError("neither ? nor # has a meaning here")
@@ -47,7 +51,7 @@ class BrokerAddress:
         port = _port(parts)
         return cls(
             scheme=scheme,
-            host=parts.hostname,
+            host=host,
             port=port or DEFAULT_PORTS[scheme],
             user=unquote(parts.username) if parts.username else None,
             path=(parts.path or _WEBSOCKET_PATH) if websocket else "",
@@ -55,8 +59,16 @@ class BrokerAddress:
 
     def __str__(self) -> str:
         user = f"{quote(self.user, safe='')}@" if self.user else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{user}{_shown(self.host)}:{self.port}{self.path}"
+
+
+def _without_escape(host: str) -> str:
+    """An IPv6 address's zone after a plain `%`, as getaddrinfo wants it, where a URL has `%25` (RFC 6874)."""
+    return re.sub(r"%25(?=.)", "%", host, count=1) if ":" in host else host
+
+
+def _shown(host: str) -> str:
+    return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
 def _port(parts: SplitResult) -> int | None:
@@ -81,7 +93,7 @@ class HttpAddress:
     def parse(cls, text: str) -> Self:
         """Reads `address:port`, `[IPv6]:port` or `:port`. Raises ValueError, with what is wrong in words."""
         host, colon, port = text.rpartition(":")
-        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        bare = _without_escape(host[1:-1]) if host.startswith("[") and host.endswith("]") else host
         if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
             raise ValueError("no port from 0 to 65535 at its end")
         if ":" in bare and bare == host:
@@ -91,5 +103,4 @@ class HttpAddress:
         return cls(bare, int(port))
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{_shown(self.host)}:{self.port}"

@@ -87,11 +87,12 @@ def resolve(host: str, port: int, deadline: float) -> Sequence[Address]:
 
 
 def wrap_tls(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: float) -> ssl.SSLSocket:
-    """TLS on `sock`, with the handshake done before `deadline`.
+    """TLS on `sock`, with the handshake done before `deadline`. An address's zone is no part of its name.
 
     Raises OSError (`ssl.SSLError` is one); `sock` is closed then.
     """
-    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    name = host.partition("%")[0]
+    secured = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
     try:
         secured.settimeout(max(0.01, deadline - time.monotonic()))
         secured.do_handshake()

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from bridge.addresses import BrokerAddress, HttpAddress
 from bridge.mqtt.settings import Scheme
 
-HOSTS = st.sampled_from(["localhost", "broker.example.org", "10.0.0.1", "::1", "fe80::1%eth0", "a-b_c"])
+HOSTS = st.sampled_from(
+    ["localhost", "broker.example.org", "10.0.0.1", "::1", "fe80::1%eth0", "fe80::1%25x", "a-b_c"]
+)
 PORTS = st.integers(1, 65535)
 
 
@@ -19,6 +21,9 @@ PORTS = st.integers(1, 65535)
         ("MQTT://H:99", BrokerAddress("mqtt", "h", 99)),
         ("mqtt://agent%40host1@h", BrokerAddress("mqtt", "h", 1883, user="agent@host1")),
         ("mqtt://[::1]:1884", BrokerAddress("mqtt", "::1", 1884)),
+        ("mqtt://[fe80::1%25eth0]:1883", BrokerAddress("mqtt", "fe80::1%eth0", 1883)),
+        ("mqtt://[fe80::1%eth0]", BrokerAddress("mqtt", "fe80::1%eth0", 1883)),
+        ("mqtt://[fe80::1%25]", BrokerAddress("mqtt", "fe80::1%25", 1883)),
         ("ws://h", BrokerAddress("ws", "h", 80, path="/mqtt")),
         ("wss://u@h/x/y", BrokerAddress("wss", "h", 443, user="u", path="/x/y")),
     ],
@@ -35,6 +40,8 @@ def test_a_broker_url_is_completed(url: str, address: BrokerAddress) -> None:
         ("mqtt://", "host"),
         ("mqtt://:1883", "host"),
         ("mqtt://a b", "host"),
+        ("mqtt://[::1]x:1883", "host"),
+        ("mqtt://u@[::1]x", "host"),
         ("mqtt://u:p@h", "password"),
         ("mqtt://u:@h", "password"),
         ("mqtt://h:", "port"),
