@@ -30,17 +30,24 @@ _log = get_logger()
 class HealthServer:
     """Serves health and metrics from `start()` to `stop()`; also a context manager.
 
-    `live` and `ready` are called in the server's threads, so they must be thread-safe and quick. A check that
-    raises counts as wrong. Start raises BridgeError where the address can't be had.
+    `live`, `ready` and `detail` are called in the server's threads, so they must be thread-safe and quick. A
+    check that raises counts as wrong. `detail` names what is wrong elsewhere, and leaves the service ready.
+    Start raises BridgeError where the address can't be had.
     """
 
     def __init__(
-        self, address: HttpAddress, *, registry: CollectorRegistry, live: Check, ready: Check
+        self,
+        address: HttpAddress,
+        *,
+        registry: CollectorRegistry,
+        live: Check,
+        ready: Check,
+        detail: Check = dict,
     ) -> None:
         self._address = address
         self._answers: dict[str, Callable[[], _Answer]] = {
             "/livez": lambda: _health(live),
-            "/readyz": lambda: _health(ready),
+            "/readyz": lambda: _health(ready, detail),
             "/metrics": lambda: _Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
         }
         self._server: _Server | None = None
@@ -88,13 +95,15 @@ class _Answer:
         self.body = body
 
 
-def _health(check: Check) -> _Answer:
+def _health(check: Check, detail: Check = dict) -> _Answer:
+    beside: Mapping[str, str | None] = {}
     try:
         wrong = {name: problem for name, problem in check().items() if problem is not None}
+        beside = detail()
     except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not well"
         wrong = {"check": repr(error)}
     status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
-    body = json.dumps({"ok": not wrong, "problems": wrong}) + "\n"
+    body = json.dumps({"ok": not wrong, "problems": wrong, **({"detail": beside} if beside else {})}) + "\n"
     return _Answer(status, "application/json", body.encode())
 
 

@@ -35,7 +35,8 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `persistent` is None until a list said it. `incoming` is true from the preparation of an incoming
     migration to its end, `outgoing` while an outgoing migration job was seen and not yet seen to end.
-    `gone` marks a domain that is no longer there and whose retained state has yet to be cleared.
+    `gone` marks a domain that is no longer there and whose retained state has yet to be cleared. Of the job
+    under way `since_ns` is the first that is known of it, `iterated` whether it has told of an iteration.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     outgoing: bool = False
     exact: bool = False
     gone: bool = False
+    since_ns: int | None = None
+    iterated: bool = False
 
     @property
     def active(self) -> bool:
@@ -91,6 +94,8 @@ def as_known(seen: Seen, before: Known | None = None) -> Known:
         incoming=_is_incoming(seen, before if same_run else None),
         outgoing=before is not None and before.outgoing and same_run,
         exact=True,
+        since_ns=before.since_ns if before is not None and same_run else None,
+        iterated=before is not None and before.iterated and same_run,
     )
 
 
@@ -205,6 +210,8 @@ def after_event(
         persistent=before.persistent,
         incoming=_is_arriving(before, event, detail),
         outgoing=same_run and (before.outgoing or (leaving and not before.incoming)),
+        since_ns=before.since_ns if same_run else None,
+        iterated=same_run and before.iterated,
     )
 
 

@@ -3,17 +3,17 @@
 libvirt tells of an outgoing migration's success (`stopped`/`migrated`), but a live copy that fails leaves
 the source running without a word. While a domain has such a job, it is asked for every second; when the job
 is gone, and twice so, and the domain still is here, that is reported. What becomes of the report is decided
-where all events pass (`knowledge.py`), so a `stopped` that came meanwhile wins.
+where all events pass (`knowledge.py`), so a `stopped` that came meanwhile wins, and so does the next attempt.
 
-An ask can block for as long as the domain's QEMU does. So the thread `jobs` asks nothing itself: it has a few
-callers do it, and a domain that keeps one holds up no other. It sleeps while no domain works.
+An ask can block for as long as the domain's QEMU does, so `Asking` makes it: a guest that doesn't answer
+isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
 """
 
 from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -21,15 +21,18 @@ from typing import Any, Final
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.hypervisor import Callers, CallFailed, Connection, Job
+from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, Asking, CallFailed, Connection, Job
 from bridge.agent.reports import JobGone, JobSeen
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 
 ASK_EVERY_S: Final = 1.0
-MOST_CALLERS: Final = 8
-CHUNK: Final = 64
-"""So many domains that aren't known to be leaving are asked about by one caller, one after the other."""
+HANGS_AFTER_S: Final = PING_DEADLINE_S
+"""A guest that doesn't answer is taken to hang after as long as libvirt itself is."""
+HANGS_REMEDY: Final = (
+    "its QEMU doesn't answer libvirt: look at its storage (virsh domcontrol, virsh domblkerror); it isn't "
+    "asked about its migration until it does or libvirtd was restarted, and no other while two guests hang"
+)
 _IN_POSTCOPY: Final = frozenset(
     vocabulary.state_codes(state, reason)
     for state in ("paused", "running")
@@ -44,13 +47,15 @@ _log = structlog.get_logger()
 class Watch:
     """One domain that may be leaving.
 
-    `leaving` once it is known to, `seen` the domain as it was then, `params` the job's last figures, `missed`
-    the asks since that found no job. `asked` while an answer is awaited, `again` if an event came meanwhile.
+    `leaving` once it is known to, `seen` the domain as it was then, `params` the job's last figures,
+    `there_s` when it was last known to be there, `missed` the asks since that found no job. `asked` while an
+    answer is awaited, `again` if an event came meanwhile.
     """
 
     leaving: bool = False
     seen: Seen | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    there_s: float = 0.0
     missed: int = 0
     asked: bool = False
     again: bool = False
@@ -58,43 +63,60 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What libvirt said of one domain: its job, and the domain itself where that was asked for."""
+    """What libvirt said of one domain, asked at `asked_s`: its job, and the domain where that matters."""
 
     job: Job
     seen: Seen | None
-
-
-Answers = dict[str, Answer | CallFailed]
+    asked_s: float
 
 
 class Jobs:
     """Reports the ends of outgoing migrations of one connection at a time."""
 
     def __init__(
-        self, connection: Callable[[], Connection | None], put: Callable[[JobGone | JobSeen], None]
+        self,
+        connection: Callable[[], Connection | None],
+        asking: Asking,
+        put: Callable[[JobGone | JobSeen], None],
     ) -> None:
         self._connection = connection
+        self._asking = asking
         self._put = put
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.worker = Worker("jobs", self._run)
         self._watched: dict[str, Watch] = {}
         self._unsupported: Connection | None = None
-        self._asked: Connection | None = None
-        self._callers = Callers("jobs", MOST_CALLERS)
         self._next_s = 0.0
+        self._hung: frozenset[str] = frozenset()
+
+    @property
+    def hung(self) -> Mapping[str, float]:
+        """The guests that don't answer, each with for how many seconds. Any thread."""
+        now = time.monotonic()
+        return {uuid: now - since for uuid, since in self._asking.held_longer_than(HANGS_AFTER_S).items()}
+
+    @property
+    def not_askable(self) -> int:
+        """How many more domains that may be leaving aren't asked about, because of those. Any thread."""
+        hung = self._asking.held_longer_than(HANGS_AFTER_S)
+        return len(self._watched.keys() - hung) if len(hung) >= MOST_OUTSTANDING else 0
 
     def start(self) -> None:
         """Begins; returns at once."""
         self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
-        """Ends; a caller that libvirt keeps is let go."""
+        """Ends; what libvirt still owes is let go."""
         self._inbox.put(None)
         self.worker.join(timeout_s)
 
     def watch(self, uuids: Collection[str], *, leaving: bool = False) -> None:
         """These domains may have an outgoing migration. With `leaving` they had one when last looked at."""
         self._inbox.put(partial(self._take_up, uuids, leaving))
+
+    def forget(self, uuids: Collection[str]) -> None:
+        """The former job of these domains is over, and that was told; nothing is to be asked about it."""
+        self._inbox.put(partial(self._forget, uuids))
 
     def _run(self) -> None:
         while True:
@@ -103,6 +125,7 @@ class Jobs:
                 task = self._inbox.get(timeout=pause_s)
             except queue.Empty:
                 self._next_s = time.monotonic() + ASK_EVERY_S
+                self._log_hung()
                 self._ask(self._watched)
                 continue
             if task is None:
@@ -116,9 +139,25 @@ class Jobs:
             if watch is None:
                 watch = self._watched[uuid] = Watch()
                 fresh.append(uuid)
-            watch.leaving = watch.leaving or leaving
+            if leaving:
+                watch.leaving, watch.there_s = True, time.monotonic()
             watch.again = watch.asked
         self._ask(fresh)
+
+    def _forget(self, uuids: Iterable[str]) -> None:
+        for uuid in uuids:
+            if self._watched.pop(uuid, None) is not None:
+                self._asking.forget(uuid)
+        self._log_hung()
+
+    def _log_hung(self) -> None:
+        """One line for each guest that has come to hang, and one for each that answers again."""
+        hung = frozenset(self._asking.held_longer_than(HANGS_AFTER_S))
+        for uuid in hung - self._hung:
+            _log.warning("guest.hangs", uuid=uuid, remedy=HANGS_REMEDY)
+        for uuid in self._hung - hung:
+            _log.info("guest.answers_again", uuid=uuid)
+        self._hung = hung
 
     def _ask(self, uuids: Iterable[str]) -> None:
         """Has libvirt asked about those of the domains for which no answer is awaited yet."""
@@ -128,64 +167,38 @@ class Jobs:
         if connection is self._unsupported:
             self._watched.clear()
             return
-        if connection is not self._asked:
-            # What the connection before this one still owes is not waited for.
-            self._asked = connection
-            for watch in self._watched.values():
-                watch.asked = watch.again = False
-        chunk: list[str] = []
         for uuid in uuids:
             watch = self._watched[uuid]
             if watch.asked:
                 continue
-            if watch.leaving:
-                self._send(connection, [uuid])
-                continue
-            chunk.append(uuid)
-            if len(chunk) == CHUNK:
-                self._send(connection, chunk)
-                chunk = []
-        if chunk:
-            self._send(connection, chunk)
+            watch.asked = True
+            answered = partial(self._put_answer, connection, uuid, watch)
+            self._asking.ask(
+                uuid, partial(_ask_libvirt, uuid=uuid, with_domain=watch.leaving), answered, answered
+            )
 
-    def _send(self, connection: Connection, uuids: list[str]) -> None:
-        """Has one caller ask. While none is free, the next round is waited for."""
-        with_domain = {uuid for uuid in uuids if self._watched[uuid].leaving}
+    def _put_answer(
+        self, connection: Connection, uuid: str, watch: Watch, answer: Answer | Exception
+    ) -> None:
+        self._inbox.put(partial(self._answered, connection, uuid, watch, answer))
 
-        def answered(answers: Answers) -> None:
-            self._inbox.put(partial(self._answered, connection, answers))
-
-        def failed(error: Exception) -> None:
-            answered({uuid: CallFailed(repr(error)) for uuid in uuids})
-
-        if self._callers.call(partial(_ask_libvirt, connection, uuids, with_domain), answered, failed):
-            for uuid in uuids:
-                self._watched[uuid].asked = True
-
-    def _answered(self, connection: Connection, answers: Answers) -> None:
-        if connection is not self._asked:
-            return
-        again = []
-        for uuid, answer in answers.items():
-            watch = self._watched.get(uuid)
-            if watch is None:
-                continue
-            watch.asked = False
-            if isinstance(answer, CallFailed):
-                if answer.unsupported:
-                    self._unsupported = connection
-                    self._watched.clear()
-                    return
-                _log.debug("jobs.not_read", uuid=uuid, error=str(answer))
-                if not watch.leaving:
-                    del self._watched[uuid]  # an event or the next connection takes it up again
-                continue
-            if watch.again:
-                watch.again = False
-                again.append(uuid)
-            if not self._judge(uuid, watch, answer, connection.driver) and uuid not in again:
-                del self._watched[uuid]
-        self._ask(again)
+    def _answered(self, connection: Connection, uuid: str, watch: Watch, answer: Answer | Exception) -> None:
+        if self._watched.get(uuid) is not watch:
+            return  # it was asked about a job that is known to be over
+        watch.asked = False
+        if isinstance(answer, Exception):
+            if isinstance(answer, CallFailed) and answer.unsupported:
+                self._unsupported = connection
+                self._watched.clear()
+                return
+            _log.debug("jobs.not_read", uuid=uuid, error=str(answer))
+            return  # the next round asks again
+        goes_on = self._judge(uuid, watch, answer, connection.driver)
+        if watch.again:
+            watch.again = False
+            self._ask([uuid])
+        elif not goes_on:
+            del self._watched[uuid]
 
     def _judge(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
         """What an answer means; returns whether to go on watching."""
@@ -205,7 +218,7 @@ class Jobs:
         watch.missed += 1
         if watch.missed < 2:
             return True
-        self._put(_gone(seen, watch.params, driver))
+        self._put(_gone(seen, watch, driver))
         watch.leaving = False
         return False
 
@@ -214,29 +227,23 @@ class Jobs:
         is_next = job.kind == "outgoing" and (watch.missed or _began_anew(watch.params, job.params))
         if watch.leaving and watch.seen is not None and is_next:
             # The attempt before this one ended between two asks.
-            self._put(_gone(watch.seen, watch.params, driver))
+            self._put(_gone(watch.seen, watch, driver))
             watch.leaving = False
         if not watch.leaving or watch.seen is None:
-            self._put(JobSeen(uuid))
+            elapsed_ns = job.params.get("time_elapsed", 0) * 1_000_000
+            self._put(JobSeen(uuid, time.time_ns() - elapsed_ns))
         watch.seen = answer.seen or watch.seen
-        watch.leaving, watch.missed = True, 0
+        watch.leaving, watch.missed, watch.there_s = True, 0, answer.asked_s
         if job.kind == "outgoing":
             watch.params = job.params
 
 
-def _ask_libvirt(connection: Connection, uuids: Iterable[str], with_domain: Collection[str]) -> Answers:
-    """Asks about each; in the thread of a caller. The domain itself is read where its job matters."""
-    answers: Answers = {}
-    for uuid in uuids:
-        try:
-            job = connection.job(uuid)
-            matters = job.kind in ("outgoing", "ending") or uuid in with_domain
-            answers[uuid] = Answer(job, connection.read(uuid) if matters else None)
-        except CallFailed as error:
-            answers[uuid] = error
-            if error.unsupported:
-                break
-    return answers
+def _ask_libvirt(connection: Connection, *, uuid: str, with_domain: bool) -> Answer:
+    """In the thread that may block. The domain itself is read where its job matters."""
+    asked_s = time.monotonic()
+    job = connection.job(uuid)
+    matters = with_domain or job.kind in ("outgoing", "ending")
+    return Answer(job, connection.read(uuid) if matters else None, asked_s)
 
 
 def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -244,6 +251,6 @@ def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return earlier is not None and later is not None and later < earlier
 
 
-def _gone(seen: Seen, params: dict[str, Any], driver: str) -> JobGone:
-    said = {"operation": "migration_out", **params}
-    return JobGone(time.time_ns(), driver, seen.uuid, seen.name, seen.id, said)
+def _gone(seen: Seen, watch: Watch, driver: str) -> JobGone:
+    said = {"operation": "migration_out", **watch.params}
+    return JobGone(time.time_ns(), watch.there_s, driver, seen.uuid, seen.name, seen.id, said)

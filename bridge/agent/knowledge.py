@@ -54,8 +54,8 @@ class Step:
     `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
     read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
     what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
-    `leaving` those that have or had an outgoing migration's, `look_after_s` the time after which to list
-    again.
+    `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
+    migration's, `stopped` those that have none any more, `look_after_s` the time after which to list again.
     """
 
     drafts: list[Draft] = field(default_factory=list)
@@ -65,7 +65,9 @@ class Step:
     compared: Mapping[str, Seen] | None = None
     gone: set[str] = field(default_factory=set)
     working: set[str] = field(default_factory=set)
+    renewed: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
     look_after_s: float | None = None
 
 
@@ -86,6 +88,7 @@ class Knowledge:
         self._doubted: dict[str, tuple[Seen | None, int]] = {}
         self._open_looks = 0
         self._held_at_broker: set[str] = set()
+        self._renewed_s: dict[str, float] = {}
 
     @property
     def holds_until_s(self) -> float | None:
@@ -151,9 +154,7 @@ class Knowledge:
         self._last_event[uuid] = self._count
         before = self._known.get(uuid)
         if occurrence.kind != "lifecycle":
-            step.drafts.append(self._teller.event(occurrence, None))
-            if occurrence.kind == "migration_iteration":
-                step.working.add(uuid)
+            self._job_occurred(step, occurrence, before)
             return
         after = domains.after_event(
             before,
@@ -164,10 +165,37 @@ class Knowledge:
         )
         if after is None and before is not None:
             after = _gone(before)
+        if after is not None and after.outgoing and after.since_ns is None:
+            after = msgspec.structs.replace(after, since_ns=occurrence.received_ns)
         step.drafts.append(self._teller.lifecycle(occurrence, self._store(uuid, before, after)))
         step.changed.add(uuid)
         if after is not None and after.outgoing:
             step.leaving.add(uuid)
+        if after is None or not after.active:
+            step.stopped.add(uuid)
+            self._renewed_s.pop(uuid, None)
+
+    def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
+        """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed
+        is told ahead of what tells of the next, for a success would have ended the domain's run here.
+        """
+        uuid, after = occurrence.uuid, before
+        iterates = occurrence.kind == "migration_iteration"
+        if before is not None and before.active:
+            anew = iterates and before.iterated and (occurrence.params or {}).get("iteration") == 1
+            if anew and before.outgoing:
+                step.drafts.append(self._teller.job_failed(_former_job(occurrence), before.since_ns, None))
+            if anew:
+                self._renewed_s[uuid] = occurrence.received_s
+                step.renewed.add(uuid)
+            if not iterates:
+                after = msgspec.structs.replace(before, outgoing=False, since_ns=None, iterated=False)
+            elif anew or not before.iterated:
+                since_ns = occurrence.received_ns if anew or before.since_ns is None else before.since_ns
+                after = msgspec.structs.replace(before, since_ns=since_ns, iterated=True)
+        step.drafts.append(self._teller.event(occurrence, self._store(uuid, before, after)))
+        if iterates:
+            step.working.add(uuid)
 
     def _store(self, uuid: str, before: Known | None, after: Known | None) -> bytes | None:
         """Keeps what is known, and returns it in its stored form; None where nothing changed."""
@@ -307,19 +335,37 @@ class Knowledge:
 
     def _job_seen(self, report: JobSeen) -> Iterator[Step]:
         before = self._known.get(report.uuid)
-        if before is not None and before.active and not before.outgoing:
+        if before is not None and before.active:
+            since_ns = min(report.since_ns, before.since_ns or report.since_ns)
             step = Step()
-            self._remember(step, report.uuid, msgspec.structs.replace(before, outgoing=True))
+            self._remember(
+                step, report.uuid, msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
+            )
             yield step
 
     def _job_gone(self, report: JobGone) -> Iterator[Step]:
-        """Told once an attempt, and only if the domain is still the one that had the job."""
+        """Told once an attempt, and only if the domain still is the one that had the job, and has no next."""
         before = self._known.get(report.uuid)
         if before is None or not before.active or not before.outgoing or before.id != report.id:
             return
-        after = msgspec.structs.replace(before, outgoing=False)
+        if report.there_s < self._renewed_s.get(report.uuid, report.there_s):
+            return
+        after = msgspec.structs.replace(before, outgoing=False, since_ns=None, iterated=False)
         snapshot = self._store(report.uuid, before, after)
-        yield Step([self._teller.job_failed(report, snapshot)], changed={report.uuid})
+        yield Step([self._teller.job_failed(report, before.since_ns, snapshot)], changed={report.uuid})
+
+
+def _former_job(occurrence: Occurrence) -> JobGone:
+    """That the job before the one that this event tells of is over."""
+    return JobGone(
+        occurrence.received_ns,
+        occurrence.received_s,
+        occurrence.driver,
+        occurrence.uuid,
+        occurrence.name,
+        occurrence.id,
+        {"operation": "migration_out"},
+    )
 
 
 def _may_be_forgotten(known: Known) -> bool:

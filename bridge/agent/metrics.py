@@ -48,6 +48,12 @@ class AgentCollector(Collector):
             ("outbox_waiting_rows", "Messages in memory because the disk takes nothing.", outbox.waiting),
             ("outbox_oldest_unsent_seconds", "Age of the oldest unsent message.", agent.oldest_unsent_age_s),
             ("in_flight", "Messages that the broker hasn't answered.", sender.in_flight),
+            ("guests_hung", "Guests whose QEMU doesn't answer libvirt.", len(agent.jobs.hung)),
+            (
+                "guests_not_askable",
+                "Guests whose migrations aren't asked about because others hang.",
+                agent.jobs.not_askable,
+            ),
             ("reports_waiting", "Reports of libvirt that wait to be stored.", agent.writer.backlog),
         )
         for name, text, value in figures:

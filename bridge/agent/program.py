@@ -54,5 +54,7 @@ def _health(settings: AgentSettings, agent: Agent) -> Iterator[None]:
     from bridge.agent.metrics import registry
     from bridge.health import HealthServer
 
-    with HealthServer(settings.http, registry=registry(agent), live=agent.live, ready=agent.ready):
+    with HealthServer(
+        settings.http, registry=registry(agent), live=agent.live, ready=agent.ready, detail=agent.detail
+    ):
         yield

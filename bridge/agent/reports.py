@@ -65,10 +65,12 @@ class Lost(msgspec.Struct, frozen=True):
 class JobGone(msgspec.Struct, frozen=True):
     """An outgoing migration job was there and is no longer, while the domain still is on this host.
 
-    `params` holds the last figures that libvirt gave of the job, under its own names.
+    `params` holds the last figures that libvirt gave of the job, under its own names; `there_s` is when it
+    was last known to be there (monotonic).
     """
 
     at_ns: int
+    there_s: float
     driver: str
     uuid: str
     name: str
@@ -77,9 +79,10 @@ class JobGone(msgspec.Struct, frozen=True):
 
 
 class JobSeen(msgspec.Struct, frozen=True):
-    """An outgoing migration job was found by asking, without an event having told of it."""
+    """An outgoing migration job was found by asking; `since_ns` is when it began, by libvirt's figures."""
 
     uuid: str
+    since_ns: int
 
 
 class Cleared(msgspec.Struct, frozen=True, gc=False):

@@ -93,10 +93,10 @@ class Agent:
             lambda: self.outbox.position,
             self._publish_state,
         )
-        self._jobs = Jobs(lambda: self.hypervisor.connection, self.writer.put)
+        self.jobs = Jobs(lambda: self.hypervisor.connection, self.hypervisor.asking, self.writer.put)
         self._mqtt = Worker("mqtt", self.sender.run)
         self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
-        self._workers = (*self._loops, self._states.worker, self._jobs.worker)
+        self._workers = (*self._loops, self._states.worker, self.jobs.worker)
         self._stopping = False
 
     @property
@@ -123,7 +123,7 @@ class Agent:
         self.writer.start()
         self._mqtt.start()
         self._states.start()
-        self._jobs.start()
+        self.jobs.start()
         self.hypervisor.start()
         _log.info(
             "agent.started",
@@ -138,7 +138,7 @@ class Agent:
         self._stopping = True
         end_s = time.monotonic() + timeout_s
         self.hypervisor.stop(0.3)
-        self._jobs.stop(0.1)
+        self.jobs.stop(0.1)
         self._states.stop(0.2)
         self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
@@ -171,6 +171,17 @@ class Agent:
         """What isn't ready, in words. The broker doesn't count: events are kept until it is there."""
         return {**self.live(), "libvirt": self.hypervisor.status.problem, "outbox": self.outbox.trouble}
 
+    def detail(self) -> Mapping[str, str | None]:
+        """What leaves the agent ready, and somebody has to see to: guests that don't answer libvirt."""
+        hung, more = self.jobs.hung, self.jobs.not_askable
+        problems: dict[str, str | None] = {
+            f"guest {uuid}": f"its QEMU hasn't answered libvirt for {seconds:.0f} s"
+            for uuid, seconds in hung.items()
+        }
+        if more:
+            problems["jobs"] = f"{more} more guests aren't asked about their migrations while these hang"
+        return problems
+
     def _committed(self, rows: Sequence[Row]) -> None:
         self.sender.committed(rows)
 
@@ -190,10 +201,12 @@ class Agent:
             self._states.compared(step.compared)
         if step.changed:
             self._states.changed(step.changed)
+        if step.stopped or step.renewed:
+            self.jobs.forget(step.stopped | step.renewed)
         if step.working:
-            self._jobs.watch(step.working)
+            self.jobs.watch(step.working)
         if step.leaving:
-            self._jobs.watch(step.leaving, leaving=True)
+            self.jobs.watch(step.leaving, leaving=True)
         if step.look_after_s is not None:
             self.hypervisor.look_again(step.look_after_s)
 

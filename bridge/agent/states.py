@@ -26,7 +26,8 @@ ROUND_S: Final = 0.05
 """At most one round of reads in this time: a domain's state is published at most twenty times a second."""
 RETRY_S: Final = 1.0
 """A domain that could not be read is tried again after this time."""
-MOST_CALLERS: Final = 8
+MOST_CALLERS: Final = 2
+"""With a list and a ping fewer than the five requests that libvirtd takes of one client at a time."""
 CHUNK: Final = 16
 """So many domains are read by one caller, one after the other."""
 BULK: Final = 64

@@ -125,10 +125,11 @@ class Teller:
             occurrence.received_s,
         )
 
-    def job_failed(self, gone: JobGone, known: bytes | None) -> Draft:
-        """The message of an outgoing migration that ended without completing."""
+    def job_failed(self, gone: JobGone, since_ns: int | None, known: bytes | None) -> Draft:
+        """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
-        words = _event_words(JOB_FAILED, "poll", gone.params)
+        started_at = None if since_ns is None else stamp_ns(since_ns)
+        words = _event_words(JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
         return Draft(
             self.topics.event(self.host, gone.uuid, JOB_FAILED),
             self._numbered(messages.EVENT, gone.uuid, gone.at_ns, about, words),

@@ -1,18 +1,25 @@
 """The agent beside a real libvirtd that comes, goes, dies and hangs, and beside real migrations that fail."""
 
 import contextlib
+import itertools
+import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bridge.wire import messages
 from tests.agents import AgentProcess, Subscriber, assert_no_hole
-from tests.broker import Broker
+from tests.broker import Broker, free_port
 from tests.lab import process, waiting
 from tests.lab.guest import Guest
 from tests.lab.host import Host
@@ -262,6 +269,12 @@ class Line:
         """From now on nothing passes through the connections that there are."""
         self._frozen.update(self._sockets)
 
+    def cut(self) -> None:
+        """Ends all present connections."""
+        for each in self._sockets[1:]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Ends all of it."""
         for each in self._sockets:
@@ -380,6 +393,123 @@ def test_each_of_two_attempts_that_failed_is_told(
     subscriber.until(lambda: jobs_failed(subscriber, busy) == 2)
     subscriber.listen(3)
     assert jobs_failed(subscriber, busy) == 2
+
+
+@pytest.fixture(params=["idle", "loaded"])
+def cores(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The machine's processors, kept busy by something else or not."""
+    busy = [process.start(["sh", "-c", "while :; do :; done"]) for _ in range(4)]
+    try:
+        if request.param == "idle":
+            for each in busy:
+                each.kill()
+        yield
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+
+
+@pytest.mark.usefixtures("agent", "cores")
+def test_a_copy_that_is_tried_again_at_once_is_told_as_failed_before_the_next_begins(
+    host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    def firsts() -> list[messages.Envelope[Any]]:
+        return [m for m in of_jobs() if m.data.params.get("iteration") == 1]
+
+    def of_jobs() -> list[messages.Envelope[Any]]:
+        kinds = ("migration_iteration", "job_failed")
+        return [m for m in subscriber.stream() if m.data.domain.uuid == busy.uuid and m.data.event in kinds]
+
+    busy.start(host)
+    attempts = 4
+    for attempt in range(attempts):
+        with Migration(busy, host, other, slow=True) as migration:
+            subscriber.until(lambda: len(firsts()) > attempt)  # noqa: B023 - called in this round
+            migration.abort()
+            migration.fail()
+    subscriber.until(lambda: jobs_failed(subscriber, busy) == attempts)
+    story = [m for m in of_jobs() if m.data.event == "job_failed" or m.data.params["iteration"] == 1]
+    assert [m.data.event for m in story] == ["migration_iteration", "job_failed"] * attempts
+    began = [datetime.fromisoformat(m.data.params["started_at"]) for m in story[1::2]]
+    first = [datetime.fromisoformat(m.time) for m in story[::2]]
+    assert [*itertools.chain(*zip(began, first, strict=True))] == sorted(began + first)
+
+
+def busy_workers(host: Host) -> int:
+    """How many of libvirtd's workers do something, by libvirtd's own count."""
+    where = f"libvirtd:///system?socket={host.folder}/run/libvirt/libvirt-admin-sock"
+    said = subprocess.run(
+        ["virt-admin", "-c", where, "srv-threadpool-info", "libvirtd"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    pool = dict(line.split(":") for line in said.replace(" ", "").split())
+    return int(pool["nWorkers"]) - int(pool["freeWorkers"])
+
+
+def test_guests_that_hang_take_neither_the_agent_nor_libvirtd_with_them(
+    host: Host, other: Host, subscriber: Subscriber, guest: Guest, tmp_path: Path
+) -> None:
+    """Their QEMUs stand still in the midst of a copy, as with a storage that does."""
+    many = [Guest(f"hang{number}", busy=True) for number in range(8)]
+    line = Line(tmp_path / "line", host.socket)
+    uri = f"qemu+unix:///system?socket={line.path}"
+    port = free_port()
+    agent = AgentProcess(
+        subscriber.broker, tmp_path / "agent", connect=uri, reconcile=1, http=f"127.0.0.1:{port}"
+    )
+
+    def page(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def is_lively() -> None:
+        for action, event in (("suspend", "suspended/paused"), ("resume", "resumed/unpaused")):
+            count = subscriber.told(guest.uuid).count(event)
+            host.virsh(action, guest.uuid, timeout_s=5)
+            assert subscriber.until(lambda: subscriber.told(guest.uuid).count(event) > count) < 2  # noqa: B023
+
+    with contextlib.ExitStack() as stack, agent:
+        stack.callback(line.close)
+        until_connected(subscriber)
+        guest.start(host)
+        for each in many:
+            stack.callback(each.remove, other)
+            stack.callback(each.remove, host)
+            each.start(host)
+            host.virsh("suspend", each.uuid)
+        moves = [stack.enter_context(Migration(each, host, other, slow=True)) for each in many]
+        subscriber.until(lambda: all("migration_iteration" in subscriber.told(each.uuid) for each in many))
+        for each in many:
+            host.kill_qemu(each.uuid, signal.SIGSTOP)
+            stack.callback(host.kill_qemu, each.uuid, signal.SIGCONT)
+        agent.until_logged("guest.hangs", 2)
+        for connections in (1, 2, 3):
+            agent.until_logged("libvirt.connected", connections)
+            subscriber.listen(1)
+            for _ in range(4):
+                is_lively()
+                subscriber.listen(1)
+            line.cut()
+        assert busy_workers(host) <= len(many) + 2
+        agent.until_logged("libvirt.connected", 4)
+        assert len(agent.logged("libvirt.connected")) == 4, "lost when it was cut, and not else"
+        ready = json.loads(page("readyz"))
+        named = {f"guest {line['uuid']}" for line in agent.logged("guest.hangs")}
+        assert (ready["ok"], ready["detail"].keys()) == (True, named | {"jobs"})
+        assert "libvirt_mqtt_agent_guests_hung 2.0" in page("metrics")
+        others = len([*many, guest]) - 2  # a new connection has all asked about
+        assert f"libvirt_mqtt_agent_guests_not_askable {others}.0" in page("metrics")
+        for each in many:
+            host.kill_qemu(each.uuid, signal.SIGCONT)
+        subscriber.until(lambda: len(agent.logged("guest.answers_again")) == 2)
+        for move in moves:
+            move.abort()
+            move.fail()
+        subscriber.until(lambda: all(jobs_failed(subscriber, each) == 1 for each in many))
+        assert "detail" not in json.loads(page("readyz"))
 
 
 def test_a_copy_that_failed_while_the_agent_was_dead_is_told_by_the_next_one(

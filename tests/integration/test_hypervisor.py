@@ -1,11 +1,14 @@
 """What the agent reads of a real libvirt, where it changes between two questions."""
 
+import queue
 from collections.abc import Iterator
 
 import libvirt
+import msgspec
 import pytest
 
-from bridge.agent.hypervisor import Connection, Job
+from bridge.agent.hypervisor import Connection, Hypervisor, Job
+from bridge.agent.reports import Looked, Report
 
 RUNNING = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED)
 ARRIVING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
@@ -36,10 +39,26 @@ def test_the_side_of_a_paused_domain_is_known_if_it_is_still_what_was_listed(
     now: tuple[int, int],
     incoming: bool | None,
 ) -> None:
-    """Libvirt's test driver has no migrations: its domain is listed as one that has, and asked again."""
+    """Libvirt's test driver has no migrations: its domain is taken as listed as one that has, and asked."""
     monkeypatch.setattr(libvirt.virDomain, "state", lambda _: list(now))
     monkeypatch.setattr(connection, "_job", lambda _: job)
-    domain = next(connection._states())[0]
-    monkeypatch.setattr(connection, "_states", lambda: iter([(domain, *ARRIVING)]))
     (seen,) = connection.list_domains().values()
-    assert seen.incoming is incoming
+    state, reason = ARRIVING
+    assert connection.is_incoming(msgspec.structs.replace(seen, state=state, reason=reason)) is incoming
+
+
+def test_a_list_has_the_side_of_a_domain_that_is_paused_for_a_migration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The test driver's domain, listed as arriving; the list asks about it over another connection."""
+    states = Connection._states
+    monkeypatch.setattr(Connection, "_states", lambda self: ((d, *ARRIVING) for d, *_ in states(self)))
+    monkeypatch.setattr(Connection, "_job", lambda _self, _domain: Job("incoming"))
+    reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+    hypervisor = Hypervisor("test:///default", reports.put, lambda _: None)
+    hypervisor.start()
+    try:
+        looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, Looked))
+        assert [seen.incoming for seen in looked.seen.values()] == [True]
+    finally:
+        hypervisor.stop()

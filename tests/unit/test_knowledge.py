@@ -40,9 +40,10 @@ def event(uuid: str, what: str, number: int | None = 1) -> Occurrence:
     return Occurrence(1_000, 1.0, "lifecycle", "QEMU", uuid, uuid[0], shown, code, detail)
 
 
-def iteration(uuid: str) -> Occurrence:
+def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
     """A migration iteration."""
-    return Occurrence(1, 1.0, "migration_iteration", "QEMU", uuid, uuid[0], 1, params={"iteration": 1})
+    params = {"iteration": number}
+    return Occurrence(int(at_s * 1e9), at_s, "migration_iteration", "QEMU", uuid, uuid[0], 1, params=params)
 
 
 class Host:
@@ -52,6 +53,7 @@ class Host:
         self.stored = dict(stored or {})
         self.knowledge = Knowledge(Teller(Topics(), "h"), self.stored)
         self.told: list[str] = []
+        self.began: list[str | None] = []
         self.steps: list[Step] = []
         self._look = 0
 
@@ -67,7 +69,10 @@ class Host:
             for uuid, snapshot in step.remembered.items():
                 self._store(uuid, snapshot or FORGET)
             for draft in step.drafts:
-                self.told.append(spoken(draft.build("e", 1)))
+                payload = draft.build("e", 1)
+                self.told.append(spoken(payload))
+                if draft.topic.endswith("/job_failed"):
+                    self.began.append(messages.parse(payload).data.params["started_at"])
                 if draft.known is not None:
                     self._store(draft.uuid, draft.known)
 
@@ -274,15 +279,49 @@ def test_a_domain_that_came_back_is_not_forgotten() -> None:
     assert A in host.stored
 
 
-def gone(number: int = 1) -> JobGone:
+SINCE_NS = 1_500_000
+
+
+def gone(number: int = 1, there_s: float = 1.0) -> JobGone:
     """The outgoing migration of A is over."""
-    return JobGone(3_000, "QEMU", A, "a", number, {"operation": "migration_out"})
+    return JobGone(3_000, there_s, "QEMU", A, "a", number, {"operation": "migration_out"})
 
 
 def test_a_failed_job_is_told_once_an_attempt() -> None:
-    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A), gone(), gone())
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), gone(), gone())
     assert host.news() == ["a migration_iteration", "a job_failed"]
-    assert host.take(JobSeen(A), gone()).news() == ["a job_failed"]
+    assert host.take(JobSeen(A, SINCE_NS), gone()).news() == ["a job_failed"]
+
+
+def test_a_failed_job_is_told_before_the_next_one_s_first_iteration_and_says_which_it_was() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(iteration(A, 1, 10.0), JobSeen(A, SINCE_NS), iteration(A, 2, 11.0), iteration(A, 1, 12.0))
+    assert host.news() == [*["a migration_iteration"] * 2, "a job_failed", "a migration_iteration"]
+    assert host.steps[-1].renewed == {A}
+    host.take(event(A, "suspended/migrated"), gone(there_s=11.9))
+    assert host.news() == ["a suspended/migrated"], "found by asking, and told already: it isn't the second's"
+    assert host.take(gone(there_s=12.1)).news() == ["a job_failed"]
+    assert host.began == ["1970-01-01T00:00:00.001500Z", "1970-01-01T00:00:12.000000Z"]
+
+
+def test_it_is_so_across_a_restart_of_the_agent() -> None:
+    host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobSeen(A, SINCE_NS))
+    host = host.again().connect(at(A, "running/booted")).take(iteration(A, 1, 3.0))
+    assert host.news() == ["a job_failed", "a migration_iteration"]
+
+
+def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> None:
+    host = Host().connect(at(A, "running/booted")).take(JobSeen(A, SINCE_NS), iteration(A), iteration(A, 2))
+    assert host.news() == ["a migration_iteration"] * 2
+    assert host.take(gone()).news() == ["a job_failed"]
+    assert host.began == ["1970-01-01T00:00:00.001500Z"]
+
+
+def test_a_job_that_completed_did_not_fail() -> None:
+    done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, params={"operation": "dump"})
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), done)
+    assert host.news() == ["a migration_iteration", "a job_completed"]
+    assert host.take(gone(), iteration(A)).news() == ["a migration_iteration"]
 
 
 def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_told() -> None:
@@ -292,18 +331,26 @@ def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_told() -> Non
 
 def test_a_domain_that_stopped_has_no_failed_job() -> None:
     host = Host().connect(at(A, "running/booted"))
-    host.take(JobSeen(A), event(A, "stopped/migrated"), gone())
+    host.take(JobSeen(A, SINCE_NS), event(A, "stopped/migrated"), gone())
     assert host.news() == ["a stopped/migrated"]
 
 
 def test_the_next_run_of_a_domain_has_nothing_to_do_with_the_former_s_job() -> None:
     host = Host().connect(at(A, "running/booted"))
-    host.take(JobSeen(A), event(A, "stopped/migrated"), event(A, "started/booted", 2), gone(2), gone(1))
+    host.take(
+        JobSeen(A, SINCE_NS), event(A, "stopped/migrated"), event(A, "started/booted", 2), gone(2), gone(1)
+    )
     assert host.news() == ["a stopped/migrated", "a started/booted"]
 
 
 def test_a_migration_under_way_is_watched_again_after_a_restart() -> None:
-    host = Host().connect(at(A, "running/booted")).take(JobSeen(A)).again().connect(at(A, "running/booted"))
+    host = (
+        Host()
+        .connect(at(A, "running/booted"))
+        .take(JobSeen(A, SINCE_NS))
+        .again()
+        .connect(at(A, "running/booted"))
+    )
     assert host.steps[0].leaving == {A}
     assert host.take(gone()).news() == ["a job_failed"]
     assert host.again().connect(at(A, "running/booted")).steps[0].leaving == set()

@@ -101,13 +101,14 @@ def test_a_change_that_was_missed(host: str, uuid: str, name: str, number: int |
 def test_other_events_and_the_end_of_a_job(uuid: str, name: str, said: dict[str, Any]) -> None:
     teller = Teller(Topics(), "h")
     occurrence = Occurrence(1, 2.0, "job_completed", "QEMU", uuid, name, None, params=said)
-    gone = JobGone(5_000, "QEMU", uuid, name, 3, said)
-    drafts = (teller.event(occurrence, None), teller.job_failed(gone, None))
+    gone = JobGone(5_000, 2.0, "QEMU", uuid, name, 3, said)
+    drafts = (teller.event(occurrence, None), teller.job_failed(gone, 1_000, None))
     for draft, event, origin in zip(drafts, ("job_completed", "job_failed"), ("event", "poll"), strict=True):
         message = messages.parse(draft.build(EPOCH, 1))
         assert isinstance(message.data, messages.DomainEvent)
         assert (message.data.event, message.data.origin) == (event, origin)
-        assert message.data.params == said
+        began = {"started_at": "1970-01-01T00:00:00.000001Z"} if event == "job_failed" else {}
+        assert message.data.params == said | began
         assert message.data.domain.name == name
         assert draft.topic == Topics().event("h", uuid, event)
 

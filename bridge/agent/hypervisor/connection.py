@@ -1,6 +1,9 @@
 """One connection to libvirt. Each method calls libvirt and can block for as long as libvirt does.
 
-Read-only: events, lists and states need no more. Errors come as `CallFailed`.
+Read-only: events, lists and states need no more. Errors come as `CallFailed`. What a call can wait for at
+libvirtd is written beside it, with the function of libvirt's source (9.0, QEMU driver: qemu_driver.c) that
+shows it; every call waits for the lock of the domain that it is about, which no function keeps while it waits
+for a monitor. Those that can wait for a QEMU are made by `asking.py` only.
 """
 
 from __future__ import annotations
@@ -25,21 +28,27 @@ KEEPALIVE_COUNT: Final = 3
 
 _log = structlog.get_logger()
 
-_PAUSED_FOR_MIGRATION: Final = frozenset(
-    vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
-)
 _CLOSE_REASONS: Final = {0: "I/O error", 1: "end of file", 2: "keepalive", 3: "closed by us"}
 _ENDED_JOBS: Final = (libvirt.VIR_DOMAIN_JOB_FAILED, libvirt.VIR_DOMAIN_JOB_CANCELLED)
 _GONE: Final = libvirt.VIR_ERR_NO_DOMAIN
 _UNSUPPORTED: Final = libvirt.VIR_ERR_NO_SUPPORT
+_CONNECTION_ENDED: Final = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
+"""Where errors are from that the daemon didn't send: virnetsocket.c, virnetclient.c, remote_driver.c."""
+_NOT_CONTROLLED: Final = (_GONE, _UNSUPPORTED, libvirt.VIR_ERR_OPERATION_INVALID)
+"""virDomainGetControlInfo's errors for a domain that has no monitor: it isn't there, or doesn't run."""
 
 
 class CallFailed(Exception):
-    """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where we didn't call at all."""
+    """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where we didn't call at all.
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    `answered` where libvirt came back with the error itself: not where the connection ended under the call,
+    nor where nothing was asked because something holds the domain's monitor or its job.
+    """
+
+    def __init__(self, message: str, code: int = 0, *, answered: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.answered = answered
 
     @property
     def unsupported(self) -> bool:
@@ -71,8 +80,11 @@ class Connection:
     because the next connection tells of it.
     """
 
-    def __init__(self, uri: str, put: Callable[[Report], None]) -> None:
-        """Opens it, read-only. Raises CallFailed."""
+    def __init__(self, uri: str, put: Callable[[Report], None] = lambda _report: None) -> None:
+        """Opens it, read-only. Raises CallFailed.
+
+        Waits for no QEMU: remoteDispatchConnectOpen, qemuConnectOpen.
+        """
         with _errors():
             self._conn = libvirt.openReadOnly(uri)
             self.driver: str = self._conn.getType()
@@ -91,6 +103,8 @@ class Connection:
         A hypervisor that doesn't have one of the events is listened to for the others. Each kind is a call of
         its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
         list makes up for a lifecycle event that was missed, and nothing for a job.
+
+        Waits for no QEMU: qemuConnectDomainEventRegisterAny.
         """
         with self._call():
             with suppress(libvirt.libvirtError):
@@ -107,19 +121,39 @@ class Connection:
             )
 
     def ping(self) -> bool:
-        """Whether the daemon answers and the connection stands. Raises CallFailed."""
+        """Whether the daemon answers and the connection stands. Raises CallFailed.
+
+        Waits for no QEMU: virConnectGetLibVersion answers from the daemon itself, by one of the workers that
+        are kept for calls that don't wait (`priority: high` in remote_protocol.x).
+        """
         with self._call():
             self._conn.getLibVersion()
             return bool(self._conn.isAlive())
 
+    @property
+    def stands(self) -> bool:
+        """Whether the connection isn't known to be down. Calls nothing: remoteConnectIsAlive."""
+        try:
+            return bool(self._conn.isAlive())
+        except libvirt.libvirtError:
+            return False
+
     def hypervisor_version(self) -> str:
-        """The hypervisor's version as numbers with dots. Can take seconds. Raises CallFailed."""
+        """The hypervisor's version as numbers with dots. Raises CallFailed.
+
+        Can wait for a QEMU, one that is started to be asked what it can: qemuConnectGetVersion,
+        virQEMUCapsCacheLookupDefault.
+        """
         with self._call():
             version = self._conn.getVersion()
         return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
 
     def list_domains(self) -> dict[str, Seen]:
-        """All domains, or CallFailed: a list that could not be read in full is none."""
+        """All domains, or CallFailed: a list that could not be read in full is none.
+
+        Waits for no QEMU: qemuConnectListAllDomains; qemuConnectGetAllDomainStats takes a job only for what
+        qemuDomainGetStatsNeedMonitor names, and the state isn't in it; qemuDomainGetState.
+        """
         with self._call():
             persistent = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
             transient = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
@@ -129,15 +163,16 @@ class Connection:
                 # In both or in neither: it changed while we looked, so it isn't known.
                 defined = uuid in persistent
                 known = defined != (uuid in transient)
-                is_asked = (state, reason) in _PAUSED_FOR_MIGRATION
-                incoming = self._is_incoming(domain, state, reason) if is_asked else None
                 listed[uuid] = Seen(
-                    uuid, domain.name(), _id(domain), state, reason, defined if known else None, incoming
+                    uuid, domain.name(), _id(domain), state, reason, defined if known else None
                 )
         return listed
 
     def read(self, uuid: str) -> Seen | None:
-        """One domain as it is now; None when the host doesn't have it. Raises CallFailed."""
+        """One domain as it is now; None when the host doesn't have it. Raises CallFailed.
+
+        Waits for no QEMU: qemuDomainLookupByUUID, qemuDomainGetState, qemuDomainIsPersistent.
+        """
         with self._call():
             try:
                 domain = self._conn.lookupByUUIDString(uuid)
@@ -148,8 +183,35 @@ class Connection:
                     return None
                 raise
 
+    def is_busy(self, uuid: str) -> bool:
+        """Whether something holds the domain's monitor or its job, so that a call about it would wait.
+
+        False where the driver can't say. Raises CallFailed. Waits for no QEMU: qemuDomainGetControlInfo reads
+        what is kept beside the domain, by a worker for calls that don't wait (`priority: high`).
+        """
+        with self._call():
+            try:
+                state, reason, _ = self._conn.lookupByUUIDString(uuid).controlInfo()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in _NOT_CONTROLLED:
+                    return False
+                raise
+        # Of a monitor that is broken each call ends at once: qemuMonitorSend.
+        free = (
+            (libvirt.VIR_DOMAIN_CONTROL_OK, 0),
+            (
+                libvirt.VIR_DOMAIN_CONTROL_ERROR,
+                libvirt.VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR,
+            ),
+        )
+        return (state, reason) not in free
+
     def job(self, uuid: str) -> Job:
-        """What the domain is busy with. Raises CallFailed."""
+        """What the domain is busy with. Raises CallFailed.
+
+        Can wait for a QEMU: qemuDomainGetJobStatsInternal takes a query job (virDomainObjBeginJob: up to
+        30 s) and, while there is a job to ask about, waits for the monitor's answer without limit.
+        """
         with self._call():
             try:
                 return self._job(self._conn.lookupByUUIDString(uuid))
@@ -157,6 +219,19 @@ class Connection:
                 if error.get_error_code() == _GONE:
                     return Job("absent")
                 raise
+
+    def is_incoming(self, seen: Seen) -> bool | None:
+        """Whether a domain that was listed as paused for a migration is its destination, by its job; None
+        where it went on since: an arrival that ended meanwhile has no job either. Raises CallFailed.
+
+        Can wait for a QEMU, as `job` does, where it is no destination.
+        """
+        kind = self.job(seen.uuid).kind
+        if kind == "incoming":
+            return True
+        now = self.read(seen.uuid)
+        went_on = now is None or (now.state, now.reason) != (seen.state, seen.reason)
+        return None if went_on or kind == "inactive" else False
 
     def close(self) -> None:
         """Ends the connection, at once or with the last call that is still in it."""
@@ -219,19 +294,6 @@ class Connection:
                     raise
             else:
                 yield domain, state, reason
-
-    def _is_incoming(self, domain: libvirt.virDomain, state: int, reason: int) -> bool | None:
-        """Whether it is a destination, by its job; None where it went on since it was listed: an arrival that
-        ended meanwhile has no job either.
-        """
-        try:
-            job = self._job(domain)
-            if job.kind == "incoming":
-                return True
-            went_on = domain.state() != [state, reason]
-        except libvirt.libvirtError:
-            return None
-        return None if went_on or job.kind == "inactive" else False
 
     def _job(self, domain: libvirt.virDomain) -> Job:
         try:
@@ -333,4 +395,8 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        raise CallFailed(error.get_error_message() or str(error), error.get_error_code() or 0) from None
+        raise CallFailed(
+            error.get_error_message() or str(error),
+            error.get_error_code() or 0,
+            answered=error.get_error_domain() not in _CONNECTION_ENDED,
+        ) from None

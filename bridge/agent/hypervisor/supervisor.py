@@ -15,26 +15,34 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 
+from bridge.agent.domains import Seen
+from bridge.agent.hypervisor.asking import Asking
 from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
 from bridge.agent.reports import LookBegan, Looked, Lost, Opened, Report
 from bridge.agent.worker import Worker
+from bridge.wire import vocabulary
 
 PING_EVERY_S: Final = 5.0
 PING_DEADLINE_S: Final = 5.0
 """Together with the interval: a daemon that hangs is noticed within ten seconds."""
 OPEN_HANGS_S: Final = 10.0
 """After this long another attempt is made beside one that hangs; the first to succeed is taken."""
-MOST_ATTEMPTS: Final = 4
+MOST_ATTEMPTS: Final = 2
 RETRY_S: Final = (0.2, 1.0)
 RETRY_REMOTE_S: Final = (1.0, 10.0)
 LOOK_RETRY_S: Final = 1.0
+"""A list that failed is tried again after this time; one waits for no guest longer than this."""
 GRACE_S: Final = 0.2
 """An event of a change that the first list already shows can come this much after the list."""
 
+_PAUSED_FOR_MIGRATION: Final = frozenset(
+    vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
+)
 _log = structlog.get_logger()
 
 
@@ -95,6 +103,7 @@ class Hypervisor:
         self._reconcile_s = reconcile_s
         self._retry_s = RETRY_REMOTE_S if urlsplit(uri).netloc else RETRY_S
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.asking = Asking(lambda: Connection(uri))
         self.openings = 0
         """How often a connection was opened and listened to."""
         self.worker = Worker("hypervisor", self._run)
@@ -133,6 +142,7 @@ class Hypervisor:
         if link:
             link.connection.live = False
         self._inbox.put(self._stop)
+        self.asking.stop()
         self.worker.join(timeout_s)
         if link:
             link.caller.join(timeout_s)
@@ -237,8 +247,9 @@ class Hypervisor:
         _log.info("libvirt.connected", uri=self._uri, driver=link.connection.driver)
         self._said = None
         link.looking = False
-        link.caller.call(
-            link.connection.hypervisor_version,
+        self.asking.ask(
+            None,
+            lambda connection: connection.hypervisor_version(),
             lambda version: self._inbox.put(lambda: self._has_version(link, version)),
             lambda error: _log.debug("libvirt.no_version", error=str(error)),
         )
@@ -254,7 +265,7 @@ class Hypervisor:
 
         def read() -> Looked:
             self._put(LookBegan(look))
-            seen = link.connection.list_domains()
+            seen = self._with_direction(link.connection.list_domains())
             at_ns = time.time_ns()
             if first:
                 time.sleep(GRACE_S)
@@ -265,6 +276,28 @@ class Hypervisor:
             lambda looked: self._inbox.put(lambda: self._listed(link, looked)),
             lambda error: self._inbox.put(lambda: self._not_listed(link, error)),
         )
+
+    def _with_direction(self, listed: dict[str, Seen]) -> dict[str, Seen]:
+        """The list, with what libvirt says in time of the domains that are paused for a migration."""
+        doubtful = [seen for seen in listed.values() if (seen.state, seen.reason) in _PAUSED_FOR_MIGRATION]
+        answers: queue.SimpleQueue[tuple[str, bool | None]] = queue.SimpleQueue()
+
+        def ask(seen: Seen) -> None:
+            self.asking.ask(
+                seen.uuid,
+                lambda connection: connection.is_incoming(seen),
+                lambda incoming: answers.put((seen.uuid, incoming)),
+                lambda _error: answers.put((seen.uuid, None)),
+            )
+
+        for seen in doubtful:
+            ask(seen)
+        end_s = time.monotonic() + LOOK_RETRY_S
+        with suppress(queue.Empty):
+            for _ in doubtful:
+                uuid, incoming = answers.get(timeout=max(0.0, end_s - time.monotonic()))
+                listed[uuid] = msgspec.structs.replace(listed[uuid], incoming=incoming)
+        return listed
 
     def _listed(self, link: _Link, looked: Looked) -> None:
         if link is not self._link:
