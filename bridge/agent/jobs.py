@@ -126,6 +126,8 @@ class Jobs:
             except queue.Empty:
                 self._next_s = time.monotonic() + ASK_EVERY_S
                 self._log_hung()
+                for uuid in self._asking.held_longer_than(ASK_EVERY_S):
+                    self._watched.setdefault(uuid, Watch())  # a list asked about it
                 self._ask(self._watched)
                 continue
             if task is None:

@@ -153,11 +153,11 @@ def test_each_gets_its_turn(daemon: Daemon) -> None:
 
 def test_a_guest_that_is_gone_holds_nothing(daemon: Daemon) -> None:
     askers = Askers(daemon)
-    daemon.busy = {"a", "b"}
-    askers.ask("a", "b")
-    busy = "the guest's monitor or job is taken"
-    askers.until_back(f"a: {busy}", f"b: {busy}")
-    askers.ask("c")
+    daemon.hanging = {"a", "b"}
+    askers.ask("a", "b", "c")
+    waiting.until(lambda: daemon.busy == {"a", "b"}, what="two calls to hang")
+    daemon.cut()
+    askers.until_back("a: end of file", "b: end of file")
     askers.asking.forget("a")
     askers.until_back("c")
     assert askers.asking.held_longer_than(0).keys() == {"b"}

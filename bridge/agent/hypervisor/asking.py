@@ -125,9 +125,9 @@ class Asking:
         is_free = was_free
         try:
             connection = self._connected(slot)
-            is_free = False
             if ask.guest is not None and connection.is_busy(ask.guest):
                 raise CallFailed("the guest's monitor or job is taken")
+            is_free = False
             result = ask.call(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to get it
             is_answer = not isinstance(error, CallFailed) or error.answered
