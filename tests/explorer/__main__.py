@@ -80,7 +80,7 @@ def _replay(bounds: Bounds, index: str) -> int:
     quiet()
     number = int(index.split(".", maxsplit=1)[0])
     history = worlds(bounds.stories)[number]
-    troubles = dict(of_one(history, bounds, number))[index]
+    troubles = dict(of_one(observer.troubles(history).all, bounds, number))[index]
     seen = observer.observe(history, [trouble for trouble in troubles if trouble.kind != "none"])
     assert seen is not None
     played = play(seen)

@@ -18,7 +18,7 @@ from bridge.agent.jobs import ASK_EVERY_S
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
 from bridge.agent.tell import Teller
-from bridge.wire.messages import Libvirt
+from bridge.wire.messages import Libvirt, stamp
 from bridge.wire.topics import Topics
 from tests.explorer.world import Listed
 from tests.explorer.world import Step as Happening
@@ -112,10 +112,14 @@ class Agent:
         self._connected_at = 0.0
         self._published: Seen | None = None
         self._unseen: list[int] = []
+        """Steps that no message told of yet."""
+        self._to_compare = False
+        self._job_began = 0.0
         self._because: tuple[int, ...] = ()
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
+        self._leaving_since = 0.0
         self._seen_leaving: Seen | None = None
         self._missed = 0
         self._next_ask = 0.0
@@ -160,11 +164,11 @@ class Agent:
         self.there, self.job = step.there, step.job
         if step.kind in ("blind", "dark", "back"):
             return
-        if self._sees != "yes" or step.kind == "quietly":
+        if step.kind == "job":
+            self._job_began = t
+        if self._sees != "yes" or step.kind in ("quietly", "job", "end"):
             self._unseen.append(n)
-            return
-        if step.kind in ("job", "end"):
-            self._unseen.append(n)
+            self._to_compare = self._to_compare or step.kind == "quietly"
             return
         moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
         there = step.there
@@ -234,7 +238,7 @@ class Agent:
             self._list(t, first=False)
 
     def _list(self, t: float, *, first: bool) -> None:
-        if not first and not self._unseen and self._seen() == self._published:
+        if not (first or self._to_compare) and self._seen() == self._published:
             return
         self._look += 1
         seen = self._seen()
@@ -242,12 +246,8 @@ class Agent:
         self._because, self._origin = tuple(self._unseen), "resync"
         listed = {} if seen is None else {UUID: seen}
         looked = Looked(self._look, self.driver, listed, first, int(self.clock.at(t) * 1_000_000) * 1000)
+        self._to_compare = False
         self._take(t, looked)
-        if self._listed_as == (seen is not None) and not self._again_planned:
-            self._unseen.clear()
-
-    _listed_as = True
-    _again_planned = False
 
     def _seen(self) -> Seen | None:
         there = self.there
@@ -266,7 +266,7 @@ class Agent:
                 self._gone(t)
             if self._leaving is None:
                 self._take(t, JobSeen(UUID))
-            self._leaving, self._missed = self.job, 0
+            self._leaving, self._missed, self._leaving_since = self.job, 0, self._job_began
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
             self._watching, self._leaving = False, None
@@ -287,7 +287,8 @@ class Agent:
         if seen is not None:
             self._because, self._origin = tuple(self._unseen), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-            self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, dict(_SEEN_JOB)))
+            params = {**_SEEN_JOB, "started_at": stamp(self.clock.at(self._leaving_since))}
+            self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
 
     def _ask(self, t: float) -> None:
         self._next_ask = t
@@ -311,6 +312,8 @@ class Agent:
             )
             if draft.known is not None:
                 self._keep(draft.uuid, draft.known or None)
+            if self._origin != "event":
+                self._unseen = [n for n in self._unseen if n not in self._because]
         if (
             step.changed
             or step.listed
@@ -318,12 +321,13 @@ class Agent:
             or (step.compared is not None and self._published != self._seen())
         ):
             self._at(t + READ_S, "reads", self._because)
-        self._again_planned = step.look_after_s is not None
         if step.look_after_s is not None:
+            self._to_compare = True
             self._at(t + step.look_after_s, "again", self._generation)
         if step.working or step.leaving:
             if step.leaving and self._leaving is None:
                 self._leaving, self._missed, self._seen_leaving = self.job or -1, 0, self._seen()
+                self._leaving_since = self._job_began
             self._watching = True
             self._ask(t + 0.01)
         if step.drafts and self._quiet_status is None:
@@ -344,6 +348,7 @@ class Agent:
         seen = self._seen()
         topic = self._teller.topics.state(self.host, UUID)
         before, self._published = self._published, seen
+        because = (*because, *self._unseen)
         if seen is None:
             if before is not None:
                 self._publish(t, "cleared", topic, b"", "", retain=True, steps=because)
@@ -415,8 +420,6 @@ def _status_bytes(host: str, facts: status.Facts, state: Literal["online", "offl
         marked = status.Facts(facts.epoch, facts.libvirt, None, 987654321)
         template = status.build(host, "1.0", marked, state=state, now_s=0.0)
         _templates[key] = template
-    from bridge.wire.messages import stamp
-
     return (
         template.replace(b"987654321", b"%d" % facts.last_sequence)
         .replace(b"1970-01-01T00:00:00.000000Z", stamp(now_s).encode())

@@ -6,6 +6,7 @@ number of single troubles on, the pairs. The same index is always the same histo
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,9 +73,10 @@ def worlds(stories: tuple[str, ...]) -> list[History]:
     return list(world.histories(stories))
 
 
-def of_one(history: History, bounds: Bounds, number: int) -> Iterator[tuple[str, tuple[Trouble, ...]]]:
+def of_one(
+    single: Sequence[Trouble], bounds: Bounds, number: int
+) -> Iterator[tuple[str, tuple[Trouble, ...]]]:
     """The troubles of one world history within the bounds, each with the history's index."""
-    single = observer.troubles(history).all
     for n, trouble in enumerate(single):
         wanted = bounds.trouble in str(trouble)
         if wanted and (n == 0 or (n + number) % bounds.troubles_every == 0):
@@ -107,8 +109,9 @@ def try_all(bounds: Bounds, numbers: Iterable[int]) -> Found:
         if bounds.world not in str(history):
             continue
         found.worlds += 1
-        found.left_out += observer.troubles(history).left_out
-        for index, troubles in of_one(history, bounds, number):
+        single = observer.troubles(history)
+        found.left_out += single.left_out
+        for index, troubles in of_one(single.all, bounds, number):
             faults = try_one(history, troubles)
             if faults is None:
                 found.impossible += 1
@@ -165,5 +168,6 @@ class _Piece:
 
 
 def quiet() -> None:
-    """The program's log says nothing here."""
+    """The program's log says nothing here, and little is looked for garbage."""
+    gc.set_threshold(100_000)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

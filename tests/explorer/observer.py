@@ -10,6 +10,7 @@ between two hosts, and the third host of a history that has two.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -344,21 +345,21 @@ def _windows(history: History, host: str) -> tuple[list[Trouble], int]:
     mine = [n for n, step in enumerate(history.steps) if step.host == host]
     found: list[Trouble] = []
     left_out = 0
+    in_trouble = False
     for i, first in enumerate(mine):
-        for last in mine[i:]:
-            inside = history.steps[first : last + 1]
-            before = [
-                step.kind
-                for step in history.steps[:first]
-                if step.host == host and step.kind in ("blind", "dark", "back")
-            ]
-            if any(s.host == host and s.kind in ("blind", "dark", "back") for s in inside) or before[-1:] in (
-                ["blind"],
-                ["dark"],
-            ):
-                left_out += 1  # it is in trouble already
-                continue
-            if not any(step.host == host and (_is_told(step) or step.kind == "quietly") for step in inside):
+        kind = history.steps[first].kind
+        if kind in _IN_TROUBLE or in_trouble:
+            in_trouble = kind != "back"
+            left_out += len(mine) - i
+            continue
+        matters = False
+        for j, last in enumerate(mine[i:], start=i):
+            step = history.steps[last]
+            if step.kind in _IN_TROUBLE:
+                left_out += len(mine) - j
+                break
+            matters = matters or _is_told(step) or step.kind == "quietly"
+            if not matters:
                 left_out += 1
                 continue
             for s in (0.0, SHORT_S, LONG_S):
@@ -375,25 +376,26 @@ def _windows(history: History, host: str) -> tuple[list[Trouble], int]:
     return found, left_out
 
 
+_IN_TROUBLE: Final = ("blind", "dark", "back")
+
+
 def _cuts(stream: list[Delivery], others: list[float], host: str) -> tuple[list[Trouble], int]:
     """A session that is gone, for every window of the host's messages; equal are two after which the same
     messages of others have come before the same ones of this host.
     """
     found: list[Trouble] = []
     left_out = 0
+    places = [bisect_left(others, one.at) for one in stream]
     ordered = [n for n, one in enumerate(stream) if one.message.kind in ("event", "state")]
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[int, int]] = set()
     for i, first in enumerate(ordered):
         for last in ordered[i:]:
-            release = stream[last].at + 0.01
-            places = tuple(
-                sum(at < (max(one.at, release) if n >= first else one.at) for at in others)
-                for n, one in enumerate(stream)
-            )
-            if places in seen:
+            place = bisect_left(others, stream[last].at + 0.01)
+            moved = next((n for n in range(first, len(stream)) if places[n] < place), None)
+            if moved is None or (moved, place) in seen:
                 left_out += 1
             else:
-                seen.add(places)
+                seen.add((moved, place))
                 found.append(Trouble("cut", host, first, last, "", 0.0))
         end = len(stream) - 1
         for s in (SHORT_S, LONG_S, HOURS_S):

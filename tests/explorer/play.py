@@ -58,7 +58,7 @@ def play(seen: Observed) -> Played:
         if seen.replays and len(path.asked) > answered:
             answered = _answer(seen, path, played)
     end = seen.deliveries[-1].at if seen.deliveries else 0.0
-    for later in range(1, 40):
+    for later in range(1, 40 if seen.replays else 1):
         path.run_to(START_S + end + 2.5 * later)
         if seen.replays and len(path.asked) > answered:
             answered = _answer(seen, path, played)

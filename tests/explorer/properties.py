@@ -225,10 +225,9 @@ def _attempt(
     last = told[0][-1]
     assert last.data is not None
     said_of = _said(last.data)
-    differences = (
-        _whole(truth, said_of) if whole else _part(truth, said_of, heard, _guests(seen.history, n, truth))
-    )
-    for column, said, true in differences:
+    guests = _guests(seen.history, n, truth)
+    check = _whole if whole else _part
+    for column, said, true in check(truth, said_of, heard, guests):
         yield Fault(
             f"false {column}", f"{said}, not {true}; told: {columns(last)}; true: {true_columns(truth)}"
         )
@@ -265,10 +264,17 @@ def _true(truth: Truth) -> dict[str, object]:
     }
 
 
-def _whole(truth: Truth, said: dict[str, object]) -> Iterator[Difference]:
+Guests = set[tuple[str | None, str]]
+
+
+def _whole(truth: Truth, said: dict[str, object], heard: Attempted, guests: Guests) -> Iterator[Difference]:
     true = _true(truth)
+    if truth.by_poll and not heard.job_failed:
+        true["confirmed_by"] = truth.confirmed - {"source"}
     for column, value in said.items():
-        if value != true[column] and value not in truth.also.get(column, ()):
+        if value == true[column] or value in truth.also.get(column, ()):
+            continue
+        if column != "guest" or value not in guests:
             yield column, value, true[column]
 
 
@@ -281,9 +287,7 @@ _FLOWS: Final = {
 """Signs of a post-copy."""
 
 
-def _part(
-    truth: Truth, said: dict[str, object], heard: Attempted, guests: set[tuple[str | None, str]]
-) -> Iterator[Difference]:
+def _part(truth: Truth, said: dict[str, object], heard: Attempted, guests: Guests) -> Iterator[Difference]:
     true, conclusive = _true(truth), _conclusive(truth, heard)
     unresumed = truth.outcome == "conflict" and ("source", (4, 1)) not in heard.live
     if said["outcome"] != truth.outcome and not (unresumed and said["outcome"] == "completed"):
@@ -335,7 +339,7 @@ def _guests(history: History, n: int, truth: Truth) -> set[tuple[str | None, str
     last = max(i for i, step in enumerate(history.steps) if step.attempt == n)
     there = dict(history.first)
     for i, step in enumerate(history.steps):
-        there[step.host] = step.there
+        there[step.host] = None if step.kind == "dark" else step.there
         if i >= last:
             found |= {(host, _fares(it)) for host, it in there.items() if it is not None}
             if not any(it is not None and it.state != 5 for it in there.values()):
