@@ -12,7 +12,8 @@ from tests.explorer import observer
 from tests.explorer.explore import Bounds, Found, explore, of_one, quiet, worlds
 from tests.explorer.play import play
 from tests.explorer.properties import wrong_with
-from tests.explorer.world import STORIES, written
+from tests.explorer.stories import STORIES
+from tests.explorer.world import written
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from tests.explorer import observer, world
+from tests.explorer import observer, stories
 from tests.explorer.observer import Trouble
 from tests.explorer.play import play
 from tests.explorer.properties import Fault, wrong_with
@@ -34,7 +34,7 @@ class Bounds:
     `pairs_every` (0: none). world, trouble: only those whose name holds this.
     """
 
-    stories: tuple[str, ...] = tuple(world.STORIES)
+    stories: tuple[str, ...] = tuple(stories.STORIES)
     first: int = 0
     every: int = 1
     troubles_every: int = 1
@@ -68,9 +68,9 @@ class Found:
 
 
 @lru_cache(maxsize=8)
-def worlds(stories: tuple[str, ...]) -> list[History]:
+def worlds(names: tuple[str, ...]) -> list[History]:
     """All world histories of these stories."""
-    return list(world.histories(stories))
+    return list(stories.histories(names))
 
 
 def of_one(
