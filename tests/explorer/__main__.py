@@ -12,6 +12,7 @@ from tests.explorer import observer
 from tests.explorer.explore import Bounds, Found, explore, of_one, quiet, worlds
 from tests.explorer.play import play
 from tests.explorer.properties import wrong_with
+from tests.explorer.shrink import as_row, smallest
 from tests.explorer.stories import STORIES
 from tests.explorer.world import written
 
@@ -41,7 +42,7 @@ def main() -> int:
                 file=sys.stderr,
                 flush=True,
             )
-    _print(found, monotonic() - began, most=options.most)
+    _print(found, monotonic() - began, most=options.most, small=options.small)
     return 1 if found.wrong else 0
 
 
@@ -61,11 +62,12 @@ def _options() -> argparse.Namespace:
         "--replay", default="", help="one history by its index, with all that was sent and told"
     )
     parser.add_argument("--most", type=int, default=30, help="how many kinds of faults to print")
+    parser.add_argument("--small", action="store_true", help="make an example of each kind small")
     parser.add_argument("-j", "--jobs", type=int, default=1)
     return parser.parse_args()
 
 
-def _print(found: Found, took_s: float, *, most: int) -> None:
+def _print(found: Found, took_s: float, *, most: int, small: bool) -> None:
     rate = found.tried / took_s if took_s else 0.0
     print(
         f"{found.tried} histories tried of {found.worlds} of the world, {found.left_out} left out as equal, "
@@ -73,8 +75,12 @@ def _print(found: Found, took_s: float, *, most: int) -> None:
     )
     for kind, count in found.kinds.most_common(most):
         print(f"{count:7} {kind[0]} | {kind[1]} | {kind[2]}")
-        for index, why in found.examples[kind][:1]:
-            print(f"        {index}: {why}")
+        example = found.examples[kind][0]
+        print(f"        {example.number}: {example.why}")
+        if small:
+            number = int(example.number.split(".")[0])
+            (history, troubles), faults = smallest(worlds(example.stories)[number], example.troubles)
+            print(as_row(history, troubles, faults))
 
 
 def _replay(bounds: Bounds, index: str) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -43,6 +43,15 @@ class Bounds:
     trouble: str = ""
 
 
+class Example(NamedTuple):
+    """One wrong history: its stories, its index (`number`), its troubles, and what is wrong."""
+
+    stories: tuple[str, ...]
+    number: str
+    troubles: tuple[Trouble, ...]
+    why: str
+
+
 @dataclass(slots=True)
 class Found:
     """What was tried, and what was wrong: by shape of the attempts, trouble and property, with the first
@@ -55,7 +64,7 @@ class Found:
     impossible: int = 0
     wrong: int = 0
     kinds: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    examples: dict[tuple[str, str, str], list[tuple[str, str]]] = field(default_factory=dict)
+    examples: dict[tuple[str, str, str], list[Example]] = field(default_factory=dict)
 
     def add(self, other: Found) -> None:
         """Takes in what another process found."""
@@ -123,7 +132,7 @@ def try_all(bounds: Bounds, numbers: Iterable[int]) -> Found:
                 found.kinds[key] += 1
                 examples = found.examples.setdefault(key, [])
                 if len(examples) < EXAMPLES:
-                    examples.append((index, why))
+                    examples.append(Example(bounds.stories, index, troubles, why))
     return found
 
 

@@ -26,7 +26,7 @@ WAY_S: Final = 0.05
 BEFORE_S: Final = 0.04
 """A window begins so long before the first step in it, and ends so long after the last."""
 AFTER_S: Final = 200.0
-"""How long agents go on after the last step: some looks at the list."""
+"""How long agents go on after the last step, or after they see again: some looks at the list."""
 REST_S: Final = 4000.0
 """How long the correlator goes on after the last message."""
 SHORT_S: Final = 15.0
@@ -92,7 +92,10 @@ def hosts_of(history: History) -> list[str]:
 def _messages(key: _Key) -> tuple[Message, ...]:
     history = key.history
     steps = [(n, step) for n, step in enumerate(key.steps) if step.host == key.host]
-    until = key.steps[-1].t + AFTER_S if key.steps else 100.0
+    last = max(
+        [step.t for step in key.steps[-1:]] + [window.ends or 0.0 for window in key.windows], default=0.0
+    )
+    until = last + AFTER_S
     agent = Agent(key.host, driver=history.driver, first=history.first[key.host], clock=key.clock)
     return tuple(agent.run(steps, key.windows, until))
 
