@@ -15,9 +15,10 @@ Honesty
     source and destination are true or null (the mode may be `precopy` where no sign of a post-copy was
     seen); the reason is one of those that truly apply; the guest is where and as it was at the attempt's
     end, or at a moment after it, or `unknown`; `confirmed_by` names no side that said nothing of the
-    attempt; a conflict may be told as completed while nothing of the source's resuming was heard. What a
-    side saw conclusively, as it happened, is told: there is a verdict, it names that side's host, and
-    that side confirms it if it does where all is seen. Conclusive is, of the source: stopped/migrated;
+    attempt; of two that both run, completed may be told while nothing of the source's resuming was heard,
+    failed while nothing of the arrival was, and a conflict until its end was. What a side saw
+    conclusively, as it happened, is told: there is a verdict, it names that side's host, and that side
+    confirms it if it does where all is seen. Conclusive is, of the source: stopped/migrated;
     resumed/migrated after suspended/migrated; its own end before the switch-over, once the destination
     was prepared; job_failed. Of the destination: that it was prepared, and then resumed, or paused, or
     ended. The location is where the guest is active if that host is heard at last; else that, or none, or
@@ -27,7 +28,6 @@ Nothing
     post-copy that stays broken.
 Read
     No message of an agent is put aside.
-
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Attempted:
     live: set[tuple[str, tuple[int, int]]] = field(default_factory=set)
     spoke: set[str] = field(default_factory=set)
     job_failed: bool = False
+    source_is_over: bool = False
+    may_have_ended: bool = False
 
 
 def wrong_with(seen: Observed, played: Played) -> list[Fault]:
@@ -73,7 +75,7 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         faults.append(Fault("read", f"{played.rejected} messages put aside"))
     came = _came(seen, played)
     owners = _owners(history, came)
-    heard = _heard(history, came)
+    heard = _heard(seen, came)
     verdicts: dict[int, dict[str, list[Told]]] = {}
     for migration, told in _by_migration(played.told).items():
         given = [one for one in told if one.word in VERDICTS]
@@ -139,7 +141,8 @@ def _owners(history: History, came: Sequence[Message]) -> dict[str, Counter[int]
     return owners
 
 
-def _heard(history: History, came: Sequence[Message]) -> list[Attempted]:
+def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
+    history = seen.history
     heard = [Attempted() for _ in history.attempts]
     for message in came:
         for n in message.steps:
@@ -153,6 +156,12 @@ def _heard(history: History, came: Sequence[Message]) -> list[Attempted]:
                 it.live.add((side, step.args))  # type: ignore[arg-type]
             if message.origin == "poll" and message.kind == "event":
                 it.job_failed = True
+    unheard = seen.unseen_at_last | history.unreachable
+    for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):
+        it.source_is_over = truth.source in unheard or truth.source not in history.active
+        ended_there = any(side == "destination" and code[0] == 5 for side, code in it.live)
+        later = [step for step in history.steps if step.host == truth.source and step.attempt != n]
+        it.may_have_ended = not ended_there and any(step.args[:1] == (5,) for step in later)
     return heard
 
 
@@ -228,7 +237,7 @@ def _attempt(
     conclusive = _conclusive(truth, heard)
     whole = not seen.hidden
     if not told:
-        if whole or conclusive:
+        if (whole or conclusive) and not (truth.silent and not heard.job_failed):
             yield Fault("untold", f"true: {true_columns(truth)}")
         return
     last = told[0][-1]
@@ -302,13 +311,31 @@ _FLOWS: Final = {
 """Signs of a post-copy."""
 
 
+_ENDED: Final = {"source_crashed", "source_stopped"}
+
+
+def _outcomes(truth: Truth, heard: Attempted) -> set[str | None]:
+    """What may be told. Of two that both ran, it depends on what was heard of whom."""
+    found: set[str | None] = {truth.outcome}
+    if truth.was_conflict:
+        live = heard.live
+        if ("source", (4, 1)) not in live and heard.source_is_over:
+            found.add("completed")
+        if ("destination", (4, 1)) not in live:
+            found.add("failed")
+        if ("source", (5, 1)) not in live and ("destination", (5, 1)) not in live:
+            found.add("conflict")
+    return found
+
+
 def _part(truth: Truth, said: dict[str, object], heard: Attempted, guests: Guests) -> Iterator[Difference]:
     true, conclusive = _true(truth), _conclusive(truth, heard)
-    unresumed = truth.outcome == "conflict" and ("source", (4, 1)) not in heard.live
-    if said["outcome"] != truth.outcome and not (unresumed and said["outcome"] == "completed"):
+    if said["outcome"] not in _outcomes(truth, heard):
         yield "outcome", said["outcome"], truth.outcome
+    if said["outcome"] != truth.outcome:
         return
-    if said["reason"] not in {None, truth.reason, *truth.reasons}:
+    reasons = {None, truth.reason, *truth.reasons} | (_ENDED if heard.may_have_ended else set())
+    if said["reason"] not in reasons:
         yield "reason", said["reason"], sorted(truth.reasons)
     guest = said["guest"]
     assert isinstance(guest, tuple)
@@ -357,6 +384,8 @@ def _guests(history: History, n: int, truth: Truth) -> set[tuple[str | None, str
     for i, step in enumerate(history.steps):
         there[step.host] = None if step.kind == "dark" else step.there
         if i >= last:
+            if step.kind == "event" and step.args in ((5, 5), (5, 2)):
+                found.add((None, "lost"))
             found |= {(host, _fares(it)) for host, it in there.items() if it is not None}
             if not any(it is not None and it.state != 5 for it in there.values()):
                 found |= {(None, "shutoff")}
@@ -401,7 +430,7 @@ def _place(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
     unheard = history.unreachable | seen.unseen_at_last
     if history.active:
         (host,) = history.active
-        if place == host or place in unheard or (host in unheard and place is None):
+        if place == host or place in unheard or host in unheard:
             return
         yield Fault("false location", f"{place}, not {host}")
     elif place is not None and place not in history.defined and place not in unheard:

@@ -106,7 +106,7 @@ def _source_stopped(w: World, truth: Truth) -> None:
 
 def _answer_lost(w: World, truth: Truth) -> None:
     _say(w, truth, "S(4,1) S:end")
-    truth.outcome, truth.guest = "conflict", (None, "running")
+    truth.outcome, truth.guest, truth.was_conflict = "conflict", (None, "running"), True
     truth.confirmed = frozenset({"source", "destination"})
     end = w.choose("both run on", "source destroyed", "destination destroyed")
     if end == "both run on":
@@ -153,20 +153,19 @@ def _finish_fails(w: World, truth: Truth) -> None:
     _failed(w, truth, "destination_failed", attention="guest_left_paused" if stuck else None)
 
 
-_OVER: Final[dict[str, tuple[str, Reason, str]]] = {
-    "aborted": ("S:end D(5,5)", "destination_failed", "sD"),
-    "aborted, destination first": ("D(5,5) S:end", "destination_failed", "sD"),
-    "destination's QEMU dies": ("D(5,5)! S:end", "destination_failed", "sD"),
-    "destination destroyed": ("D(6,2) D(5,1) S:end", "destination_destroyed", "sD"),
-    "network cut": ("~8 D(6,2) D(5,1) ~1 S:end", "destination_destroyed", "sD"),
-    "source's libvirtd killed": ("S:blind S:end D(5,5) ~1.5 S:back", "destination_failed", "sD"),
+_OVER: Final[dict[str, tuple[str, Reason]]] = {
+    "aborted": ("S:end D(5,5)", "destination_failed"),
+    "aborted, destination first": ("D(5,5) S:end", "destination_failed"),
+    "destination's QEMU dies": ("D(5,5)! S:end", "destination_failed"),
+    "destination destroyed": ("D(6,2) D(5,1) S:end", "destination_destroyed"),
+    "network cut": ("~8 D(6,2) D(5,1) ~1 S:end", "destination_destroyed"),
+    "source's libvirtd killed": ("S:blind S:end D(5,5) ~1.5 S:back", "destination_failed"),
     "source's libvirtd killed, p2p": (
         "S:blind S:end D(6,2) D(5,1) ~1.5 S:back",
         "destination_destroyed",
-        "sD",
     ),
 }
-"""How a copy ends that fails while the guest runs on: what is said, the reason, and who confirms it."""
+"""How a copy ends that fails while the guest runs on: what is said, and the reason."""
 _DOWN: Final[dict[str, tuple[str, Reason, GuestState]]] = {
     "guest powers off": ("S(6,1) S(5,0) D(5,5)", "source_stopped", "shutoff"),
     "source's QEMU crashes": ("S(5,5)! D(5,5)", "source_crashed", "lost"),
@@ -181,14 +180,9 @@ def _breaks_off(w: World, truth: Truth, *, seen: bool) -> None:
         *_OVER, *_DOWN, "destination's host lost", "source's host lost", "destination's libvirtd killed"
     )
     if how in _OVER:
-        said, reason, confirmed = _OVER[how]
+        said, reason = _OVER[how]
         _say(w, truth, said)
-        truth.by_poll = seen
-        watched = seen and "S:blind" not in said
-        _failed(w, truth, reason, confirmed if watched else "D")
-        if "S:blind" in said:
-            # Back again, the agent asks about a job that it had seen.
-            truth.confirmed = frozenset({"source", "destination"} if seen else {"destination"})
+        _failed(w, truth, reason, by_poll=True)
     elif how in _DOWN:
         said, reason, state = _DOWN[how]
         persistent = w.is_persistent(truth.source)
@@ -198,12 +192,10 @@ def _breaks_off(w: World, truth: Truth, *, seen: bool) -> None:
         truth.reasons |= {"destination_failed", "source_stopped", "source_crashed"}
     elif how == "destination's host lost":
         _say(w, truth, "D:dark S:end")
-        _failed(w, truth, "source_job_ended", "S" if seen else "")
-        if not seen:
-            truth.outcome = None
+        _failed(w, truth, "source_job_ended", "S", by_poll=True, silent=not seen)
         if w.choose("for good", "found again") == "found again":
             _say(w, truth, "~60 D=shutoff/unknown D:back")
-            _failed(w, truth, "destination_vanished", "SD" if seen else "D", slow=True)
+            _failed(w, truth, "destination_vanished", slow=True, silent=False)
     elif how == "source's host lost":
         _source_host_lost(w, truth)
     else:
@@ -218,7 +210,7 @@ def _breaks_off(w: World, truth: Truth, *, seen: bool) -> None:
                 else "D=shutoff/unknown D:back"
             ),
         )
-        _failed(w, truth, "destination_vanished", "SD" if seen else "D", slow=newer)
+        _failed(w, truth, "destination_vanished", by_poll=True, slow=newer)
 
 
 def _source_host_lost(w: World, truth: Truth) -> None:

@@ -82,7 +82,7 @@ def _agrees(row: Row, truth: Truth) -> bool:
         (truth.outcome, truth.reason, truth.mode, truth.attention)
         == (verdict.outcome, verdict.reason, verdict.mode, verdict.attention)
         and truth.guest in guests
-        and truth.confirmed == confirmed
+        and confirmed in (truth.confirmed, truth.confirmed - ({"source"} if truth.by_poll else set()))
     )
 
 

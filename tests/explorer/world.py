@@ -59,9 +59,10 @@ class Truth:
     """What became of one attempt. outcome None: there is nothing to tell.
 
     guest: the host that has it (None: none), and how it fares. confirmed: the sides that say so when all of
-    them are heard. reasons: all that truly apply, for whoever saw a part only. outcomes: what is true for a
-    while, too. slow: whether what the last verdict rests on comes more than `settle` after what the first
-    one does.
+    them are heard. reasons: all that truly apply, for whoever saw a part only. slow: whether what the last
+    verdict rests on comes more than `settle` after what the first one does. by_poll: whether the source
+    confirms it by `job_failed` only, which doesn't come where nobody asked, or where the guest ended before.
+    silent: whether nothing else tells of it. was_conflict: whether both ran for a while.
     """
 
     source: str
@@ -75,6 +76,8 @@ class Truth:
     confirmed: frozenset[str] = frozenset()
     slow: bool = False
     by_poll: bool = False
+    silent: bool = False
+    was_conflict: bool = False
     interrupted: bool = False
     also: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """Other values of a column that are as true."""
