@@ -27,6 +27,8 @@ BEFORE_S: Final = 0.04
 """A window begins so long before the first step in it, and ends so long after the last."""
 AFTER_S: Final = 200.0
 """How long agents go on after the last step, or after they see again: some looks at the list."""
+KEEPALIVE_S: Final = 15.0
+"""After so long the broker notices that an agent is gone: its keep-alive, times 1.5 (MQTT 5, 3.1.2.10)."""
 REST_S: Final = 4000.0
 """How long the correlator goes on after the last message."""
 SHORT_S: Final = 15.0
@@ -144,7 +146,10 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     for trouble in troubles:
         change = _ON_THE_WAY.get(trouble.kind)
         if change is not None:
-            streams[trouble.host] = change(seen, streams[trouble.host], trouble)
+            stream = streams[trouble.host]
+            if not _has_it(stream, trouble):
+                return None
+            streams[trouble.host] = change(seen, stream, trouble)
     for stream in streams.values():
         seen.deliveries += stream
     seen.deliveries.sort(key=lambda one: one.at)
@@ -159,6 +164,13 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     )
     seen.unseen_at_last = frozenset(t.host for t in troubles if t.kind in HIDING and t.how == "for good")
     return seen
+
+
+def _has_it(stream: list[Delivery], trouble: Trouble) -> bool:
+    """Whether the message is there that the trouble is about: another may have kept it from being sent."""
+    if trouble.first >= len(stream):
+        return False
+    return trouble.kind not in ("doubled", "hole") or stream[trouble.first].message.kind == "event"
 
 
 def _stretched(history: History, troubles: Sequence[Trouble]) -> History:
@@ -185,7 +197,7 @@ def _window(history: History, trouble: Trouble) -> tuple[History, Window]:
         ends += trouble.s - 1.0
     if trouble.how == "for good":
         ends = None
-    says = None if trouble.how == "unsaid" else begins + 0.02
+    says = begins + (KEEPALIVE_S if trouble.how == "unsaid" else 0.02)
     return history, Window(begins, ends, "agent" if trouble.kind == "dead" else "libvirt", says)
 
 
@@ -206,9 +218,12 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
         one._replace(at=max(one.at, release)) if n >= trouble.first else one for n, one in enumerate(stream)
     ]
     if trouble.how == "said":
-        will = _said(first.message, trouble.host, first.at + 9.0, state="offline")
+        will = _said(first.message, trouble.host, first.at + KEEPALIVE_S, state="offline")
         back = _said(last.message, trouble.host, release - 0.001)
-        late += [Delivery(first.at + 9.0, will, trouble.host), Delivery(release - 0.001, back, trouble.host)]
+        late += [
+            Delivery(first.at + KEEPALIVE_S, will, trouble.host),
+            Delivery(release - 0.001, back, trouble.host),
+        ]
         late.sort(key=lambda one: one.at)
     return late
 
