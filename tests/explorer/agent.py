@@ -115,6 +115,8 @@ class Agent:
         """Steps that no message told of yet."""
         self._to_compare = False
         self._job_began = 0.0
+        self._of_job: dict[int | None, list[int]] = {}
+        """The steps at which each outgoing job began and ended."""
         self._because: tuple[int, ...] = ()
         self._origin = "event"
         self._watching = False
@@ -166,6 +168,9 @@ class Agent:
             return
         if step.kind == "job":
             self._job_began = t
+            self._of_job = {**self._of_job, step.job: [n]}
+        elif step.kind == "end" and self._of_job:
+            self._of_job[max(number or 0 for number in self._of_job)].append(n)
         if self._sees != "yes" or step.kind in ("quietly", "job", "end"):
             self._unseen.append(n)
             self._to_compare = self._to_compare or step.kind == "quietly"
@@ -283,9 +288,9 @@ class Agent:
         self._ask(t + ASK_EVERY_S)
 
     def _gone(self, t: float) -> None:
-        seen, self._leaving = self._seen_leaving, None
+        seen, job, self._leaving = self._seen_leaving, self._leaving, None
         if seen is not None:
-            self._because, self._origin = tuple(self._unseen), "poll"
+            self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
             params = {**_SEEN_JOB, "started_at": stamp(self.clock.at(self._leaving_since))}
             self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
@@ -326,7 +331,8 @@ class Agent:
             self._at(t + step.look_after_s, "again", self._generation)
         if step.working or step.leaving:
             if step.leaving and self._leaving is None:
-                self._leaving, self._missed, self._seen_leaving = self.job or -1, 0, self._seen()
+                latest = max((number or 0 for number in self._of_job), default=0)
+                self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
                 self._leaving_since = self._job_began
             self._watching = True
             self._ask(t + 0.01)

@@ -81,7 +81,9 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         given = [one for one in told if one.word in VERDICTS]
         if not given:
             continue
-        owner = _owner(history, given[-1], owners)
+        owner = _began(told[0], owners)
+        if owner is None:
+            owner = _owner(history, given[-1], owners)
         if owner is None and _is_copied_by_hand(seen, given[-1]):
             continue
         if owner is None:
@@ -171,6 +173,13 @@ def _by_migration(told: Sequence[Told]) -> dict[str, list[Told]]:
         if one.data is not None and one.data.get("migration") and one.word != "location":
             found.setdefault(one.data["migration"], []).append(one)
     return found
+
+
+def _began(told: Told, owners: dict[str, Counter[int]]) -> int | None:
+    """The attempt whose beginning was told."""
+    if told.word != "started" or told.data is None:
+        return None
+    return next(iter(owners.get(told.data["evidence"][0]["id"], ())), None)
 
 
 def _owner(history: History, told: Told, owners: dict[str, Counter[int]]) -> int | None:
