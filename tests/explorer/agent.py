@@ -90,9 +90,21 @@ def host_name(letter: str) -> str:
 
 
 class Agent:
-    """One host's agent over its lives. `run` returns all that it publishes, in order."""
+    """One host's agent over its lives. `run` returns all that it publishes, in order.
 
-    def __init__(self, host: str, *, driver: str, first: Listed | None, clock: Clock = TRUE) -> None:
+    former: a release that doesn't say which job failed, and may say it after the next one's first iteration.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        driver: str,
+        first: Listed | None,
+        clock: Clock = TRUE,
+        former: bool = False,
+    ) -> None:
+        self.former = former
         self.host = host_name(host)
         self.driver = driver
         self.clock = clock
@@ -175,6 +187,9 @@ class Agent:
             self._unseen.append(n)
             self._to_compare = self._to_compare or step.kind == "quietly"
             return
+        tells_of_job = step.kind == "iter" or step.args in ((3, 1), (3, 7))
+        if tells_of_job and not self.former and self._leaving not in (None, step.job):
+            self._gone(t)
         moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
         there = step.there
         name = there.name if there else "web01"
@@ -292,7 +307,8 @@ class Agent:
         if seen is not None:
             self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-            params = {**_SEEN_JOB, "started_at": stamp(self.clock.at(self._leaving_since))}
+            began = {} if self.former else {"started_at": stamp(self.clock.at(self._leaving_since))}
+            params = {**_SEEN_JOB, **began}
             self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
 
     def _ask(self, t: float) -> None:

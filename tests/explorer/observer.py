@@ -13,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from bridge.agent import status
@@ -36,9 +35,20 @@ LONG_S: Final = 700.0
 HOURS_S: Final = 10_800.0
 
 Kind = Literal[
-    "none", "dead", "blind", "cut", "late", "doubled", "hole", "clock", "clock steps", "correlator's clock",
-    "restart", "stretch",
-]  # fmt: skip
+    "none",
+    "former agent",
+    "dead",
+    "blind",
+    "cut",
+    "late",
+    "doubled",
+    "hole",
+    "clock",
+    "clock steps",
+    "correlator's clock",
+    "restart",
+    "stretch",
+]
 HIDING: Final = ("dead", "blind")
 """Troubles that keep something from being told as it happened (so does a hole that is never filled)."""
 
@@ -90,41 +100,32 @@ def hosts_of(history: History) -> list[str]:
     return sorted(history.releases)
 
 
-@lru_cache(maxsize=4096)
-def _messages(key: _Key) -> tuple[Message, ...]:
-    history = key.history
-    steps = [(n, step) for n, step in enumerate(key.steps) if step.host == key.host]
-    last = max(
-        [step.t for step in key.steps[-1:]] + [window.ends or 0.0 for window in key.windows], default=0.0
-    )
-    until = last + AFTER_S
-    agent = Agent(key.host, driver=history.driver, first=history.first[key.host], clock=key.clock)
-    return tuple(agent.run(steps, key.windows, until))
+class _Agent(NamedTuple):
+    """What one host's messages depend on, beside what happens."""
+
+    host: str
+    windows: tuple[Window, ...]
+    clock: Clock
+    former: bool
 
 
-class _Key:
-    """A history's messages of one host under its windows and its clock; equal by identity of the history."""
+_known: dict[tuple[int, _Agent], tuple[list[Step], list[Message]]] = {}
+"""The messages of a history's hosts, which most of its troubles share: by the identity of its steps."""
 
-    __slots__ = ("_hash", "clock", "history", "host", "steps", "windows")
 
-    def __init__(
-        self, history: History, steps: Sequence[Step], host: str, windows: tuple[Window, ...], clock: Clock
-    ) -> None:
-        self.history, self.steps, self.host, self.windows, self.clock = history, steps, host, windows, clock
-        self._hash = hash((id(history), len(steps), steps[-1].t if steps else 0.0, host, windows, clock))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Key)
-            and self.history is other.history
-            and self.host == other.host
-            and self.windows == other.windows
-            and self.clock == other.clock
-            and self.steps == other.steps
-        )
+def _messages(history: History, agent: _Agent) -> list[Message]:
+    key = (id(history.steps), agent)
+    found = _known.get(key)
+    if found is None:
+        if len(_known) > 1000:
+            _known.clear()
+        first = history.first[agent.host]
+        played = Agent(agent.host, driver=history.driver, first=first, clock=agent.clock, former=agent.former)
+        steps = [(n, step) for n, step in enumerate(history.steps) if step.host == agent.host]
+        ends = [step.t for step in history.steps[-1:]] + [window.ends or 0.0 for window in agent.windows]
+        messages = played.run(steps, agent.windows, max(ends, default=0.0) + AFTER_S)
+        found = _known[key] = (history.steps, messages)
+    return found[1]
 
 
 def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
@@ -140,9 +141,9 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     seen = Observed(played, tuple(troubles))
     streams: dict[str, list[Delivery]] = {}
     for host in hosts_of(history):
-        clock = _clock(played, host, troubles)
-        key = _Key(history, played.steps, host, tuple(windows.get(host, ())), clock)
-        streams[host] = [Delivery(message.t + WAY_S, message, host) for message in _messages(key)]
+        former = any(one.kind == "former agent" and one.host == host for one in troubles)
+        agent = _Agent(host, tuple(windows.get(host, ())), _clock(played, host, troubles), former)
+        streams[host] = [Delivery(one.t + WAY_S, one, host) for one in _messages(played, agent)]
     for trouble in troubles:
         change = _ON_THE_WAY.get(trouble.kind)
         if change is not None:
@@ -315,6 +316,8 @@ def troubles(history: History) -> Troubles:
     base = observe(history, ())
     assert base is not None
     for host in hosts_of(history):
+        if any(step.kind == "job" and step.host == host for step in history.steps):
+            found.append(Trouble("former agent", host))
         windows, equal = _windows(history, host)
         found += windows
         left_out += equal
