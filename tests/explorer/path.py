@@ -19,7 +19,7 @@ from bridge.correlator.telling import draft
 from bridge.mqtt.session import Received
 from bridge.wire.messages import correlator_source
 from bridge.wire.topics import Topics
-from tests.explorer.memory import MemoryStore
+from tests.memory_store import MemoryStore
 
 TOPICS: Final = Topics()
 SETTLE_S: Final = 10.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from bridge.correlator.store import CaseRow, Draft, HostRow, Outgoing, Store, Transaction
+from bridge.correlator.store import CaseRow, Draft, HostRow, Outgoing, Store, Transaction, transaction
 
 _ABSENT = object()
 
@@ -29,11 +29,11 @@ class MemoryStore(Store):
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
         """One transaction: all of it happens when the block ends well, nothing of it otherwise."""
-        transaction = MemoryTransaction(self)
+        work = MemoryTransaction(self)
         try:
-            yield transaction
+            yield work
         except BaseException:
-            transaction.undo()
+            work.undo()
             raise
 
     def close(self) -> None:
@@ -127,8 +127,11 @@ class MemoryTransaction(Transaction):
                 self._delete(self._store.waiting, found[0].id)  # type: ignore[arg-type]
 
     def park(self, n: int, reason: str) -> None:
-        draft, _ = self._store.outgoing[n]
-        self._set(self._store.outgoing, n, (draft, reason))  # type: ignore[arg-type]
+        outgoing = self._store.outgoing
+        self._set(outgoing, n, (outgoing[n][0], reason))  # type: ignore[arg-type]
+        parked = [number for number, (_, why) in outgoing.items() if why is not None]
+        for number in parked[: -transaction.MAX_PARKED]:
+            self._delete(outgoing, number)  # type: ignore[arg-type]
 
     def parked(self) -> int:
         return sum(parked is not None for _, parked in self._store.outgoing.values())
