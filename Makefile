@@ -7,13 +7,14 @@ TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptabl
     polkitd openssl postgresql nodejs npm jq
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install packages demo check lint test lab bench soak released clean
+.PHONY: help install packages demo check lint test explore lab bench soak released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
 	@echo 'make demo      the whole thing on this machine, with nothing configured'
 	@echo 'make check     lint, types and unit tests: the loop of daily work'
 	@echo 'make test      everything; as root with real hosts and real migrations'
+	@echo 'make explore   histories of migrations, every one within bounds: a fixed slice of them'
 	@echo 'make lab       as root: two real hosts, a real guest migrated there and back, shown live'
 	@echo 'make bench     what it costs, against the barest thing that does the same'
 	@echo 'make soak      the long version of the tests'
@@ -48,6 +49,9 @@ test: lint
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+explore: install
+	$(BIN)/pytest -q tests/explorer
 
 lab: install
 	@$(BIN)/python -m tests.lab install

@@ -1,4 +1,4 @@
-"""What a store promises: the same on SQLite and on PostgreSQL."""
+"""What a store promises: the same on SQLite, on PostgreSQL, and in the memory of tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
+from tests.memory_store import MemoryStore
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.server
@@ -24,8 +25,14 @@ def postgres() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "UTF8", "SQL_ASCII"])
+DATABASES = ("sqlite", "UTF8", "SQL_ASCII")
+in_a_database = pytest.mark.parametrize("url", DATABASES, indirect=True)
+
+
+@pytest.fixture(params=["memory", *DATABASES])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "memory":
+        return "memory"
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -35,9 +42,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def open_store(url: str) -> Iterator[Open]:
     opened: list[Store] = []
+    in_memory = MemoryStore()
 
     def open_it(owner: str = "correlator main") -> Store:
-        store = Store(url, owner=owner)
+        store = in_memory if url == "memory" else Store(url, owner=owner)
         opened.append(store)
         return store
 
@@ -141,6 +149,7 @@ def test_what_the_broker_refused_is_set_aside_and_bounded(
         assert [row.topic for row in tx.unsent(0, 10)] == ["topic/5"]
 
 
+@in_a_database
 def test_a_store_has_one_user(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.correlator.store.connection.LOCK_PATIENCE_S", 0.1)
     first = open_store()
@@ -153,6 +162,7 @@ def test_a_store_has_one_user(open_store: Open, monkeypatch: pytest.MonkeyPatch)
         pass
 
 
+@in_a_database
 def test_a_store_has_one_owner(open_store: Open) -> None:
     store = open_store("correlator one")
     with store.begin():
@@ -162,6 +172,7 @@ def test_a_store_has_one_owner(open_store: Open) -> None:
         pass
 
 
+@in_a_database
 def test_a_store_of_a_newer_version_is_left_alone(open_store: Open) -> None:
     store = open_store()
     with store.begin() as tx:

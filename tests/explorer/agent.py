@@ -1,0 +1,449 @@
+"""What one host's agent publishes of what happens there: the program's own knowledge and messages, on its
+clock.
+
+Events become messages as they come; after blindness the list is compared with what was known; states are read
+after each change; an outgoing job is asked for every second, as `bridge.agent.jobs` does; libvirt's list is
+read again every 30 s. libvirt itself is the world's steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+from bridge.agent import status
+from bridge.agent.domains import Seen
+from bridge.agent.jobs import ASK_EVERY_S
+from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
+from bridge.agent.tell import Teller
+from bridge.wire.messages import Libvirt, stamp
+from bridge.wire.topics import Topics
+from tests.explorer.world import Listed
+from tests.explorer.world import Step as Happening
+
+START_S: Final = 1_790_000_000.0
+UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+LOOK_EVERY_S: Final = 30.0
+FIRST_LIST_S: Final = 0.22
+"""From the connection to its first list (`GRACE_S` of the supervisor, and reading it)."""
+READ_S: Final = 0.02
+"""From an event to the state that is read after it."""
+_ID: Final = slice(27, 63)
+"""Where in a state its random id stands."""
+_SEEN_JOB: Final = {"operation": "migration_out", "time_elapsed": 900}
+
+Kind = Literal["event", "state", "status", "cleared"]
+
+
+class Message(NamedTuple):
+    """What an agent publishes, `t` true seconds after the story began.
+
+    step: the step that it tells of (None: none, or several), the first of `since`; since: the steps that it
+    may be about, as many as happened since its agent last saw. id: the envelope's.
+    """
+
+    t: float
+    kind: Kind
+    topic: str
+    payload: bytes
+    retain: bool
+    sequence: int
+    epoch: str
+    id: str
+    steps: tuple[int, ...]
+    origin: str
+
+
+class Window(NamedTuple):
+    """An agent doesn't see from one moment to another. why: `libvirt` isn't there, or the `agent` itself.
+
+    says: when the status (or the Will) tells; None: never, the agent is back before.
+    """
+
+    begins: float
+    ends: float | None
+    why: Literal["libvirt", "agent"]
+    says: float | None
+
+
+class Clock(NamedTuple):
+    """A host's clock: ahead by `ahead_s`, and from `steps_at` on by `step_s` more."""
+
+    ahead_s: float = 0.0
+    steps_at: float = 0.0
+    step_s: float = 0.0
+
+    def at(self, t: float) -> float:
+        """What it shows, in seconds since the epoch."""
+        return START_S + t + self.ahead_s + (self.step_s if self.step_s and t >= self.steps_at else 0.0)
+
+
+TRUE: Final = Clock()
+_tellers: dict[str, Teller] = {}
+
+
+def host_name(letter: str) -> str:
+    """What a host of the world is called on the topics."""
+    return f"host-{letter.lower()}"
+
+
+class Agent:
+    """One host's agent over its lives. `run` returns all that it publishes, in order.
+
+    former: a release that doesn't say which job failed, and may say it after the next one's first iteration.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        driver: str,
+        first: Listed | None,
+        clock: Clock = TRUE,
+        former: bool = False,
+    ) -> None:
+        self.former = former
+        self.host = host_name(host)
+        self.driver = driver
+        self.clock = clock
+        self.there = first
+        self.job: int | None = None
+        self.out: list[Message] = []
+        self.epoch = f"{self.host}-epoch"
+        self.sequence = 0
+        self._teller = _tellers.setdefault(self.host, Teller(Topics(), self.host))
+        self._stored: dict[str, bytes] = {}
+        self._knowledge = Knowledge(self._teller, {})
+        self._sees: Literal["yes", "libvirt", "agent"] = "yes"
+        self._plan: list[tuple[float, int, str, object]] = []
+        self._count = 0
+        self._look = 0
+        self._generation = 0
+        self._connected_at = 0.0
+        self._published: Seen | None = None
+        self._unseen: list[int] = []
+        """Steps that no message told of yet."""
+        self._to_compare = False
+        self._job_began = 0.0
+        self._of_job: dict[int | None, list[int]] = {}
+        """The steps at which each outgoing job began and ended."""
+        self._because: tuple[int, ...] = ()
+        self._origin = "event"
+        self._watching = False
+        self._leaving: int | None = None
+        self._leaving_since = 0.0
+        self._seen_leaving: Seen | None = None
+        self._missed = 0
+        self._next_ask = 0.0
+        self._quiet_status: float | None = None
+        self._said_sequence = 0
+
+    def run(
+        self, steps: Sequence[tuple[int, Happening]], windows: Sequence[Window], until: float
+    ) -> list[Message]:
+        """Lets the host's steps happen (each with its number), with windows of blindness, until a moment."""
+        self._at(-2.0, "connects", None)
+        for n, step in steps:
+            self._at(step.t, "step", (n, step))
+            if step.kind == "blind":
+                self._at(step.t + 0.001, "blind", "libvirt")
+            elif step.kind == "dark":
+                self._at(step.t + 0.001, "blind", "agent")
+                self._at(step.t + 12.0, "will", step.t)
+            elif step.kind == "back":
+                self._at(step.t + 0.001, "back", None)
+        for window in windows:
+            self._at(window.begins, "blind", window.why)
+            if window.says is not None and window.why == "agent":
+                self._at(window.says, "will", window.begins)
+            if window.ends is not None:
+                self._at(window.ends, "back", None)
+        while self._plan:
+            t, _, what, args = heapq.heappop(self._plan)
+            if t > until:
+                break
+            getattr(self, f"_{what}")(t, args)
+        return self.out
+
+    def _at(self, t: float, what: str, args: object) -> None:
+        self._count += 1
+        heapq.heappush(self._plan, (t, self._count, what, args))
+
+    # What happens
+
+    def _step(self, t: float, args: tuple[int, Happening]) -> None:
+        n, step = args
+        self.there, self.job = step.there, step.job
+        if step.kind in ("blind", "dark", "back"):
+            return
+        if step.kind == "job":
+            self._job_began = t
+            self._of_job = {**self._of_job, step.job: [n]}
+        elif step.kind == "end" and self._of_job:
+            self._of_job[max(number or 0 for number in self._of_job)].append(n)
+        if self._sees != "yes" or step.kind in ("quietly", "job", "end"):
+            self._unseen.append(n)
+            self._to_compare = self._to_compare or step.kind == "quietly"
+            return
+        tells_of_job = step.kind == "iter" or step.args in ((3, 1), (3, 7))
+        if tells_of_job and not self.former and self._leaving not in (None, step.job):
+            self._gone(t)
+        moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
+        there = step.there
+        name = there.name if there else "web01"
+        number = there.id if there else None
+        self._because, self._origin = (n,), "event"
+        if step.kind == "event":
+            code, detail = step.args
+            if (code, detail) == (6, 2) and there is None:
+                number = None
+            report = Occurrence(moment_ns, t, "lifecycle", self.driver, UUID, name, number, code, detail)  # type: ignore[arg-type]
+        elif step.kind == "iter":
+            report = Occurrence(
+                moment_ns,
+                t,
+                "migration_iteration",
+                self.driver,
+                UUID,
+                name,
+                number,
+                params={"iteration": step.args[0]},
+            )
+        else:
+            params = {"operation": step.args[0], "time_elapsed": 948, "downtime": 27}
+            report = Occurrence(moment_ns, t, "job_completed", self.driver, UUID, name, number, params=params)
+        self._take(t, report)
+
+    def _blind(self, t: float, why: Literal["libvirt", "agent"]) -> None:
+        if self._sees == "yes" and why == "libvirt":
+            self._take(t, Lost(self._generation, "gone"))
+        if self._sees != "agent":
+            self._sees = why
+        self._watching = False
+        if why == "libvirt":
+            self._status(t, connected=False)
+
+    def _will(self, t: float, began: float) -> None:
+        if self._sees == "agent":
+            self._status(t, state="offline", stamped=began)
+
+    def _back(self, t: float, _: object) -> None:
+        if self._sees == "agent":
+            self._knowledge = Knowledge(self._teller, self._stored)
+        self._sees = "yes"
+        self._connects(t, None)
+
+    def _connects(self, t: float, _: object) -> None:
+        self._connected_at = t
+        self._generation += 1
+        self._take(t, Opened(self._generation, self.driver))
+        self._status(t)
+        self._at(t + FIRST_LIST_S, "lists", (self._generation, True))
+        self._at(t + FIRST_LIST_S + LOOK_EVERY_S, "lists", (self._generation, False))
+
+    # What the agent does by itself
+
+    def _lists(self, t: float, args: tuple[int, bool]) -> None:
+        generation, first = args
+        if generation != self._generation or self._sees != "yes":
+            return
+        if not first:
+            self._at(t + LOOK_EVERY_S, "lists", args)
+        self._list(t, first=first)
+
+    def _again(self, t: float, generation: int) -> None:
+        if generation == self._generation and self._sees == "yes":
+            self._list(t, first=False)
+
+    def _list(self, t: float, *, first: bool) -> None:
+        if not (first or self._to_compare) and self._seen() == self._published:
+            return
+        self._look += 1
+        seen = self._seen()
+        self._take(t, LookBegan(self._look))
+        self._because, self._origin = tuple(self._unseen), "resync"
+        listed = {} if seen is None else {UUID: seen}
+        looked = Looked(self._look, self.driver, listed, first, int(self.clock.at(t) * 1_000_000) * 1000)
+        self._to_compare = False
+        self._take(t, looked)
+
+    def _seen(self) -> Seen | None:
+        there = self.there
+        if there is None:
+            return None
+        incoming = there.incoming if (there.state, there.reason) in ((3, 2), (3, 11)) else None
+        return Seen(UUID, there.name, there.id, there.state, there.reason, there.persistent, incoming)
+
+    def _asks(self, t: float, _: object) -> None:
+        """About the outgoing job; as `bridge.agent.jobs` concludes from the answer."""
+        if not self._watching or self._sees != "yes" or t < self._next_ask:
+            return
+        seen = self._seen()
+        if self.job is not None:
+            if self._leaving is not None and (self._missed or self.job != self._leaving):
+                self._gone(t)
+            if self._leaving is None:
+                self._take(t, JobSeen(UUID))
+            self._leaving, self._missed, self._leaving_since = self.job, 0, self._job_began
+            self._seen_leaving = seen or self._seen_leaving
+        elif self._leaving is None or seen is None or seen.id is None:
+            self._watching, self._leaving = False, None
+            return
+        elif (seen.state, seen.reason) in ((1, 10), (1, 11), (3, 12), (3, 13)):
+            self._missed = 0
+        else:
+            self._missed += 1
+            self._seen_leaving = seen
+            if self._missed >= 2:
+                self._gone(t)
+                self._watching, self._leaving = False, None
+                return
+        self._ask(t + ASK_EVERY_S)
+
+    def _gone(self, t: float) -> None:
+        seen, job, self._leaving = self._seen_leaving, self._leaving, None
+        if seen is not None:
+            self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
+            moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
+            began = {} if self.former else {"started_at": stamp(self.clock.at(self._leaving_since))}
+            params = {**_SEEN_JOB, **began}
+            self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
+
+    def _ask(self, t: float) -> None:
+        self._next_ask = t
+        self._at(t, "asks", None)
+
+    def _take(self, t: float, report: Report) -> None:
+        for step in self._knowledge.take(report, t):
+            self._store(t, step)
+
+    def _store(self, t: float, step: Step) -> None:
+        for uuid, snapshot in step.remembered.items():
+            self._keep(uuid, snapshot)
+        for draft in step.drafts:
+            self.sequence += 1
+            self._publish(
+                t,
+                "event",
+                draft.topic,
+                draft.build(self.epoch, self.sequence),
+                f"{self.epoch}-{self.sequence}",
+            )
+            if draft.known is not None:
+                self._keep(draft.uuid, draft.known or None)
+            if self._origin != "event":
+                self._unseen = [n for n in self._unseen if n not in self._because]
+        if (
+            step.changed
+            or step.listed
+            or step.gone
+            or (step.compared is not None and self._published != self._seen())
+        ):
+            self._at(t + READ_S, "reads", self._because)
+        if step.look_after_s is not None:
+            self._to_compare = True
+            self._at(t + step.look_after_s, "again", self._generation)
+        if step.working or step.leaving:
+            if step.leaving and self._leaving is None:
+                latest = max((number or 0 for number in self._of_job), default=0)
+                self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
+                self._leaving_since = self._job_began
+            self._watching = True
+            self._ask(t + 0.01)
+        if step.drafts and self._quiet_status is None:
+            self._quiet_status = t + status.QUIET_S
+            self._at(self._quiet_status, "progress", None)
+        elif step.drafts:
+            self._quiet_status = t + status.QUIET_S
+
+    def _keep(self, uuid: str, snapshot: bytes | None) -> None:
+        if snapshot is None:
+            self._stored.pop(uuid, None)
+        else:
+            self._stored[uuid] = snapshot
+
+    def _reads(self, t: float, because: tuple[int, ...]) -> None:
+        if self._sees != "yes":
+            return
+        seen = self._seen()
+        topic = self._teller.topics.state(self.host, UUID)
+        before, self._published = self._published, seen
+        because = (*because, *self._unseen)
+        if seen is None:
+            if before is not None:
+                self._publish(t, "cleared", topic, b"", "", retain=True, steps=because)
+            return
+        moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
+        payload = self._teller.state(seen, self.driver, moment_ns, self.epoch, self.sequence)
+        name = f"{self.host}-{len(self.out):026}"[:36].ljust(36, "0")
+        payload = payload[: _ID.start] + name.encode() + payload[_ID.stop :]
+        self._publish(t, "state", topic, payload, name, retain=True, steps=because)
+
+    def _progress(self, t: float, _: object) -> None:
+        """A status that tells how far the stream is, once nothing came for a while."""
+        quiet = self._quiet_status
+        if quiet is not None and t < quiet:
+            self._at(quiet, "progress", None)
+            return
+        self._quiet_status = None
+        if self._sees == "yes" and self.sequence != self._said_sequence:
+            self._status(t)
+
+    def _status(
+        self,
+        t: float,
+        *,
+        connected: bool = True,
+        state: Literal["online", "offline"] = "online",
+        stamped: float | None = None,
+    ) -> None:
+        facts = status.Facts(
+            self.epoch,
+            Libvirt(connected=connected and state == "online", uri="qemu:///system"),
+            None,
+            self.sequence,
+        )
+        self._said_sequence = self.sequence
+        now_s = self.clock.at(t if stamped is None else stamped)
+        payload = _status_bytes(self.host, facts, state, now_s)
+        self._publish(
+            t, "status", self._teller.topics.host_status(self.host), payload, "", retain=True, steps=()
+        )
+
+    def _publish(
+        self,
+        t: float,
+        kind: Kind,
+        topic: str,
+        payload: bytes,
+        id_: str,
+        *,
+        retain: bool = False,
+        steps: tuple[int, ...] | None = None,
+    ) -> None:
+        self.out.append(
+            Message(
+                t, kind, topic, payload, retain, self.sequence, self.epoch, id_,
+                self._because if steps is None else steps, self._origin,
+            )
+        )  # fmt: skip
+
+
+_templates: dict[tuple[str, str, bool], bytes] = {}
+
+
+def _status_bytes(host: str, facts: status.Facts, state: Literal["online", "offline"], now_s: float) -> bytes:
+    """The agent's status. Its models are slow, so that two of one kind share all but stamp and sequence."""
+    key = (host, state, facts.libvirt.connected)
+    template = _templates.get(key)
+    if template is None:
+        marked = status.Facts(facts.epoch, facts.libvirt, None, 987654321)
+        template = status.build(host, "1.0", marked, state=state, now_s=0.0)
+        _templates[key] = template
+    return (
+        template.replace(b"987654321", b"%d" % facts.last_sequence)
+        .replace(b"1970-01-01T00:00:00.000000Z", stamp(now_s).encode())
+        .replace(b"-status-0", b"-status-%d" % int(now_s * 1_000_000))
+    )

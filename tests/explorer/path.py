@@ -1,0 +1,133 @@
+"""The production path without broker and disk: bytes under a topic go in, what is published comes out.
+
+The only file of the explorer that knows the correlator: what `bridge.correlator.service` does around it, on a
+clock that is given. A restart keeps the store and nothing else.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from bridge.correlator.case import Telling, Times
+from bridge.correlator.casework import Casework
+from bridge.correlator.counters import Counters
+from bridge.correlator.hearing import Hearing
+from bridge.correlator.intake import Intake
+from bridge.correlator.store import Draft
+from bridge.correlator.telling import draft
+from bridge.mqtt.session import Received
+from bridge.wire.messages import correlator_source
+from bridge.wire.topics import Topics
+from tests.memory_store import MemoryStore
+
+TOPICS: Final = Topics()
+SETTLE_S: Final = 10.0
+PATIENCE_S: Final = 600.0
+_TIMES: Final = Times(SETTLE_S, PATIENCE_S)
+_SOURCE: Final = correlator_source("main")
+_TICK_S: Final = 1.0
+_SPARSER: Final = 10.0
+"""The longer nothing came, the rarer is the look at holes: by the tenth part of that time."""
+
+
+_read: Final = lru_cache(maxsize=65536)(Intake(TOPICS).read)
+"""Validation, which is the same for the same bytes: thousands of histories share them."""
+
+
+class Published(NamedTuple):
+    """A message of the correlator, and when it was stored to be sent, in true seconds."""
+
+    at_s: float
+    topic: str
+    payload: bytes
+
+
+class Asked(NamedTuple):
+    """A request for replay: when, of which host and epoch, the first and the last sequence."""
+
+    at_s: float
+    host: str
+    epoch: str
+    first: int
+    last: int
+
+
+class Path:
+    """One correlator over its lives.
+
+    Times are true seconds since the epoch; `clock_s` is by how much the correlator's wall clock is ahead.
+    """
+
+    def __init__(self) -> None:
+        self.published: list[Published] = []
+        self.asked: list[Asked] = []
+        self.clock_s = 0.0
+        self.counters = Counters()
+        self._store = MemoryStore()
+
+    def start(self, at_s: float) -> None:
+        """A process begins, and its session with the broker."""
+        self._now_s = self._received_s = self._next_tick_s = at_s
+        self._casework = Casework(self._store, _TIMES, _drafted, self.counters)
+        self._casework.load()
+        self._hearing = Hearing(TOPICS, self.counters, settle_s=SETTLE_S)
+        self._hearing._intake.read = _read  # type: ignore[method-assign]
+        self._hearing.begin(self._casework.heard_until, at_s + self.clock_s)
+        self._hearing.connected(at_s)
+
+    def receive(self, at_s: float, *messages: tuple[str, bytes, bool]) -> None:
+        """The broker hands over messages (topic, payload, retained), which the service takes as one batch."""
+        self.run_to(at_s)
+        self._now_s = self._received_s = at_s
+        self._next_tick_s = min(self._next_tick_s, at_s + _TICK_S)
+        wall = at_s + self.clock_s
+        for topic, payload, retain in messages:
+            self._hearing.add(Received(topic, payload, retain, False, 0, 0, None, 0), wall)
+        self._hearing.look()
+        while self._hearing:
+            batch = [heard for _, heard in self._hearing.batch() if heard is not None]
+            if batch:
+                self._casework.take(batch, wall, self._hearing.deaf_since or wall)
+            self._hearing.taken()
+        self._turn()
+
+    def run_to(self, until_s: float) -> None:
+        """Lets time pass; what is due happens at its moment, what is looked at once a second on the tick."""
+        for _ in range(100_000):
+            at_s = self._next_s()
+            if at_s is None or at_s > until_s:
+                self._now_s = max(self._now_s, until_s)
+                return
+            self._now_s = max(self._now_s, at_s)
+            self._turn()
+        raise AssertionError("always something due")
+
+    def _next_s(self) -> float | None:
+        """When the service's loop has something to do again."""
+        casework, hearing = self._casework, self._hearing
+        due = [] if casework.next_due is None else [casework.next_due - self.clock_s]
+        due += [until - self.clock_s for until in casework.returning.values()]
+        if due and not hearing.hears(self._now_s):
+            due = [self._now_s + _TICK_S]
+        if hearing.deaf_since is not None or any(host.suspect for host in casework.hosts.values()):
+            due.append(max(self._next_tick_s, self._now_s))
+        return min(due, default=None)
+
+    def _turn(self) -> None:
+        casework, hearing, now_s = self._casework, self._hearing, self._now_s
+        hearing.look()
+        if hearing.hears(now_s):
+            hearing.deaf_since = None
+            casework.judge_due(now_s + self.clock_s)
+        if now_s >= self._next_tick_s:
+            self._next_tick_s = now_s + max(_TICK_S, (now_s - self._received_s) / _SPARSER)
+            wall = now_s + self.clock_s
+            self.asked += [
+                Asked(now_s, *ask) for ask in casework.tend_hosts(wall, hearing.deaf_since or wall)
+            ]
+        self.published += [Published(now_s, one.topic, one.payload) for one in self._store.take()]
+
+
+def _drafted(telling: Telling, uuid: str, now: float) -> Draft:
+    return draft(telling, uuid, topics=TOPICS, source=_SOURCE, now=now)
