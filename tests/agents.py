@@ -14,12 +14,12 @@ from bridge.mqtt.session import Received, Subscription
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from tests.broker import Broker
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess
 
 
 class Subscriber:
-    """Hears everything, by a session that the broker keeps while it is away. Steps only inside `until`."""
+    """Hears everything, by a session that the broker keeps while it is away."""
 
     def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
         self.broker = broker
@@ -27,7 +27,7 @@ class Subscriber:
         self._read = 0  # of what was received
         self._once: dict[str, bytes] = {}
         self._streams: dict[str, dict[str, messages.Envelope[Any]]] = {}
-        self.recorder = Recorder(
+        self.recorder = Client(
             broker.settings(),
             client_id="subscriber",
             clean_start=False,

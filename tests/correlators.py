@@ -17,7 +17,7 @@ from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
 from tests.broker import Broker
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess
 
 
@@ -54,7 +54,7 @@ class Fleet:
         self.answers_replays = answers_replays
         self._heard = 0
         root = self.topics.root
-        self._recorder = Recorder(
+        self._recorder = Client(
             broker.settings(),
             client_id="fleet",
             clean_start=False,
@@ -85,7 +85,6 @@ class Fleet:
     def publish(self, publications: Iterable[Publication]) -> None:
         """Publishes in order, and returns when the broker has all of them."""
         recorder = self._recorder
-        recorder.session.step(0.0)  # the broker may have closed the connection while nobody stepped
         for publication in publications:
             recorder.until(lambda: recorder.session.room() > 0, timeout_s=30.0)
             recorder.session.publish(publication, ("sent", self._published))

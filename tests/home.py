@@ -7,14 +7,14 @@ import jinja2
 
 from bridge.mqtt.session import Subscription
 from tests.broker import Broker
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 
 
 class Home:
     """What Home Assistant does with MQTT: takes descriptions, subscribes to what they name, renders."""
 
     def __init__(self, broker: Broker) -> None:
-        self.recorder = Recorder(
+        self.recorder = Client(
             broker.settings(),
             client_id="home-assistant",
             subscriptions=[Subscription("homeassistant/#"), Subscription("libvirt/v1/#")],

@@ -6,7 +6,6 @@ What is published is retained; what is there already is learned from the broker,
 from __future__ import annotations
 
 import itertools
-import math
 import queue
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -21,9 +20,6 @@ from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.wire.messages import LOCATION
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_name
-
-SETTLE_S: Final = 1.0
-"""After a connect the broker sends what it holds; nothing is decided before it has been quiet for so long."""
 
 _log = structlog.get_logger()
 
@@ -66,7 +62,7 @@ class HomeAssistant:
         self._devices = Devices(topics, host, version, prefix)
         self._inbox: queue.SimpleQueue[tuple[str, bytes | None] | Looked] = queue.SimpleQueue()
         self._to_publish: dict[str, bytes | None] = {}
-        self._quiet_since_s = math.inf
+        self._complete = False
         self._refused: set[int] = set()
         self.subscriptions: Final = (
             Subscription(f"{topics.root}/domains/+/location", qos=0),
@@ -81,13 +77,17 @@ class HomeAssistant:
         """A complete list of what this host has."""
         self._inbox.put(looked)
 
-    def begin(self, now_s: float) -> None:
-        """A new connection: the broker is about to send what it holds."""
-        self._quiet_since_s = now_s
+    def begin(self) -> None:
+        """A new connection: the broker is about to send what it holds; before that nothing is decided."""
+        self._complete = False
         self._to_publish.clear()
         self._devices.begin()
 
-    def take(self, received: Received, now_s: float) -> bool:
+    def complete(self) -> None:
+        """The broker has sent all that it holds."""
+        self._complete = True
+
+    def take(self, received: Received) -> bool:
         """Takes in a message, if it is for here."""
         uuid = self._devices.uuid(received.topic)
         if uuid is not None:
@@ -100,14 +100,12 @@ class HomeAssistant:
                 self._devices.located(address.uuid, _host(received.payload))
             except (ValueError, msgspec.DecodeError) as error:
                 _log.debug("homeassistant.no_location", topic=received.topic, why=str(error))
-        if received.retain:
-            self._quiet_since_s = now_s
         return True
 
     def due(self, now_s: float, room: int) -> Iterator[Publication]:
         """Up to so many messages to publish. To be called once a second and after each message."""
         self._take_reports()
-        if now_s - self._quiet_since_s < SETTLE_S:
+        if not self._complete:
             return
         self._to_publish.update(self._devices.due(now_s))
         for topic in list(itertools.islice(self._to_publish, room)):

@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from bridge.mqtt.retained import Held
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -11,14 +13,16 @@ class _Entry:
     as_of: int
     version: int
     published: int = 0
+    accepted: int = 0
 
 
 class Retained:
     """The latest payload of each topic; None clears the topic at the broker and is then forgotten.
 
     A payload is due once every message of the event stream up to its `as_of` was sent, so that no state
-    runs ahead of the events that led to it. `put` may be called from any thread, everything else from the
-    sender's.
+    runs ahead of the events that led to it. After a connect that is what the broker hasn't accepted, and once
+    it has sent what it holds (`holds`, `complete`) what differs from that. `put` may be called from any
+    thread, everything else from the sender's.
     """
 
     def __init__(self) -> None:
@@ -26,14 +30,11 @@ class Retained:
         self._entries: dict[str, _Entry] = {}
         self._heap: list[tuple[int, int, str]] = []
         self._version = 0
+        self._held = Held()
 
     def __len__(self) -> int:
         """How many topics there are."""
         return len(self._entries)
-
-    def knows(self, topic: str) -> bool:
-        """Whether something is, or is to be, published on this topic."""
-        return topic in self._entries
 
     def put(self, topic: str, payload: bytes | None, as_of: int) -> None:
         """From now on this is what the topic holds."""
@@ -78,16 +79,43 @@ class Retained:
     def answered(self, topic: str, version: int, *, accepted: bool) -> bool:
         """The broker answered this version. A topic that was cleared is forgotten; returns whether it was."""
         entry = self._entries.get(topic)
-        cleared = accepted and entry is not None and entry.version == version and entry.payload is None
-        if cleared:
+        if not accepted or entry is None or entry.version != version:
+            return False
+        entry.accepted = version
+        self._held.take(topic, entry.payload or b"")
+        if entry.payload is None:
             del self._entries[topic]
-        return cleared
+            return True
+        return False
 
     def begin(self, *, new_epoch: bool = False) -> None:
-        """A new connection: everything is due again. In a new epoch there are no events to wait for."""
+        """A new connection: what the broker didn't accept is due again; it is about to send what it holds. In
+        a new epoch there are no events to wait for.
+        """
+        self._held.begin()
         for entry in self._entries.values():
-            entry.published = 0
+            entry.published = entry.accepted
             if new_epoch:
                 entry.as_of = 0
-        self._heap = [(entry.as_of, entry.version, topic) for topic, entry in self._entries.items()]
+        self._heap = [
+            (entry.as_of, entry.version, topic)
+            for topic, entry in self._entries.items()
+            if entry.published != entry.version
+        ]
         heapify(self._heap)
+
+    def holds(self, topic: str, payload: bytes) -> bool:
+        """The broker holds this; returns whether the topic is known here."""
+        self._held.take(topic, payload)
+        return topic in self._entries
+
+    def complete(self) -> int:
+        """The broker has sent all that it holds: what differs is due. Returns how many topics that are."""
+        lacking = 0
+        for topic, entry in self._entries.items():
+            if entry.accepted == entry.version and self._held.lacks(topic, entry.payload or b""):
+                entry.published = entry.accepted = 0
+                heappush(self._heap, (entry.as_of, entry.version, topic))
+                lacking += 1
+        self._held.end()
+        return lacking

@@ -44,8 +44,8 @@ TOPIC_NAME_INVALID: Final = 0x90
 
 
 class Sender:
-    """Owns the session with the broker. On each connect: the status, the states, then rows from the oldest
-    unanswered.
+    """Owns the session with the broker. On each connect: the status, then rows from the oldest unanswered,
+    and states as far as the broker doesn't hold them as they are.
 
     A message that the broker refuses is parked with the reason and holds up no other. `counters` and the
     attributes may be read from any thread.
@@ -91,7 +91,6 @@ class Sender:
         self._moved = 0, 0.0
         self._look_at_s = 0.0
         self._offline_answered = False
-        self._greeting = False
         self._states_first = False
         self._said: set[tuple[str, object]] = set()
         self._stop_at_s: float | None = None
@@ -177,9 +176,6 @@ class Sender:
         self._retained.receive(self._outbox.last_sequence)
         if now_s >= self._look_at_s:
             room -= self._send_status(now_s)
-        if self._greeting:
-            room -= self._send_states(room)
-            self._greeting = room <= 0
         if room > 0 and not stopping:
             room -= self._stream.send_again(self._publish_row, max(1, room // 4), now_s)
         if room > 0:
@@ -333,6 +329,7 @@ class Sender:
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
             on_subscription_refused=self._on_subscription_refused,
+            on_retained_complete=self._on_retained_complete,
         )
 
     def _on_connected(self, _session_present: bool) -> None:
@@ -342,9 +339,14 @@ class Sender:
         self._told = None
         self._look_at_s = 0.0
         self._retained.begin()
-        self._greeting = True
         if self._homeassistant:
-            self._homeassistant.begin(time.monotonic())
+            self._homeassistant.begin()
+
+    def _on_retained_complete(self) -> None:
+        if lacking := self._retained.complete():
+            log.info("broker.lacks", lacking=lacking, of=len(self._retained))
+        if self._homeassistant:
+            self._homeassistant.complete()
 
     def _on_disconnected(self, why: str) -> None:
         log.warning("broker.lost", broker=self._broker.address, why=why)
@@ -367,16 +369,13 @@ class Sender:
 
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)
-        if self._homeassistant and self._homeassistant.take(received, time.monotonic()):
+        if self._homeassistant and self._homeassistant.take(received):
             return
         if received.topic != self._topics.replay(self._host):
-            if (
-                received.retain
-                and received.payload
-                and self._held
-                and not self._retained.knows(received.topic)
-            ):
-                self._held(received.topic)
+            if received.retain:
+                known = self._retained.holds(received.topic, received.payload)
+                if self._held and not known:
+                    self._held(received.topic)
             return
         try:
             if received.retain:

@@ -38,6 +38,11 @@ class Sender:
         """Whether everything is with the broker, and deleted here."""
         return not (self._may_be_more or self._ready or self._in_flight or self._sent or self._refused)
 
+    @property
+    def drained(self) -> bool:
+        """Whether everything is with the broker, or on its way there."""
+        return not (self._may_be_more or self._ready)
+
     def more(self) -> None:
         """Rows were added to the store."""
         self._may_be_more = True

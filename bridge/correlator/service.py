@@ -17,7 +17,7 @@ from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.groupwork import IN_HAND_S, GroupCasework
 from bridge.correlator.hearing import Hearing
-from bridge.correlator.retained import RetainedStates
+from bridge.correlator.restoring import Restorer
 from bridge.correlator.sender import Sender
 from bridge.correlator.status import Status
 from bridge.correlator.store import (
@@ -32,12 +32,15 @@ from bridge.correlator.trouble import StoreTrouble
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
+from bridge.mqtt.retained import RetainedReader
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics, encode_level
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.config import CorrelatorSettings
 
 RECEIVE_MAXIMUM: Final = 2000
@@ -77,8 +80,9 @@ class Correlator:
             counters=self.counters,
             hosts=self._casework.hosts.values,
         )
+        self._restorer = Restorer(self._store, self._new_reader, self._wake)
         self._session: Session | None = None
-        self._retained: RetainedStates | None = None
+        self._states: RetainedReader | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -127,6 +131,9 @@ class Correlator:
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
+        self._wake()
+
+    def _wake(self) -> None:
         session = self._session
         if session is not None:
             session.wake()
@@ -151,7 +158,8 @@ class Correlator:
             if not self._open_store(notifier):
                 return
             self._session = self._new_session()
-            self._retained = self._new_retained()
+            if self._settings.group is not None:
+                self._states = self._new_states_reader()
             _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
@@ -159,8 +167,9 @@ class Correlator:
             notifier.stopping()
             self._say_goodbye()
         finally:
-            if self._retained is not None:
-                self._retained.close()
+            self._restorer.close()
+            if self._states is not None:
+                self._states.close()
             if self._session is not None:
                 self._session.close(0.0)
             self._store.close()
@@ -200,14 +209,24 @@ class Correlator:
             on_acknowledged=self._on_acknowledged,
         )
 
-    def _new_retained(self) -> RetainedStates | None:
-        if self._settings.group is None:
-            return None
-        return RetainedStates(
+    def _new_states_reader(self) -> RetainedReader:
+        """For a member of a group: a shared subscription gets no retained messages (MQTT 5, 4.8.2)."""
+        return RetainedReader(
             self._settings.broker_settings(),
             client_id=self._client_id(f"{self._instance}-states"),
-            topic_filter=self._topics.from_hosts()[1],
+            filters=self._topics.from_hosts()[1:2],
             on_message=self._on_message,
+        )
+
+    def _new_reader(
+        self, on_message: Callable[[Received], None], on_begin: Callable[[], None]
+    ) -> RetainedReader:
+        return RetainedReader(
+            self._settings.broker_settings(),
+            client_id=self._client_id(f"{self._instance}-retained"),
+            filters=self._topics.retained_by_correlators(),
+            on_message=on_message,
+            on_begin=on_begin,
         )
 
     def _client_id(self, name: str) -> str:
@@ -228,6 +247,7 @@ class Correlator:
         self._hearing.connected(time.monotonic())
         self._status.begin()
         self._sender.look_again()
+        self._restorer.begin()
 
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
@@ -245,6 +265,8 @@ class Correlator:
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Outgoing):
             self._sender.acknowledged(token, code)
+            if token.retain and code < REFUSAL:
+                self._restorer.published(token.topic, token.payload)
         elif code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
 
@@ -257,10 +279,10 @@ class Correlator:
         waiting = len(self._hearing)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))
-            if self._retained is not None and session.connected:
-                self._retained.step()
-                if self._retained.done:
-                    self._retained = None
+            if self._states is not None and session.connected:
+                self._states.step()
+                if self._states.done:
+                    self._states = None
             self._hearing.look()
         else:
             self._stopping.wait(0.1)
@@ -281,6 +303,8 @@ class Correlator:
         if waiting:
             return 0.0
         until = self._next_tick
+        if self._restorer.busy and self._sender.drained:
+            return 0.0
         if not self._sender.idle:
             until = min(until, max(self._settle_due, now))
         patience_s = max(0.0, until - now)
@@ -302,6 +326,8 @@ class Correlator:
             self._hearing.deaf_since = None
             if self._casework.judge_due(time.time()):
                 self._sender.more()
+        if self._restorer.busy and self._sender.drained and self._restorer.step():
+            self._sender.more()
         self._sender.send(session)
         now = time.monotonic()
         if now >= self._settle_due:
@@ -334,6 +360,7 @@ class Correlator:
             self._casework.look_around(now)
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
+        self._restorer.start()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
@@ -391,7 +418,7 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
 
     What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
     queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
-    subscription gets no retained messages; `RetainedStates` reads those.
+    subscription gets no retained messages; a `RetainedReader` reads those.
     """
     status, state, lifecycle, event = topics.from_hosts()
     if group is None:

@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt import packets, reasons
+from bridge.mqtt.burst import Burst
 from bridge.mqtt.keepalive import KeepAlive
 from bridge.mqtt.messages import Publication, Subscription
 from bridge.mqtt.packets import PacketReader
@@ -161,6 +162,7 @@ class Link:
         now = time.monotonic()
         self.connack_due = now + CONNECT_TIMEOUT_S
         self.keepalive = KeepAlive(greeting.keepalive_s, now)
+        self.burst = Burst()
         self._blocked = False
         self._poll = poll()
         self._poll.register(self.wire.fileno(), POLLIN)

@@ -11,6 +11,7 @@ CONNACK = 0x20
 PUBLISH = 0x30
 PUBACK = 0x40
 PINGREQ = b"\xc0\x00"
+PINGRESP = 0xD0
 
 LARGEST_PACKET_BYTES = 268_435_460
 """The largest MQTT packet: 268,435,455 bytes after a fixed header of 5 (MQTT 5, section 2.1.4)."""

@@ -55,6 +55,8 @@ class Session:
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
     - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
+    - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
+      have come (see `burst`)
     - `on_acknowledged(token, reason_code)`, at most once for each `publish`. From 0x80 on it is a refusal:
       the broker doesn't have this message and won't take it; the connection goes on.
     """
@@ -78,6 +80,7 @@ class Session:
         on_acknowledged: Callable[[object, int], None],
         on_failed: Callable[[str], None] | None = None,
         on_subscription_refused: Callable[[str, int], None] | None = None,
+        on_retained_complete: Callable[[], None] | None = None,
     ) -> None:
         if not client_id:
             raise ValueError("a client id must not be empty: the session is known by it")
@@ -113,6 +116,7 @@ class Session:
         self._on_acknowledged = on_acknowledged
         self._on_failed = on_failed
         self._on_subscription_refused = on_subscription_refused
+        self._on_retained_complete = on_retained_complete
 
         self._window = SendWindow(window)
         self._back_off = BackOff()
@@ -273,6 +277,8 @@ class Session:
                 )
                 if not self._closed:
                     qos = first >> 1 & 3
+                    if first & 1:
+                        link.burst.came()
                     self._on_message(
                         Received(
                             topic,
@@ -293,6 +299,8 @@ class Session:
                 for report in link.let_paho_read(reader.data[begin:stop]):
                     if self._link is link:
                         self._take_note(link, report)
+                if kind == packets.PINGRESP and self._link is link:
+                    self._answered_ping(link)
 
     def _take_note(self, link: Link, report: Report) -> None:
         match report:
@@ -307,6 +315,8 @@ class Session:
                 for subscription, code in zip(self._subscriptions, codes, strict=False):
                     if code >= reasons.REFUSAL and self._link is link:
                         self._subscription_refused(link, subscription, code)
+                if self._link is link and self._on_retained_complete is not None:
+                    self._ask_whether_complete(link)
             case Disconnected(code):
                 self._ended(
                     link,
@@ -316,6 +326,17 @@ class Session:
                 )
             case Broken(why):
                 self._broke_the_protocol(link, why)
+
+    def _ask_whether_complete(self, link: Link) -> None:
+        link.burst.await_next()
+        self._ping(link)
+
+    def _answered_ping(self, link: Link) -> None:
+        complete = link.burst.answered()
+        if complete is False:
+            self._ask_whether_complete(link)
+        elif complete and self._on_retained_complete is not None:
+            self._on_retained_complete()
 
     def _subscription_refused(self, link: Link, subscription: Subscription, code: int) -> None:
         if subscription.needed:
@@ -390,9 +411,13 @@ class Session:
         elif link.keepalive.lost(now):
             self._ended(link, f"nothing has come from the broker for {link.keepalive.silent_s(now):.0f} s")
         elif link.keepalive.ping_due(now):
-            link.keepalive.pinged(now)
-            link.wire.outgoing += packets.PINGREQ
+            self._ping(link)
             self._flush(link)
+
+    def _ping(self, link: Link) -> None:
+        link.keepalive.pinged(time.monotonic())
+        link.burst.asked()
+        link.wire.outgoing += packets.PINGREQ
 
     def _drain_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -128,6 +128,10 @@ class Topics:
             f"{self.root}/hosts/+/domains/+/event/+",
         )
 
+    def retained_by_correlators(self) -> tuple[str, ...]:
+        """The filters for what correlators retain about domains."""
+        return (f"{self.root}/domains/+/location",)
+
     def everything(self) -> str:
         """The filter for all topics of this version."""
         return f"{self.root}/#"

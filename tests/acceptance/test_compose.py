@@ -10,7 +10,7 @@ from bridge.mqtt.session import BrokerSettings, Subscription
 from bridge.wire.topics import Topics
 from tests.broker import free_port
 from tests.containers import IMAGE, Podman, stand_in
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -40,7 +40,7 @@ def port(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
 
 def test_one_command_and_messages_flow(podman: Podman, port: int) -> None:
     """The domain lives through its whole life, and the watcher prints it."""
-    hears = Recorder(BrokerSettings(port=port), subscriptions=[Subscription(TOPICS.everything())])
+    hears = Client(BrokerSettings(port=port), subscriptions=[Subscription(TOPICS.everything())])
     hears.connect()
     events = ("defined", "started", "suspended", "resumed", "stopped", "undefined")
     lived = {TOPICS.lifecycle("testhost", living.UUID, event) for event in events}
@@ -73,7 +73,7 @@ def test_a_health_check_fails_where_nothing_answers(podman: Podman, port: int) -
 
 def test_a_container_stops_as_asked(podman: Podman, port: int) -> None:
     """With its last words: what is PID 1 gets SIGTERM and heeds it."""
-    hears = Recorder(BrokerSettings(port=port), subscriptions=[Subscription(TOPICS.host_status("testhost"))])
+    hears = Client(BrokerSettings(port=port), subscriptions=[Subscription(TOPICS.host_status("testhost"))])
     hears.connect()
     podman("stop", "-t", "8", "tested_agent_1")
     assert podman("inspect", "tested_agent_1", "--format", "{{.State.ExitCode}}").strip() == "0"

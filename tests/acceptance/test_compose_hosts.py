@@ -20,7 +20,7 @@ from bridge.wire.topics import Topics
 from tests.broker import free_port
 from tests.containers import ROOT, Podman, stand_in
 from tests.contract import faults
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.lab.fixtures import needs_lab
 from tests.lab.guest import Guest
 from tests.lab.lab import Lab
@@ -190,8 +190,8 @@ def deployment(podman: Podman, lab: Lab, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def reader(deployment: Deployment) -> Iterator[Recorder]:
-    hears = Recorder(deployment.reader(), subscriptions=[Subscription(TOPICS.everything())])
+def reader(deployment: Deployment) -> Iterator[Client]:
+    hears = Client(deployment.reader(), subscriptions=[Subscription(TOPICS.everything())])
     hears.connect(30)
     yield hears
     hears.close()
@@ -203,13 +203,13 @@ def _unlike(name: str, number: int) -> list[str]:
     return [line for line in lines if line.split(":")[2] != str(number)]
 
 
-def last(reader: Recorder, topic: str) -> dict[str, Any]:
+def last(reader: Client, topic: str) -> dict[str, Any]:
     found = [each.payload for each in reader.received if each.topic == topic and each.payload]
     data: dict[str, Any] = json.loads(found[-1])["data"] if found else {}
     return data
 
 
-def test_everybody_is_there(deployment: Deployment, reader: Recorder) -> None:
+def test_everybody_is_there(deployment: Deployment, reader: Client) -> None:
     def are_there() -> bool:
         hosts = [last(reader, TOPICS.host_status(host)) for host in ("host1", "host2")]
         correlators = [last(reader, TOPICS.correlator_status(name)) for name in ("1", "2")]
@@ -221,7 +221,7 @@ def test_everybody_is_there(deployment: Deployment, reader: Recorder) -> None:
 
 
 def test_a_reader_is_told_of_a_real_migration_and_a_real_prometheus_counts_it(
-    deployment: Deployment, reader: Recorder, lab: Lab, tmp_path: Path
+    deployment: Deployment, reader: Client, lab: Lab, tmp_path: Path
 ) -> None:
     source, destination = lab.hosts
     targets = {
@@ -247,7 +247,7 @@ def test_a_reader_is_told_of_a_real_migration_and_a_real_prometheus_counts_it(
     assert [fault for each in reader.received for fault in faults(each.topic, each.payload)] == []
 
 
-def test_either_correlator_goes_on_alone(deployment: Deployment, reader: Recorder, lab: Lab) -> None:
+def test_either_correlator_goes_on_alone(deployment: Deployment, reader: Client, lab: Lab) -> None:
     deployment.podman("kill", "tested-central_correlator-1_1")
     destination, source = lab.hosts
     guest = Guest("db01")
@@ -257,7 +257,7 @@ def test_either_correlator_goes_on_alone(deployment: Deployment, reader: Recorde
 
 
 def test_who_may_only_read_cannot_write(deployment: Deployment) -> None:
-    writer = Recorder(dataclasses.replace(deployment.reader()), client_id="writer")
+    writer = Client(dataclasses.replace(deployment.reader()), client_id="writer")
     writer.connect()
     writer.publish(TOPICS.host_status("host1"), b"{}")
     writer.until(lambda: bool(writer.acknowledged))

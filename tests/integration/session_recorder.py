@@ -1,7 +1,8 @@
-"""A session together with everything that it called back."""
+"""A session together with everything that it called back: one that is under test, or a test's own client."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ class Recorder:
     """
 
     made: ClassVar[list[Recorder]] = []
+    session_type: ClassVar[type[Session]] = Session
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Recorder:
         self.failed: list[str] = []
         self.received: list[Received] = []
         self.acknowledged: dict[object, int] = {}
-        self.session = Session(
+        self.session = self.session_type(
             settings,
             client_id=client_id,
             clean_start=clean_start,
@@ -99,3 +101,53 @@ class Recorder:
     def _on_acknowledged(self, token: object, code: int) -> None:
         assert token not in self.acknowledged, f"{token!r} acknowledged twice"
         self.acknowledged[token] = code
+
+
+IDLE_S = 1.0
+"""A client that nobody has used for so long is served; the broker waits for fifteen times as long."""
+
+
+class ServedSession(Session):
+    """A session that a thread serves while its owner does something else."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._serving = threading.RLock()
+        self._used_s = time.monotonic()
+        self._gone = threading.Event()
+        threading.Thread(target=self._serve, name="served", daemon=True).start()
+
+    def room(self) -> int:
+        """As a session's; nobody else uses it until `publish`."""
+        with self._serving:
+            self._used_s = time.monotonic()
+            return super().room()
+
+    def publish(self, publication: Publication, token: object) -> None:
+        """As a session's."""
+        with self._serving:
+            super().publish(publication, token)
+
+    def step(self, timeout_s: float) -> None:
+        """As a session's."""
+        with self._serving:
+            super().step(timeout_s)
+            self._used_s = time.monotonic()
+
+    def close(self, timeout_s: float) -> None:
+        """As a session's."""
+        self._gone.set()
+        with self._serving:
+            super().close(timeout_s)
+
+    def _serve(self) -> None:
+        while not self._gone.wait(IDLE_S / 10):
+            with self._serving:
+                if not self._gone.is_set() and time.monotonic() - self._used_s > IDLE_S:
+                    super().step(0.0)
+
+
+class Client(Recorder):
+    """A test's own client: its session is served, whatever the test waits for."""
+
+    session_type = ServedSession

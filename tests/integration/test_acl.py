@@ -15,7 +15,7 @@ from bridge.mqtt.messages import Publication
 from bridge.mqtt.session import Subscription
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.secured import SecuredBroker, make_certificates
 
 pytestmark = pytest.mark.server
@@ -94,7 +94,7 @@ def as_user(broker: SecuredBroker, user: str) -> BrokerSettings:
 
 def answers(settings: BrokerSettings, topics: list[str]) -> dict[str, int]:
     """What the broker answers to a message on each topic."""
-    client = Recorder(settings, client_id=f"writer-{uuid4()}")
+    client = Client(settings, client_id=f"writer-{uuid4()}")
     client.connect()
     for topic in topics:
         client.session.publish(Publication(topic, b"{}"), topic)
@@ -104,7 +104,7 @@ def answers(settings: BrokerSettings, topics: list[str]) -> dict[str, int]:
 
 
 def refusal(settings: BrokerSettings) -> str:
-    client = Recorder(settings)
+    client = Client(settings)
     client.until(lambda: bool(client.failed))
     client.close()
     assert client.connected == []
@@ -114,7 +114,7 @@ def refusal(settings: BrokerSettings) -> str:
 @pytest.mark.parametrize("user", ["host1", CORRELATOR, "reader"])
 def test_each_may_write_what_is_its_own_and_nothing_else(broker: SecuredBroker, user: str) -> None:
     """What is refused is also not delivered to who may read everything."""
-    reader = Recorder(
+    reader = Client(
         broker.with_password("reader"), client_id=f"reader-{uuid4()}", subscriptions=[Subscription("#")]
     )
     reader.connect()
@@ -135,14 +135,14 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     everything += [TOPICS.replay("host1"), TOPICS.replay("host2")]
     expected = {
         "host1": [TOPICS.replay("host1"), TOPICS.state("host1", UUID)],
-        CORRELATOR: [*of_host("host1"), *of_host("host2")],
+        CORRELATOR: [*of_host("host1"), *of_host("host2"), TOPICS.location(UUID)],
         "reader": everything,
         "host9": [],
     }
     readers = {}
     for user in expected:
         settings = broker.with_password(user) if user in ("reader", "host9") else broker.known_as(user)
-        readers[user] = Recorder(
+        readers[user] = Client(
             settings, client_id=f"sees-{user}", subscriptions=[Subscription(TOPICS.everything())]
         )
         readers[user].connect()
@@ -169,7 +169,7 @@ def test_a_forged_host_reaches_nobody(broker: SecuredBroker, tmp_path: Path, ver
 
     MQTT 5 tells it why. MQTT 3.1.1 has no answer for that, so there only the broker knows.
     """
-    reader = Recorder(
+    reader = Client(
         broker.with_password("reader"), client_id=f"r-{version}", subscriptions=[Subscription("#")]
     )
     reader.connect()
@@ -203,9 +203,9 @@ def test_a_forged_host_reaches_nobody(broker: SecuredBroker, tmp_path: Path, ver
 def test_nobody_can_take_over_the_session_of_another_where_that_is_switched_on(tmp_path: Path) -> None:
     """The client id is the certificate's name then, whatever the client says."""
     with SecuredBroker(tmp_path, one_connection_each=True) as broker:
-        victim = Recorder(broker.known_as("host1"), client_id="libvirt-mqtt-agent-host1")
+        victim = Client(broker.known_as("host1"), client_id="libvirt-mqtt-agent-host1")
         victim.connect()
-        thief = Recorder(broker.known_as("host2"), client_id="host1", clean_start=False)
+        thief = Client(broker.known_as("host2"), client_id="host1", clean_start=False)
         thief.connect()
         victim.steps(0.3)
         assert victim.disconnected == []

@@ -19,7 +19,7 @@ from bridge.mqtt.session import Subscription
 from tests.agents import DrivenAgent
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.integration.session_recorder import Recorder
+from tests.integration.session_recorder import Client
 from tests.node_red import INSTALL_S, NodeRed, install, missing
 from tests.processes import environment, wait_until
 from tests.traces import load
@@ -44,7 +44,7 @@ class Stage:
         self.broker = broker
         self.folder = folder
         self.fleet = Fleet(broker)
-        self.alerts = Recorder(broker.settings(), "alerts", subscriptions=[Subscription("alerts/#")])
+        self.alerts = Client(broker.settings(), "alerts", subscriptions=[Subscription("alerts/#")])
         self.alerts.connect()
         home = folder / "home" / ".config"
         home.mkdir(parents=True)
@@ -192,7 +192,7 @@ def test_the_line_that_misses_nothing(stage: Stage) -> None:
 
 def test_the_lines_that_ask_again(stage: Stage) -> None:
     topic = stage.fleet.topics.lifecycle("host1", "+", "+").replace("%2B", "+")
-    again = Recorder(stage.broker.settings(), "again", subscriptions=[Subscription(topic)])
+    again = Client(stage.broker.settings(), "again", subscriptions=[Subscription(topic)])
     again.connect()
     stage.run(line_with("epoch="))
     again.until(lambda: len(again.received) >= 3)

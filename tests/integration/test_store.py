@@ -137,6 +137,23 @@ def test_a_telling_that_waits_is_not_queued_twice_and_no_number_is_used_twice(op
         assert third.n > second.n > first.n
 
 
+def test_what_topics_should_hold_is_kept_until_it_changes(open_store: Open) -> None:
+    def location(number: int, payload: bytes) -> Draft:
+        return Draft(f"id-{number}", "uuid", f"topic/{number % 3}", payload, retain=True)
+
+    with open_store().begin() as tx:
+        tx.queue([location(1, b"\x00one"), _draft(9), location(2, b"two"), location(3, b"three")])
+        tx.queue([location(4, b"again"), location(5, b"")])
+        tx.sent([row.n for row in tx.unsent(0, 10)])
+        expected = [location(3, b"three"), location(4, b"again"), location(5, b"")]
+        assert tx.retained("", 2) + tx.retained("topic/1", 2) == expected
+        assert tx.retained_on(["topic/0", "topic/2", "other"]) == [expected[0], expected[2]]
+        tx.queue(tx.retained_on(["topic/0"]))
+        tx.queue(tx.retained_on(["topic/0"]))
+        assert [row.payload for row in tx.unsent(0, 10)] == [b"three"]
+        assert tx.retained_on([]) == []
+
+
 def test_what_the_broker_refused_is_set_aside_and_bounded(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

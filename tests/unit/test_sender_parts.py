@@ -55,16 +55,51 @@ class TestRetained:
         assert popped[1] == b"4"
         assert retained.pop(10) is None
 
-    def test_all_are_due_again_on_the_next_connection(self) -> None:
+    def test_what_was_not_accepted_is_due_again_on_the_next_connection(self) -> None:
         retained = Retained()
-        retained.put("a", b"1", 0)
-        retained.put("b", b"2", 0)
+        for topic in "abc":
+            retained.put(topic, b"1", 0)
         retained.receive(0)
-        while retained.pop(0):
-            pass
+        for accepted in (True, False, None):
+            topic, _, version = retained.pop(0) or ("", None, 0)
+            if accepted is not None:
+                retained.answered(topic, version, accepted=accepted)
         retained.begin()
         again = [retained.pop(0), retained.pop(0), retained.pop(0)]
-        assert [entry and entry[0] for entry in again] == ["a", "b", None]
+        assert [entry and entry[0] for entry in again] == ["b", "c", None]
+
+    def test_what_the_broker_lost_is_due_once_it_has_sent_what_it_holds(self) -> None:
+        retained = Retained()
+        for topic in "abcde":
+            retained.put(topic, b"1", 0)
+        retained.receive(0)
+        for topic in "abcd":
+            _, _, version = retained.pop(0) or ("", None, 0)
+            retained.answered(topic, version, accepted=True)
+        retained.begin()
+        assert retained.holds("a", b"1")
+        assert retained.holds("b", b"other")
+        assert not retained.holds("unknown", b"1")
+        retained.put("c", b"2", 0)
+        retained.receive(0)
+        assert retained.complete() == 2
+        due = [retained.pop(0) for _ in range(5)]
+        assert sorted(entry[:2] for entry in due if entry) == [
+            ("b", b"1"),
+            ("c", b"2"),
+            ("d", b"1"),
+            ("e", b"1"),
+        ]
+        assert due[4] is None
+
+    def test_what_was_accepted_on_this_connection_is_not_lost(self) -> None:
+        retained = Retained()
+        retained.begin()
+        retained.put("a", b"1", 0)
+        retained.receive(0)
+        _, _, version = retained.pop(0) or ("", None, 0)
+        retained.answered("a", version, accepted=True)
+        assert retained.complete() == 0
 
     def test_a_cleared_topic_is_forgotten_once_the_broker_has_it(self) -> None:
         retained = Retained()

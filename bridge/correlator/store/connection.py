@@ -72,6 +72,10 @@ class Store:
         except SQLAlchemyError as error:
             raise self._trouble(error) from error
 
+    def try_to_lead(self) -> bool:
+        """Whether this correlator does what one of a group does for all."""
+        return True
+
     def _transaction(self, connection: Connection) -> Transaction:
         return Transaction(connection, self._member)
 
@@ -167,13 +171,13 @@ class Store:
             transaction = Transaction(connection, self._member)
             version, owner = transaction.meta("version"), transaction.meta("owner")
             if version is None:
-                transaction.keep_meta("version", str(VERSION))
                 transaction.keep_meta("owner", self._owner)
             elif int(version) > VERSION:
                 raise ConfigError(f"store: {self} has schema {version}; this version knows {VERSION}")
             elif owner != self._owner:
                 why = f"store: {self} belongs to {owner}, not to {self._owner}"
                 raise ConfigError(f"{why}; each needs a store of its own")
+            transaction.keep_meta("version", str(VERSION))
 
 
 def try_lock(connection: Connection, function: str, name: str, *, patience_s: float = 0.0) -> bool:

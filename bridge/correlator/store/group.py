@@ -15,7 +15,7 @@ from typing import Final, cast
 from sqlalchemy import Connection, bindparam, text
 
 from bridge.correlator.store.connection import LOCK_PATIENCE_S, Store, try_lock
-from bridge.correlator.store.transaction import Draft, Transaction, draft_values
+from bridge.correlator.store.transaction import Transaction
 from bridge.errors import StateInUseError
 from bridge.wire.topics import decode_level, encode_level
 
@@ -63,12 +63,20 @@ _QUEUE_BEHIND = text(
     " VALUES (:id, :uuid, :topic, :payload, :retain, coalesce((SELECT owner FROM outgoing"
     " WHERE uuid = :uuid AND parked IS NULL ORDER BY n LIMIT 1), :owner)) ON CONFLICT (id) DO NOTHING"
 )
+_LOCK_RETAINED_ON = text(
+    "SELECT topic, id, uuid, payload FROM retained WHERE topic IN :topics ORDER BY topic FOR UPDATE"
+).bindparams(bindparam("topics", expanding=True))
 _OWNERS = text("SELECT DISTINCT owner FROM outgoing WHERE parked IS NULL AND owner <> :owner")
 _TAKE_OVER = text("UPDATE outgoing SET owner = :owner WHERE owner = :former AND parked IS NULL")
 
 
 class GroupTransaction(Transaction):
-    """A transaction beside those of other members: what it reads to change, it locks."""
+    """A transaction beside those of other members: what it reads to change, it locks, and whoever has still
+    to tell of a domain, tells all of it.
+    """
+
+    _queue = _QUEUE_BEHIND
+    _retained_on = _LOCK_RETAINED_ON
 
     def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
         """The cases of these domains, locked to the end; those that there weren't are locked, too."""
@@ -141,11 +149,6 @@ class GroupTransaction(Transaction):
         if numbers:
             self._connection.execute(_TAKEN, {"numbers": list(numbers)})
 
-    def queue(self, drafts: Sequence[Draft]) -> None:
-        """As for one correlator; whoever has still to tell of a domain, tells all of it."""
-        if drafts:
-            self._connection.execute(_QUEUE_BEHIND, draft_values(drafts, self._member))
-
     def other_owners(self) -> list[str]:
         """Members with something to tell, other than this one."""
         return [row.owner for row in self._connection.execute(_OWNERS, {"owner": self._member})]
@@ -177,7 +180,7 @@ class GroupStore(Store):
         return taken
 
     def try_to_lead(self) -> bool:
-        """Whether this member does what one of the group does for all; who has it keeps it while it lives."""
+        """As for one correlator; the member that has it keeps it while it lives."""
         if not self._leads:
             with self.begin():
                 pass

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 TABLES: Final = MetaData()
@@ -66,7 +66,15 @@ _outgoing = Table(
     sqlite_autoincrement=True,
 )
 Index("outgoing_uuid", _outgoing.c.uuid)
-
+Table(
+    "retained",  # what each topic should hold, whether the broker has it yet or not
+    TABLES,
+    Column("topic", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("uuid", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # empty: nothing
+    sqlite_with_rowid=False,
+)
 
 _inbox = Table(
     "inbox",  # of a group: what members were handed, to be taken in in each host's order

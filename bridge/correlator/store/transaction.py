@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from bridge.wire.topics import decode_level, encode_level
 
@@ -37,7 +37,7 @@ class HostRow:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A telling to be sent. The same `id` is queued once only while it waits."""
+    """A message to be sent. The same `id` is queued once only while it waits."""
 
     id: str
     uuid: str
@@ -75,6 +75,16 @@ _KEEP_HOST = (
     "INSERT INTO hosts (host, data, suspect) VALUES (?, ?, ?)"
     " ON CONFLICT (host) DO UPDATE SET data = excluded.data, suspect = excluded.suspect"
 )
+_KEEP_RETAINED = (
+    "INSERT INTO retained (topic, id, uuid, payload) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (topic) DO UPDATE SET id = excluded.id, uuid = excluded.uuid, payload = excluded.payload"
+)
+_RETAINED = text(
+    "SELECT topic, id, uuid, payload FROM retained WHERE topic > :after ORDER BY topic LIMIT :limit"
+)
+_RETAINED_ON = text(
+    "SELECT topic, id, uuid, payload FROM retained WHERE topic IN :topics ORDER BY topic"
+).bindparams(bindparam("topics", expanding=True))
 _QUEUE = text(
     "INSERT INTO outgoing (id, uuid, topic, payload, retain, owner)"
     " VALUES (:id, :uuid, :topic, :payload, :retain, :owner) ON CONFLICT (id) DO NOTHING"
@@ -99,6 +109,7 @@ _KEEP_META = text(
 
 _by_uuid = attrgetter("uuid")
 _by_name = attrgetter("name")
+_by_topic = attrgetter("topic")
 
 
 class Transaction:
@@ -165,10 +176,34 @@ class Transaction:
                 statement = statement.replace("?", "%s")
             self._connection.exec_driver_sql(statement, rows)
 
+    _queue = _QUEUE
+    _retained_on = _RETAINED_ON
+
     def queue(self, drafts: Sequence[Draft]) -> None:
-        """Takes tellings in, to be sent in this order."""
+        """Takes tellings in, to be sent in this order; of a retained topic the last is kept."""
         if drafts:
-            self._connection.execute(_QUEUE, draft_values(drafts, self._member))
+            # First: who restores a topic locks its row, and is then seen to have still to send it.
+            self._many(
+                _KEEP_RETAINED,
+                [
+                    (draft.topic, draft.id, draft.uuid, draft.payload)
+                    for draft in sorted(drafts, key=_by_topic)
+                    if draft.retain
+                ],
+            )
+            self._connection.execute(self._queue, _draft_values(drafts, self._member))
+
+    def retained(self, after: str, limit: int) -> list[Draft]:
+        """What the topics that follow `after` should hold, in their order; empty: nothing."""
+        return self._drafts(_RETAINED, {"after": after, "limit": limit})
+
+    def retained_on(self, topics: Collection[str]) -> list[Draft]:
+        """The same of these topics, kept as it is to the end of the transaction."""
+        return self._drafts(self._retained_on, {"topics": list(topics)}) if topics else []
+
+    def _drafts(self, query: TextClause, values: dict[str, object]) -> list[Draft]:
+        rows = self._connection.execute(query, values)
+        return [Draft(row.id, row.uuid, row.topic, row.payload, retain=True) for row in rows]
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         """Tellings that the broker doesn't have yet, in order, from the one after `after`."""
@@ -199,7 +234,7 @@ class Transaction:
         self._connection.execute(_KEEP_META, {"key": key, "value": value})
 
 
-def draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:
+def _draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:
     """Tellings as the parameters of an INSERT."""
     return [
         {

@@ -1,0 +1,34 @@
+"""When the retained messages that follow a SUBSCRIBE have all come. Pure: nothing is timed.
+
+mosquitto answers in order: 100,000 retained messages come before its answer to a PINGREQ that was sent after
+its SUBACK. A broker that sends them in pieces answers in between; so the end is an exchange in which none
+came. One that pauses for longer seems to be done too early: what looks lost is then published again, with the
+same bytes.
+"""
+
+
+class Burst:
+    """One connection's. Every PINGREQ and PINGRESP counts, since they answer each other in order."""
+
+    __slots__ = ("_answered", "_asked", "_awaited", "_came")
+
+    def __init__(self) -> None:
+        self._asked = self._answered = self._awaited = 0
+        self._came = False
+
+    def asked(self) -> None:
+        """A PINGREQ was sent."""
+        self._asked += 1
+
+    def await_next(self) -> None:
+        """The next PINGREQ, to be sent now, is to show whether more comes."""
+        self._awaited, self._came = self._asked + 1, False
+
+    def came(self) -> None:
+        """A retained message came."""
+        self._came = True
+
+    def answered(self) -> bool | None:
+        """A PINGRESP came: True if that was the end, False if more may come, None if it shows neither."""
+        self._answered += 1
+        return not self._came if self._answered == self._awaited else None
