@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from bridge.correlator.facts import SKEW_S, Mark
+from bridge.correlator.facts import Mark
 from bridge.correlator.track import Arrival, Departure, DepartureStage, Stay, Track
 
 Figures = tuple[int | None, int | None]
@@ -15,7 +15,6 @@ KEPT: Final = 32
 """Arrivals, departures and stays that are kept of each host: so many may come in one batch, before any of
 them is judged.
 """
-_JOB_TRAILS_S: Final = 60.0
 
 Act = Literal[
     "begin",
@@ -39,13 +38,9 @@ Act = Literal[
     "postcopy_out",
     "break_out",
     "leave",
-    "leave_after_all",
-    "crash_after_all",
-    "stop_after_all",
-    "crash_belatedly",
-    "stop_belatedly",
     "resume",
     "stick",
+    "stick_again",
     "crash",
     "stop",
     "vanish",
@@ -59,6 +54,7 @@ Act = Literal[
     "lose",
     "note",
     "job_gone",
+    "announce",
 ]
 
 
@@ -90,21 +86,9 @@ def _end(track: Track, mark: Mark, _: object = None) -> None:
 def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
     arrival = Arrival(key=mark.key, first=mark, opened=opened, after=track.heard)
-    for each in track.arrivals:
-        if _is_foreseen(each, mark):
-            arrival.foreseen = each.key
-    known = [each for each in track.arrivals if each.key < mark.key and not _is_foreseen(each, mark)]
-    track.arrivals = [*known, arrival][-KEPT:]
+    track.arrivals = [*track.arrivals, arrival][-KEPT:]
     track.defined = track.lost = None
     track.feel(None, mark)
-
-
-def _is_foreseen(arrival: Arrival, mark: Mark) -> bool:
-    """Whether a state told of an arrival before its events came: it takes account of them, or was looked at
-    after they had happened and before the agent was told of them. All stamps are one host's.
-    """
-    first = arrival.first
-    return first.origin == "state" and (first.key >= mark.key or first.stamp >= mark.stamp)
 
 
 def _open_tentative(track: Track, mark: Mark, _: object = None) -> None:
@@ -168,6 +152,7 @@ def _open_departure(track: Track, mark: Mark, _: object = None) -> None:
 
 def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
     track.departures[-1].iterated = True
+    track.departures[-1].iterated_last = mark
 
 
 def close(track: Track, mark: Mark, _: object = None) -> None:
@@ -185,7 +170,7 @@ def _split(track: Track, mark: Mark, _: object = None) -> None:
         last.stage, last.closed, last.guest = "copying", began, track.guest_before(began)
         _open_departure(track, began)
         _suspend(track, began)
-    track.departures[-1].iterated = True
+    _mark_iteration(track, mark)
 
 
 def _suspend(track: Track, mark: Mark, _: object = None) -> None:
@@ -237,6 +222,7 @@ def _finish(track: Track, mark: Mark, stage: DepartureStage) -> None:
     departure.before_end = departure.stage
     departure.stage = stage
     departure.ended = mark
+    departure.announced = track.stay.announced if track.stay else None
 
 
 def _leave(track: Track, mark: Mark, _: object = None) -> None:
@@ -245,54 +231,6 @@ def _leave(track: Track, mark: Mark, _: object = None) -> None:
         close(track, mark)
         _open_departure(track, mark)
     _finish(track, mark, "left")
-
-
-def _leave_after_all(track: Track, mark: Mark, _: object = None) -> None:
-    if not _amend(track, mark, "left"):
-        _open_departure(track, mark)
-        _leave(track, mark)
-
-
-def _crash_after_all(track: Track, mark: Mark, _: object = None) -> None:
-    if not _amend(track, mark, "crashed"):
-        _crash_belatedly(track, mark)
-
-
-def _stop_after_all(track: Track, mark: Mark, _: object = None) -> None:
-    if not _amend(track, mark, "stopped"):
-        _stop_belatedly(track, mark)
-
-
-def _crash_belatedly(track: Track, mark: Mark, _: object = None) -> None:
-    if _is_belated(track, mark):
-        _finish(track, mark, "crashed")
-
-
-def _stop_belatedly(track: Track, mark: Mark, _: object = None) -> None:
-    if _is_belated(track, mark):
-        _finish(track, mark, "stopped")
-
-
-def _is_belated(track: Track, mark: Mark) -> bool:
-    """Whether an end comes late, and happened before a verdict ended the departure."""
-    last = track.departures[-1] if track.departures else None
-    if last is None or last.closed is None or last.ended is not None or mark.origin != "event":
-        return False
-    return last.key >= track.began and mark.at <= last.closed.at + SKEW_S
-
-
-def _amend(track: Track, mark: Mark, stage: DepartureStage) -> bool:
-    """The event of an end that a state had told already: what was in a hole, or came late."""
-    arrival = track.arrivals[-1] if track.arrivals else None
-    departure = track.departures[-1] if track.departures else None
-    if departure is not None and (arrival is None or departure.key > arrival.key):
-        if departure.ended is not None and departure.ended.origin == "state":
-            departure.stage, departure.ended = stage, mark
-            return True
-    elif arrival is not None and arrival.ended is not None and arrival.ended.origin == "state":
-        arrival.ended = mark
-        return stage != "left"
-    return False
 
 
 def _crash(track: Track, mark: Mark, _: object = None) -> None:
@@ -328,6 +266,23 @@ def _stick(track: Track, mark: Mark, _: object = None) -> None:
     track.feel("paused", mark)
 
 
+def _stick_again(track: Track, mark: Mark, _: object = None) -> None:
+    track.departures[-1].returned = track.departures[-1].ended
+    _stick(track, mark)
+
+
+def reopen(track: Track) -> None:
+    """What looked like a source that couldn't resume was the next job, suspended before it iterated."""
+    last = track.departures[-1]
+    began, returned = last.ended, last.returned
+    if began is not None and returned is not None:
+        last.stage, last.ended, last.returned, last.guest = "resumed", returned, None, "running"
+        _open_departure(track, began)
+        track.departures[-1].guest = track.guest_before(began)
+        _suspend(track, began)
+        track.phase = "leaving"
+
+
 def _measure(track: Track, mark: Mark, figures: Figures = (None, None)) -> None:
     if track.departures and track.departures[-1].stage == "left":
         track.departures[-1].figures = figures
@@ -335,7 +290,15 @@ def _measure(track: Track, mark: Mark, figures: Figures = (None, None)) -> None:
 
 
 def _run(track: Track, mark: Mark, _: object = None) -> None:
+    """What was announced didn't come: a guest that reboots may say that it shuts down, too."""
     track.feel("running", mark)
+    if track.stay is not None:
+        track.stay.announced = None
+
+
+def _announce(track: Track, mark: Mark, _: object = None) -> None:
+    if track.stay is not None and track.stay.announced is None:
+        track.stay.announced = mark
 
 
 def _pause(track: Track, mark: Mark, _: object = None) -> None:
@@ -343,8 +306,8 @@ def _pause(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _define(track: Track, mark: Mark, _: object = None) -> None:
-    """A new definition came out of nothing, unless the domain was here. Its own state may come before it."""
-    if not track.present or track.believed >= mark.key:
+    """A new definition came out of nothing, unless the domain was here."""
+    if not track.present:
         track.defined = mark
         track.began = mark.key
     track.lost = None
@@ -358,28 +321,25 @@ def _persist(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _note(track: Track, mark: Mark, _: object = None) -> None:
-    """A resume by migration, and no role known; unless it is the event of what a state had told already."""
-    arrival = track.arrivals[-1] if track.arrivals else None
-    departure = track.departures[-1] if track.departures else None
-    if arrival is not None and arrival.switched is not None and arrival.switched.origin == "state":
-        arrival.switched = mark
-    elif departure is not None and departure.ended is not None and departure.ended.origin == "state":
-        departure.ended = mark
-    else:
-        track.roleless = mark
+    """A resume by migration, and no role known."""
+    track.roleless = mark
 
 
 def _job_gone(track: Track, mark: Mark, _: object = None) -> None:
     """The agent's word that the job is gone may follow a departure that ended by its own event."""
     last = track.departures[-1] if track.departures else None
-    over = (last.ended or last.closed) if last is not None and last.job_gone is None else None
-    if last is not None and over is not None and mark.at - over.at < _JOB_TRAILS_S:
-        last.job_gone = mark
-        if last.ended is None:
-            last.stage, last.ended = "job_ended", mark
-        return
-    _open_departure(track, mark)
-    _job_end(track, mark)
+    if last is not None and last.is_over and last.job_gone is None:
+        note_job_gone(last, mark)
+    else:
+        _open_departure(track, mark)
+        _job_end(track, mark)
+
+
+def note_job_gone(departure: Departure, mark: Mark) -> None:
+    """The agent's word on a job that was over already."""
+    departure.job_gone = departure.job_gone or mark
+    if departure.ended is None:
+        departure.stage, departure.ended = "job_ended", mark
 
 
 def _undefine(track: Track, mark: Mark, _: object = None) -> None:
@@ -420,13 +380,9 @@ ACTS: Final[dict[Act, Callable[[Track, Mark, Figures], None]]] = {
     "postcopy_out": _postcopy_out,
     "break_out": _break_out,
     "leave": _leave,
-    "leave_after_all": _leave_after_all,
-    "crash_after_all": _crash_after_all,
-    "stop_after_all": _stop_after_all,
-    "crash_belatedly": _crash_belatedly,
-    "stop_belatedly": _stop_belatedly,
     "resume": _resume,
     "stick": _stick,
+    "stick_again": _stick_again,
     "crash": _crash,
     "stop": _stop,
     "vanish": _vanish,
@@ -440,4 +396,5 @@ ACTS: Final[dict[Act, Callable[[Track, Mark, Figures], None]]] = {
     "persist": _persist,
     "note": _note,
     "job_gone": _job_gone,
+    "announce": _announce,
 }

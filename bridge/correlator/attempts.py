@@ -6,7 +6,6 @@ import uuid
 
 from bridge.correlator.case import NAMESPACE, Telling, Told
 from bridge.correlator.joint import BREATH_S, When, is_final
-from bridge.correlator.machine import end_departure
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
 from bridge.correlator.verdict import Verdict, rule
@@ -55,8 +54,6 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
         sitting.is_open = True
         return
     is_settled = _tell_verdict(sitting, told, each, verdict)
-    if is_settled and verdict.ruling == "failed":
-        _end_departure(sitting, each)
     if is_settled and told.last is not None and told.last.outcome != "conflict":
         is_heard = all(
             host not in sitting.silent and sitting.is_heard_out(host)
@@ -75,20 +72,6 @@ def _is_source_forgotten(told: Told, each: Pair) -> bool:
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
     return was_found and each.source is None and told.source is not None
-
-
-def _end_departure(sitting: Sitting, each: Pair) -> None:
-    """Lets a source that said nothing of the failure be here again, if it could have said it."""
-    arrival, departure, source = each.arrival, each.departure, each.source
-    if arrival is None or arrival.ended is None or departure is None or source is None:
-        return
-    track = sitting.case.tracks[source]
-    if source in sitting.silent or source in sitting.case.tails or track.phase != "copying":
-        return
-    if not sitting.is_heard_out(source):
-        return
-    if track.departures[-1] is departure and departure.opened.at <= arrival.ended.at:
-        end_departure(track, arrival.ended)
 
 
 def _wait_s(sitting: Sitting, when: When) -> float:

@@ -8,21 +8,21 @@ difference. Both are pure: time and the hosts that can't be heard are arguments.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
+from bridge.correlator.alignment import Half
 from bridge.correlator.facts import CLEARED, Fact, Key
-from bridge.correlator.machine import ACTIVE, believe_presence, fold, list_state
-from bridge.correlator.pairing import Half
+from bridge.correlator.hostlog import HostLog, is_state, take_in_order
+from bridge.correlator.machine import ACTIVE
+from bridge.correlator.signs import ORDINARY, sign_of
 from bridge.correlator.track import Track
 from bridge.wire.messages import DomainName, Location, Migration
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
-_TAIL: Final = 1000
-"""Facts of one host that wait for what is missing before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,7 @@ class Case:
     """One domain: its hosts' tracks, what was told of its attempts, and where it is."""
 
     uuid: str
-    tracks: dict[str, Track] = field(default_factory=dict)
-    tails: dict[str, list[Fact]] = field(default_factory=dict)
+    logs: dict[str, HostLog] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     location: str | None = None
@@ -98,8 +97,17 @@ class Case:
 
     @classmethod
     def load(cls, data: bytes) -> Case:
-        """The case that `dump` wrote. Raises msgspec.DecodeError or ValidationError for other bytes."""
-        return _DECODER.decode(data)
+        """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
+        for other bytes.
+        """
+        case = _DECODER.decode(data)
+        if not case.logs:
+            former = _FORMER_DECODER.decode(data)
+            case.logs = {
+                host: HostLog(track, former.tails.get(host, []), track.key)
+                for host, track in former.tracks.items()
+            }
+        return case
 
     def dump(self) -> bytes:
         """The case as bytes, for `load`."""
@@ -108,58 +116,41 @@ class Case:
     def add(self, fact: Fact, *, settled: bool) -> bool:
         """Takes in a fact; False for one that is there already.
 
-        settled: no sequence of this host before it is missing. An unsettled fact is kept aside, in order,
-        until what was missing has come or was given up.
+        settled: no sequence of this host before it is missing.
         """
-        track = self.tracks.setdefault(fact.host, Track())
-        if fact.kind in ("state", "cleared"):
-            before = track.listed
-            list_state(track, fact)
-            if fact.host not in self.tails:
-                believe_presence(track)
-            return track.listed is not before
-        if fact.key <= track.key:
-            return False
-        tail = self.tails.get(fact.host)
-        if settled and not tail:
-            fold(track, fact)
+        log = self.logs.setdefault(fact.host, HostLog())
+        if settled and not log.observations and _is_ordinary(fact) and self.is_quiet:
+            if not is_state(fact) and fact.key <= log.base.key:
+                return False
+            take_in_order(log.base, fact)
+            log.complete = max(log.complete, fact.key)
             return True
-        tail = tail or []
-        if any(known.key == fact.key for known in tail):
-            return False
-        tail.append(fact)
-        tail.sort(key=lambda f: f.key)
-        self.tails[fact.host] = tail
-        if settled:
-            self.absorb(fact.host, lambda f: f.key <= fact.key)
-        elif len(tail) > _TAIL:
-            self.absorb(fact.host, lambda f: f.key <= tail[_TAIL // 2].key)
-        return True
+        if settled and not is_state(fact):
+            log.complete = max(log.complete, fact.key)
+        return log.add(fact)
 
     def settle(self, host: str, key: Key) -> bool:
         """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
-        tail = self.tails.get(host)
-        if not tail or tail[0].key > key:
+        log = self.logs.get(host)
+        if log is None or key <= log.complete:
             return False
-        self.absorb(host, lambda fact: fact.key <= key)
-        return True
+        waited = log.first_waiting()
+        log.complete = key
+        return waited is not None and waited.key <= key
 
-    def absorb(self, host: str, ripe: Callable[[Fact], bool]) -> None:
-        """Folds in what had waited for its turn, as long as it is ripe."""
-        tail = self.tails[host]
-        while tail and ripe(tail[0]):
-            fold(self.tracks[host], tail.pop(0))
-        if not tail:
-            del self.tails[host]
-            believe_presence(self.tracks[host])
+    @property
+    def tails(self) -> Collection[str]:
+        """The hosts of which something waits for what is missing before it."""
+        return [host for host, log in self.logs.items() if log.waits]
 
     @property
     def is_quiet(self) -> bool:
         """Nothing but one host's ordinary life: by far the most frequent case."""
-        if self.tails or self.told or len(self.tracks) != 1:
+        if self.told or len(self.logs) != 1:
             return False
-        (track,) = self.tracks.values()
-        return (
+        ((_, log),) = self.logs.items()
+        track = log.base
+        return not log.observations and (
             all(arrival.tentative for arrival in track.arrivals)
             and not track.departures
             and track.lost is None
@@ -168,12 +159,12 @@ class Case:
 
     def follow(self) -> Judgement:
         """The judgement of a case that is quiet: where the domain is."""
-        ((host, track),) = self.tracks.items()
-        place = host if track.phase in ACTIVE or track.present else None
-        tellings = () if place == self.location else (self.move(place, None),)
+        ((host, log),) = self.logs.items()
+        place = host if log.base.phase in ACTIVE or log.base.is_listed_here else None
+        tellings = () if place == self.location else (self.move(place, None, {host: log.base}),)
         return Judgement(tellings, None, False, frozenset())
 
-    def move(self, place: str | None, migration: str | None) -> Telling:
+    def move(self, place: str | None, migration: str | None, tracks: Mapping[str, Track]) -> Telling:
         """Notes the domain's new place and returns what to publish of it.
 
         Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
@@ -183,12 +174,26 @@ class Case:
         message_id = f"{self.uuid}-location-{self.moves}"
         if place is None:
             return Telling("location", message_id, None)
-        track = self.tracks[place]
+        track = tracks[place]
         brought = track.stay.began if track.stay else track.listed.mark if track.listed else track.defined
         told_by = uuid.uuid5(NAMESPACE, f"{place} {brought.id if brought else ''}").hex
         data = Location(domain=DomainName(uuid=self.uuid, name=track.name), host=place, migration=migration)
         return Telling("location", f"{message_id}-{told_by[:12]}", data)
 
 
+def _is_ordinary(fact: Fact) -> bool:
+    """Whether a fact leads to no migration, whatever was before."""
+    return fact.kind == "state" or (fact.kind == "lifecycle" and sign_of(fact) in ORDINARY)
+
+
+@dataclass(slots=True)
+class _Former:
+    """What 0.1.0 stored of a domain's hosts: their views, and the facts that waited."""
+
+    tracks: dict[str, Track] = field(default_factory=dict)
+    tails: dict[str, list[Fact]] = field(default_factory=dict)
+
+
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
 _DECODER = msgspec.msgpack.Decoder(Case, dec_hook=lambda kind, value: kind.model_validate(value))
+_FORMER_DECODER = msgspec.msgpack.Decoder(_Former)

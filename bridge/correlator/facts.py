@@ -39,8 +39,11 @@ class Fact(Struct, frozen=True, gc=False):
     at: the host's stamp in seconds, corrected by what is known of the host's clock.
     received: when it came, in seconds of the correlator's own clock.
     stamp: the host's stamp as the message has it.
+    since: of what was found afterwards, the moment after which it happened, where that is known; in seconds
+        of our clock.
     exact: whether the host's clock is known to be right, as far as a message's way lets that be known.
-    figures: of a job that completed, `time_elapsed` and `downtime` in ms; of an iteration, its number.
+    figures: of a job that completed, `time_elapsed` and `downtime` in ms; of one that failed, when it began
+        in µs of the host's clock, where the agent says so; of an iteration, its number.
     """
 
     host: str
@@ -58,6 +61,7 @@ class Fact(Struct, frozen=True, gc=False):
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
     exact: bool = False
+    since: float | None = None
 
     @property
     def key(self) -> Key:
@@ -75,11 +79,19 @@ class Mark(Struct, frozen=True, gc=False):
     received: float
     stamp: str
     id: str
+    since: float | None = None
 
     @classmethod
     def of(cls, fact: Fact) -> Mark:
         """The mark that a fact leaves."""
-        return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id)
+        return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id, fact.since)
+
+    @property
+    def earliest(self) -> float:
+        """The moment before which it can't have happened."""
+        if self.origin in AS_IT_HAPPENED:
+            return self.at
+        return float("-inf") if self.since is None else self.since
 
 
 class Instant(Struct, frozen=True, gc=False):

@@ -26,6 +26,11 @@ LONGEST_PATIENCE_S: Final = 60.0
 LARGEST_REQUEST: Final = 1000
 """Sequences asked for at once; more are asked for when these came."""
 OVERTAKEN_S: Final = 1.0
+UNNOTICED_S: Final = 30.0
+"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
+broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
+"""
+MAX_DARK: Final = 32
 GONE: Final = "status"
 """What a host lacks that is no more: somebody emptied its status."""
 
@@ -69,6 +74,8 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     blind_why: str = ""
     clock: Clock = msgspec.field(default_factory=Clock)
     last_event: float = 0.0
+    saw_until: float = 0.0
+    dark: list[float] = []
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -151,10 +158,19 @@ class Host:
         epoch = self._epoch(ordinal)
         return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
 
+    def dark_from(self, at: float) -> float | None:
+        """When the host last began to see nothing before that moment; None: that isn't known to have been."""
+        return next((since for since in reversed(self.kept.dark) if since < at), None)
+
+    def note_saw(self, at: float) -> None:
+        """The host saw what happened on it until then; in our seconds."""
+        self.kept.saw_until = max(self.kept.saw_until, at)
+
     def share_sight(self, other: Host) -> None:
         """Takes over from another's view of the same host whether it sees, and how its clock goes."""
         kept, theirs = self.kept, other.kept
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
+        kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
 
     def ordinal_of(self, epoch: str) -> int:
         """The epoch's ordinal; a new epoch gets the next one."""
@@ -206,6 +222,7 @@ class Host:
         if kept.blind_since is not None:
             return False
         kept.blind_since = since
+        kept.dark = [*kept.dark, max(kept.saw_until, since - UNNOTICED_S)][-MAX_DARK:]
         return True
 
     def note_alive(self, at: float) -> bool:

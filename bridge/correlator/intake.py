@@ -126,7 +126,17 @@ def _figures(kind: FactKind | None, params: dict[str, Any]) -> tuple[int | None,
         return _count(params.get("time_elapsed")), _count(params.get("downtime"))
     if kind == "iteration":
         return _count(params.get("iteration")), None
+    if kind == "job_failed":
+        return _micros(params.get("started_at")), None
     return None, None
+
+
+def _micros(stamp: object) -> int | None:
+    """A stamp in µs; None for what isn't one."""
+    try:
+        return round(_seconds(stamp) * 1e6) if isinstance(stamp, str) else None
+    except Rejected:
+        return None
 
 
 def _count(value: object) -> int | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.facts import SKEW_S, Mark, as_stamped, is_live
-from bridge.correlator.pairing import Pair
+from bridge.correlator.facts import Mark
+from bridge.correlator.pairing import Pair, is_well_after
 from bridge.correlator.track import ArrivalStage, DepartureStage
 
 Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -154,9 +154,6 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
     },
 }
 
-_AFTER_S: Final = 1.0
-"""One end leads to the other's within a fraction of a second."""
-
 
 def stages(pair: Pair) -> tuple[A, D]:
     """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
@@ -172,7 +169,7 @@ def stages(pair: Pair) -> tuple[A, D]:
         return a, d
     if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
         over = arrival.switched or arrival.ended
-        if over is not None and _is_well_after(departure.ended, over):
+        if over is not None and is_well_after(departure.announced or departure.ended, over):
             d = departure.before_end
             if (a, d) == ("arrived", "unpaused"):
                 d = "resumed_ended"  # both ran, and now one does
@@ -186,21 +183,6 @@ _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
     "arrived": frozenset({"crashed", "stopped"}),
     "departed": frozenset({"crashed", "stopped"}),
 }
-
-
-def _is_well_after(end: Mark, over: Mark) -> bool:
-    """By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so,
-    by as much as the message seems to have been on its way.
-    When an end that was found afterwards happened, nobody knows; a source that saw would have told, had it
-    outlived the attempt.
-    """
-    if end.origin != "event":
-        return False
-    if is_live(end, over):
-        by_stamps = as_stamped(end) - as_stamped(over)
-        at_least = end.at - abs(end.received - end.at) - over.received
-        return min(end.at - over.at, end.received - over.received, by_stamps, at_least) > _AFTER_S
-    return end.at > over.at + SKEW_S
 
 
 _LEFT: Final[tuple[D, ...]] = ("left", "crashed", "stopped", "vanished")

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-import msgspec
-
+from bridge.correlator import acts
+from bridge.correlator.alignment import Half
 from bridge.correlator.apart import judge_conflict, judge_offline
 from bridge.correlator.attempts import judge_attempt
 from bridge.correlator.case import Case, Judgement, Times, Told
-from bridge.correlator.facts import Fact, Key
-from bridge.correlator.machine import apply, fold
-from bridge.correlator.pairing import Half, Pair, pair
-from bridge.correlator.signs import sign_of_state
+from bridge.correlator.facts import Key
+from bridge.correlator.pairing import Pair, pair
 from bridge.correlator.sitting import Sitting
 from bridge.correlator.track import Arrival, Departure, Track
 
@@ -47,13 +45,8 @@ def judge(
     if case.is_quiet:
         return case.follow()
     sitting = Sitting(case, now, blind, times, epochs or {})
-    _absorb_old_tails(sitting)
-    sitting.tracks = {
-        host: _folded(track, case.tails[host]) if host in case.tails else track
-        for host, track in case.tracks.items()
-    }
+    _give_up_holes(sitting)
     _find_halves_again(sitting)
-    _believe_states(sitting)
     linked = {
         (told.arrival, told.departure)
         for told in case.told
@@ -71,31 +64,40 @@ def judge(
         tuple(sitting.tellings),
         min(future, default=None),
         sitting.is_open or bool(case.tails),
-        frozenset(case.tracks),
+        frozenset(case.logs),
     )
 
 
-def _absorb_old_tails(sitting: Sitting) -> None:
-    for host in list(sitting.case.tails):
-        sitting.case.absorb(host, lambda f: f.received + sitting.times.patience_s <= sitting.now)
-        if host in sitting.case.tails:
-            sitting.dues.append(sitting.case.tails[host][0].received + sitting.times.patience_s)
+def _give_up_holes(sitting: Sitting) -> None:
+    """What has been missing for `patience` isn't waited for any more."""
+    for log in sitting.case.logs.values():
+        while (waiting := log.first_waiting()) is not None:
+            if not sitting.ripe(waiting.received + sitting.times.patience_s):
+                break
+            log.complete = waiting.key
 
 
 def _find_halves_again(sitting: Sitting) -> None:
-    """What fills a hole, or comes after its state, may be the true beginning of a half that was told of:
-    it is that half still. Of what is done the halves aren't kept, and none of those that are is meant.
+    """What comes late may show another first sign of a half that was told of: it is that half still. Of what
+    is done the halves aren't kept, and none of those that are is meant.
     """
-    for told in sitting.case.told:
-        if told.done:
-            continue
-        told.arrival = _found(sitting, told.arrival, lambda track: track.arrivals)
-        told.departure = _found(sitting, told.departure, lambda track: track.departures)
+    told_of = [told for told in sitting.case.told if not told.done]
+    for told in told_of:
+        told.arrival = _found(sitting, told.arrival, _arrivals, {each.arrival for each in told_of})
+        told.departure = _found(sitting, told.departure, _departures, {each.departure for each in told_of})
         if told.last is not None and (
-            _is_forgotten(sitting, told.arrival, lambda track: track.arrivals)
-            or _is_forgotten(sitting, told.departure, lambda track: track.departures)
+            _is_forgotten(sitting, told.arrival, _arrivals)
+            or _is_forgotten(sitting, told.departure, _departures)
         ):
             told.done = True
+
+
+def _arrivals(track: Track) -> Sequence[Arrival | Departure]:
+    return track.arrivals
+
+
+def _departures(track: Track) -> Sequence[Arrival | Departure]:
+    return track.departures
 
 
 def _is_forgotten(
@@ -106,31 +108,33 @@ def _is_forgotten(
     """
     if half is None or half[0] not in sitting.tracks:
         return False
-    kept = halves(sitting.tracks[half[0]])
-    return bool(kept) and half[1] < kept[0].key
+    known = halves(sitting.tracks[half[0]])
+    return len(known) >= acts.KEPT and half[1] < known[0].key
 
 
 def _found(
-    sitting: Sitting, half: Half | None, halves: Callable[[Track], Sequence[Arrival | Departure]]
+    sitting: Sitting,
+    half: Half | None,
+    halves: Callable[[Track], Sequence[Arrival | Departure]],
+    told: AbstractSet[Half | None],
 ) -> Half | None:
-    if half is not None and half[0] in sitting.tracks:
-        host, key = half
-        known = halves(sitting.tracks[host])
-        if all(each.key != key for each in known):
-            for each in known:
-                is_foreseen = isinstance(each, Arrival) and each.foreseen == key
-                if is_foreseen or each.key < key <= each.last_key:
-                    return host, each.key
-    return half
-
-
-def _believe_states(sitting: Sitting) -> None:
-    """A state that no event explained in time stands for the event that was lost."""
-    for host, track in sitting.case.tracks.items():
-        sign = None if host in sitting.case.tails else sign_of_state(track)
-        listed = track.listed
-        if sign and listed and sitting.ripe(listed.mark.received + sitting.times.unexplained_s):
-            apply(track, sign, listed.mark)
+    """The half that has this place now: the one that begins there; else the last one before that wasn't told
+    of as another, or the next.
+    """
+    if half is None or half[0] not in sitting.tracks:
+        return half
+    host, key = half
+    track = sitting.tracks[host]
+    known = halves(track)
+    if _is_forgotten(sitting, half, halves) or any(each.key == key for each in known):
+        return half
+    if any(stay.ended is not None and stay.ended.key == key for stay in track.past):
+        return half  # the guest's end alone
+    free = [each for each in known if (host, each.key) not in told]
+    before = [each.key for each in free if each.key < key]
+    if before:
+        return host, before[-1]
+    return (host, free[0].key) if free else half
 
 
 def _done(case: Case) -> frozenset[Half]:
@@ -158,7 +162,7 @@ def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
     if place == case.location or (place is None and undecided and sitting.is_open):
         return
     migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)
-    sitting.tellings.append(case.move(place, migration))
+    sitting.tellings.append(case.move(place, migration, sitting.tracks))
 
 
 def _prune(sitting: Sitting) -> None:
@@ -171,23 +175,40 @@ def _prune(sitting: Sitting) -> None:
         for half in (told.arrival, told.departure)
         if half is not None
     }
-    alive: set[Half] = set()
-    for host, track in case.tracks.items():
-        if host not in case.tails:
-            track.arrivals = [
-                a for a in track.arrivals if (host, a.key) not in stale or a is track.arrivals[-1]
-            ]
-            track.departures = [
-                d for d in track.departures if (host, d.key) not in stale or d is track.departures[-1]
-            ]
-        alive |= {(host, a.key) for a in track.arrivals} | {(host, d.key) for d in track.departures}
-        for mark in (track.defined, track.lost):
-            if mark is not None:
-                alive.add((host, mark.key))
+    halves: set[Half] = {
+        (host, half.key)
+        for host, track in sitting.tracks.items()
+        for half in _halves(track)
+        if not (isinstance(half, Arrival) and half.tentative)
+    }
+    marks = {
+        (host, mark.key)
+        for host, track in sitting.tracks.items()
+        for mark in (track.defined, track.lost, *(a.first for a in track.arrivals if a.tentative))
+        if mark is not None
+    }
+    if halves <= stale and not sitting.is_open and not case.tails:
+        _check_point(case, stale)
+    alive = halves | marks
     beside = _beside(alive - stale, case.told)
     case.told = [
         t for t in case.told if t.arrival in alive or t.departure in alive or t.id in beside or case.tails
     ]
+
+
+def _halves(track: Track) -> list[Arrival | Departure]:
+    return [*track.arrivals, *track.departures]
+
+
+def _check_point(case: Case, stale: AbstractSet[Half]) -> None:
+    """Folds what is closed for good."""
+    for host, log in case.logs.items():
+        log.fold_for_good()
+        track = log.base
+        track.arrivals = [a for a in track.arrivals if (host, a.key) not in stale or a is track.arrivals[-1]]
+        track.departures = [
+            d for d in track.departures if (host, d.key) not in stale or d is track.departures[-1]
+        ]
 
 
 def _beside(open_halves: AbstractSet[Half], told: Iterable[Told]) -> set[str]:
@@ -211,11 +232,3 @@ def _beside(open_halves: AbstractSet[Half], told: Iterable[Told]) -> set[str]:
                 nearest[side] = place, each.id
         beside |= {identity for _, identity in nearest.values()}
     return beside
-
-
-def _folded(track: Track, tail: list[Fact]) -> Track:
-    """The track as it would be with everything that waits for its turn."""
-    copy = msgspec.msgpack.decode(msgspec.msgpack.encode(track), type=Track)
-    for fact in tail:
-        fold(copy, fact)
-    return copy

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse
-from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
-from bridge.correlator.signs import POSTCOPY_SIGNS, Sign, sign_of
-from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
+from msgspec import structs
 
-_ONE_BREATH_S: Final = 0.5
+from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
+from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
+from bridge.correlator.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
+from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
+from bridge.wire.messages import seconds
 
 Row = dict[Sign, tuple[Phase, tuple[Act, ...]]]
 
@@ -34,9 +35,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "switching": ("leaving", ("begin", "open_departure", "suspend")),
         "source_postcopy": ("leaving_postcopy", ("begin", "open_departure", "postcopy_out")),
         "source_broke": ("leaving_broken", ("begin", "open_departure", "postcopy_out", "break_out")),
-        "left": ("away", ("leave_after_all",)),
-        "crashed": ("away", ("crash_after_all",)),
-        "stopped": ("away", ("stop_after_all",)),
+        "left": ("away", ("open_departure", "leave")),
         "job_completed": ("away", ("measure",)),
         "defined": ("away", ("define",)),
         "undefined": ("away", ("undefine",)),
@@ -51,7 +50,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "resumed_migrated": ("here", ("run", "note")),
         "paused": ("here", ("pause",)),
         "stuck": ("here", ("pause",)),
-        "stuck_again": ("here", ("stick",)),
+        "stuck_again": ("here", ("stick_again",)),
         "iteration": ("copying", ("open_departure", "mark_iteration")),
         "first_iteration": ("copying", ("open_departure", "mark_iteration")),
         "switching": ("leaving", ("open_departure", "suspend")),
@@ -59,8 +58,8 @@ TABLE: Final[dict[Phase, Row]] = {
         "source_broke": ("leaving_broken", ("open_departure", "postcopy_out", "break_out")),
         "job_failed": ("here", ("job_gone",)),
         "left": ("away", ("open_departure", "leave", "end")),
-        "crashed": ("away", ("crash_belatedly", "end")),
-        "stopped": ("away", ("stop_belatedly", "end")),
+        "crashed": ("away", ("end",)),
+        "stopped": ("away", ("end",)),
         "vanished": ("away", ("end",)),
     },
     "copying": {
@@ -164,10 +163,12 @@ TABLE: Final[dict[Phase, Row]] = {
     },
 }
 for _known in TABLE:
+    TABLE[_known]["announced"] = (_known, ("announce",))
     TABLE[_known]["updated"] = (_known, ("persist",))
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
+    TABLE[_known]["announced"] = (_known, ("announce",))
 """(phase, sign) -> (next phase, what is noted on the way). Rows of MIGRATIONS: see `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
@@ -188,9 +189,17 @@ def fold(track: Track, fact: Fact) -> None:
     track.name = fact.name or track.name
     sign = sign_of(fact)
     if sign is not None:
-        apply(track, sign, Mark.of(fact), fact.figures)
+        apply(track, sign, _mark(track, fact), fact.figures)
     if fact.origin in AS_IT_HAPPENED:
         track.heard = Instant(fact.at, fact.received)
+
+
+def _mark(track: Track, fact: Fact) -> Mark:
+    """The mark of a fact; what was found afterwards happened after the last thing that was told as it did."""
+    mark = Mark.of(fact)
+    if mark.origin in AS_IT_HAPPENED or track.heard is None:
+        return mark
+    return structs.replace(mark, since=max(mark.earliest, track.heard.at))
 
 
 def _renew(track: Track, mark: Mark) -> None:
@@ -211,8 +220,15 @@ def _renew(track: Track, mark: Mark) -> None:
 
 def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None)) -> None:
     """Moves the track by one sign, as `TABLE` has it."""
-    if sign == "switching" and _was_just_resumed(track, mark):
+    if sign == "switching" and _was_just_resumed(track):
         sign = "stuck_again"
+    elif sign in _OF_A_JOB and _may_be_the_next_job(track):
+        reopen(track)
+    elif sign == "job_failed" and figures[0] is not None:
+        meant = _job_begun(track, figures[0])
+        if meant is not None and (track.phase == "here" or meant is not track.departures[-1]):
+            note_job_gone(meant, mark)
+            return
     row = TABLE[track.phase].get(sign)
     if row is None:
         return
@@ -224,32 +240,51 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
         track.phase = "here"
 
 
-def _was_just_resumed(track: Track, mark: Mark) -> bool:
-    """A source that can't resume after a failure says resumed and suspended in one breath."""
+_OF_A_JOB: Final[frozenset[Sign]] = frozenset(
+    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
+)
+
+
+def _job_begun(track: Track, began_us: int) -> Departure | None:
+    """The departure whose job began then, by the host's own clock: a job begins before the first that it
+    says, and after the last that the one before it said. None: nothing else was heard of it.
+    """
+    for departure in track.departures:
+        marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
+        if not departure.is_over or max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us:
+            return departure
+    return None
+
+
+def _may_be_the_next_job(track: Track) -> bool:
+    """Whether the last job was taken for one that couldn't resume, and nothing was said since."""
+    last = track.departures[-1] if track.departures else None
+    if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
+        return False
+    return track.phase == "here" and track.moods[-1].at == last.ended.at
+
+
+def _was_just_resumed(track: Track) -> bool:
+    """A source that can't resume after a failure says resumed and at once suspended. The next attempt says
+    suspended, too, and then what only a job under way says: see `acts.reopen`.
+    """
     last = track.departures[-1] if track.departures else None
     return (
         track.phase == "here"
         and last is not None
         and last.stage == "resumed"
         and last.ended is not None
-        and mark.at - last.ended.at < _ONE_BREATH_S
+        and track.moods[-1].at == last.ended.at
+        and last.job_gone is None
     )
 
 
-def end_departure(track: Track, over: Mark) -> None:
-    """A verdict ends the source's part as well: the copy failed, and what comes is another job's."""
-    track.departures[-1].closed = over
-    track.phase = "here"
-
-
 def list_state(track: Track, fact: Fact) -> None:
-    """Takes in a retained state, or that it was cleared, for `believe_presence` and `sign_of_state`."""
-    if track.listed is not None and fact.key < track.listed.key:
-        return
+    """Takes in a retained state, or that it was cleared, for `believe`."""
     if fact.received - fact.at > LIVE_S:
         track.late = fact.received
     what = CLEARED if fact.kind == "cleared" else fact.what
-    track.listed = Listed(fact.key, what, Mark.of(fact))
+    track.listed = Listed(fact.key, what, _mark(track, fact))
     track.driver = track.driver or fact.driver
     track.name = fact.name or track.name
     if fact.persistent is not None:
@@ -272,10 +307,17 @@ _ACTIVE_STATES: Final[dict[str, GuestHere]] = {
 }
 
 
+def believe(track: Track) -> None:
+    """Lets the listed state stand for the events that would have led to it, and won't come."""
+    believe_presence(track)
+    sign = sign_of_state(track)
+    if sign is not None and track.listed is not None:
+        apply(track, sign, track.listed.mark)
+
+
 def believe_presence(track: Track) -> None:
-    """Believes the listed state that the domain is here, or isn't, unless an event came after it. To be
-    called only where no event before it is missing. A part in a migration is left to the events, and to
-    `sign_of_state` where none comes, but for a post-copy: only that leaves no doubt which part it is.
+    """Believes the listed state that the domain is here, or isn't, unless an event came after it. A part in a
+    migration is left to `believe`, but for a post-copy: only that leaves no doubt which part it is.
     """
     listed = track.listed
     if listed is None or listed.key < track.moved:
@@ -300,8 +342,6 @@ def believe_presence(track: Track) -> None:
     elif what == "gone":
         track.present = track.present and bool(track.persistent)
     else:
-        if not track.present:
-            track.believed = listed.key
         track.present = True
 
 

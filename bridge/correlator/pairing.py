@@ -9,12 +9,14 @@ their say (`Pair.doubtful`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.facts import AS_IT_HAPPENED, DELAYED_S, SKEW_S, Instant, Key, Mark, as_stamped, is_live
+from bridge.correlator.alignment import Ends, Half, Link, best_links, crosses
+from bridge.correlator.facts import AS_IT_HAPPENED, DELAYED_S, SKEW_S, Instant, Mark, as_stamped, is_live
+from bridge.correlator.signs import end_of
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _DOUBTFUL_S: Final = 2.0
@@ -49,10 +51,6 @@ def _as_stamped(moment: Mark | Instant) -> float:
     return as_stamped(moment) if isinstance(moment, Mark) else moment.at - DELAYED_S
 
 
-Half = tuple[str, Key]
-"""A half of an attempt: its host, and the place of its first sign in that host's order."""
-Ends = tuple[Half, Half]
-"""An attempt's arrival and departure."""
 _LinkedTo = tuple[str, Departure, bool]
 """The source, its departure, and whether that is doubtful."""
 
@@ -75,7 +73,8 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
     fixed = [ends for ends in told if any(half in done for half in ends)]
-    held = {(host, arrival.key): _holder(tracks, host, arrival) for host, arrival in arrivals}
+    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
+    held = {half: found[0] if found else None for half, found in stays.items()}
     exact = frozenset(host for host, track in tracks.items() if track.exact)
     links = _link(arrivals, departures, _Known(held, told, fixed, exact))
     pairs = []
@@ -87,7 +86,12 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
             taken.add((source, departure.key))
             pairs.append(Pair(arrival, host, departure, source, doubtful))
         elif not arrival.tentative:
-            pairs.append(Pair(arrival, host, None, _source(host, arrival, held[host, arrival.key], links)))
+            half = (host, arrival.key)
+            ends = [
+                (s, e) for s, stay in stays[half] if (e := _end_before_copy(arrival, s, stay, tracks, links))
+            ]
+            held_by, end = ends[0] if ends else (_source(host, arrival, held[half], links), None)
+            pairs.append(Pair(arrival, host, end, held_by))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
 
@@ -116,13 +120,16 @@ def _begin(first: Mark, after: Instant | None, moment: Moment) -> float:
     return -_FOREVER if after is None else moment(after)
 
 
-def _gap_s(arrival: Arrival, departure: Departure, moment: Moment) -> float:
-    """The seconds by which the halves miss each other, or the source was before its destination."""
+def _gap_s(arrival: Arrival, departure: Departure, moment: Moment, *, held: bool) -> float:
+    """The seconds by which the halves miss each other, or the source was before its destination. held: it is
+    the guest's own end on the host that had it when the arrival was opened, however long that took.
+    """
     a_from, a_to = span_of_arrival(arrival, moment)
     d_from, d_to = span_of_departure(departure, moment)
     is_early = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     early = a_from - d_from if is_early else 0.0
-    trails_s = _TRAILS_S if departure.stage == "left" and departure.opened == departure.ended else 0.0
+    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
+    trails_s = 0.0 if not is_all_an_end else _FOREVER if held else _TRAILS_S
     if arrival.over is not None:
         trails_s = min(trails_s, max(0.0, moment(arrival.over) - a_to))  # nor after the guest had left again
     return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
@@ -154,28 +161,6 @@ contradicts is linked only where nothing else could be.
 """
 _COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts": 5.0}
 """How many seconds apart would be as doubtful."""
-_UNLINKED_S: Final = 8.0
-"""The same for an arrival whose departure would be another's."""
-_CHOICES: Final = 20_000
-"""How many choices are weighed before the best of them is taken. A few hundred are usual of many arrivals."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """One departure that may belong to one arrival, and what speaks against it, in seconds."""
-
-    arrival: Half
-    departure: Half
-    cost_s: float
-    apart_s: float
-    fits: bool
-    is_doubtful: bool
-    of: Departure
-
-    @property
-    def ends(self) -> Ends:
-        """The two halves."""
-        return self.arrival, self.departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +189,18 @@ def _link(
 ) -> dict[Half, _LinkedTo]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
-    options: list[list[_Link]] = []
-    for host, arrival in sorted(arrivals, key=lambda each: each[1].first.at):
+    options: list[list[Link]] = []
+    for host, arrival in arrivals:
         found = [
             link
             for s_host, departure in departures
             if s_host != host
             and (link := _candidate(host, arrival, s_host, departure, known)) is not None
-            and not any(_crosses(link.ends, ends) for ends in known.fixed)
+            and not any(crosses(link.ends, ends) for ends in known.fixed)
         ]
         if found:
-            found.sort(key=lambda link: (link.cost_s, link.apart_s))
             options.append(found)
-    chosen = _best(options)
+    chosen = best_links([link for found in options for link in found])
     linked = {link.arrival for link in chosen}
     wanted = {
         link.departure for found in options for link in found if link.arrival not in linked and link.fits
@@ -227,10 +211,13 @@ def _link(
     }
 
 
-def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> _Link | None:
+def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
-    gap_s, receipt_gap_s = (_gap_s(arrival, departure, by) for by in (BY_STAMP, BY_RECEIPT))
+    here, there = (host, arrival.key), (s_host, departure.key)
+    holder = known.holders[here]
+    held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
+    gap_s, receipt_gap_s = (_gap_s(arrival, departure, by, held=held) for by in (BY_STAMP, BY_RECEIPT))
     stamp_gap_s, least_s = gap_s, min(gap_s, receipt_gap_s)
     is_all_a_job_that_was_gone = not (
         departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
@@ -240,7 +227,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     room_s = _room_s(marks, exact=is_exact)
     most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
     if least_s > most_s:
-        least_s = _gap_s(arrival, departure, _as_stamped)
+        least_s = _gap_s(arrival, departure, _as_stamped, held=held)
         if least_s > most_s:
             return None
         gap_s, receipt_gap_s = least_s + _APART_S, 0.0
@@ -248,7 +235,6 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         departure.opened, departure.ended
     ):
         gap_s += (_RECEIPT_IF_EXACT if is_exact else _RECEIPT) * receipt_gap_s
-    here, there = (host, arrival.key), (s_host, departure.key)
     fit = _fit(arrival, departure)
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
     if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
@@ -260,59 +246,21 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         cost_s += _COSTS_S["may_fit"]
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
-    holder = known.holders[here]
     if holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key):
         cost_s += _COSTS_S["may_fit"]  # it was elsewhere then, or had come back since
     if (here, there) in known.told:
         cost_s -= _COSTS_S["may_fit"]
     apart_s = abs(arrival.first.at - departure.opened.at)
     cost_s += min(_LATER_AT_MOST_S, _LATER * apart_s)
-    return _Link(here, there, cost_s, apart_s, fit == "fits", is_doubtful, departure)
+    return Link(
+        here, there, round(1000 * cost_s), round(1000 * apart_s), fit == "fits", is_doubtful, departure
+    )
 
 
-def _best(options: Sequence[Sequence[_Link]]) -> list[_Link]:
-    """Of each arrival one of its links, whose cheapest comes first, or none: the choice that costs least."""
-    best: list[_Link] = []
-    least = (_FOREVER, _FOREVER)
-    left = _CHOICES
-    rest_s = [0.0]
-    for found in reversed(options):
-        rest_s.insert(0, rest_s[0] + min(_UNLINKED_S, found[0].cost_s))
-
-    def choose(n: int, chosen: list[_Link], cost: tuple[float, float]) -> None:
-        nonlocal best, least, left
-        left -= 1
-        if left < 0 or (cost[0] + rest_s[n], cost[1]) >= least:
-            return  # what the rest costs at least is too much already
-        if n == len(options):
-            best, least = chosen, cost
-            return
-        for link in options[n]:
-            if not any(_excludes(link, other) for other in chosen):
-                choose(n + 1, [*chosen, link], (cost[0] + link.cost_s, cost[1] + link.apart_s))
-        choose(n + 1, chosen, (cost[0] + _UNLINKED_S, cost[1]))
-
-    choose(0, [], (0.0, 0.0))
-    return best
-
-
-def _excludes(one: _Link, other: _Link) -> bool:
-    """A departure belongs to one arrival, and attempts between two hosts come in the same order on both."""
-    return one.departure == other.departure or _crosses(one.ends, other.ends)
-
-
-def _crosses(one: Ends, other: Ends) -> bool:
-    """Whether two attempts between the same two hosts come in different orders on them."""
-    places, others = dict(one), dict(other)
-    if places.keys() != others.keys():
-        return False
-    here, there = places
-    return (places[here] < others[here]) != (places[there] < others[there])
-
-
-def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> tuple[str, Stay] | None:
-    """The one other host on which the guest was when this arrival was opened, and its stay there: by the
-    stamps, or by the receipt where all came as it happened.
+def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> list[tuple[str, Stay]]:
+    """The other hosts on which the guest was when this arrival was opened, and its stays there, the likeliest
+    first: by the stamps, or by the receipt where all came as it happened. More than one only where the guest
+    runs twice, or clocks don't tell.
     """
     mark = arrival.first
     found: list[tuple[float, float, str, Stay]] = []
@@ -325,7 +273,10 @@ def _holder(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> 
                 away_s = min(away_s, _away_s(stay, mark, BY_RECEIPT))
             if away_s <= SKEW_S:
                 found.append((away_s, -stay.began.at, host, stay))
-    return min(found, key=itemgetter(0, 1, 2))[2:] if found else None
+    likeliest: dict[str, Stay] = {}
+    for _, _, host, stay in sorted(found, key=itemgetter(0, 1, 2)):
+        likeliest.setdefault(host, stay)
+    return list(likeliest.items())
 
 
 def _source(
@@ -342,6 +293,55 @@ def _source(
             if s_host == source and departure.stage == "left" and departure.ended == stay.ended:
                 return None if destination == host else destination
     return source
+
+
+def _end_before_copy(
+    arrival: Arrival,
+    source: str,
+    stay: Stay,
+    tracks: Mapping[str, Track],
+    links: Mapping[Half, _LinkedTo],
+) -> Departure | None:
+    """The source's half where nothing told of a job there, and the guest ended: whoever had the guest was the
+    source, and its end ended the last attempt that had been prepared by then.
+    """
+    if arrival.stage not in ("open", "ended"):
+        return None
+    end = stay.ended
+    stage = end_of(end) if end is not None else None
+    if end is None or stage is None:
+        return None
+    began = stay.announced or end
+    arrivals = {(host, each.key): each for host, track in tracks.items() for each in track.arrivals}
+    if any(arrival.first.at < other.first.at <= began.at for other in arrivals.values()):
+        return None
+    if arrival.ended is not None and is_well_after(began, arrival.ended):
+        return None
+    for half, (host, departure, _) in links.items():
+        over = arrivals[half].switched or arrivals[half].ended
+        if host == source and departure.ended == end and not (over and is_well_after(began, over)):
+            return None  # it ended that attempt
+    return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=stay.announced)
+
+
+_AFTER_S: Final = 1.0
+"""One end leads to the other's within a fraction of a second."""
+
+
+def is_well_after(end: Mark, over: Mark) -> bool:
+    """Whether an end began well after an attempt was over; of one that was found afterwards the earliest
+    moment counts.
+
+    By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so, by
+    as much as the message seems to have been on its way.
+    """
+    if end.origin != "event":
+        return end.earliest > over.at + SKEW_S
+    if is_live(end, over):
+        by_stamps = as_stamped(end) - as_stamped(over)
+        at_least = end.at - abs(end.received - end.at) - over.received
+        return min(end.at - over.at, end.received - over.received, by_stamps, at_least) > _AFTER_S
+    return end.at > over.at + SKEW_S
 
 
 def _away_s(stay: Stay, mark: Mark, moment: Moment) -> float:

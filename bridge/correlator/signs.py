@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.facts import Fact
+from bridge.correlator.facts import Fact, Mark
 from bridge.correlator.track import Phase, Track
 
 Sign = Literal[
@@ -38,6 +38,7 @@ Sign = Literal[
     "job_completed",
     "other_job",
     "job_failed",
+    "announced",
 ]
 
 SIGNS: Final[dict[str, Sign]] = {
@@ -61,9 +62,27 @@ SIGNS: Final[dict[str, Sign]] = {
     "defined/*": "updated",
     "undefined/renamed": "updated",
     "undefined/*": "undefined",
+    "shutdown/*": "announced",
 }
-"""What a lifecycle event is a sign of. `shutdown/*` announces an end and says nothing of its kind; events
+"""What a lifecycle event is a sign of. `shutdown/*` says when an end began and nothing of its kind; events
 that aren't named prove nothing."""
+
+ORDINARY: Final = frozenset(
+    {
+        None,
+        "announced",
+        "booted",
+        "paused",
+        "resumed",
+        "stuck",
+        "stopped",
+        "crashed",
+        "defined",
+        "updated",
+        "undefined",
+    }
+)
+"""Signs of a domain's ordinary life on one host."""
 
 SIGNS_BY_DRIVER: Final[dict[str, dict[str, Sign]]] = {
     # libxl announces an incoming migration as a restore (libxl_migration.c), and a restore is one too.
@@ -147,6 +166,12 @@ def sign_of(fact: Fact) -> Sign | None:
     if fact.kind == "job_failed":
         return "job_failed" if fact.what == "migration_out" else None
     return None
+
+
+def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
+    """How a guest ended where nothing but its end was seen; None where it left, or nobody saw the end."""
+    sign = SIGNS.get(mark.what) or SIGNS.get(f"{mark.what.partition('/')[0]}/*")
+    return sign if sign in ("crashed", "stopped") else None
 
 
 def sign_of_state(track: Track) -> Sign | None:

@@ -12,7 +12,7 @@ from bridge.wire.messages import Migration
 
 
 class Sitting:
-    """Lives for one judgement. `tracks` are the case's, with what waits for its turn folded in.
+    """Lives for one judgement. `tracks` is what each host's log makes of it now.
 
     silent: the hosts that can't be heard, and since when. dues: moments to judge again though nothing comes.
     is_open: whether something is under way, or may change by a host that is heard again.
@@ -24,15 +24,15 @@ class Sitting:
         self.case = case
         self.now = now
         self.times = times
+        self.dues: list[float] = []
+        self.tracks = {host: log.view(self.ripe, times.unexplained_s) for host, log in case.logs.items()}
         self.silent = {
             host: blind.get(host, 0.0)
-            for host, track in case.tracks.items()
+            for host, track in self.tracks.items()
             if _is_former(track, epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
         self.tellings: list[Telling] = []
-        self.dues: list[float] = []
         self.is_open = False
-        self.tracks: dict[str, Track] = {}
 
     def ripe(self, at: float) -> bool:
         """Whether that moment has come; else it is a moment to judge again."""

@@ -6,12 +6,13 @@ is noted here.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.facts import Instant, Key, Mark
+from bridge.correlator.facts import CLEARED, Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
 
@@ -67,14 +68,12 @@ class Arrival:
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
-    foreseen: Key | None = None  # the place of a state that told of it before its events came
 
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
         marks = (self.first, self.flowed, self.switched, self.broke, self.ended)
-        last = max(mark.key for mark in marks if mark is not None)
-        return last if self.foreseen is None else max(last, self.foreseen)
+        return max(mark.key for mark in marks if mark is not None)
 
 
 @dataclass(slots=True)
@@ -86,6 +85,7 @@ class Departure:
     stage: DepartureStage = "copying"
     before_end: DepartureStage = "copying"
     iterated: bool = False
+    iterated_last: Mark | None = None
     suspended: Mark | None = None
     postcopy: bool = False
     breaks: int = 0
@@ -95,17 +95,29 @@ class Departure:
     guest: GuestHere | None = None
     figures: tuple[int | None, int | None] | None = None
     measured: Mark | None = None
+    returned: Mark | None = None  # its resume, where it was suspended again
     job_gone: Mark | None = None
     state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
     over: Mark | None = None  # the end of the stay that went on after it
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
     after: Instant | None = None  # what was found afterwards happened after this
+    announced: Mark | None = None  # when its end began, where the host said so
 
     @property
     def last_key(self) -> Key:
         """The place of the last sign of it that is known."""
-        marks = (self.opened, self.suspended, self.flowed, self.broke, self.ended, self.measured)
+        marks = (*self.job_marks, self.ended, self.measured)
         return max(mark.key for mark in marks if mark is not None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its job is, by what else the host said."""
+        return self.ended is not None or self.closed is not None
+
+    @property
+    def job_marks(self) -> tuple[Mark | None, ...]:
+        """What its job said while it was under way."""
+        return (self.opened, self.iterated_last, self.suspended, self.flowed, self.broke)
 
 
 @dataclass(slots=True)
@@ -116,6 +128,7 @@ class Stay:
     ended: Mark | None = None
     arrived: bool = False
     cancelled: bool = False  # a departure was cancelled in it: a state's reason may be that one's
+    announced: Mark | None = None  # when its end began, where the host said so
 
 
 class Listed(Struct, frozen=True, gc=False):
@@ -148,7 +161,6 @@ class Track:
     name: str | None = None
     moods: list[Mood] = field(default_factory=list)
     present: bool | None = None
-    believed: Key = (-1, 0)  # the place of the listed state by which it counts as present
     persistent: bool | None = None
     stay: Stay | None = None
     began: Key = (-1, 0)  # where the last stay or definition here began
@@ -159,6 +171,21 @@ class Track:
     lost: Mark | None = None  # a definition that went without a word
     roleless: Mark | None = None  # resumed/migrated, and no role known
     listed: Listed | None = None
+
+    def copy(self) -> Track:
+        """One that can be folded further without this one."""
+        other = copy(self)
+        other.arrivals = [copy(arrival) for arrival in self.arrivals]
+        other.departures = [copy(departure) for departure in self.departures]
+        other.stay = copy(self.stay)
+        return other
+
+    @property
+    def is_listed_here(self) -> bool:
+        """Whether the domain is on this host, running or not, by what came last: an event or a state."""
+        if self.listed is None or self.listed.key < self.moved:
+            return bool(self.present)
+        return self.listed.what != CLEARED
 
     @property
     def guest(self) -> GuestHere | None:

@@ -12,8 +12,18 @@ from typing import Final
 
 from bridge.correlator.acts import KEPT
 from bridge.correlator.facts import CLEARED, SKEW_S, Mark, is_live
-from bridge.correlator.joint import JOINT, UNDER_WAY, UNDER_WAY_WATCHED, A, D, Ruling, When, is_told, stages
-from bridge.correlator.pairing import Pair
+from bridge.correlator.joint import (
+    JOINT,
+    UNDER_WAY,
+    UNDER_WAY_WATCHED,
+    A,
+    D,
+    Ruling,
+    When,
+    is_told,
+    stages,
+)
+from bridge.correlator.pairing import Pair, is_well_after
 from bridge.correlator.track import Arrival, Departure, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
@@ -51,7 +61,9 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
             ruling, when = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
-    elif a == "ended" and _may_have_arrived(arrival, departure, source_track):
+    elif a == "ended" and (
+        _may_have_arrived(arrival, departure, source_track) or _is_ending(arrival, departure, source_track)
+    ):
         ruling, when = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
         ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
@@ -61,6 +73,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     marks = _conclusive(arrival, departure, d)
     if when in ("now", "soon") and (
         pair.doubtful
+        or (d == "stuck" and departure is not None and departure.returned is not None)
         or (d == "left" and _awaits_figures(departure, source_track))
         or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
     ):
@@ -100,6 +113,17 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
         return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
     was_suspended = departure.suspended is not None and not departure.postcopy
     return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
+
+
+def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
+    """Whether the source has said that the guest's end began, before the destination's, and not yet of which
+    kind it is.
+    """
+    stay = source.stay if source is not None else None
+    if arrival is None or arrival.ended is None or stay is None or stay.announced is None:
+        return False
+    is_open = departure is None or departure.ended is None
+    return is_open and not is_well_after(stay.announced, arrival.ended)
 
 
 def _lost_unseen(source: Track, begins_s: float, ends_s: float) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from bridge.correlator.case import Case, Telling
-from bridge.correlator.facts import Fact
+from bridge.correlator.facts import AS_IT_HAPPENED, Fact
 from bridge.correlator.hosts import Host
 from bridge.correlator.store import CaseRow
 from bridge.correlator.words import Said, Word
@@ -58,9 +58,12 @@ class Work:
 def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     """What a host said, at its place in the host's order and by our clock."""
     assert word.kind is not None
+    at = word.at + host.offset_s
+    if word.origin in AS_IT_HAPPENED:
+        host.note_saw(at)
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-        word.at + host.offset_s, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact,
+        at, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact, host.dark_from(at),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.case import Case, Telling, Times
+from bridge.correlator.facts import AS_IT_HAPPENED
 from bridge.correlator.hosts import Host
 from bridge.correlator.judging import judge
 from bridge.wire.messages import Migration
@@ -123,7 +124,12 @@ class Conductor:
         case = self.cases.get(sent.uuid)
         if case is None:
             case = self.cases[sent.uuid] = Case.new(sent.uuid)
-        fact = msgspec.structs.replace(fact, epoch=ordinal, at=at, received=now, exact=host.is_exact)
+        if fact.origin in AS_IT_HAPPENED:
+            host.note_saw(at)
+        since = host.dark_from(at)
+        fact = msgspec.structs.replace(
+            fact, epoch=ordinal, at=at, received=now, exact=host.is_exact, since=since
+        )
         case.add(fact, settled=settled)
         self._judge(sent.uuid, now)
         if host.suspect:

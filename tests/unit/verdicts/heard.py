@@ -48,11 +48,12 @@ def heard(trace: Trace) -> list[Sent]:
             sent.append(Sent(timed.at_s, word.host, word.uuid, gone))
         elif isinstance(word, Said) and word.kind is not None:
             last[word.host] = max(last.get(word.host, 0), word.sequence)
-            sent.append(Sent(timed.at_s, word.host, word.uuid, _fact(word, START + timed.at_s)))
+            sent.append(Sent(timed.at_s, word.host, word.uuid, fact_of_said(word, START + timed.at_s)))
     return sent
 
 
-def _fact(said: Said, received: float) -> Fact:
+def fact_of_said(said: Said, received: float) -> Fact:
+    """What a host said, come at that moment."""
     assert said.kind is not None
     return Fact(
         said.host,

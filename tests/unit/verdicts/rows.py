@@ -4,6 +4,7 @@
 
     S(3,1)        a lifecycle event by its numbers; `!` after it: a QEMU died by itself
     S:iter S:JC   a migration iteration; the job completed (`S:JC(save)`: of another operation)
+    S:job_failed  the agent says that the job before the one under way failed
     S:end         the outgoing job is gone and nothing tells; the agent finds out by asking
     S:blind       the connection to libvirt is lost; `S:back`: it is there again
     S:dark        the host can't be heard at all; `S:back` again
@@ -89,6 +90,8 @@ MOVED_PAUSED: Final = Verdict("completed", ("D", "paused"))
 FLOWED: Final = Verdict("completed", ON_D, mode="postcopy")
 FAILED: Final = Verdict("failed", ON_S, "destination_failed", confirmed="sD")
 DESTROYED: Final = Verdict("failed", ON_S, "destination_destroyed", confirmed="sD")
+STOPPED: Final = Verdict("failed", ("S", "shutoff"), "source_stopped")
+CRASHED: Final = Verdict("failed", ("", "lost"), "source_crashed")
 
 COMPLETED: Final = ("completed",)
 ARRIVED: Final = ("started", "completed")
@@ -242,7 +245,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "29",
         "guest powers off",
         "D(2,1) S:iter ~2 S(6,1) S(5,0) D(5,5)",
-        Verdict("failed", ("S", "shutoff"), "source_stopped"),
+        STOPPED,
         source_alone=(),
         leaves="",
     ),
@@ -250,7 +253,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "30",
         "source's QEMU crashes",
         "D(2,1) S:iter ~2 S(5,5)! D(5,5)",
-        Verdict("failed", ("", "lost"), "source_crashed"),
+        CRASHED,
         source_alone=(),
         leaves="",
     ),
@@ -258,7 +261,47 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "31",
         "source destroyed",
         "D(2,1) S:iter ~2 S(6,2) S(5,1) D(5,5)",
-        Verdict("failed", ("S", "shutoff"), "source_stopped"),
+        STOPPED,
+        source_alone=(),
+        leaves="",
+    ),
+    _failure(
+        "29",
+        "guest powers off before the first iteration",
+        "D(2,1) ~0.5 S(6,1) S(5,0) ~0.2 D(5,5)",
+        STOPPED,
+        source_alone=(),
+        leaves="",
+    ),
+    _failure(
+        "30",
+        "source's QEMU crashes before the first iteration",
+        "D(2,1) ~0.5 S(5,5)! ~0.2 D(5,5)",
+        CRASHED,
+        source_alone=(),
+        leaves="",
+    ),
+    _failure(
+        "31",
+        "source destroyed before the first iteration",
+        "D(2,1) ~0.5 S(6,2) S(5,1) ~2 D(5,5)",
+        STOPPED,
+        source_alone=(),
+        leaves="",
+    ),
+    _failure(
+        "29",
+        "guest powers off, its end told last",
+        "D(2,1) S:iter ~2 S(6,1) ~0.2 D(5,5) ~1.5 S(5,0)",
+        STOPPED,
+        source_alone=(),
+        leaves="",
+    ),
+    _failure(
+        "31",
+        "source destroyed, its end told last",
+        "D(2,1) S:iter ~2 S(6,2) ~0.2 D(5,5) ~1.5 S(5,1)",
+        STOPPED,
         source_alone=(),
         leaves="",
     ),

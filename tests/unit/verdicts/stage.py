@@ -74,7 +74,7 @@ class Sent:
 Token = tuple[str, str, tuple[Any, ...]]
 _TOKEN: Final = re.compile(
     r"~(?P<wait>[\d.]+)|(?P<side>[SD])(?:\((?P<event>\d+),(?P<detail>\d+)\)(?P<died>!?)"
-    r"|:(?P<word>[a-z]+|JC)(?:\((?P<operation>\w+)\))?|=(?P<state>[\w/]+))"
+    r"|:(?P<word>[a-z_]+|JC)(?:\((?P<operation>\w+)\))?|=(?P<state>[\w/]+))"
 )
 
 
@@ -112,6 +112,8 @@ class Host:
     listed: set[str] = field(default_factory=set)
     job_ended: dict[str, int | None] = field(default_factory=dict)
     """Domains whose outgoing job is gone, with the owner of that."""
+    jobs: dict[str, list[float]] = field(default_factory=dict)
+    """When each outgoing job of a domain began."""
 
     def sees_domain(self, uuid: str) -> Seen | None:
         """The domain as libvirt's list has it."""
@@ -183,12 +185,13 @@ class Stage:
         names = {"S": name, "D": name + "-moved" if row.renamed else name}
         iterations = 0
         pause = 0.0
-        if "D(2,1)" in row.said:
-            self.at(t, partial(self.begin_job, sides["S"], uuid))
         for side, kind, args in tokens(row.said):
             if kind == "wait":
                 pause = args[0]
                 continue
+            if (side, args[:2]) == ("D", (2, 1)):
+                self.at(t, partial(self.begin_job, sides["S"], uuid))
+                iterations = 0
             t += pause or gap()
             pause = 0.0
             host = sides[side]
@@ -202,6 +205,8 @@ class Stage:
                 self.at(t, partial(self.iteration, host, uuid, iterations))
             elif kind == "job_completed":
                 self.at(t, partial(self.job_completed, host, uuid, args[0]))
+            elif kind == "job_failed":
+                self.at(t, partial(self.fail_job, host, uuid, ago=1))
             elif kind == "end":
                 self.at(t, partial(self.end_job, host, uuid))
             elif kind == "quietly":
@@ -272,12 +277,20 @@ class Stage:
     def begin_job(self, host: Host, uuid: str) -> None:
         """An outgoing job begins: an agent that asks for the former one finds this one."""
         host.job_ended.pop(uuid, None)
+        host.jobs.setdefault(uuid, []).append(self.t)
 
     def end_job(self, host: Host, uuid: str) -> None:
         """The outgoing job is gone; the agent finds it gone when it asks."""
         if self.voice.jobs:
             host.job_ended[uuid] = self.owner
             self.at(self.t + self.voice.poll_s, partial(self._poll, host, uuid))
+
+    def fail_job(self, host: Host, uuid: str, *, ago: int = 0) -> None:
+        """The agent says that a job failed, and when that one began. ago: how many others began since."""
+        jobs = host.jobs.get(uuid, [])
+        began = round((START + jobs[-1 - ago] + host.skew_s) * 1e6) if len(jobs) > ago else None
+        figures = (began, None)
+        self._say((host, uuid), "job_failed", "migration_out", origin="poll", figures=figures)
 
     def change_quietly(self, host: Host, uuid: str, state: str) -> None:
         """libvirt's list changes without an event. `ended`: as after the end of a domain that nobody saw."""
@@ -335,7 +348,7 @@ class Stage:
         self.owner = host.job_ended.pop(uuid)
         there = host.domains.get(uuid)
         if there is not None and there.active and not there.incoming:
-            self._say((host, uuid), "job_failed", "migration_out", origin="poll")
+            self.fail_job(host, uuid)
             self._state(host, uuid)
 
     def _look(self, host: Host, uuid: str, *, first: bool = False) -> None:

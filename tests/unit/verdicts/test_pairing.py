@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bridge.correlator import acts, machine
+from bridge.correlator.alignment import Ends
 from bridge.correlator.facts import Mark
-from bridge.correlator.pairing import Ends, Pair, pair
+from bridge.correlator.pairing import Pair, pair
 from bridge.correlator.track import Arrival, Departure, Stay, Track
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
