@@ -177,7 +177,7 @@ class Casework:
             return
         seen = host.see(word.epoch, word.sequence, received)
         if not seen.is_new:
-            self._counters.duplicates += 1
+            work.duplicates += 1
             return
         host.note_clock(received, word.at, is_status=False)
         if host.blind_since is not None and host.note_alive(word.at + host.offset_s):
@@ -246,7 +246,7 @@ class Casework:
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # A defect in the decision must not stop every other domain's; its messages are put aside.
                 _log.exception("case.failed", domain=uuid)
-                self._counters.rejected["not_judged"] += 1
+                work.not_judged += 1
                 self._cases.pop(uuid, None)
                 del cases[uuid]
                 stored = tx.cases([uuid]).get(uuid)
@@ -264,7 +264,7 @@ class Casework:
         for name in work.settle:
             changed = case.settle(name, work.hosts[name].settled_to) or changed
         if not changed:
-            self._counters.duplicates += len(facts)
+            work.duplicates += len(facts)
             return []
         judgement = judge(case, judged_at, self.blind, self._times, self.epochs)
         drafts = [self._draft(telling, uuid, now) for telling in judgement.tellings]
@@ -314,6 +314,9 @@ class Casework:
                 self._note_loss(loss)
             host.losses.clear()
         self._counters.batches += 1
+        self._counters.duplicates += work.duplicates
+        if work.not_judged:
+            self._counters.rejected["not_judged"] += work.not_judged
         self._count()
 
     def _take_back(self, work: Work) -> None:

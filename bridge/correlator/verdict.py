@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.acts import KEPT
+from bridge.correlator.clock import CLOCK_EXACT
 from bridge.correlator.facts import CLEARED, SKEW_S, Mark, is_live
 from bridge.correlator.joint import (
     JOINT,
@@ -319,7 +320,9 @@ def _decided_by(
 
 def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
     """The difference of two stamps of one host, as it stamped them: the destination's, else the source's.
-    What was found afterwards doesn't tell when it began.
+    What was found afterwards doesn't tell when it began. Nor does a difference that a setting of the clock
+    is part of: the stamps contradict the order, or the correction of the host's clock (`Clock.offset_s`)
+    changed by more than a message's way explains.
     """
     for first, last in (
         (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
@@ -327,6 +330,10 @@ def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | 
     ):
         if first is None or first.origin != "event" or last is None or last.what == CLEARED:
             continue
-        if last.key > first.key:
-            return max(0, round((seconds(last.stamp) - seconds(first.stamp)) * 1000))
+        if last.key <= first.key:
+            continue
+        first_s, last_s = seconds(first.stamp), seconds(last.stamp)
+        corrected_s = (last.at - last_s) - (first.at - first_s)
+        if last_s >= first_s and abs(corrected_s) <= CLOCK_EXACT[1] - CLOCK_EXACT[0]:
+            return round((last_s - first_s) * 1000)
     return None

@@ -41,6 +41,8 @@ class Work:
         self.cases: dict[str, Case] = {}
         self.rows: list[tuple[CaseRow, Iterable[str]]] = []
         self.tellings: list[tuple[Telling, float | None]] = []
+        self.duplicates = 0
+        self.not_judged = 0
         self.blind_before = dict(blind)
         self.returning_before = dict(returning)
 
