@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,23 +16,23 @@ ABOUT_STEPS: Final = ("dead", "blind", "clock steps", "stretch")
 """Troubles whose numbers are those of steps; those of messages mean others where a step is left out."""
 
 
-def smallest(history: History, troubles: Sequence[Trouble]) -> tuple[Case, list[Fault]]:
-    """The history and the troubles of which nothing can be left out, and what is wrong with them."""
-    kept, wrong = tuple(troubles), try_one(history, troubles) or []
-    kinds = {fault.kind for fault in wrong}
-    tries = 200
-    while tries:
-        for candidate, fewer in _simpler(history, kept):
-            tries -= 1
-            faults = try_one(candidate, fewer) or []
-            if kinds & {fault.kind for fault in faults}:
-                history, kept, wrong = candidate, fewer, faults
-                break
-            if not tries:
-                break
-        else:
-            break
-    return (history, kept), wrong
+def smallest(
+    history: History,
+    troubles: Sequence[Trouble],
+    wrong: Callable[[History, Sequence[Trouble]], bool] | None = None,
+) -> tuple[Case, list[Fault]]:
+    """The history and the troubles of which nothing can be left out, and what is wrong with them.
+
+    wrong: whether one is still wrong; by default, whether a rule is broken that the first one breaks.
+    """
+    kinds = {fault.kind for fault in try_one(history, troubles) or []}
+    still = wrong or (lambda *case: any(fault.kind in kinds for fault in try_one(*case) or []))
+    case = (history, tuple(troubles))
+    found = True
+    while found:
+        smaller = next((one for one in _simpler(*case) if still(*one)), None)
+        found, case = smaller is not None, smaller or case
+    return case, try_one(*case) or []
 
 
 def _simpler(history: History, troubles: tuple[Trouble, ...]) -> Iterator[Case]:
