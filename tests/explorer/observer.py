@@ -345,7 +345,7 @@ def troubles(history: History) -> Troubles:
     for n, one in enumerate(base.deliveries):
         if one.message.kind == "event":
             found += [Trouble("restart", "", n, n, "", s) for s in (0.0, 5.0, 30.0, LONG_S)]
-            found += [Trouble("correlator's clock", "", n, n, "", s) for s in (-7200.0, 7200.0)]
+            found += [Trouble("correlator's clock", "", n, n, "", s) for s in (-7200.0, -30.0, 30.0, 7200.0)]
     found += [Trouble("stretch", "", -1, -1, "", s) for s in (10.0, 100.0)]
     for n in range(len(history.steps) - 1):
         found += [Trouble("stretch", "", n, n, "", s) for s in (10.0, 100.0)]
