@@ -93,6 +93,8 @@ class Observed:
     replays: list[tuple[str, Message, str]] = field(default_factory=list)
     hidden: frozenset[str] = frozenset()
     unseen_at_last: frozenset[str] = frozenset()
+    uncleared: set[str] = field(default_factory=set)
+    """Hosts of which nothing tells that a state was cleared: it was while the correlator was down."""
 
 
 def hosts_of(history: History) -> list[str]:
@@ -283,6 +285,8 @@ def _restart(seen: Observed, trouble: Trouble) -> None:
     for one in deliveries:
         if one.at <= back and one.message.retain:
             retained[one.message.topic] = one
+            if at < one.at and one.message.kind == "cleared":
+                seen.uncleared.add(one.host)
         if one.at <= at:
             before.append(one)
         elif one.at > back:
