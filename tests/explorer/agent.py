@@ -32,7 +32,7 @@ READ_S: Final = 0.02
 """From an event to the state that is read after it."""
 _ID: Final = slice(27, 63)
 """Where in a state its random id stands."""
-_SEEN_JOB: Final = {"operation": "migration_out", "time_elapsed": 900}
+_SEEN_JOB: Final[dict[str, object]] = {"operation": "migration_out", "time_elapsed": 900}
 
 Kind = Literal["event", "state", "status", "cleared"]
 
@@ -133,7 +133,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
-        self._leaving_since = 0.0
+        self._leaving_since: float | None = None
         self._seen_leaving: Seen | None = None
         self._missed = 0
         self._next_ask = 0.0
@@ -232,6 +232,7 @@ class Agent:
     def _back(self, t: float, _: object) -> None:
         if self._sees == "agent":
             self._knowledge = Knowledge(self._teller, self._stored)
+            self._leaving, self._missed, self._seen_leaving = None, 0, None
         self._sees = "yes"
         self._connects(t, None)
 
@@ -307,8 +308,9 @@ class Agent:
         if seen is not None:
             self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-            began = {} if self.former else {"started_at": stamp(self.clock.at(self._leaving_since))}
-            params = {**_SEEN_JOB, **began}
+            params = dict(_SEEN_JOB)
+            if self._leaving_since is not None and not self.former:
+                params["started_at"] = stamp(self.clock.at(self._leaving_since))
             self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
 
     def _ask(self, t: float) -> None:
@@ -349,7 +351,7 @@ class Agent:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)
                 self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
-                self._leaving_since = self._job_began
+                self._leaving_since = None if self.job is None else self._job_began
             self._watching = True
             self._ask(t + 0.01)
         if step.drafts and self._quiet_status is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.explorer.explore import Bounds, Found, explore, worlds
-from tests.explorer.shrink import as_row, smallest
+from tests.explorer.shrink import example
 
 SLICES = (
     Bounds(("one", "none"), troubles_every=29),
@@ -41,7 +41,6 @@ def _examples(found: Found) -> str:
     for kind, count in found.kinds.most_common(10):
         names, index, troubles, _ = found.examples[kind][0]
         number = int(index.split(".")[0])
-        (history, fewer), faults = smallest(worlds(names)[number], troubles)
         lines.append(f"{count} × {' | '.join(kind)}, first {index} of {','.join(names)}")
-        lines.append(as_row(history, fewer, faults))
+        lines.append(example(worlds(names)[number], troubles, kind[2]))
     return "\n".join(lines)

@@ -180,8 +180,6 @@ def test_a_wrong_history_is_made_small() -> None:
     name = "before transient 9.0 dump 30 live copies switches finishes confirmed"
     history = next(one for one in worlds(("around",)) if one.name == name)
     late = Trouble("late", "A", 0, 0, "", 3.0)
-    (smaller, fewer), _ = smallest(
-        history, (late,), lambda one, _: any(s.said == "B(4,1)" for s in one.steps)
-    )
+    smaller, fewer = smallest(history, (late,), lambda one, _: any(s.said == "B(4,1)" for s in one.steps))
     assert written(smaller.steps) == "A:job B(2,1) A(3,1) B(4,1) ~1.4 A(5,3) A:JC"
     assert fewer == ()
