@@ -12,13 +12,14 @@ from tests.explorer import observer
 from tests.explorer.explore import Bounds, Found, explore, of_one, quiet, worlds
 from tests.explorer.play import play
 from tests.explorer.properties import wrong_with
-from tests.explorer.shrink import as_row, smallest
+from tests.explorer.shrink import example
 from tests.explorer.stories import STORIES
 from tests.explorer.world import written
 
 
 def main() -> int:
     options = _options()
+    quiet()
     bounds = Bounds(
         stories=tuple(options.stories.split(",")),
         every=options.every,
@@ -75,16 +76,14 @@ def _print(found: Found, took_s: float, *, most: int, small: bool) -> None:
     )
     for kind, count in found.kinds.most_common(most):
         print(f"{count:7} {kind[0]} | {kind[1]} | {kind[2]}")
-        example = found.examples[kind][0]
-        print(f"        {example.number}: {example.why}")
+        first = found.examples[kind][0]
+        print(f"        {first.number}: {first.why}")
         if small:
-            number = int(example.number.split(".")[0])
-            (history, troubles), faults = smallest(worlds(example.stories)[number], example.troubles)
-            print(as_row(history, troubles, faults))
+            number = int(first.number.split(".")[0])
+            print(example(worlds(first.stories)[number], first.troubles, kind[2]))
 
 
 def _replay(bounds: Bounds, index: str) -> int:
-    quiet()
     number = int(index.split(".", maxsplit=1)[0])
     history = worlds(bounds.stories)[number]
     troubles = dict(of_one(observer.troubles(history).all, bounds, number))[index]

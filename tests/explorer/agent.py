@@ -32,7 +32,7 @@ READ_S: Final = 0.02
 """From an event to the state that is read after it."""
 _ID: Final = slice(27, 63)
 """Where in a state its random id stands."""
-_SEEN_JOB: Final = {"operation": "migration_out", "time_elapsed": 900}
+_SEEN_JOB: Final[dict[str, object]] = {"operation": "migration_out", "time_elapsed": 900}
 
 Kind = Literal["event", "state", "status", "cleared"]
 
@@ -90,10 +90,7 @@ def host_name(letter: str) -> str:
 
 
 class Agent:
-    """One host's agent over its lives. `run` returns all that it publishes, in order.
-
-    former: a release that doesn't say which job failed, and may say it after the next one's first iteration.
-    """
+    """One host's agent over its lives. `run` returns all that it publishes, in order."""
 
     def __init__(
         self,
@@ -102,9 +99,7 @@ class Agent:
         driver: str,
         first: Listed | None,
         clock: Clock = TRUE,
-        former: bool = False,
     ) -> None:
-        self.former = former
         self.host = host_name(host)
         self.driver = driver
         self.clock = clock
@@ -133,7 +128,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
-        self._leaving_since = 0.0
+        self._there = 0.0
         self._seen_leaving: Seen | None = None
         self._missed = 0
         self._next_ask = 0.0
@@ -187,9 +182,6 @@ class Agent:
             self._unseen.append(n)
             self._to_compare = self._to_compare or step.kind == "quietly"
             return
-        tells_of_job = step.kind == "iter" or step.args in ((3, 1), (3, 7))
-        if tells_of_job and not self.former and self._leaving not in (None, step.job):
-            self._gone(t)
         moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
         there = step.there
         name = there.name if there else "web01"
@@ -232,6 +224,7 @@ class Agent:
     def _back(self, t: float, _: object) -> None:
         if self._sees == "agent":
             self._knowledge = Knowledge(self._teller, self._stored)
+            self._leaving, self._missed, self._seen_leaving = None, 0, None
         self._sees = "yes"
         self._connects(t, None)
 
@@ -285,8 +278,8 @@ class Agent:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
             if self._leaving is None:
-                self._take(t, JobSeen(UUID))
-            self._leaving, self._missed, self._leaving_since = self.job, 0, self._job_began
+                self._take(t, JobSeen(UUID, int(self.clock.at(self._job_began) * 1_000_000) * 1000))
+            self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
             self._watching, self._leaving = False, None
@@ -307,9 +300,8 @@ class Agent:
         if seen is not None:
             self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-            began = {} if self.former else {"started_at": stamp(self.clock.at(self._leaving_since))}
-            params = {**_SEEN_JOB, **began}
-            self._take(t, JobGone(moment_ns, self.driver, UUID, seen.name, seen.id, params))
+            params = dict(_SEEN_JOB)
+            self._take(t, JobGone(moment_ns, self._there, self.driver, UUID, seen.name, seen.id, params))
 
     def _ask(self, t: float) -> None:
         self._next_ask = t
@@ -349,7 +341,7 @@ class Agent:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)
                 self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
-                self._leaving_since = self._job_began
+                self._there = t
             self._watching = True
             self._ask(t + 0.01)
         if step.drafts and self._quiet_status is None:

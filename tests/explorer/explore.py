@@ -120,6 +120,7 @@ def try_all(bounds: Bounds, numbers: Iterable[int]) -> Found:
         found.worlds += 1
         single = observer.troubles(history)
         found.left_out += single.left_out
+        without: set[str] = set()
         for index, troubles in of_one(single.all, bounds, number):
             faults = try_one(history, troubles)
             if faults is None:
@@ -127,8 +128,13 @@ def try_all(bounds: Bounds, numbers: Iterable[int]) -> Found:
                 continue
             found.tried += 1
             found.wrong += bool(faults)
+            if troubles == (observer.NONE,):
+                without = {fault.kind for fault in faults}
             for kind, why in faults:
-                key = (shape(history), " + ".join(sorted({trouble.kind for trouble in troubles})), kind)
+                under = " + ".join(sorted({trouble.kind for trouble in troubles}))
+                if kind in without and under != "none":
+                    under = "any, as without"
+                key = (shape(history), under, kind)
                 found.kinds[key] += 1
                 examples = found.examples.setdefault(key, [])
                 if len(examples) < EXAMPLES:

@@ -36,7 +36,6 @@ HOURS_S: Final = 10_800.0
 
 Kind = Literal[
     "none",
-    "former agent",
     "dead",
     "blind",
     "cut",
@@ -93,6 +92,8 @@ class Observed:
     replays: list[tuple[str, Message, str]] = field(default_factory=list)
     hidden: frozenset[str] = frozenset()
     unseen_at_last: frozenset[str] = frozenset()
+    uncleared: set[str] = field(default_factory=set)
+    """Hosts of which nothing tells that a state was cleared: it was while the correlator was down."""
 
 
 def hosts_of(history: History) -> list[str]:
@@ -106,7 +107,6 @@ class _Agent(NamedTuple):
     host: str
     windows: tuple[Window, ...]
     clock: Clock
-    former: bool
 
 
 _known: dict[tuple[int, _Agent], tuple[list[Step], list[Message]]] = {}
@@ -120,7 +120,7 @@ def _messages(history: History, agent: _Agent) -> list[Message]:
         if len(_known) > 1000:
             _known.clear()
         first = history.first[agent.host]
-        played = Agent(agent.host, driver=history.driver, first=first, clock=agent.clock, former=agent.former)
+        played = Agent(agent.host, driver=history.driver, first=first, clock=agent.clock)
         steps = [(n, step) for n, step in enumerate(history.steps) if step.host == agent.host]
         ends = [step.t for step in history.steps[-1:]] + [window.ends or 0.0 for window in agent.windows]
         messages = played.run(steps, agent.windows, max(ends, default=0.0) + AFTER_S)
@@ -141,8 +141,7 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     seen = Observed(played, tuple(troubles))
     streams: dict[str, list[Delivery]] = {}
     for host in hosts_of(history):
-        former = any(one.kind == "former agent" and one.host == host for one in troubles)
-        agent = _Agent(host, tuple(windows.get(host, ())), _clock(played, host, troubles), former)
+        agent = _Agent(host, tuple(windows.get(host, ())), _clock(played, host, troubles))
         streams[host] = [Delivery(one.t + WAY_S, one, host) for one in _messages(played, agent)]
     for trouble in troubles:
         change = _ON_THE_WAY.get(trouble.kind)
@@ -283,6 +282,8 @@ def _restart(seen: Observed, trouble: Trouble) -> None:
     for one in deliveries:
         if one.at <= back and one.message.retain:
             retained[one.message.topic] = one
+            if at < one.at and one.message.kind == "cleared":
+                seen.uncleared.add(one.host)
         if one.at <= at:
             before.append(one)
         elif one.at > back:
@@ -316,8 +317,6 @@ def troubles(history: History) -> Troubles:
     base = observe(history, ())
     assert base is not None
     for host in hosts_of(history):
-        if any(step.kind == "job" and step.host == host for step in history.steps):
-            found.append(Trouble("former agent", host))
         windows, equal = _windows(history, host)
         found += windows
         left_out += equal
@@ -345,7 +344,7 @@ def troubles(history: History) -> Troubles:
     for n, one in enumerate(base.deliveries):
         if one.message.kind == "event":
             found += [Trouble("restart", "", n, n, "", s) for s in (0.0, 5.0, 30.0, LONG_S)]
-            found += [Trouble("correlator's clock", "", n, n, "", s) for s in (-7200.0, 7200.0)]
+            found += [Trouble("correlator's clock", "", n, n, "", s) for s in (-7200.0, -30.0, 30.0, 7200.0)]
     found += [Trouble("stretch", "", -1, -1, "", s) for s in (10.0, 100.0)]
     for n in range(len(history.steps) - 1):
         found += [Trouble("stretch", "", n, n, "", s) for s in (10.0, 100.0)]

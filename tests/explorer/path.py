@@ -22,9 +22,7 @@ from bridge.wire.topics import Topics
 from tests.memory_store import MemoryStore
 
 TOPICS: Final = Topics()
-SETTLE_S: Final = 10.0
-PATIENCE_S: Final = 600.0
-_TIMES: Final = Times(SETTLE_S, PATIENCE_S)
+TIMES: Final = Times()
 _SOURCE: Final = correlator_source("main")
 _TICK_S: Final = 1.0
 _SPARSER: Final = 10.0
@@ -59,7 +57,8 @@ class Path:
     Times are true seconds since the epoch; `clock_s` is by how much the correlator's wall clock is ahead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, times: Times = TIMES) -> None:
+        self._times = times
         self.published: list[Published] = []
         self.asked: list[Asked] = []
         self.clock_s = 0.0
@@ -69,9 +68,9 @@ class Path:
     def start(self, at_s: float) -> None:
         """A process begins, and its session with the broker."""
         self._now_s = self._received_s = self._next_tick_s = at_s
-        self._casework = Casework(self._store, _TIMES, _drafted, self.counters)
+        self._casework = Casework(self._store, self._times, _drafted, self.counters)
         self._casework.load()
-        self._hearing = Hearing(TOPICS, self.counters, settle_s=SETTLE_S)
+        self._hearing = Hearing(TOPICS, self.counters, settle_s=self._times.settle_s)
         self._hearing._intake.read = _read  # type: ignore[method-assign]
         self._hearing.begin(self._casework.heard_until, at_s + self.clock_s)
         self._hearing.connected(at_s)

@@ -442,5 +442,5 @@ def _place(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
         if place == host or place in unheard or host in unheard:
             return
         yield Fault("false location", f"{place}, not {host}")
-    elif place is not None and place not in history.defined and place not in unheard:
+    elif place is not None and place not in history.defined | unheard | seen.uncleared:
         yield Fault("false location", f"{place}, not {sorted(history.defined) or None}")

@@ -158,11 +158,28 @@ def two() -> Iterator[History]:
     yield from _story("two", play, places=(0, 3, 4))
 
 
+def between() -> Iterator[History]:
+    """What resembles a migration, between two of them."""
+
+    def play(w: World) -> None:
+        migrate(w, "A", "B", ("non-live", "suspended meanwhile"))
+        if w.unreachable:
+            raise Impossible
+        look_alike(w, KEEPS_RUNNING, wait_s=float(w.choose("0.5", "30")))
+        at = w.at
+        assert at is not None
+        w.t += float(w.choose("0.5", "30"))
+        migrate(w, at, next(host for host in HOSTS if host != at), ("non-live", "suspended meanwhile"))
+
+    yield from _story("between", play, places=(0, 3))
+
+
 STORIES: Final[dict[str, Callable[[], Iterator[History]]]] = {
     "one": one,
     "none": none,
     "around": around,
     "two": two,
+    "between": between,
 }
 
 

@@ -17,7 +17,7 @@ KEEPALIVE_S = 2
 
 
 def test_nothing_sent_to_a_client_is_lost_while_nobody_uses_it(tmp_path: Path) -> None:
-    """As when a program is installed for minutes: the broker ends a session after 1.5 keep alive intervals."""
+    """As when a program is installed for minutes: the broker ends a session after 1.5 keep-alives."""
     with Broker(tmp_path) as broker:
         hears = Client(broker.settings(), "hears", subscriptions=[Subscription("t")], keepalive_s=KEEPALIVE_S)
         hears.connect()

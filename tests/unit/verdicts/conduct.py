@@ -1,27 +1,28 @@
-"""Brings what agents sent before the decision, in any order and at any time, on a clock of its own.
+"""Brings what agents sent before the correlator, in any order and at any time, on a clock of its own.
 
-It does what the correlator's service does around the decision, with the program's own bookkeeping of hosts:
-sequences and holes, clocks, and which host can't be heard. There is no broker, no store and no waiting.
+What they sent goes as bytes through the production path (`tests.explorer.path`): validation, the processor, a
+store in memory. There is no broker, no disk and no waiting.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
-from bridge.correlator.case import Case, Telling, Times
-from bridge.correlator.facts import AS_IT_HAPPENED
-from bridge.correlator.hosts import Host
-from bridge.correlator.judging import judge
-from bridge.wire.messages import Migration
+from bridge.correlator.case import Telling, Times
+from bridge.correlator.facts import Fact
+from bridge.wire import messages as wire
+from bridge.wire.messages import Location, Migration
+from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
+from tests.explorer.path import TIMES, TOPICS, Path
 from tests.unit.verdicts.stage import START, Sent
 
-TIMES: Final = Times()
 LATER_S: Final = 100_000.0
+__all__ = ["LATER_S", "TIMES", "Conductor", "Delivery", "Told", "in_order", "interleaved", "late", "tellings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,16 @@ class Told:
 
 @dataclass(slots=True)
 class Conductor:
-    """One correlator's memory. `deliver` takes messages in, `told` has what came out."""
+    """One correlator over its lives. `deliver` takes messages in, `told` has what came out."""
 
     times: Times = TIMES
     clocks: dict[str, float] = field(default_factory=dict)
     """By how much a host's clock is ahead, where its agent's status tells."""
-    hosts: dict[str, Host] = field(default_factory=dict)
-    cases: dict[str, Case] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
-    judged: int = 0
-    _due: dict[str, float] = field(default_factory=dict)
-    _heap: list[tuple[float, str]] = field(default_factory=list)
-    _open: dict[str, frozenset[str]] = field(default_factory=dict)
-    _blind: dict[str, float] = field(default_factory=dict)
-    _back: dict[str, float] = field(default_factory=dict)
+    batches: int = 0
+    _path: Path | None = None
+    _ids: dict[tuple[str, str], str] = field(default_factory=dict)
+    _cleared: int = 0
 
     def deliver(
         self,
@@ -72,124 +69,128 @@ class Conductor:
     ) -> list[Told]:
         """Takes everything in, in this order, and lets the clock run on. Returns all that was told."""
         for n, delivery in enumerate(deliveries):
-            now = START + delivery.received
-            self._run_to(now)
-            self._take(delivery.sent, now)
+            self.take(delivery.received, delivery.sent)
             if restart(n):
-                self.restart()
-        self._run_to(START + until_s)
+                self._started().start(START + delivery.received)
+        path = self._started()
+        path.run_to(START + until_s)
+        self.told += [self._read(one.at_s, one.topic, one.payload) for one in path.published]
+        path.published.clear()
+        self.batches = path.counters.batches
         return self.told
 
-    def restart(self) -> None:
-        """The correlator is killed; what it stored is all that is left."""
-        self.cases = {uuid: Case.load(case.dump()) for uuid, case in self.cases.items()}
-        self.hosts = {name: Host.load(name, host.dump()) for name, host in self.hosts.items()}
+    def take(self, received: float, *sent: Sent) -> None:
+        """What comes at one moment, as one batch."""
+        self._started().receive(START + received, *(self._message(received, each) for each in sent))
 
-    def _take(self, sent: Sent, now: float) -> None:
-        host = self.hosts.get(sent.host)
-        if host is None:
-            host = self.hosts[sent.host] = Host(sent.host)
+    def _started(self) -> Path:
+        if self._path is None:
+            self._path = Path(self.times)
+            self._path.start(START)
+        return self._path
+
+    def _message(self, received: float, sent: Sent) -> tuple[str, bytes, bool]:
+        """The topic, the bytes, and that it isn't retained. A clock that isn't told of seems right."""
+        if sent.fact is None:
+            place = sent.place
+            at = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
+            data = {
+                "host": sent.host,
+                "state": "offline" if sent.why == "agent" else "online",
+                "epoch": None if place is None else _epoch(sent.host, place[0]),
+                "version": "1.0",
+                "libvirt": {"connected": bool(sent.sees)},
+                "last_sequence": 0 if place is None else place[1],
+            }
+            payload = _encode(wire.HOST_STATUS, sent.host, f"status-{sent.t}", wire.stamp(at), data)
+            return TOPICS.host_status(sent.host), payload, False
         fact = sent.fact
-        if fact is None:
-            was = host.blind_since
-            if sent.host in self.clocks:
-                host.note_clock(now, START + sent.t + self.clocks[sent.host], is_status=True)
-            host.note_status(
-                online=sent.why != "agent",
-                sees_libvirt=bool(sent.sees),
-                epoch=None if sent.place is None else f"e{sent.place[0]}",
-                last_sequence=0 if sent.place is None else sent.place[1],
-                lost=(),
-                received=now,
-                retained=False,
-            )
-            if (was is None) != (host.blind_since is None):
-                self._sight_changed(host, now)
-            if host.suspect:
-                self._settle(host, now)
-            return
-        settled = True
-        if fact.kind in ("state", "cleared"):
-            ordinal = host.ordinal_of(f"e{fact.epoch}")
-            at = now if fact.kind == "cleared" else fact.at + host.offset_s
+        name = f"{_epoch(fact.host, fact.epoch)}-{fact.sequence}"
+        if fact.kind not in ("state", "cleared"):
+            self._ids[wire.host_source(fact.host), name] = fact.id
         else:
-            seen = host.see(f"e{fact.epoch}", fact.sequence, now)
-            if not seen.is_new:
-                return
-            ordinal, settled = seen.ordinal, seen.settled
-            host.note_clock(now, fact.at, is_status=False)
-            at = fact.at + host.offset_s
-            if host.blind_since is not None and host.note_alive(at):
-                self._sight_changed(host, now)
-        case = self.cases.get(sent.uuid)
-        if case is None:
-            case = self.cases[sent.uuid] = Case.new(sent.uuid)
-        if fact.origin in AS_IT_HAPPENED:
-            host.note_saw(at)
-        since = host.dark_from(at)
-        fact = msgspec.structs.replace(
-            fact, epoch=ordinal, at=at, received=now, exact=host.is_exact, since=since
-        )
-        case.add(fact, settled=settled)
-        self._judge(sent.uuid, now)
-        if host.suspect:
-            self._settle(host, now)
+            name = fact.id
+        return _of_domain(fact, sent.uuid, name)
 
-    def give_up(self, name: str, first: int, last: int, now: float) -> None:
-        """Sequences of a host's newest epoch won't come any more."""
-        host = self.hosts[name]
-        host.kept.epochs[-1].give_up(first, last)
-        self._settle(host, now)
+    def _read(self, at_s: float, topic: str, payload: bytes) -> Told:
+        uuid = topic.split("/")[3]
+        if not payload:
+            self._cleared += 1
+            return Told(at_s - START, uuid, Telling("location", f"{uuid}-cleared-{self._cleared}", None))
+        message = msgspec.json.decode(payload)
+        word, data = topic.rpartition("/")[2], message["data"]
+        if word == "location":
+            return Told(at_s - START, uuid, Telling(word, message["id"], Location.model_validate(data)))
+        for one in data["evidence"]:
+            one["id"] = self._ids.get((one["source"], one["id"]), one["id"])
+        return Told(at_s - START, uuid, Telling(word, message["id"], Migration.model_validate(data)))
 
-    def _settle(self, host: Host, now: float) -> None:
-        for uuid, case in self.cases.items():
-            if host.name in case.tails and case.settle(host.name, host.settled_to):
-                self._judge(uuid, now)
 
-    def _sight_changed(self, host: Host, now: float) -> None:
-        if host.blind_since is not None:
-            self._blind.setdefault(host.name, host.blind_since)
-            self._back.pop(host.name, None)
-        else:
-            self._back[host.name] = now + self.times.settle_s
-            heapq.heappush(self._heap, (self._back[host.name], ""))
-        for uuid, hosts in list(self._open.items()):
-            if host.name in hosts:
-                self._judge(uuid, now)
+def _epoch(host: str, ordinal: int) -> str:
+    return f"{host}-e{ordinal}"
 
-    def _run_to(self, now: float) -> None:
-        for _ in range(1_000_000):
-            if not self._heap or self._heap[0][0] > now:
-                return
-            due, uuid = heapq.heappop(self._heap)
-            if not uuid:
-                self._see_again(due)
-            elif self._due.get(uuid) == due:
-                self._judge(uuid, due)
-        raise AssertionError("a case that is always due")
 
-    def _see_again(self, now: float) -> None:
-        for name in [name for name, until in self._back.items() if until <= now]:
-            del self._back[name]
-            self._blind.pop(name, None)
-            for uuid, hosts in list(self._open.items()):
-                if name in hosts:
-                    self._judge(uuid, now)
+def _of_domain(fact: Fact, uuid: str, name: str) -> tuple[str, bytes, bool]:
+    """The message of a fact, by the contract."""
+    if fact.kind == "cleared":
+        return TOPICS.state(fact.host, uuid), b"", False
+    first, _, second = fact.what.partition("/")
+    data: dict[str, Any] = {
+        "host": fact.host,
+        "driver": fact.driver,
+        "domain": {"uuid": uuid, "name": fact.name or "", "id": None},
+    }
+    if fact.kind == "state":
+        codes = state_codes(first, second)
+        data |= {"state": first, "state_code": codes[0], "reason": second, "reason_code": codes[1]}
+        data |= {"persistent": fact.persistent, "epoch": _epoch(fact.host, fact.epoch)}
+        data |= {"as_of": fact.sequence}
+        payload = _encode(wire.STATE, fact.host, name, fact.stamp, data, subject=uuid, partitionkey=uuid)
+        return TOPICS.state(fact.host, uuid), payload, False
+    data["origin"] = fact.origin
+    if fact.kind == "lifecycle":
+        kind, event = wire.LIFECYCLE, first
+        codes = lifecycle_codes(first, second or UNKNOWN)
+        data |= {"event": first, "event_code": codes[0], "detail": second, "detail_code": codes[1]}
+        topic = TOPICS.lifecycle(fact.host, uuid, first)
+    else:
+        kind, event = wire.EVENT, {"iteration": "migration_iteration"}.get(fact.kind, fact.kind)
+        params: dict[str, Any] = {
+            "operation": fact.what,
+            "time_elapsed": fact.figures[0],
+            "downtime": fact.figures[1],
+        }
+        if fact.kind == "iteration":
+            params = {"iteration": fact.figures[0]}
+        elif fact.kind == "job_failed":
+            began_us = fact.figures[0]
+            params = {
+                "operation": fact.what,
+                "started_at": began_us and wire.stamp(began_us / 1e6),
+            }
+        data |= {"event": event, "params": {key: one for key, one in params.items() if one is not None}}
+        topic = TOPICS.event(fact.host, uuid, event)
+    order = {"subject": uuid, "partitionkey": uuid, "sequence": f"{fact.sequence:020d}"}
+    return topic, _encode(kind, fact.host, name, fact.stamp, data, **order), False
 
-    def _judge(self, uuid: str, now: float) -> None:
-        epochs = {name: max(0, host.kept.current) for name, host in self.hosts.items()}
-        judgement = judge(self.cases[uuid], now, self._blind, self.times, epochs)
-        self.judged += 1
-        self.told.extend(Told(now - START, uuid, telling) for telling in judgement.tellings)
-        if judgement.is_open:
-            self._open[uuid] = judgement.hosts
-        else:
-            self._open.pop(uuid, None)
-        if judgement.due is None:
-            self._due.pop(uuid, None)
-        else:
-            self._due[uuid] = judgement.due
-            heapq.heappush(self._heap, (judgement.due, uuid))
+
+def _encode(kind: wire.Kind, host: str, name: str, stamp: str, data: dict[str, Any], **more: str) -> bytes:
+    message: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": name,
+        "source": wire.host_source(host),
+        "type": kind.type,
+        "time": stamp,
+        "dataschema": kind.dataschema,
+        "data": data,
+        **more,
+    }
+    return msgspec.json.encode(message)
+
+
+def tellings(told: Iterable[Told]) -> list[Telling]:
+    """What was told, whenever it was: after a restart the correlator waits for what it may have missed."""
+    return sorted((each.telling for each in told), key=attrgetter("id"))
 
 
 def in_order(sent: Iterable[Sent]) -> list[Delivery]:

@@ -84,12 +84,12 @@ class Fleet:
     defined_on: dict[str, set[str]] = field(default_factory=dict)
 
     def tell(self) -> tuple[list[Told], int]:
-        """What a correlator tells of it, and how many judgements that took."""
+        """What a correlator tells of it, and how many batches that took."""
         conductor = Conductor()
         if self.plan.clocks_are_told:
             conductor.clocks = {self.host(n): host.skew_s for n, host in enumerate(self.plan.hosts)}
         told = conductor.deliver(self.deliveries, restart=self.restarts.__contains__)
-        return told, conductor.judged
+        return told, conductor.batches
 
     def host(self, number: int) -> str:
         """The name of a host of the plan."""

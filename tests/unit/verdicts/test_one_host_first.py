@@ -11,7 +11,7 @@ from bridge.correlator.case import Times
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
-from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
+from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
@@ -60,21 +60,6 @@ def test_a_host_that_is_heard_after_the_other_has_told_of_several_migrations() -
     ]
 
 
-class InOneBatch(Conductor):
-    """Judges what came at the end: a batch of messages is taken in before any case is judged."""
-
-    def deliver_as_one(self, deliveries: list[Delivery]) -> None:
-        """Takes all of it in, and then judges each domain."""
-        waiting: set[str] = set()
-        judge_at_once = self._judge
-        self._judge = lambda uuid, now: waiting.add(uuid)  # type: ignore[method-assign] # noqa: ARG005
-        for delivery in deliveries:
-            self._take(delivery.sent, START + delivery.received)
-        self._judge = judge_at_once  # type: ignore[method-assign]
-        for uuid in waiting:
-            self._judge(uuid, START + deliveries[-1].received)
-
-
 def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
     """Its broker was away, and the guest went to and fro meanwhile: each migration gets its other half."""
     stage = Stage()
@@ -87,9 +72,9 @@ def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
     early = [*online, *(each for each in sent if each.host == SOURCE)]
     late = [Delivery(at + 31.0, each) for each in sent if each.host == DESTINATION]
-    conductor = InOneBatch(clocks={SOURCE: 0.0, DESTINATION: 0.0})
+    conductor = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0})
     conductor.deliver(in_order(early), until_s=at + 30.0)
-    conductor.deliver_as_one(late)
+    conductor.take(late[-1].received, *(each.sent for each in late))
     told = conductor.deliver([])
     hold_the_contract(told)
     standing = {each.migration: each for each in verdicts(told)}

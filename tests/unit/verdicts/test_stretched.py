@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -113,7 +113,8 @@ def recorded(name: str) -> list[Sent]:
     intake = Intake(Topics())
     sent: list[Sent] = []
     begun_s: float | None = None
-    at_s, last = 0.0, {}
+    at_s = 0.0
+    last: dict[str, int] = {}
     for line in (RECORDED / name).read_text().splitlines():
         retain, topic, payload = line.split("\t", 2)
         if "/hosts/" not in topic:
@@ -123,7 +124,8 @@ def recorded(name: str) -> list[Sent]:
             begun_s = word.at if begun_s is None else begun_s
             at_s = max(at_s, word.at - begun_s)
         if isinstance(word, Status):
-            why = "" if word.online and word.sees_libvirt else "libvirt" if word.online else "agent"
+            sees = word.online and word.sees_libvirt
+            why: Literal["", "libvirt", "agent"] = "" if sees else "libvirt" if word.online else "agent"
             sent.append(Sent(at_s, word.host, sees=not why, why=why, place=(0, word.last_sequence)))
         elif isinstance(word, Said) and word.kind is not None:
             last[word.host] = max(last.get(word.host, 0), word.sequence)

@@ -14,7 +14,7 @@ from bridge.demo.trace import Trace
 from bridge.wire.messages import Migration
 from tests import traces
 from tests.coverage_table import ROWS, Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late
+from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
 from tests.unit.verdicts.heard import heard
 from tests.unit.verdicts.stage import Sent
@@ -110,10 +110,11 @@ def test_played_with_the_correlator_restarted_after_each_message(
 ) -> None:
     deliveries = in_order(heard(trace))
     proof(proven(row), interleavings=len(deliveries) + 1)
-    once = Conductor().deliver(deliveries)
-    assert Conductor().deliver(deliveries, restart=lambda _: True) == once
+    once = tellings(Conductor().deliver(deliveries))
+    assert tellings(Conductor().deliver(deliveries, restart=lambda _: True)) == once
     for prefix in range(len(deliveries)):
-        assert Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at) == once  # type: ignore[misc]
+        told = Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at)  # type: ignore[misc]
+        assert tellings(told) == once
 
 
 @every_trace
