@@ -53,6 +53,8 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
     if not sitting.ripe(verdict.since + _wait_s(sitting, "settle" if has_hole else verdict.when)):
         sitting.is_open = True
         return
+    if not is_final(each) and not sitting.is_whole(verdict.since, each.source, each.destination):
+        return
     is_settled = _tell_verdict(sitting, told, each, verdict)
     if is_settled and told.last is not None and told.last.outcome != "conflict":
         is_heard = all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.correlator.case import Case, Telling, Times, Told
+from bridge.correlator.case import Case, Hosts, Telling, Times, Told
 from bridge.correlator.facts import DELAYED_S
 from bridge.correlator.signs import sign_of_state
 from bridge.correlator.track import Track
@@ -15,11 +15,12 @@ class Sitting:
     """Lives for one judgement. `tracks` is what each host's log makes of it now.
 
     silent: the hosts that can't be heard, and since when. dues: moments to judge again though nothing comes.
-    is_open: whether something is under way, or may change by a host that is heard again.
+    is_open: whether something is under way, or may change by a host that is heard again. withheld: hosts
+    with a gap that something waits for.
     """
 
     def __init__(
-        self, case: Case, now: float, blind: Mapping[str, float], times: Times, epochs: Mapping[str, int]
+        self, case: Case, now: float, blind: Mapping[str, float], times: Times, hosts: Hosts
     ) -> None:
         self.case = case
         self.now = now
@@ -29,8 +30,11 @@ class Sitting:
         self.silent = {
             host: blind.get(host, 0.0)
             for host, track in self.tracks.items()
-            if _is_former(track, epochs.get(host, 0)) or _is_silent(track, blind.get(host))
+            if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
+        self.gone = hosts.gone
+        self.gaps = hosts.gaps
+        self.withheld: set[str] = set()
         self.tellings: list[Telling] = []
         self.is_open = False
 
@@ -39,6 +43,17 @@ class Sitting:
         if at <= self.now:
             return True
         self.dues.append(at)
+        return False
+
+    def is_whole(self, since: float, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way; for `patience` that is waited
+        for.
+        """
+        lacking = {name for name in names if name is not None and name in self.gaps}
+        if not lacking or self.ripe(since + self.times.patience_s):
+            return True
+        self.withheld |= lacking
+        self.is_open = True
         return False
 
     def is_heard_out(self, host: str | None) -> bool:

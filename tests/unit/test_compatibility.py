@@ -53,7 +53,7 @@ def test_a_fault_is_found() -> None:
     assert faults("x/location", b"") == []
     assert faults("x/replay", b'{"epoch": "e", "from": 1}')
     assert faults("x/replay", b'{"epoch": "e", "from": 1, "to": 2}') == []
-    assert len(current()) == len(LAST)
+    assert len(current()) >= len(LAST)
 
 
 def changed(change: str, schema: dict[str, Any]) -> dict[str, Any]:
