@@ -161,6 +161,8 @@ class Casework:
         else:
             if not heard.retained:
                 host.note_clock(heard.received, word.at, is_status=True)
+                if word.online and word.sees_libvirt:
+                    host.note_saw(word.at + host.offset_s)
             changed = host.note_status(
                 online=word.online,
                 sees_libvirt=word.sees_libvirt,
@@ -195,7 +197,7 @@ class Casework:
         lost before that, it is blind since the first time.
         """
         if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.blind_since)
+            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
@@ -354,7 +356,7 @@ class Casework:
     def _mirror(self, host: Host) -> None:
         self.epochs[host.name] = max(0, host.kept.current)
         if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.blind_since)
+            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
         self._note_gone(host)
 
     def _note_gone(self, host: Host) -> None:

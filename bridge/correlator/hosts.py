@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.clock import Clock
+from bridge.correlator.facts import UNNOTICED_S
 from bridge.correlator.sequences import Epoch
 
 MAX_EPOCHS: Final = 64
@@ -26,10 +27,6 @@ LONGEST_PATIENCE_S: Final = 60.0
 LARGEST_REQUEST: Final = 1000
 """Sequences asked for at once; more are asked for when these came."""
 OVERTAKEN_S: Final = 1.0
-UNNOTICED_S: Final = 30.0
-"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
-broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
-"""
 MAX_DARK: Final = 32
 GONE: Final = "status"
 """What a host lacks that is no more: somebody emptied its status."""
@@ -108,6 +105,13 @@ class Host:
     def blind_since(self) -> float | None:
         """Since when the host can't tell what happens on it, in our seconds; None: it can."""
         return self.kept.blind_since
+
+    @property
+    def dark_since(self) -> float | None:
+        """As `blind_since`, but since when it may have been so, before that showed."""
+        return (
+            self.kept.dark[-1] if self.kept.blind_since is not None and self.kept.dark else self.blind_since
+        )
 
     @property
     def is_gone(self) -> bool:

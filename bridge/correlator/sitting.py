@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bridge.correlator.case import Case, Hosts, Telling, Times, Told
-from bridge.correlator.facts import DELAYED_S
 from bridge.correlator.signs import sign_of_state
 from bridge.correlator.track import Track
 from bridge.wire.messages import Migration
@@ -78,13 +77,6 @@ def _is_former(track: Track, epoch: int) -> bool:
     return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
 
 
-def _is_silent(track: Track, blind_since: float | None) -> bool:
-    """Whether the host can't be heard, and has said nothing of the domain's state since. A state that is only
-    sent once more was read before.
-    """
-    if blind_since is None:
-        return False
-    if track.listed is None:
-        return True
-    mark = track.listed.mark
-    return mark.received <= blind_since or (mark.at <= blind_since and mark.received - mark.at > DELAYED_S)
+def _is_silent(track: Track, dark_since: float | None) -> bool:
+    """Whether the host can't be heard, and has not looked at the domain since."""
+    return dark_since is not None and (track.listed is None or track.listed.mark.at <= dark_since)

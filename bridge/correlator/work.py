@@ -62,7 +62,7 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     """What a host said, at its place in the host's order and by our clock."""
     assert word.kind is not None
     at = word.at + host.offset_s
-    if word.origin in AS_IT_HAPPENED:
+    if word.origin in AS_IT_HAPPENED or word.kind == "state":
         host.note_saw(at)
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
