@@ -382,7 +382,8 @@ class Casework:
                 logging.DEBUG if telling.word == "completed" and data.attention is None else logging.WARNING,
                 "migration.told",
                 outcome=telling.word, reason=data.reason, attention=data.attention,
-                domain=data.domain.uuid, name=data.domain.name, guest_host=data.guest.host,
+                domain=data.domain.uuid, name=data.domain.name,
+                source=data.source.host, destination=data.destination.host, guest_host=data.guest.host,
                 migration=data.migration, revision=data.revision,
             )  # fmt: skip
 
