@@ -125,9 +125,9 @@ class Case:
         """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
         for other bytes.
         """
-        former = _FORMER_DECODER.decode(data)
-        if not former.tracks:
+        if not msgspec.msgpack.decode(data, type=_Shape).tracks:
             return _DECODER.decode(data)
+        former = _FORMER_DECODER.decode(data)
         logs = {
             host: HostLog(track, former.tails.get(host, []), track.key)
             for host, track in former.tracks.items()
@@ -218,6 +218,12 @@ class Case:
 def _is_ordinary(fact: Fact) -> bool:
     """Whether a fact leads to no migration, whatever was before."""
     return fact.kind == "state" or (fact.kind == "lifecycle" and sign_of(fact) in ORDINARY)
+
+
+class _Shape(msgspec.Struct):
+    """Whether it was 0.1.0 that stored a domain, without reading it."""
+
+    tracks: msgspec.Raw = msgspec.Raw()
 
 
 @dataclass(slots=True)

@@ -196,8 +196,8 @@ class Casework:
         """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile; if it is
         lost before that, it is blind since the first time.
         """
-        if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
+        if (since := host.dark_since) is not None:
+            self.blind.setdefault(host.name, since)
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
@@ -355,8 +355,8 @@ class Casework:
 
     def _mirror(self, host: Host) -> None:
         self.epochs[host.name] = max(0, host.kept.current)
-        if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
+        if (since := host.dark_since) is not None:
+            self.blind.setdefault(host.name, since)
         self._note_gone(host)
 
     def _note_gone(self, host: Host) -> None:

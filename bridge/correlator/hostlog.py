@@ -68,7 +68,7 @@ class HostLog:
     @property
     def waits(self) -> bool:
         """Whether something here has something before it that is missing, and may still come."""
-        return any(fact.key > self.complete and not is_state(fact) for fact in reversed(self.observations))
+        return self.first_waiting() is not None
 
     def first_waiting(self) -> Fact | None:
         """The first event before which something is missing."""
@@ -82,7 +82,7 @@ class HostLog:
         """
         track = self.base.copy()
         self._put_in_order()
-        _take(track, self.observations, 0, len(self.observations))
+        _take(track, self.observations, len(self.observations))
         if not self.waits:
             believe_presence(track)
             listed = track.listed
@@ -94,7 +94,7 @@ class HostLog:
         """Folds the first observations, by default all, into the checkpoint."""
         self._put_in_order()
         end = len(self.observations) if count is None else count
-        _take(self.base, self.observations, 0, end)
+        _take(self.base, self.observations, end)
         del self.observations[:end]
 
     def _put_in_order(self) -> None:
@@ -114,17 +114,18 @@ def is_state(fact: Fact) -> bool:
 
 def take_in_order(track: Track, fact: Fact) -> None:
     """Takes in the next observation of a host of which nothing waits."""
-    _take(track, (fact,), 0, 1)
+    _take(track, (fact,), 1)
 
 
 def _place(fact: Fact) -> tuple[Key, bool, float]:
     return (fact.key, True, fact.at) if is_state(fact) else (fact.key, False, 0.0)
 
 
-def _take(track: Track, facts: Sequence[Fact], begin: int, end: int) -> None:
-    for n in range(begin, end):
+def _take(track: Track, facts: Sequence[Fact], count: int) -> None:
+    """Folds the first observations; those that follow may explain a state."""
+    for n in range(count):
         fact = facts[n]
-        is_explained = track.listed is None or _is_explained(track, facts, n)
+        is_explained = _is_explained(track, facts, n)
         if is_state(fact):
             if not is_explained:
                 believe_presence(track)

@@ -78,12 +78,6 @@ class Arrival:
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
 
-    @property
-    def last_key(self) -> Key:
-        """The place of the last sign of it that is known."""
-        marks = (self.first, self.flowed, self.switched, self.broke, self.ended)
-        return max(mark.key for mark in marks if mark is not None)
-
 
 @dataclass(slots=True)
 class Departure:
@@ -111,12 +105,6 @@ class Departure:
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
     after: Instant | None = None  # what was found afterwards happened after this
     announced: Mark | None = None  # when its end began, where the host said so
-
-    @property
-    def last_key(self) -> Key:
-        """The place of the last sign of it that is known."""
-        marks = (*self.job_marks, self.ended, self.measured)
-        return max(mark.key for mark in marks if mark is not None)
 
     @property
     def is_over(self) -> bool:
