@@ -88,7 +88,10 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
         elif not arrival.tentative:
             half = (host, arrival.key)
             ends = [
-                (s, e) for s, stay in stays[half] if (e := _end_before_copy(arrival, s, stay, tracks, links))
+                (source, end)
+                for n, (source, stay) in enumerate(stays[half])
+                if (n == 0 or _ended_after(stay, arrival.first))
+                and (end := _end_before_copy(arrival, source, stay, tracks, links))
             ]
             held_by, end = ends[0] if ends else (_source(host, arrival, held[half], links), None)
             pairs.append(Pair(arrival, host, end, held_by))
@@ -293,6 +296,12 @@ def _source(
             if s_host == source and departure.stage == "left" and departure.ended == stay.ended:
                 return None if destination == host else destination
     return source
+
+
+def _ended_after(stay: Stay, mark: Mark) -> bool:
+    """Whether the guest was seen to end there later, so that of two hosts that had it this was the source."""
+    end = stay.announced or stay.ended
+    return end is not None and end.origin == "event" and end.at >= mark.at
 
 
 def _end_before_copy(

@@ -27,7 +27,7 @@ class Sitting:
         self.dues: list[float] = []
         self.tracks = {host: log.view(self.ripe, times.unexplained_s) for host, log in case.logs.items()}
         self.silent = {
-            host: blind.get(host, 0.0)
+            host: blind.get(host, track.heard.received if track.heard else 0.0)
             for host, track in self.tracks.items()
             if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }

@@ -86,6 +86,19 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
             pytest.fail(f"the fleet of seed {seed}\n{report(plan)}")
 
 
+@pytest.mark.parametrize(
+    ("seed", "what"),
+    [
+        (3000, "a guest that was shut down elsewhere before is another's end"),
+        (5057, "the same, before the source iterates"),
+        (8821, "an end that a blind host found afterwards is no sign of which host had the guest"),
+        (13878, "a host that was installed anew keeps what it knew"),
+    ],
+)
+def test_a_fleet_that_was_told_wrong_once(seed: int, what: str) -> None:
+    assert not faults(draw(random.Random(seed), seed)), what
+
+
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.randoms(use_true_random=False))
 def test_every_verdict_of_a_fleet_that_hypothesis_draws_is_true(rng: random.Random) -> None:
