@@ -43,6 +43,8 @@ HOLD_S: Final = 5.0
 """Events wait this long at most for a connection's first list."""
 CONFIRM_S: Final = 1.0
 """A difference that a later list shows is looked at again after this time."""
+_OF_STATES: Final = frozenset({"lifecycle", "migration_iteration", "job_completed"})
+"""The events that change what is known of a domain. Others are only passed on."""
 OPEN_LOOKS: Final = 10
 """So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
 
@@ -148,6 +150,9 @@ class Knowledge:
             self._occurred(step, report)
 
     def _occurred(self, step: Step, occurrence: Occurrence) -> None:
+        if occurrence.kind not in _OF_STATES:
+            step.drafts.append(self._teller.event(occurrence, None))
+            return
         uuid = occurrence.uuid
         self._count += 1
         self._last_event.pop(uuid, None)
@@ -182,7 +187,7 @@ class Knowledge:
         uuid, after = occurrence.uuid, before
         iterates = occurrence.kind == "migration_iteration"
         if before is not None and before.active:
-            anew = iterates and before.iterated and (occurrence.params or {}).get("iteration") == 1
+            anew = iterates and before.iterated and occurrence.arguments == (1,)
             if anew and before.outgoing:
                 step.drafts.append(self._teller.job_failed(_former_job(occurrence), before.since_ns, None))
             if anew:

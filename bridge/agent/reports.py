@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from bridge.agent.domains import Seen
-
-EventName = Literal["lifecycle", "migration_iteration", "job_completed"]
 
 
 class Occurrence(msgspec.Struct, frozen=True, gc=False):
     """One event as the callback received it.
 
     `received_ns` is the host's clock on receipt, nanoseconds since the epoch, `received_s` the monotonic one.
-    `code` and `detail` are a lifecycle event's two numbers; `params` belongs to the other kinds. `id` is
-    None when libvirt says -1.
+    `kind` is `lifecycle` or a name of `events.EVENTS`; `code` and `detail` are a lifecycle event's two
+    numbers, `arguments` what the callback of another kind got. `id` is None when libvirt says -1.
     """
 
     received_ns: int
     received_s: float
-    kind: EventName
+    kind: str
     driver: str
     uuid: str
     name: str
     id: int | None
     code: int = -1
     detail: int = -1
-    params: dict[str, Any] | None = None
+    arguments: tuple[Any, ...] = ()
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from bridge.agent.worker import Worker
 from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
+from bridge.wire.events import chosen
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 
@@ -85,7 +86,11 @@ class Agent:
             homeassistant=self._homeassistant,
         )
         self.hypervisor = Hypervisor(
-            settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
+            settings.connect,
+            self.writer.put,
+            self._tell_status,
+            reconcile_s=settings.reconcile_s,
+            events=chosen(settings.events),
         )
         self._states = States(
             teller,

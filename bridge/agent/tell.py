@@ -19,12 +19,11 @@ from bridge.agent.domains import Seen
 from bridge.agent.outbox import Draft
 from bridge.agent.reports import JobGone, Occurrence
 from bridge.agent.resync import Change
-from bridge.wire import messages, vocabulary
+from bridge.wire import events, messages, vocabulary
 from bridge.wire.topics import Topics
 
 Build = Callable[[str, int], bytes]
 
-JOB_FAILED: Final = "job_failed"
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -116,7 +115,8 @@ class Teller:
     def event(self, occurrence: Occurrence, known: bytes | None) -> Draft:
         """The message of another event of libvirt."""
         about = self._about(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id)
-        words = _event_words(occurrence.kind, "event", occurrence.params or {})
+        params = events.EVENTS[occurrence.kind].params(occurrence.arguments)
+        words = _event_words(occurrence.kind, "event", params)
         return Draft(
             self.topics.event(self.host, occurrence.uuid, occurrence.kind),
             self._numbered(messages.EVENT, occurrence.uuid, occurrence.received_ns, about, words),
@@ -129,9 +129,9 @@ class Teller:
         """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
         started_at = None if since_ns is None else stamp_ns(since_ns)
-        words = _event_words(JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
+        words = _event_words(events.JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
         return Draft(
-            self.topics.event(self.host, gone.uuid, JOB_FAILED),
+            self.topics.event(self.host, gone.uuid, events.JOB_FAILED),
             self._numbered(messages.EVENT, gone.uuid, gone.at_ns, about, words),
             gone.uuid,
             known,

@@ -42,8 +42,8 @@ def event(uuid: str, what: str, number: int | None = 1) -> Occurrence:
 
 def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
     """A migration iteration."""
-    params = {"iteration": number}
-    return Occurrence(int(at_s * 1e9), at_s, "migration_iteration", "QEMU", uuid, uuid[0], 1, params=params)
+    at_ns = int(at_s * 1e9)
+    return Occurrence(at_ns, at_s, "migration_iteration", "QEMU", uuid, uuid[0], 1, arguments=(number,))
 
 
 class Host:
@@ -318,7 +318,7 @@ def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> Non
 
 
 def test_a_job_that_completed_did_not_fail() -> None:
-    done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, params={"operation": "dump"})
+    done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, arguments=({"operation": "dump"},))
     host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), done)
     assert host.news() == ["a migration_iteration", "a job_completed"]
     assert host.take(gone(), iteration(A)).news() == ["a migration_iteration"]

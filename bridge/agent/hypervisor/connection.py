@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -21,7 +21,7 @@ import structlog
 
 from bridge.agent.domains import Seen
 from bridge.agent.reports import Occurrence, Report
-from bridge.wire import vocabulary
+from bridge.wire import events, vocabulary
 
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
@@ -92,16 +92,16 @@ class Connection:
             self._conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
         self.live = True
         self._put = put
-        self._callbacks: list[int] = []
+        self._callbacks: list[tuple[Callable[[int], None], int]] = []
         self._guard = threading.Lock()
         self._calls = 0
         self._closing = False
 
-    def listen(self, closed: Callable[[str], None]) -> None:
-        """Registers for events and for the connection's end. Raises CallFailed.
+    def listen(self, closed: Callable[[str], None], names: Collection[str] = events.chosen("")) -> None:
+        """Registers for the events of these names and for the connection's end. Raises CallFailed.
 
-        A hypervisor that doesn't have one of the events is listened to for the others. Each kind is a call of
-        its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
+        An event that this hypervisor, or this build of libvirt, doesn't have is left out. Each kind is a call
+        of its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
         list makes up for a lifecycle event that was missed, and nothing for a job.
 
         Waits for no QEMU: qemuConnectDomainEventRegisterAny.
@@ -109,16 +109,11 @@ class Connection:
         with self._call():
             with suppress(libvirt.libvirtError):
                 self._conn.registerCloseCallback(_on_close, closed)
-            register = self._conn.domainEventRegisterAny
-            for event, callback in (
-                (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
-                (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
-            ):
-                with suppress(libvirt.libvirtError):
-                    self._callbacks.append(register(None, event, callback, None))
-            self._callbacks.append(
-                register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
-            )
+            for event in events.TABLE:
+                if event.option in names and event.object is None:
+                    with suppress(libvirt.libvirtError, AttributeError):
+                        self._register(event.constant, self._on_event(event.name))
+            self._register(events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
 
     def ping(self) -> bool:
         """Whether the daemon answers and the connection stands. Raises CallFailed.
@@ -265,13 +260,19 @@ class Connection:
             self._end()
 
     def _end(self) -> None:
-        for callback in self._callbacks:
+        for deregister, callback in self._callbacks:
             with suppress(libvirt.libvirtError):
-                self._conn.domainEventDeregisterAny(callback)
+                deregister(callback)
         with suppress(libvirt.libvirtError):
             self._conn.unregisterCloseCallback()
         with suppress(libvirt.libvirtError):
             self._conn.close()
+
+    def _register(self, constant: str, callback: Callable[..., None]) -> None:
+        """Raises AttributeError where this build of libvirt is older than the event."""
+        conn = self._conn
+        number = conn.domainEventRegisterAny(None, getattr(libvirt, constant), callback, None)
+        self._callbacks.append((conn.domainEventDeregisterAny, number))
 
     def _uuids(self, flags: int) -> set[str]:
         return {domain.UUIDString() for domain in self._conn.listAllDomains(flags)}
@@ -337,42 +338,30 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
             _failed("lifecycle", error)
 
-    def _on_iteration(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, iteration: int, _opaque: object
-    ) -> None:
-        self._put_other("migration_iteration", domain, {"iteration": iteration})
+    def _on_event(self, kind: str) -> Callable[..., None]:
+        """The callback of another event: it copies what it gets, which the table names later."""
 
-    def _on_job_completed(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, params: dict[str, Any], _opaque: object
-    ) -> None:
-        self._put_other("job_completed", domain, params)
-
-    def _put_other(
-        self,
-        kind: Literal["migration_iteration", "job_completed"],
-        domain: libvirt.virDomain,
-        params: dict[str, Any],
-    ) -> None:
-        received_ns, received_s = time.time_ns(), time.monotonic()
-        if not self.live:
-            return
-        try:
-            if "operation" in params:
-                params["operation"] = vocabulary.operation_name(params["operation"])
-            self._put(
-                Occurrence(
-                    received_ns,
-                    received_s,
-                    kind,
-                    self.driver,
-                    domain.UUIDString(),
-                    domain.name(),
-                    _id(domain),
-                    params=params,
+        def received(_conn: libvirt.virConnect, domain: libvirt.virDomain, *arguments: object) -> None:
+            received_ns, received_s = time.time_ns(), time.monotonic()
+            if not self.live:
+                return
+            try:
+                self._put(
+                    Occurrence(
+                        received_ns,
+                        received_s,
+                        kind,
+                        self.driver,
+                        domain.UUIDString(),
+                        domain.name(),
+                        _id(domain),
+                        arguments=arguments[:-1],  # the last is the opaque value
+                    )
                 )
-            )
-        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-            _failed(kind, error)
+            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+                _failed(kind, error)
+
+        return received
 
 
 def _id(domain: libvirt.virDomain) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -26,6 +26,7 @@ from bridge.agent.hypervisor.loop import EventLoop, running_loop
 from bridge.agent.reports import LookBegan, Looked, Lost, Opened, Report
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
+from bridge.wire.events import chosen
 
 PING_EVERY_S: Final = 5.0
 PING_DEADLINE_S: Final = 5.0
@@ -85,7 +86,8 @@ class Hypervisor:
     """One libvirt URI, watched for as long as it runs.
 
     `put` takes the reports, from any thread, in order; `tell` hears of each change of the status, in the
-    thread `hypervisor`. `reconcile_s` is the time between two lists.
+    thread `hypervisor`. `reconcile_s` is the time between two lists, `events` are the names of those that are
+    listened to.
     """
 
     def __init__(
@@ -95,12 +97,14 @@ class Hypervisor:
         tell: Callable[[LibvirtStatus], None],
         *,
         reconcile_s: float = 30.0,
+        events: Collection[str] = chosen(""),
     ) -> None:
         self.status = LibvirtStatus(connected=False, uri=uri)
         self._uri = uri
         self._put = put
         self._tell = tell
         self._reconcile_s = reconcile_s
+        self._events = events
         self._retry_s = RETRY_REMOTE_S if urlsplit(uri).netloc else RETRY_S
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.asking = Asking(lambda: Connection(uri))
@@ -233,7 +237,7 @@ class Hypervisor:
         link.looking = True
         link.caller.call(
             lambda: connection.listen(
-                lambda reason: self._inbox.put(lambda: self._closed(generation, reason))
+                lambda reason: self._inbox.put(lambda: self._closed(generation, reason)), self._events
             ),
             lambda _none: self._inbox.put(lambda: self._listening(link)),
             lambda error: self._inbox.put(lambda: self._lose(link, str(error))),
