@@ -21,6 +21,7 @@ import msgspec
 
 from bridge.agent import domains, resync
 from bridge.agent.domains import Known, Seen
+from bridge.agent.objects import Objects, is_of_objects
 from bridge.agent.outbox import FORGET, Draft
 from bridge.agent.reports import (
     Cleared,
@@ -30,6 +31,9 @@ from bridge.agent.reports import (
     LookBegan,
     Looked,
     Lost,
+    ObjectOccurrence,
+    ObjectsAsked,
+    ObjectsListed,
     Occurrence,
     Opened,
     Report,
@@ -56,6 +60,8 @@ class Step:
     `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
     read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
     what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
+    `objects` are lists of networks or pools whose states are to be published, `moved` the classes that are to
+    be listed again since an event came, `doubted` those of which a second list has to tell;
     `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
     migration's, `stopped` those that have none any more, `look_after_s` the time after which to list again.
     """
@@ -71,6 +77,9 @@ class Step:
     leaving: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
     look_after_s: float | None = None
+    objects: list[ObjectsListed] = field(default_factory=list)
+    moved: set[str] = field(default_factory=set)
+    doubted: set[str] = field(default_factory=set)
 
 
 class Knowledge:
@@ -80,8 +89,13 @@ class Knowledge:
         self._teller = teller
         self._has_baseline = BASELINE in stored
         self._known: dict[str, Known] = {
-            uuid: domains.decode(snapshot) for uuid, snapshot in stored.items() if uuid != BASELINE
+            uuid: domains.decode(snapshot)
+            for uuid, snapshot in stored.items()
+            if uuid != BASELINE and not is_of_objects(uuid)
         }
+        self._objects = Objects(
+            teller, {key: snapshot for key, snapshot in stored.items() if is_of_objects(key)}
+        )
         self._held: list[Occurrence] = []
         self._hold_until_s: float | None = None
         self._count = 0
@@ -108,7 +122,14 @@ class Knowledge:
                 step = Step()
                 self.add(step, report)
                 yield step
+            case ObjectOccurrence():
+                yield Step([*self._objects.occurred(report)], moved={report.object.plural})
+            case ObjectsAsked():
+                self._objects.asked(report.object.plural)
+            case ObjectsListed():
+                yield self._objects_listed(report)
             case Opened():
+                self._objects.opened()
                 yield from self.release()
                 self._hold_until_s = now_s + HOLD_S
                 self._doubted.clear()
@@ -126,6 +147,14 @@ class Knowledge:
                 yield from self._job_gone(report)
             case Held():
                 yield from self._held_for_us(report.uuid)
+
+    def _objects_listed(self, report: ObjectsListed) -> Step:
+        step = Step()
+        step.drafts, standing, is_doubted = self._objects.listed(report, step.remembered)
+        step.objects.append(standing)
+        if is_doubted:
+            step.doubted.add(report.object.plural)
+        return step
 
     def release(self) -> Iterator[Step]:
         """Lets go of the events that waited: no list came."""

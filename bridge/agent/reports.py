@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from bridge.agent.domains import Seen
+from bridge.wire.events import Object
 
 
 class Occurrence(msgspec.Struct, frozen=True, gc=False):
@@ -28,6 +29,52 @@ class Occurrence(msgspec.Struct, frozen=True, gc=False):
     code: int = -1
     detail: int = -1
     arguments: tuple[Any, ...] = ()
+
+
+class ObjectOccurrence(msgspec.Struct, frozen=True, gc=False):
+    """One event of another object than a domain, as the callback received it.
+
+    `event` is its name in `events.CHOICES`, `key` the object's UUID, or its name where it has none.
+    """
+
+    received_ns: int
+    received_s: float
+    object: Object
+    event: str
+    driver: str
+    key: str
+    name: str
+    arguments: tuple[Any, ...]
+
+
+class SeenObject(msgspec.Struct, frozen=True, gc=False):
+    """One network or pool of a complete list. `state` is a pool's, and its figures are in bytes."""
+
+    key: str
+    name: str
+    active: bool
+    persistent: bool
+    autostart: bool
+    state: int | None = None
+    capacity: int | None = None
+    allocation: int | None = None
+    available: int | None = None
+
+
+class ObjectsAsked(msgspec.Struct, frozen=True):
+    """A list of one class is about to be read."""
+
+    object: Object
+
+
+class ObjectsListed(msgspec.Struct, frozen=True):
+    """A list of one class that was read in full. `touched` are the keys of those that had an event since."""
+
+    object: Object
+    driver: str
+    seen: Mapping[str, SeenObject]
+    at_ns: int
+    touched: Collection[str] = frozenset()
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -95,4 +142,17 @@ class Held(msgspec.Struct, frozen=True):
     uuid: str
 
 
-Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen | Cleared | Held
+Report = (
+    Occurrence
+    | ObjectOccurrence
+    | ObjectsAsked
+    | ObjectsListed
+    | Opened
+    | LookBegan
+    | Looked
+    | Lost
+    | JobGone
+    | JobSeen
+    | Cleared
+    | Held
+)

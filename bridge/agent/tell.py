@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid as uuids
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ import msgspec
 
 from bridge.agent.domains import Seen
 from bridge.agent.outbox import Draft
-from bridge.agent.reports import JobGone, Occurrence
+from bridge.agent.reports import JobGone, ObjectOccurrence, ObjectsListed, Occurrence, SeenObject
 from bridge.agent.resync import Change
 from bridge.wire import events, messages, vocabulary
+from bridge.wire.events import POOL_STATES, Event
 from bridge.wire.topics import Topics
 
 Build = Callable[[str, int], bytes]
@@ -136,6 +138,84 @@ class Teller:
             gone.uuid,
             known,
         )
+
+    def object_lifecycle(self, occurrence: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
+        """The message of a lifecycle event of another object than a domain."""
+        said = {"event": event, "event_code": occurrence.arguments[0], "origin": "event"}
+        return self._object_lifecycle(occurrence, said, known)
+
+    def object_change(self, missed: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
+        """The message of such an event that was missed. Its time is that of the conclusion."""
+        code = missed.object.lifecycle.index(event)
+        said = {"event": event, "event_code": code, "origin": "resync"}
+        return replace(self._object_lifecycle(missed, said, known), received_s=None)
+
+    def object_event(self, event: Event, occurrence: ObjectOccurrence) -> Draft:
+        """The message of another event of such an object."""
+        plural = occurrence.object.plural
+        said = {"event": event.name, "origin": "event", "params": event.params(occurrence.arguments)}
+        topic = self.topics.object_event(self.host, plural, occurrence.key, event.name)
+        return self._of_object(messages.OBJECT_EVENT[plural], topic, occurrence, said, None)
+
+    def _object_lifecycle(
+        self, occurrence: ObjectOccurrence, said: Mapping[str, Any], known: bytes | None
+    ) -> Draft:
+        plural = occurrence.object.plural
+        topic = self.topics.object_lifecycle(self.host, plural, occurrence.key, said["event"])
+        return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, said, known)
+
+    def object_state(self, listed: ObjectsListed, seen: SeenObject, *, epoch: str, as_of: int) -> bytes:
+        """The bytes of a network's or pool's state that takes account of all up to `as_of`."""
+        each = listed.object
+        kind = messages.OBJECT_STATE[each.plural]
+        said: dict[str, Any] = {
+            "host": self.host,
+            "driver": listed.driver,
+            each.singular: {"uuid": seen.key, "name": seen.name},
+            "active": seen.active,
+            "persistent": seen.persistent,
+            "autostart": seen.autostart,
+            "epoch": epoch,
+            "as_of": as_of,
+        }
+        if seen.state is not None:
+            said |= POOL_STATES.read(seen.state)
+            said |= {"capacity": seen.capacity, "allocation": seen.allocation, "available": seen.available}
+        return messages.build(
+            kind,
+            id=str(uuids.uuid4()),
+            source=messages.host_source(self.host),
+            time=stamp_ns(listed.at_ns),
+            subject=seen.key,
+            data=kind.model.model_validate(said),
+        )
+
+    def _of_object(
+        self,
+        kind: messages.Kind,
+        topic: str,
+        occurrence: ObjectOccurrence,
+        said: Mapping[str, Any],
+        known: bytes | None,
+    ) -> Draft:
+        each = occurrence.object
+        named = {"name": occurrence.name} | ({"uuid": occurrence.key} if each.has_uuid else {})
+        data = kind.model.model_validate(
+            {"host": self.host, "driver": occurrence.driver, each.singular: named, **said}
+        )
+
+        def build(epoch: str, sequence: int) -> bytes:
+            return messages.build(
+                kind,
+                id=messages.event_id(epoch, sequence),
+                source=messages.host_source(self.host),
+                time=stamp_ns(occurrence.received_ns),
+                subject=occurrence.key if each.has_uuid else None,
+                sequence=sequence,
+                data=data,
+            )
+
+        return Draft(topic, build, f"{each.plural}/{occurrence.key}", known, occurrence.received_s)
 
     def state(self, seen: Seen, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
         """The bytes of a domain's state, read at a moment, that takes account of all up to `as_of`."""

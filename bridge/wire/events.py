@@ -184,6 +184,9 @@ POOL: Final = Object(
     ("defined", "undefined", "started", "stopped", "created", "deleted"),
     True,
 )
+POOL_STATES: Final = Choice(
+    "state", "VIR_STORAGE_POOL_", ("inactive", "building", "running", "degraded", "inaccessible")
+)
 NODEDEV: Final = Object(
     "nodedevs",
     "nodedev",

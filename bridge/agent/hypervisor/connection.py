@@ -20,8 +20,9 @@ import libvirt
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.reports import Occurrence, Report
+from bridge.agent.reports import ObjectOccurrence, Occurrence, Report, SeenObject
 from bridge.wire import events, vocabulary
+from bridge.wire.events import Object
 
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
@@ -112,8 +113,12 @@ class Connection:
             for event in events.TABLE:
                 if event.option in names and event.object is None:
                     with suppress(libvirt.libvirtError, AttributeError):
-                        self._register(event.constant, self._on_event(event.name))
-            self._register(events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
+                        self._register("domains", event.constant, self._on_event(event.name))
+            self._register("domains", events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
+            for name, constant, each in _of_objects():
+                if name in names:
+                    with suppress(libvirt.libvirtError, AttributeError):
+                        self._register(each.plural, constant, self._on_object(name, each))
 
     def ping(self) -> bool:
         """Whether the daemon answers and the connection stands. Raises CallFailed.
@@ -268,11 +273,30 @@ class Connection:
         with suppress(libvirt.libvirtError):
             self._conn.close()
 
-    def _register(self, constant: str, callback: Callable[..., None]) -> None:
+    def list_objects(self, each: Object) -> dict[str, SeenObject]:
+        """All networks or pools, or CallFailed: a list that could not be read in full is none.
+
+        Waits for no QEMU, but for a pool that is being looked through: storageConnectListAllStoragePools and
+        storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `asking.py` makes it, too.
+        """
+        with self._call():
+            seen = {}
+            for found in getattr(self._conn, _LISTS[each.plural])(0):
+                try:
+                    one = _seen_object(found, each)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() not in _OBJECT_GONE:
+                        raise
+                else:
+                    seen[one.key] = one
+        return seen
+
+    def _register(self, plural: str, constant: str, callback: Callable[..., None]) -> None:
         """Raises AttributeError where this build of libvirt is older than the event."""
-        conn = self._conn
-        number = conn.domainEventRegisterAny(None, getattr(libvirt, constant), callback, None)
-        self._callbacks.append((conn.domainEventDeregisterAny, number))
+        register, deregister = (
+            getattr(self._conn, f"{_EVENTS_OF[plural]}Event{verb}Any") for verb in ("Register", "Deregister")
+        )
+        self._callbacks.append((deregister, register(None, getattr(libvirt, constant), callback, None)))
 
     def _uuids(self, flags: int) -> set[str]:
         return {domain.UUIDString() for domain in self._conn.listAllDomains(flags)}
@@ -362,6 +386,64 @@ class Connection:
                 _failed(kind, error)
 
         return received
+
+    def _on_object(self, event: str, each: Object) -> Callable[..., None]:
+        """The callback of an event of another object than a domain."""
+
+        def received(_conn: libvirt.virConnect, found: Any, *arguments: object) -> None:  # noqa: ANN401
+            received_ns, received_s = time.time_ns(), time.monotonic()
+            if not self.live:
+                return
+            try:
+                key, name = _identity(found, each)
+                self._put(
+                    ObjectOccurrence(
+                        received_ns, received_s, each, event, self.driver, key, name, arguments[:-1]
+                    )
+                )
+            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+                _failed(event, error)
+
+        return received
+
+
+_EVENTS_OF: Final = {
+    "domains": "domain",
+    "networks": "network",
+    "pools": "storagePool",
+    "nodedevs": "nodeDevice",
+    "secrets": "secret",
+}
+"""What the binding's methods for events of a class begin with."""
+_LISTS: Final = {"networks": "listAllNetworks", "pools": "listAllStoragePools"}
+_OBJECT_GONE: Final = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_STORAGE_POOL)
+
+
+def _of_objects() -> Iterator[tuple[str, str, Object]]:
+    """The events of other objects than domains: name, constant, class."""
+    for name, (constant, each, _, _) in events.LIFECYCLES.items():
+        if each is not None:
+            yield name, constant, each
+    for event in events.TABLE:
+        if event.object is not None:
+            yield event.option, event.constant, event.object
+
+
+def _identity(found: Any, each: Object) -> tuple[str, str]:  # noqa: ANN401
+    """Key and name of an object; a secret is named by what it is for. Calls nothing: it is in the handle."""
+    if not each.has_uuid:
+        return found.name(), found.name()
+    return found.UUIDString(), found.usageID() if each is events.SECRET else found.name()
+
+
+def _seen_object(found: Any, each: Object) -> SeenObject:  # noqa: ANN401
+    key, name = _identity(found, each)
+    active, persistent = bool(found.isActive()), bool(found.isPersistent())
+    autostart = bool(found.autostart())
+    if each is not events.POOL:
+        return SeenObject(key, name, active, persistent, autostart)
+    state, *figures = found.info()
+    return SeenObject(key, name, active, persistent, autostart, state, *(figures if active else ()))
 
 
 def _id(domain: libvirt.virDomain) -> int | None:
