@@ -49,19 +49,18 @@ def is_of_objects(key: str) -> bool:
     return "/" in key
 
 
-def after_event(before: KnownObject | None, name: str, event: str) -> KnownObject | None:
+def after_event(known: KnownObject, event: str) -> KnownObject | None:
     """What is known of an object after one lifecycle event; None when it is no longer there."""
-    known = before or KnownObject(name, active=False, persistent=None)
     match event:
         case "defined":
-            return msgspec.structs.replace(known, name=name, persistent=True)
+            return msgspec.structs.replace(known, persistent=True)
         case "started":
-            return msgspec.structs.replace(known, name=name, active=True)
+            return msgspec.structs.replace(known, active=True)
         case "stopped":
             return None if known.persistent is False else msgspec.structs.replace(known, active=False)
         case "undefined":
             return msgspec.structs.replace(known, persistent=False) if known.active else None
-    return before
+    return known
 
 
 def difference(before: KnownObject | None, seen: SeenObject | None) -> Iterator[str]:
@@ -157,21 +156,25 @@ class Objects:
             return
         self._touched.setdefault(plural, set()).add(key)
         self._doubted.get(plural, {}).pop(key, None)
-        before = self._known[plural].get(key)
+        # Of a class that was listed, what isn't known isn't there.
+        nothing = KnownObject(
+            occurrence.name, active=False, persistent=False if plural in self._listed else None
+        )
+        before = self._known[plural].get(key, nothing)
         missed = self._missed_before(plural, before, event)
         if missed is not None:
-            before = after_event(before, occurrence.name, missed)
+            before = after_event(before, missed) or nothing
             yield self._teller.object_change(occurrence, missed, None)
-        after = after_event(before, occurrence.name, event)
+        after = after_event(before, event)
         snapshot = self._store(plural, key, after)
         yield self._teller.object_lifecycle(occurrence, event, snapshot)
 
-    def _missed_before(self, plural: str, before: KnownObject | None, event: str) -> str | None:
+    def _missed_before(self, plural: str, before: KnownObject, event: str) -> str | None:
         """What an event can't have happened without, where the class was listed before."""
         if event not in _NEEDS or plural not in self._listed:
             return None
         what, needed, missed = _NEEDS[event]
-        is_so = getattr(before, what) if before is not None else False
+        is_so = getattr(before, what)
         return None if is_so is None or is_so == needed else missed
 
     def _store(self, plural: str, key: str, after: KnownObject | None) -> bytes:
