@@ -44,6 +44,7 @@ _SUMMARIES: Final = {
     "migration.completed": "A migration completed.",
     "migration.failed": "A migration failed.",
     "migration.conflict": "The guest runs on two hosts.",
+    "migration.resolved": "A conflict without a migration is over.",
 }
 
 _HOST: Final = {"host": "A host's name, percent-encoded."}

@@ -6,12 +6,21 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.case import NAMESPACE, Telling, Told
-from bridge.correlator.facts import SKEW_S, Mark
+from bridge.correlator.case import NAMESPACE, Conflict, Telling, Told
+from bridge.correlator.facts import CLEARED, SKEW_S, Mark
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
 from bridge.correlator.track import Track
-from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, host_source
+from bridge.wire.messages import (
+    DomainName,
+    Evidence,
+    Guest,
+    GuestState,
+    HostRef,
+    Migration,
+    Resolved,
+    host_source,
+)
 
 _NEVER: Final = float("inf")
 
@@ -22,7 +31,7 @@ def judge_offline(sitting: Sitting) -> None:
     """
     for source, here in sitting.tracks.items():
         gone = here.lost
-        if gone is None or here.phase != "away" or source in sitting.case.tails:
+        if gone is None or here.phase != "away" or source in sitting.case.tails or source in sitting.gone:
             continue
         came = [
             (there.defined.at, destination, there.defined)
@@ -83,31 +92,71 @@ def _offline_data(
 
 def judge_conflict(sitting: Sitting, pairs: list[Pair]) -> None:
     """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as
-    long as both stays last, however often they are paused or can't be heard meanwhile.
+    long as both stays last, however often they are paused or can't be heard meanwhile; then it is resolved.
     """
+    linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
+    lasting = []
+    for conflict in sitting.case.conflicts:
+        hosts = (conflict.data.source.host, conflict.data.destination.host)
+        if frozenset(hosts) not in linked and all(_has_guest(sitting, host) for host in hosts):
+            lasting.append(conflict)
+        elif sitting.is_whole(sitting.now, *hosts):
+            sitting.tellings.append(_resolved(sitting, conflict))
+        else:
+            lasting.append(conflict)
+    sitting.case.conflicts = lasting
+    sitting.is_open = sitting.is_open or bool(lasting)
+    told = {frozenset((each.data.source.host, each.data.destination.host)) for each in lasting}
     stays = sorted(
-        ((track.stay.began, host) for host, track in sitting.tracks.items() if track.stay is not None),
+        (
+            (track.stay.began, host)
+            for host, track in sitting.tracks.items()
+            if track.stay is not None and host not in sitting.gone
+        ),
         key=lambda each: (each[0].at, each[1]),
     )
-    linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
-    told = []
     for (began, host), (later, other) in itertools.combinations(stays, 2):
         since = max(_runs_since(sitting, host), _runs_since(sitting, other))
-        if since == _NEVER and not sitting.case.conflicts:
+        if since == _NEVER or frozenset((host, other)) in linked | told:
             continue
-        key = uuid.uuid5(NAMESPACE, f"{sitting.case.uuid} {host} {began.id} {other} {later.id}").hex
-        if key in sitting.case.conflicts:
-            told.append(key)
-        elif since < _NEVER and frozenset((host, other)) not in linked:
-            sitting.is_open = True
-            if sitting.ripe(since + sitting.times.settle_s):
-                told.append(key)
-                sitting.tellings.append(
-                    Telling(
-                        "conflict", f"{key}-conflict-0", _conflict_data(sitting, host, began, other, later)
-                    )
-                )
-    sitting.case.conflicts = told
+        sitting.is_open = True
+        if sitting.ripe(since + sitting.times.settle_s) and sitting.is_whole(since, host, other):
+            key = uuid.uuid5(NAMESPACE, f"{sitting.case.uuid} {host} {began.id} {other} {later.id}").hex
+            conflict = Conflict(key, _conflict_data(sitting, host, began, other, later))
+            sitting.case.conflicts.append(conflict)
+            sitting.tellings.append(Telling("conflict", f"{key}-conflict-0", conflict.data))
+
+
+def _has_guest(sitting: Sitting, host: str | None) -> bool:
+    track = sitting.tracks.get(host) if host is not None and host not in sitting.gone else None
+    return track is not None and track.stay is not None
+
+
+def _resolved(sitting: Sitting, conflict: Conflict) -> Telling:
+    """Both no longer run: where the guest is now, and what ended it elsewhere."""
+    data, ended = conflict.data, None
+    left: list[tuple[str, GuestState]] = []
+    for host in (data.source.host, data.destination.host):
+        track = sitting.tracks.get(host) if host is not None else None
+        if host is not None and track is not None and _has_guest(sitting, host):
+            left.append((host, track.guest or "unknown"))
+        elif host is not None and track is not None and track.past and track.past[-1].ended is not None:
+            ended = (host, track.past[-1].ended)
+    place: str | None = None
+    state: GuestState = "unknown" if left else "shutoff"
+    if len(left) == 1:
+        place, state = left[0]
+    is_said = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
+    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and is_said else []
+    update = {
+        "outcome": "resolved",
+        "guest": Guest(host=place, state=state),
+        "ended_at": ended[1].stamp if ended else None,
+        "supersedes": f"{conflict.id}-conflict-0",
+        "evidence": evidence,
+    }
+    resolved = Resolved.model_validate({**dict(data), **update})
+    return Telling("resolved", f"{conflict.id}-resolved-0", resolved)
 
 
 def _runs_since(sitting: Sitting, host: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from bridge.correlator.case import NAMESPACE, Telling, Told
+from bridge.correlator.facts import UNNOTICED_S
 from bridge.correlator.joint import BREATH_S, When, is_final
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
@@ -53,6 +54,8 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
     if not sitting.ripe(verdict.since + _wait_s(sitting, "settle" if has_hole else verdict.when)):
         sitting.is_open = True
         return
+    if not is_final(each) and not sitting.is_whole(verdict.since, each.source, each.destination):
+        return
     is_settled = _tell_verdict(sitting, told, each, verdict)
     if is_settled and told.last is not None and told.last.outcome != "conflict":
         is_heard = all(
@@ -87,6 +90,7 @@ def _may_change(sitting: Sitting, told: Told, each: Pair) -> bool:
         or told.last.outcome == "conflict"
         or each.source in sitting.silent
         or each.destination in sitting.silent
+        or not sitting.ripe(told.at + UNNOTICED_S)  # that a host is lost shows later
     )
 
 
@@ -160,11 +164,12 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
     data = _data(sitting, told, outcome, each, verdict)
     last = told.last
     if last is not None:
-        data = _keeping_known(data, last, source_is_silent=each.source in sitting.silent)
+        knew = _saw_the_end(sitting, each)
+        data = _keeping_known(data, last, source_is_silent=each.source in sitting.silent and knew)
         if _substance(data) == _substance(last):
             return True
         same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
-        if same_but_guest and last.guest.state != "unknown":
+        if same_but_guest and last.guest.state != "unknown" and knew:
             return True
         if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
             kept: dict[str, object] = {"confirmed_by": last.confirmed_by}
@@ -178,6 +183,14 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
         data = data.model_copy(update={"revision": told.revision, "supersedes": told.last_id})
     sitting.tell_verdict(told, data)
     return True
+
+
+def _saw_the_end(sitting: Sitting, each: Pair) -> bool:
+    """Whether what was told of the source is its own word: it wasn't lost before the attempt was over."""
+    over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
+    if over is None or each.source is None or each.source not in sitting.silent:
+        return True
+    return sitting.silent[each.source] > over.received
 
 
 def _tell(

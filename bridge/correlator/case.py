@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,12 +53,35 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to tell now, when to judge again though nothing comes, and whose silence would matter."""
+    """What to tell now, when to judge again though nothing comes, which hosts it depends on, and of which
+    of them something is missing that is waited for.
+    """
 
     tellings: tuple[Telling, ...]
     due: float | None
     is_open: bool
     hosts: frozenset[str]
+    waits: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What is known of the hosts themselves. epochs: the newest epoch's ordinal of each, a track of an older
+    one is a former life; gone: those that somebody took out of service, which are no witnesses; gaps: those
+    that have given out what isn't here yet.
+    """
+
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    gone: AbstractSet[str] = frozenset()
+    gaps: AbstractSet[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Conflict:
+    """A conflict without a migration that was told and lasts."""
+
+    id: str
+    data: Migration
 
 
 @dataclass(slots=True)
@@ -86,8 +110,9 @@ class Case:
     uuid: str
     logs: dict[str, HostLog] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     location: str | None = None
+    location_name: str | None = None
     moves: int = 0
 
     @classmethod
@@ -100,14 +125,14 @@ class Case:
         """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
         for other bytes.
         """
-        case = _DECODER.decode(data)
-        if not case.logs:
-            former = _FORMER_DECODER.decode(data)
-            case.logs = {
-                host: HostLog(track, former.tails.get(host, []), track.key)
-                for host, track in former.tracks.items()
-            }
-        return case
+        former = _FORMER_DECODER.decode(data)
+        if not former.tracks:
+            return _DECODER.decode(data)
+        logs = {
+            host: HostLog(track, former.tails.get(host, []), track.key)
+            for host, track in former.tracks.items()
+        }
+        return cls(former.uuid, logs, former.told, [], former.location, None, former.moves)
 
     def dump(self) -> bytes:
         """The case as bytes, for `load`."""
@@ -161,8 +186,16 @@ class Case:
         """The judgement of a case that is quiet: where the domain is."""
         ((host, log),) = self.logs.items()
         place = host if log.base.phase in ACTIVE or log.base.is_listed_here else None
-        tellings = () if place == self.location else (self.move(place, None, {host: log.base}),)
+        tellings = (self.move(place, None, {host: log.base}),) if self.is_elsewhere(place, log.base) else ()
         return Judgement(tellings, None, False, frozenset())
+
+    def is_elsewhere(self, place: str | None, track: Track | None) -> bool:
+        """Whether this isn't what was told of the domain's place and its name there."""
+        if place is None or track is None:
+            return place != self.location
+        if self.location_name is None and place == self.location:
+            self.location_name = track.name
+        return (place, track.name) != (self.location, self.location_name)
 
     def move(self, place: str | None, migration: str | None, tracks: Mapping[str, Track]) -> Telling:
         """Notes the domain's new place and returns what to publish of it.
@@ -170,6 +203,7 @@ class Case:
         Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
         """
         self.location = place
+        self.location_name = tracks[place].name if place is not None else None
         self.moves += 1
         message_id = f"{self.uuid}-location-{self.moves}"
         if place is None:
@@ -188,12 +222,16 @@ def _is_ordinary(fact: Fact) -> bool:
 
 @dataclass(slots=True)
 class _Former:
-    """What 0.1.0 stored of a domain's hosts: their views, and the facts that waited."""
+    """What 0.1.0 stored of a domain: its hosts' views, and the facts that waited."""
 
+    uuid: str
+    told: list[Told] = field(default_factory=list)
+    location: str | None = None
+    moves: int = 0
     tracks: dict[str, Track] = field(default_factory=dict)
     tails: dict[str, list[Fact]] = field(default_factory=dict)
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
 _DECODER = msgspec.msgpack.Decoder(Case, dec_hook=lambda kind, value: kind.model_validate(value))
-_FORMER_DECODER = msgspec.msgpack.Decoder(_Former)
+_FORMER_DECODER = msgspec.msgpack.Decoder(_Former, dec_hook=lambda kind, value: kind.model_validate(value))

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.correlator.case import Case, Judgement, Telling, Times
+from bridge.correlator.case import Case, Hosts, Judgement, Telling, Times
 from bridge.correlator.counters import Counters
 from bridge.correlator.hosts import GONE, Host, Loss
 from bridge.correlator.judging import judge
@@ -75,6 +75,8 @@ class Casework:
         self.heard_until = None if heard is None else float(heard)
         for host in self.hosts.values():
             self._mirror(host)
+            if host.blind_since is None:
+                self.returning[host.name] = 0.0  # what waited for it may not have been judged again
         self._count()
 
     # What comes
@@ -148,7 +150,8 @@ class Casework:
         if isinstance(word, Said):
             self._hear_said(work, host, word, heard.received)
         elif isinstance(word, Cleared):
-            hear_cleared(work, host, word.uuid, heard.received)
+            if not host.is_absent:
+                hear_cleared(work, host, word.uuid, heard.received)
         else:
             self._hear_of_host(work, host, word, heard)
 
@@ -158,6 +161,8 @@ class Casework:
         else:
             if not heard.retained:
                 host.note_clock(heard.received, word.at, is_status=True)
+                if word.online and word.sees_libvirt:
+                    host.note_saw(word.at + host.offset_s)
             changed = host.note_status(
                 online=word.online,
                 sees_libvirt=word.sees_libvirt,
@@ -173,7 +178,9 @@ class Casework:
 
     def _hear_said(self, work: Work, host: Host, word: Said, received: float) -> None:
         if word.kind == "state":
-            work.facts[word.uuid].append((fact_of(word, host, host.ordinal_of(word.epoch), received), True))
+            work.facts[word.uuid].append(
+                (fact_of(word, host, host.note_as_of(word.epoch, word.sequence), received), True)
+            )
             return
         seen = host.see(word.epoch, word.sequence, received)
         if not seen.is_new:
@@ -190,7 +197,7 @@ class Casework:
         lost before that, it is blind since the first time.
         """
         if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.blind_since)
+            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
@@ -234,10 +241,14 @@ class Casework:
         del tx
         for name in work.sight_changed:
             work.uuids.update(self._open.on(name))
+        for name in work.settle:
+            if not work.hosts[name].has_gap:
+                work.uuids.update(self._open.waiting_on(name))
         return {uuid for name in work.settle for uuid in self._open.waiting_on(name)}
 
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
+        work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work))
         cases = self._load_cases(work, tx, work.facts.keys() | work.uuids | waiting)
         drafts: list[Draft] = []
         for uuid in sorted(cases):
@@ -266,13 +277,17 @@ class Casework:
         if not changed:
             work.duplicates += len(facts)
             return []
-        judgement = judge(case, judged_at, self.blind, self._times, self.epochs)
+        judgement = judge(case, judged_at, self.blind, self._times, work.knowledge)
         drafts = [self._draft(telling, uuid, now) for telling in judgement.tellings]
-        work.rows.append((_row(case, judgement), tuple(case.tails)))
+        work.rows.append((_row(case, judgement), judgement.waits))
         if judgement.tellings:
             received = max((fact.received for fact, _ in facts), default=None)
             work.tellings += [(telling, received) for telling in judgement.tellings]
         return drafts
+
+    def _gaps(self, work: Work) -> frozenset[str]:
+        del work
+        return frozenset(name for name, host in self.hosts.items() if host.has_gap)
 
     def _load_cases(self, work: Work, tx: Transaction, uuids: Iterable[str]) -> dict[str, Case]:
         cases = work.cases
@@ -341,7 +356,7 @@ class Casework:
     def _mirror(self, host: Host) -> None:
         self.epochs[host.name] = max(0, host.kept.current)
         if host.blind_since is not None:
-            self.blind.setdefault(host.name, host.blind_since)
+            self.blind.setdefault(host.name, host.dark_since or host.blind_since)
         self._note_gone(host)
 
     def _note_gone(self, host: Host) -> None:
@@ -367,7 +382,8 @@ class Casework:
                 logging.DEBUG if telling.word == "completed" and data.attention is None else logging.WARNING,
                 "migration.told",
                 outcome=telling.word, reason=data.reason, attention=data.attention,
-                domain=data.domain.uuid, name=data.domain.name, guest_host=data.guest.host,
+                domain=data.domain.uuid, name=data.domain.name,
+                source=data.source.host, destination=data.destination.host, guest_host=data.guest.host,
                 migration=data.migration, revision=data.revision,
             )  # fmt: skip
 

@@ -19,6 +19,10 @@ SKEW_S: Final = 5.0
 """How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
 DELAYED_S: Final = 6.0
 """So late may all messages of a host be; a clock that is further behind is taken to be wrong."""
+UNNOTICED_S: Final = 30.0
+"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
+broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
+"""
 LIVE_S: Final = 4.0
 """What comes later than this after it was sent was waiting somewhere."""
 

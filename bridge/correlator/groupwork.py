@@ -206,9 +206,10 @@ class GroupCasework(Casework):
         for row in rows:
             word = _DECODER.decode(row.said)
             if word.kind == "cleared":
-                hear_cleared(work, host, word.uuid, row.received)
+                if not host.is_absent:
+                    hear_cleared(work, host, word.uuid, row.received)
             elif word.kind == "state":
-                fact = fact_of(word, host, host.ordinal_of(word.epoch), row.received)
+                fact = fact_of(word, host, host.note_as_of(word.epoch, word.sequence), row.received)
                 work.facts[word.uuid].append((fact, True))
             else:
                 events.append((host.ordinal_of(word.epoch), word.sequence, row, word))
@@ -246,7 +247,13 @@ class GroupCasework(Casework):
         assert isinstance(tx, GroupTransaction)
         for name in work.sight_changed:
             work.uuids.update(tx.open_on(name))
+        for name in work.settle:
+            if name in work.hosts and not work.hosts[name].has_gap:
+                work.uuids.update(tx.open_on(name))
         return {uuid for name in work.settle for uuid in tx.open_on(name)}
+
+    def _gaps(self, work: Work) -> frozenset[str]:
+        return frozenset(name for name, host in work.hosts.items() if host.has_gap)
 
     def _keep(self, work: Work, now: float) -> None:
         super()._keep(work, now)

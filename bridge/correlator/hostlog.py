@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bridge.correlator.facts import Fact, Key
+from bridge.correlator.facts import CLEARED, Fact, Key
 from bridge.correlator.machine import believe, believe_presence, fold, list_state
 from bridge.correlator.signs import sign_of_state
 from bridge.correlator.track import Track
@@ -50,8 +50,11 @@ class HostLog:
         known = self.observations
         if is_state(fact):
             last = self.base.listed
-            if last is not None and (fact.key, fact.at) <= (last.key, last.mark.at):
+            is_older = last is not None and (fact.key, fact.at) <= (last.key, last.mark.at)
+            if last is not None and is_older and (last.what != CLEARED or fact.key < last.key):
                 return False
+            # What is listed again after it was cleared is there again.
+            known[:] = [each for each in known if each.kind != "cleared" or each.key != fact.key]
         elif fact.key <= self.base.key:
             return False
         place = _place(fact)

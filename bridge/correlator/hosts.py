@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.clock import Clock
+from bridge.correlator.facts import UNNOTICED_S
 from bridge.correlator.sequences import Epoch
 
 MAX_EPOCHS: Final = 64
@@ -26,10 +27,6 @@ LONGEST_PATIENCE_S: Final = 60.0
 LARGEST_REQUEST: Final = 1000
 """Sequences asked for at once; more are asked for when these came."""
 OVERTAKEN_S: Final = 1.0
-UNNOTICED_S: Final = 30.0
-"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
-broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
-"""
 MAX_DARK: Final = 32
 GONE: Final = "status"
 """What a host lacks that is no more: somebody emptied its status."""
@@ -110,9 +107,21 @@ class Host:
         return self.kept.blind_since
 
     @property
+    def dark_since(self) -> float | None:
+        """As `blind_since`, but since when it may have been so, before that showed."""
+        return (
+            self.kept.dark[-1] if self.kept.blind_since is not None and self.kept.dark else self.blind_since
+        )
+
+    @property
     def is_gone(self) -> bool:
         """Whether its status was emptied: it is blind, and nobody needs to see to it."""
         return self.kept.blind_why == GONE
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its agent isn't there: what is cleared now, somebody else cleared."""
+        return self.kept.blind_why in ("agent", GONE)
 
     @property
     def offset_s(self) -> float:
@@ -129,6 +138,12 @@ class Host:
         """The newest epoch's ordinal and the last sequence that came in it."""
         current = self.kept.current
         return (0, 0) if current < 0 else (current, max(0, self._epoch(current).last))
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether something that this host has given out isn't here, and may still come."""
+        current = self.kept.current
+        return self.suspect and current >= 0 and self._epoch(current).first_hole() is not None
 
     @property
     def settled_to(self) -> tuple[int, int]:
@@ -171,6 +186,15 @@ class Host:
         kept, theirs = self.kept, other.kept
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
+
+    def note_as_of(self, epoch: str, sequence: int) -> int:
+        """A state takes account of the event stream up to this sequence. Returns the epoch's ordinal."""
+        ordinal = self.ordinal_of(epoch)
+        one = self._epoch(ordinal)
+        if one.base >= 0 and sequence > one.expected:
+            one.expected = sequence
+            self.suspect = self.suspect or not one.is_whole()
+        return ordinal
 
     def ordinal_of(self, epoch: str) -> int:
         """The epoch's ordinal; a new epoch gets the next one."""
@@ -264,7 +288,7 @@ class Host:
         is_silent = now >= self.kept.last_event + GRACE_S
         if now < ask.due or not (is_silent or now >= ask.since + FLOWING_S):
             return None
-        if self.kept.blind_why in ("agent", GONE):
+        if self.is_absent:
             ask.due = now + GRACE_S
             return None
         if ask.tries >= TRIES:

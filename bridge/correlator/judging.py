@@ -10,7 +10,7 @@ from bridge.correlator import acts
 from bridge.correlator.alignment import Half
 from bridge.correlator.apart import judge_conflict, judge_offline
 from bridge.correlator.attempts import judge_attempt
-from bridge.correlator.case import Case, Judgement, Times, Told
+from bridge.correlator.case import Case, Hosts, Judgement, Times, Told
 from bridge.correlator.facts import Key
 from bridge.correlator.pairing import Pair, pair
 from bridge.correlator.sitting import Sitting
@@ -34,17 +34,16 @@ def judge(
     now: float,
     blind: Mapping[str, float],
     times: Times,
-    epochs: Mapping[str, int] | None = None,
+    hosts: Hosts | None = None,
 ) -> Judgement:
     """What the facts prove now and wasn't told yet; the case notes that it is told.
 
     blind: hosts that can't be heard (agent offline, libvirt not connected, or back for less than `settle`),
-    and since when. epochs: the newest epoch's ordinal of each host; a track of an older one is a former life
-    of that host.
+    and since when.
     """
     if case.is_quiet:
         return case.follow()
-    sitting = Sitting(case, now, blind, times, epochs or {})
+    sitting = Sitting(case, now, blind, times, hosts or Hosts())
     _give_up_holes(sitting)
     _find_halves_again(sitting)
     linked = {
@@ -55,6 +54,7 @@ def judge(
     pairs = pair(sitting.tracks, _done(case), linked)
     for each in pairs:
         judge_attempt(sitting, each)
+    sitting.is_open = sitting.is_open or (len(sitting.tracks) > 1 and bool(sitting.silent))
     judge_offline(sitting)
     judge_conflict(sitting, pairs)
     _judge_location(sitting, pairs)
@@ -65,6 +65,7 @@ def judge(
         min(future, default=None),
         sitting.is_open or bool(case.tails),
         frozenset(case.logs),
+        frozenset(case.tails) | sitting.withheld,
     )
 
 
@@ -149,7 +150,7 @@ def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
     ranked = []
     for host, track in sitting.tracks.items():
         rank = _RANK.get(track.phase, 0)
-        if rank == 0 and not track.present:
+        if (rank == 0 and not track.present) or host in sitting.gone:
             continue
         if track.stay is not None and track.stay.arrived:
             rank += 0.5
@@ -157,12 +158,30 @@ def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
             rank -= 1.0
         began = track.stay.began.at if track.stay else 0.0
         ranked.append((rank, host == case.location, began, host))
-    place = max(ranked)[3] if ranked else None
-    undecided = any(p.departure and p.departure.stage == "left" and p.arrival is None for p in pairs)
-    if place == case.location or (place is None and undecided and sitting.is_open):
+    place = max(ranked)[3] if ranked else _left_for(sitting, pairs)
+    if not case.is_elsewhere(place, sitting.tracks.get(place) if place else None):
         return
     migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)
     sitting.tellings.append(case.move(place, migration, sitting.tracks))
+
+
+def _left_for(sitting: Sitting, pairs: list[Pair]) -> str | None:
+    """Where a guest is that left the host it was told to be on, and is known to be nowhere else: at its
+    destination, or still there while nobody has said where it went.
+    """
+    place = sitting.case.location
+    for host, track in sitting.tracks.items():
+        last = track.departures[-1] if track.departures else None
+        if last is None or last.stage != "left" or track.began > last.key:
+            continue
+        of_it = next((each for each in pairs if each.departure is last and each.source == host), None)
+        if of_it is not None and of_it.arrival is not None:
+            if place in (host, of_it.destination) and of_it.arrival.stage in ("open", "postcopy", "broken"):
+                return of_it.destination
+        elif host == place:
+            told = (told for told in sitting.case.told if told.departure == (host, last.key))
+            return None if any(each.arrival is not None for each in told) else place
+    return None
 
 
 def _prune(sitting: Sitting) -> None:

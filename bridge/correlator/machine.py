@@ -15,7 +15,15 @@ from msgspec import structs
 from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
 from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
 from bridge.correlator.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
-from bridge.correlator.track import Arrival, Departure, GuestHere, Listed, Phase, Track
+from bridge.correlator.track import (
+    PART_IN_A_MIGRATION,
+    Arrival,
+    Departure,
+    GuestHere,
+    Listed,
+    Phase,
+    Track,
+)
 from bridge.wire.messages import seconds
 
 Row = dict[Sign, tuple[Phase, tuple[Act, ...]]]
@@ -291,14 +299,6 @@ def list_state(track: Track, fact: Fact) -> None:
         track.persistent = fact.persistent
 
 
-_PART_IN_A_MIGRATION: Final = frozenset(
-    f"{state}/{reason}"
-    for state, reasons in {
-        "running": ("postcopy", "postcopy_failed"),
-        "paused": ("migration", "starting_up", "postcopy", "postcopy_failed"),
-    }.items()
-    for reason in reasons
-)
 _ACTIVE_STATES: Final[dict[str, GuestHere]] = {
     "running": "running",
     "blocked": "running",
@@ -331,7 +331,7 @@ def believe_presence(track: Track) -> None:
     if track.phase != "away":
         return
     guest = _ACTIVE_STATES.get(what.partition("/")[0])
-    if guest is not None and what not in _PART_IN_A_MIGRATION:
+    if guest is not None and what not in PART_IN_A_MIGRATION:
         begin(track, listed.mark)
         track.phase = "here"
         track.feel(guest, listed.mark)
@@ -341,7 +341,7 @@ def believe_presence(track: Track) -> None:
         apply(track, POSTCOPY_SIGNS[what], listed.mark)
     elif what == "gone":
         track.present = track.present and bool(track.persistent)
-    else:
+    elif what not in PART_IN_A_MIGRATION:
         track.present = True
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.correlator.case import Case, Telling, Times, Told
-from bridge.correlator.facts import DELAYED_S
+from bridge.correlator.case import Case, Hosts, Telling, Times, Told
 from bridge.correlator.signs import sign_of_state
 from bridge.correlator.track import Track
 from bridge.wire.messages import Migration
@@ -15,11 +14,12 @@ class Sitting:
     """Lives for one judgement. `tracks` is what each host's log makes of it now.
 
     silent: the hosts that can't be heard, and since when. dues: moments to judge again though nothing comes.
-    is_open: whether something is under way, or may change by a host that is heard again.
+    is_open: whether something is under way, or may change by a host that is heard again. withheld: hosts
+    with a gap that something waits for.
     """
 
     def __init__(
-        self, case: Case, now: float, blind: Mapping[str, float], times: Times, epochs: Mapping[str, int]
+        self, case: Case, now: float, blind: Mapping[str, float], times: Times, hosts: Hosts
     ) -> None:
         self.case = case
         self.now = now
@@ -29,8 +29,11 @@ class Sitting:
         self.silent = {
             host: blind.get(host, 0.0)
             for host, track in self.tracks.items()
-            if _is_former(track, epochs.get(host, 0)) or _is_silent(track, blind.get(host))
+            if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
+        self.gone = hosts.gone
+        self.gaps = hosts.gaps
+        self.withheld: set[str] = set()
         self.tellings: list[Telling] = []
         self.is_open = False
 
@@ -39,6 +42,17 @@ class Sitting:
         if at <= self.now:
             return True
         self.dues.append(at)
+        return False
+
+    def is_whole(self, since: float, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way; for `patience` that is waited
+        for.
+        """
+        lacking = {name for name in names if name is not None and name in self.gaps}
+        if not lacking or self.ripe(since + self.times.patience_s):
+            return True
+        self.withheld |= lacking
+        self.is_open = True
         return False
 
     def is_heard_out(self, host: str | None) -> bool:
@@ -63,13 +77,6 @@ def _is_former(track: Track, epoch: int) -> bool:
     return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
 
 
-def _is_silent(track: Track, blind_since: float | None) -> bool:
-    """Whether the host can't be heard, and has said nothing of the domain's state since. A state that is only
-    sent once more was read before.
-    """
-    if blind_since is None:
-        return False
-    if track.listed is None:
-        return True
-    mark = track.listed.mark
-    return mark.received <= blind_since or (mark.at <= blind_since and mark.received - mark.at > DELAYED_S)
+def _is_silent(track: Track, dark_since: float | None) -> bool:
+    """Whether the host can't be heard, and has not looked at the domain since."""
+    return dark_since is not None and (track.listed is None or track.listed.mark.at <= dark_since)

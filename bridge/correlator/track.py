@@ -15,6 +15,15 @@ from msgspec import Struct
 from bridge.correlator.facts import CLEARED, Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
+PART_IN_A_MIGRATION: Final = frozenset(
+    f"{state}/{reason}"
+    for state, reasons in {
+        "running": ("postcopy", "postcopy_failed"),
+        "paused": ("migration", "starting_up", "postcopy", "postcopy_failed"),
+    }.items()
+    for reason in reasons
+)
+"""Listed states that only a domain in a migration has; which side of it, most don't say."""
 
 Phase = Literal[
     "away",  # not here, shut off, or never heard of
@@ -185,7 +194,7 @@ class Track:
         """Whether the domain is on this host, running or not, by what came last: an event or a state."""
         if self.listed is None or self.listed.key < self.moved:
             return bool(self.present)
-        return self.listed.what != CLEARED
+        return self.listed.what != CLEARED and self.listed.what not in PART_IN_A_MIGRATION
 
     @property
     def guest(self) -> GuestHere | None:

@@ -81,8 +81,9 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         when = "settle"  # more is to come: a host that is late tells it all at once
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, d, postcopy) if ruling == "failed" else None
-    if source_blind and arrival is not None and arrival.ended is not None and pair.source is not None:
-        source_blind = silent[pair.source] <= arrival.ended.received
+    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    if source_blind and over is not None and pair.source is not None:
+        source_blind = silent[pair.source] <= over.received
     guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
     parted = _parted_by(ruling, a, d, arrival, departure)
     decided = parted[1] if parted else _decided_by(ruling, reason, arrival, departure)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from bridge.correlator.case import Case, Telling
+from bridge.correlator.case import Case, Hosts, Telling
 from bridge.correlator.facts import AS_IT_HAPPENED, Fact
 from bridge.correlator.hosts import Host
 from bridge.correlator.store import CaseRow
@@ -39,6 +39,7 @@ class Work:
         self.hosts_before: dict[str, bytes] = {}
         self.new_hosts: list[str] = []
         self.cases: dict[str, Case] = {}
+        self.knowledge = Hosts()
         self.rows: list[tuple[CaseRow, Iterable[str]]] = []
         self.tellings: list[tuple[Telling, float | None]] = []
         self.duplicates = 0
@@ -61,7 +62,7 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     """What a host said, at its place in the host's order and by our clock."""
     assert word.kind is not None
     at = word.at + host.offset_s
-    if word.origin in AS_IT_HAPPENED:
+    if word.origin in AS_IT_HAPPENED or word.kind == "state":
         host.note_saw(at)
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,

@@ -14,6 +14,7 @@ MARK: Final[dict[str, tuple[str, Tone]]] = {
     "completed": ("✓", "good"),
     "failed": ("✗", "bad"),
     "conflict": ("!", "alarm"),
+    "resolved": ("✓", "good"),
 }
 """Each outcome's mark and tone."""
 
@@ -81,6 +82,11 @@ def _conflict(data: dict[str, Any]) -> str:
     return f"CONFLICT: runs on {source} and on {destination} at once; stop one, or its disks are spoiled"
 
 
+def _resolved(data: dict[str, Any]) -> str:
+    where = _part(data, "guest").get("host")
+    return "conflict resolved: " + (f"runs on {where} only" if where else "runs on neither")
+
+
 _TELL: Final = {
     "started": _started,
     "interrupted": _interrupted,
@@ -88,6 +94,7 @@ _TELL: Final = {
     "completed": _completed,
     "failed": _failed,
     "conflict": _conflict,
+    "resolved": _resolved,
 }
 
 

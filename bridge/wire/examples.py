@@ -22,6 +22,7 @@ from bridge.wire.messages import (
     Location,
     Migration,
     Outcome,
+    Resolved,
     build,
 )
 
@@ -92,6 +93,14 @@ _MIGRATIONS: Final = {
         downtime_ms=None,
     ),
     "conflict": _migration("conflict", guest=Guest(host=None, state="running"), downtime_ms=None),
+    "resolved": Resolved.model_validate(
+        {
+            **dict(_migration("conflict", mode=None, started_at=None, duration_ms=None, downtime_ms=None)),
+            "migration": None,
+            "outcome": "resolved",
+            "supersedes": "d9428888122b5f5a8c3d7f0a1b2c3d4e-conflict-0",
+        }
+    ),
 }
 
 _ID_ENDS: Final = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -251,6 +251,12 @@ class Migration(Model):
     )
 
 
+class Resolved(Migration):
+    """A conflict without a migration is over: both no longer run. `supersedes` is the conflict's id."""
+
+    outcome: Literal["resolved"]  # type: ignore[assignment]  # a topic and a schema of its own
+
+
 class Location(Model):
     """Which host has the domain now. Retained; an empty payload when none has."""
 
@@ -363,8 +369,8 @@ OBJECT_STATE: Final[dict[str, Kind]] = {
 LOCATION = _kind("domain.location", Location)
 CORRELATOR_STATUS = _kind("correlator.status", CorrelatorStatus)
 MIGRATION: Final[dict[str, Kind]] = {
-    outcome: _kind(f"migration.{outcome}", Migration, "migration")
-    for outcome in ("started", "interrupted", "unresolved", "completed", "failed", "conflict")
+    **{outcome: _kind(f"migration.{outcome}", Migration, "migration") for outcome in get_args(Outcome)},
+    "resolved": _kind("migration.resolved", Resolved),
 }
 KINDS: Final[dict[str, Kind]] = {
     kind.type: kind

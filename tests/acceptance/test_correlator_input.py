@@ -136,6 +136,62 @@ def test_a_host_that_is_lost_again_before_it_said_what_it_saw_is_blind_since_bef
         assert verdict.data["guest"] == {"host": "host1", "state": "unknown"}
 
 
+def test_a_host_that_was_taken_out_of_service_is_no_witness(tmp_path: Path, broker: Broker) -> None:
+    """It died, its guest was started elsewhere, what is retained of it is emptied: that is no conflict."""
+    uuid = "5e9c0d4e-0000-4000-8000-000000000002"
+    stage = Stage()
+    dead = stage.host("host1")
+    stage.at(0.0, partial(stage.place, dead, uuid, "running/booted", persistent=False))
+    stage.at(1.0, partial(stage.go_blind, dead, "agent"))
+    stage.at(2.0, partial(stage.place, stage.host("host2"), uuid, "running/booted", persistent=False))
+    online = [Sent(-0.1, host, sees=True, place=(0, 0)) for host in ("host1", "host2")]
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, settle=1) as correlator:
+        correlator.until_connected()
+        began_s = time.time()
+        messages = [publication(each, began_s=began_s) for each in [*online, *stage.run()]]
+        fleet.publish(messages)
+        fleet.until(lambda: fleet.location(uuid) == "host2")
+        for suffix in ("/status", "/state"):
+            fleet.publish([replace(m, payload=b"") for m in messages if f"/host1{suffix}" in m.topic][:1])
+            fleet.publish([replace(m, payload=b"") for m in messages if m.topic.endswith(suffix)][:1])
+        fleet.listen(4.0)
+        assert fleet.told(uuid) == []
+        assert fleet.location(uuid) == "host2"
+
+
+def test_no_conflict_while_events_that_a_state_takes_account_of_are_on_their_way(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """States come at QoS 0 past a stalled stream: the destination's says that it runs there, and that two
+    events are missing.
+    """
+    uuid = "5e9c0d4e-0000-4000-8000-000000000003"
+    stage = Stage()
+    source = stage.host("host1")
+    stage.at(0.0, partial(stage.place, source, uuid, "running/booted", persistent=False))
+    stage.row(MIGRATIONS[0], 1.0, uuid, ("host1", "host2"))
+    online = [Sent(-0.1, host, sees=True, place=(0, 0)) for host in ("host1", "host2")]
+    sent = [*online, *stage.run()]
+    early = [each for each in sent if each.fact is None or (each.fact.kind == "state" and _is_first(each))]
+    late = [each for each in sent if each not in early]
+    with (
+        Fleet(broker, answers_replays=False) as fleet,
+        CorrelatorProcess(broker, tmp_path, settle=1, patience=60) as correlator,
+    ):
+        correlator.until_connected()
+        began_s = time.time()
+        fleet.publish([publication(each, began_s=began_s) for each in early])
+        fleet.listen(4.0)
+        assert fleet.told(uuid) == []
+        fleet.publish([publication(each, began_s=began_s) for each in late])
+        fleet.until(lambda: _ended(fleet, uuid))
+        assert _outcomes(fleet, uuid) == ["started", "completed"]
+
+
+def _is_first(sent: Sent) -> bool:
+    return sent.host == "host2" or sent.t < 1.0
+
+
 def test_what_the_broker_lost_is_asked_for_again(tmp_path: Path, broker: Broker) -> None:
     """The deciding events never come; the agents are asked and send them again."""
     uuid, messages = messages_of(load("live"), "lost")

@@ -57,3 +57,15 @@ def test_every_trace_is_told_as_what_happened(tmp_path: Path) -> None:
         assert not wrong, "\n".join(wrong)
         assert correlator.stop() == 0
         assert fleet.status()["rejected"] == {}
+        fields = ("migration", "outcome", "revision")
+        hosts = {
+            tuple(told.data[field] for field in fields): tuple(
+                told.data[role]["host"] for role in ("source", "destination")
+            )
+            for told in fleet.told()
+        }
+        lines = correlator.logged("migration.told")
+        assert lines
+        for line in lines:
+            key = tuple(line[field] for field in fields)
+            assert (line.get("source"), line.get("destination")) == hosts[key]

@@ -75,10 +75,10 @@ def status(sent: Sent, *, began_s: float) -> Publication:
     data = HostStatus(
         host=sent.host,
         state="offline" if sent.why == "agent" else "online",
-        epoch=None,
+        epoch=None if sent.place is None else epoch(sent.host, sent.place[0]),
         version="0",
         libvirt=Libvirt(connected=bool(sent.sees)),
-        last_sequence=0,
+        last_sequence=0 if sent.place is None else sent.place[1],
     )
     payload = messages.build(
         messages.HOST_STATUS,

@@ -123,7 +123,9 @@ class Conductor:
             return Told(at_s - START, uuid, Telling(word, message["id"], Location.model_validate(data)))
         for one in data["evidence"]:
             one["id"] = self._ids.get((one["source"], one["id"]), one["id"])
-        return Told(at_s - START, uuid, Telling(word, message["id"], Migration.model_validate(data)))
+        model = wire.MIGRATION[word].model.model_validate(data)
+        assert isinstance(model, Migration)
+        return Told(at_s - START, uuid, Telling(word, message["id"], model))
 
 
 def _epoch(host: str, ordinal: int) -> str:

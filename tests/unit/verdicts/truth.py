@@ -43,6 +43,8 @@ def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
     migrations: dict[str, list[Told]] = {}
     for each in told:
         data = each.migration
+        if each.telling.word == "resolved":
+            continue
         if data is not None and data.migration is None:
             if not _is_excused(fleet, uuid, each.t):
                 yield f"{uuid[:4]} a conflict without a migration at {each.t:.1f}: {columns(data)}"

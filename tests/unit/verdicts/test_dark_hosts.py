@@ -1,0 +1,117 @@
+"""What can't be judged while a host can't be heard is judged once it can, and nothing ripens while what a
+host has given out is still on its way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from bridge.wire.messages import Location, Resolved
+from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
+from tests.unit.verdicts.expect import hold_the_contract, places, words
+from tests.unit.verdicts.rows import MIGRATIONS
+from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
+from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE, is_event, played
+
+ONLINE = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
+
+
+def begins_while_dark() -> tuple[list[Sent], Stage]:
+    """A guest's host is cut off from 10 s to 100 s; the same UUID is started on another at 40 s."""
+    stage = Stage()
+    source = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=False))
+    stage.at(10.0, partial(stage.go_blind, source, "agent"))
+    stage.at(40.0, partial(stage.event, Spot(stage.host(DESTINATION), DOMAIN, "web01"), (2, 0)))
+    stage.at(100.0, partial(stage.come_back, source))
+    return ONLINE, stage
+
+
+@pytest.mark.parametrize("states_again", [True, False], ids=["states again", "status alone"])
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restarted while it comes back"])
+def test_a_split_brain_that_begins_while_a_host_is_dark(states_again: bool, restart: bool) -> None:
+    """It is told once, `settle` after the host is heard again, whatever else comes."""
+    online, stage = begins_while_dark()
+    sent = [*online, *stage.run()]
+    if not states_again:
+        sent = [each for each in sent if each.t <= 100.0]
+    told = Conductor().deliver(
+        in_order(sent), restart=lambda n: restart and sent[n].sees is True and sent[n].t >= 100.0
+    )
+    hold_the_contract(told)
+    (conflict,) = [each for each in told if each.telling.word == "conflict"]
+    assert 100.0 < conflict.t < 125.0
+
+
+def test_the_end_of_a_conflict_without_a_migration_is_told() -> None:
+    """Who reads it learns where the guest is now; the location says so too."""
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    spot = Spot(stage.host(DESTINATION), DOMAIN, "web01")
+    stage.at(40.0, partial(stage.event, spot, (2, 0)))
+    stage.at(200.0, partial(stage.event, Spot(stage.host(SOURCE), DOMAIN, "web01"), (5, 1)))
+    told = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
+    hold_the_contract(told)
+    assert words(told) == ("conflict", "resolved")
+    conflict, resolved = (each for each in told if each.telling.word in ("conflict", "resolved"))
+    data = resolved.migration
+    assert isinstance(data, Resolved)
+    assert (data.migration, data.supersedes) == (None, conflict.telling.id)
+    assert (data.guest.host, data.guest.state) == (DESTINATION, "running")
+    assert (data.source.host, data.destination.host) == (SOURCE, DESTINATION)
+    assert resolved.t == pytest.approx(200.0, abs=1.0)
+    assert places(told)[-1] == DESTINATION
+
+
+def test_no_conflict_while_events_are_on_their_way() -> None:
+    """The destination's running state, at QoS 0, comes a minute before all events: a state's `as_of` says
+    that events are missing.
+    """
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=True)]
+    late = [
+        Delivery(each.t + 60.0 * (is_event(each) or (each.host == SOURCE and each.t > 5.0)), each)
+        for each in sent
+    ]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(told)
+    assert words(told) == ("started", "completed")
+
+
+def test_an_arrival_that_never_ran_is_no_location() -> None:
+    """Prepared and paused when the source ends: the guest is nowhere, not at the destination."""
+    said = "D(2,1) S:iter ~2 S(6,1) S(5,0) ~20 D(5,5)"
+    assert told_of(said)[1] == [SOURCE, None]
+
+
+def test_the_location_stays_until_it_is_known_where_the_guest_went() -> None:
+    """The source says that the guest left, and the destination isn't heard for an hour."""
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=False)]
+    late = [Delivery(each.t + 3600.0 * (each.host == DESTINATION and each.t > 5.0), each) for each in sent]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    assert places(told) == [SOURCE, DESTINATION]
+
+
+def test_a_domain_that_is_renamed_is_at_its_place_under_its_new_name() -> None:
+    stage = Stage()
+    host = stage.host(SOURCE)
+    stage.at(1.0, partial(stage.place, host, DOMAIN, "shutoff/unknown", persistent=True))
+    stage.at(20.0, partial(stage.event, Spot(host, DOMAIN, "web01"), (1, 1)))
+    stage.at(20.1, partial(stage.event, Spot(host, DOMAIN, "web02"), (0, 2)))
+    stage.at(60.0, partial(stage.event, Spot(host, DOMAIN, "web02"), (2, 0)))
+    told = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
+    said = [each.telling.data for each in told if each.telling.word == "location"]
+    assert [(one.host, one.domain.name) for one in said if isinstance(one, Location)] == [
+        (SOURCE, "web01"),
+        (SOURCE, "web02"),
+    ]
+
+
+def told_of(said: str) -> tuple[list[Told], list[str | None]]:
+    """What is told of a row's words, and the places among it."""
+    row = replace(MIGRATIONS[0], said=said)
+    told = Conductor().deliver(in_order([*ONLINE, *played(row, "9.0", FULL, persistent=False)]))
+    hold_the_contract(told)
+    return told, places(told)
