@@ -13,16 +13,18 @@ A list can be older than an event that came before it, or newer than one that co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import structlog
 
 from bridge.agent import domains, resync
 from bridge.agent.domains import Known, Seen
 from bridge.agent.objects import Objects, is_of_objects
-from bridge.agent.outbox import FORGET, Draft
+from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.agent.reports import (
     Cleared,
     Held,
@@ -38,8 +40,11 @@ from bridge.agent.reports import (
     Opened,
     Report,
 )
+from bridge.agent.shares import Shares
 from bridge.agent.tell import Teller
 from bridge.wire import vocabulary
+
+_log = structlog.get_logger()
 
 BASELINE: Final = ""
 """Stored beside the domains once a first list was taken: tells an empty host from one never seen."""
@@ -85,8 +90,12 @@ class Step:
 class Knowledge:
     """All domains of one host as the agent knows them; see the module. For one thread."""
 
-    def __init__(self, teller: Teller, stored: Mapping[str, bytes]) -> None:
+    def __init__(self, teller: Teller, stored: Mapping[str, bytes], limits: Limits | None = None) -> None:
         self._teller = teller
+        self._shares = Shares(limits or Limits())
+        self._left_out: dict[str, tuple[Occurrence, Counter[str]]] = {}
+        self.left_out = 0
+        """How many events were left out because their domain had its share of the outbox."""
         self._has_baseline = BASELINE in stored
         self._known: dict[str, Known] = {
             uuid: domains.decode(snapshot)
@@ -180,7 +189,7 @@ class Knowledge:
 
     def _occurred(self, step: Step, occurrence: Occurrence) -> None:
         if occurrence.kind not in _OF_STATES:
-            step.drafts.append(self._teller.event(occurrence, None))
+            self._pass_on(step, occurrence)
             return
         uuid = occurrence.uuid
         self._count += 1
@@ -208,6 +217,42 @@ class Knowledge:
         if after is None or not after.active:
             step.stopped.add(uuid)
             self._renewed_s.pop(uuid, None)
+
+    def _pass_on(self, step: Step, occurrence: Occurrence) -> None:
+        """An event that a guest can make at will: stored while its domain's share of the outbox has room."""
+        uuid = occurrence.uuid
+        if self._shares.has_room(uuid, len(self._known)):
+            self._shares.take(uuid)
+            step.drafts += self._tell_left_out([uuid])
+            step.drafts.append(self._teller.event(occurrence, None))
+            return
+        _, counts = self._left_out.pop(uuid, (occurrence, Counter()))
+        if not counts:
+            _log.warning(
+                "outbox.events_left_out", uuid=uuid, name=occurrence.name, event_name=occurrence.kind
+            )
+        counts[occurrence.kind] += 1
+        self._left_out[uuid] = (occurrence, counts)
+        self.left_out += 1
+
+    def sent(self, settled: int, last_sequence: int) -> Step | None:
+        """All up to `settled` wait for the broker no more: of domains that have room again, what was left out
+        is told.
+        """
+        if not self._shares.sent(settled, last_sequence) or not self._left_out:
+            return None
+        return Step(
+            self._tell_left_out(
+                [uuid for uuid in self._left_out if self._shares.has_room(uuid, len(self._known))]
+            )
+        )
+
+    def end(self) -> Step:
+        """The last step: what was left out is told."""
+        return Step(self._tell_left_out([*self._left_out]))
+
+    def _tell_left_out(self, uuids: Iterable[str]) -> list[Draft]:
+        return [self._teller.left_out(*self._left_out.pop(uuid)) for uuid in uuids if uuid in self._left_out]
 
     def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
         """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed

@@ -70,6 +70,11 @@ class AgentCollector(Collector):
                 "Messages dropped by a limit or with a damaged file.",
                 agent.outbox.dropped_rows,
             ),
+            (
+                "left_out",
+                "Events that their domain's share of the outbox had no room for.",
+                agent.writer.left_out,
+            ),
             ("broker_connections", "How often the broker accepted the connection.", counters.connections),
             ("broker_failures", "Attempts to connect to the broker that failed.", counters.failures),
             (

@@ -66,7 +66,7 @@ class Agent:
         teller = Teller(topics, settings.host)
         self.writer = Writer(
             self.outbox,
-            Knowledge(teller, self.outbox.known()),
+            Knowledge(teller, self.outbox.known(), limits),
             Effects(committed=self._committed, stepped=self._stepped),
         )
         self._homeassistant = (

@@ -127,6 +127,17 @@ class Teller:
             occurrence.received_s,
         )
 
+    def left_out(self, last: Occurrence, counts: Mapping[str, int]) -> Draft:
+        """The message that so many events of a domain, by name, weren't kept; `last` is the last of them."""
+        about = self._about(last.driver, last.uuid, last.name, last.id)
+        said = {"count": sum(counts.values()), "events": counts}
+        words = _event_words(events.LEFT_OUT, "poll", said)
+        return Draft(
+            self.topics.event(self.host, last.uuid, events.LEFT_OUT),
+            self._numbered(messages.EVENT, last.uuid, last.received_ns, about, words),
+            last.uuid,
+        )
+
     def job_failed(self, gone: JobGone, since_ns: int | None, known: bytes | None) -> Draft:
         """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)

@@ -646,10 +646,15 @@ CHOICES: Final[Mapping[str, Published]] = {
 """What is published of each name."""
 
 JOB_FAILED: Final = "job_failed"
+LEFT_OUT: Final = "events_left_out"
 OWN: Final[dict[str, tuple[str, str]]] = {
     JOB_FAILED: (
         "An outgoing migration ended without completing; `started_at` says which. Found by asking.",
         "outgoing migration did not complete",
+    ),
+    LEFT_OUT: (
+        "The domain's events filled its share of the outbox: `count`, in `events` by name, were left out.",
+        "{count} events were left out",
     ),
 }
 """The agent's own events of a domain: what they mean, and what `watch` prints."""
