@@ -28,6 +28,7 @@ from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.agent.reports import (
     Cleared,
     Held,
+    IoErrors,
     JobGone,
     JobSeen,
     LookBegan,
@@ -131,12 +132,8 @@ class Knowledge:
                 step = Step()
                 self.add(step, report)
                 yield step
-            case ObjectOccurrence():
-                yield Step([*self._objects.occurred(report)], moved={report.object.plural})
-            case ObjectsAsked():
-                self._objects.asked(report.object.plural)
-            case ObjectsListed():
-                yield self._objects_listed(report)
+            case ObjectOccurrence() | ObjectsAsked() | ObjectsListed():
+                yield from self._of_objects(report)
             case Opened():
                 self._objects.opened()
                 yield from self.release()
@@ -148,6 +145,8 @@ class Knowledge:
                 self._began = {report.look: self._count}
             case Looked():
                 yield from self._looked(report)
+            case IoErrors():
+                yield self._io_errors(report)
             case Lost():
                 yield from self.release()
             case JobSeen():
@@ -157,13 +156,19 @@ class Knowledge:
             case Held():
                 yield from self._held_for_us(report.uuid)
 
-    def _objects_listed(self, report: ObjectsListed) -> Step:
-        step = Step()
-        step.drafts, standing, is_doubted = self._objects.listed(report, step.remembered)
-        step.objects.append(standing)
-        if is_doubted:
-            step.doubted.add(report.object.plural)
-        return step
+    def _of_objects(self, report: ObjectOccurrence | ObjectsAsked | ObjectsListed) -> Iterator[Step]:
+        plural = report.object.plural
+        match report:
+            case ObjectOccurrence():
+                yield Step([*self._objects.occurred(report)], moved={plural})
+            case ObjectsAsked():
+                self._objects.asked(plural)
+            case ObjectsListed():
+                step = Step()
+                step.drafts, standing, is_doubted = self._objects.listed(report, step.remembered)
+                step.objects.append(standing)
+                step.doubted = {plural} if is_doubted else set()
+                yield step
 
     def release(self) -> Iterator[Step]:
         """Lets go of the events that waited: no list came."""
@@ -224,7 +229,7 @@ class Knowledge:
         if self._shares.has_room(uuid, len(self._known)):
             self._shares.take(uuid)
             step.drafts += self._tell_left_out([uuid])
-            step.drafts.append(self._teller.event(occurrence, None))
+            step.drafts.append(self._teller.event(occurrence, self._note_io_error(occurrence)))
             return
         _, counts = self._left_out.pop(uuid, (occurrence, Counter()))
         if not counts:
@@ -234,6 +239,28 @@ class Knowledge:
         counts[occurrence.kind] += 1
         self._left_out[uuid] = (occurrence, counts)
         self.left_out += 1
+
+    def _note_io_error(self, occurrence: Occurrence) -> bytes | None:
+        before = self._known.get(occurrence.uuid)
+        if occurrence.kind != "io_error" or before is None:
+            return None
+        after = msgspec.structs.replace(before, io_errors_ns=occurrence.received_ns)
+        return self._store(occurrence.uuid, before, after)
+
+    def _io_errors(self, report: IoErrors) -> Step:
+        """What libvirt keeps of I/O errors, after the first list: those of which no event came are told."""
+        step = Step()
+        for uuid, errors in report.found.items():
+            before = self._known.get(uuid)
+            if before is None or not before.active:
+                continue
+            for error in sorted(errors, key=lambda error: error.at_ns):
+                if (before.io_errors_ns or 0) < error.at_ns < report.heard_ns:
+                    before = msgspec.structs.replace(before, io_errors_ns=error.at_ns)
+                    self._known[uuid] = before
+                    snapshot = domains.encode(before)
+                    step.drafts.append(self._teller.io_error(uuid, before, error, report, snapshot))
+        return step
 
     def sent(self, settled: int, last_sequence: int) -> Step | None:
         """All up to `settled` wait for the broker no more: of domains that have room again, what was left out
@@ -309,7 +336,8 @@ class Knowledge:
             step.remembered[BASELINE] = b"1"
             quiet = looked.seen.keys() - self._known.keys()
             for uuid in quiet:
-                self._remember(step, uuid, domains.as_known(looked.seen[uuid]))
+                known = domains.as_known(looked.seen[uuid])
+                self._remember(step, uuid, msgspec.structs.replace(known, io_errors_ns=looked.at_ns))
         held = self._held_first()
         touched = held.keys() | self._touched_since(looked.look)
         step.gone -= touched

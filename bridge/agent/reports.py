@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -100,6 +100,24 @@ class Looked(msgspec.Struct, frozen=True):
     at_ns: int
 
 
+class IoError(msgspec.Struct, frozen=True):
+    """The last I/O error of one disk's source, as libvirt keeps it: `disk` is its target, as `vda`."""
+
+    disk: str
+    path: str | None
+    at_ns: int
+    message: str
+
+
+class IoErrors(msgspec.Struct, frozen=True):
+    """What libvirt keeps of domains' I/O errors, by UUID. Of those since `heard_ns` events came."""
+
+    driver: str
+    heard_ns: int
+    at_ns: int
+    found: Mapping[str, Sequence[IoError]]
+
+
 class Lost(msgspec.Struct, frozen=True):
     """The connection is gone."""
 
@@ -150,6 +168,7 @@ Report = (
     | Opened
     | LookBegan
     | Looked
+    | IoErrors
     | Lost
     | JobGone
     | JobSeen

@@ -16,9 +16,17 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.agent.domains import Seen
+from bridge.agent.domains import Known, Seen
 from bridge.agent.outbox import Draft
-from bridge.agent.reports import JobGone, ObjectOccurrence, ObjectsListed, Occurrence, SeenObject
+from bridge.agent.reports import (
+    IoError,
+    IoErrors,
+    JobGone,
+    ObjectOccurrence,
+    ObjectsListed,
+    Occurrence,
+    SeenObject,
+)
 from bridge.agent.resync import Change
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.events import POOL_STATES, Event
@@ -125,6 +133,19 @@ class Teller:
             occurrence.uuid,
             known,
             occurrence.received_s,
+        )
+
+    def io_error(self, uuid: str, known: Known, error: IoError, listed: IoErrors, snapshot: bytes) -> Draft:
+        """The message of an I/O error that was missed. What was done then libvirt doesn't keep."""
+        params = events.EVENTS["io_error"].params((error.path, None, -1, None))
+        params |= {"disk": error.disk, "message": error.message, "happened_at": stamp_ns(error.at_ns)}
+        about = self._about(listed.driver, uuid, known.name, known.id)
+        words = _event_words("io_error", "resync", params)
+        return Draft(
+            self.topics.event(self.host, uuid, "io_error"),
+            self._numbered(messages.EVENT, uuid, listed.at_ns, about, words),
+            uuid,
+            snapshot,
         )
 
     def left_out(self, last: Occurrence, counts: Mapping[str, int]) -> Draft:

@@ -1,6 +1,7 @@
 """Events of real QEMUs, networks, pools and secrets on a real libvirtd, as an agent publishes them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -9,6 +10,7 @@ from bridge.wire import messages
 from tests.agents import AgentProcess, Subscriber, assert_no_hole
 from tests.broker import Broker
 from tests.contract import faults
+from tests.lab.fixtures import NEWER_RELEASE
 from tests.lab.hardware import Machine
 from tests.lab.host import Host
 from tests.lab.lab import Lab
@@ -199,3 +201,35 @@ def test_a_secret_is_told_and_its_value_is_not(host: Host, subscriber: Subscribe
     assert not any(
         b"c2VjcmV0" in each.payload or b"secret value" in each.payload for each in subscriber.received
     )
+
+
+def test_io_errors_that_nobody_saw_are_told_once_where_libvirt_keeps_them(tmp_path: Path) -> None:
+    """Which 11.3 does."""
+    with (
+        Lab(1, releases={"host1": NEWER_RELEASE}) as lab,
+        Broker(tmp_path / "broker") as broker,
+        Subscriber(broker) as hearing,
+        Machine(lab["host1"], UUID) as machine,
+    ):
+
+        def agent() -> AgentProcess:
+            return AgentProcess(broker, tmp_path / "agent", connect=lab["host1"].uri)
+
+        machine.start()
+        with agent():
+            hearing.until(lambda: hearing.state(UUID) == "running/booted")
+        machine.write_to_full_disk()
+        with agent():
+            hearing.until(lambda: bool(params(hearing, "io_error")))
+            hearing.listen(0.5)
+        with agent():
+            hearing.until(lambda: hearing.status()["libvirt"]["connected"] is True)
+            hearing.listen(1.0)
+        (error,) = [each for each in hearing.stream() if each.data.event == "io_error"]
+        assert error.data.origin == "resync"
+        assert error.data.params["disk"] == "hda"
+        assert error.data.params["path"].endswith("/small/disk.img")
+        assert "No space left" in error.data.params["message"]
+        assert error.data.params["happened_at"] < error.time
+        assert "~suspended/ioerror" in hearing.told(UUID)
+        assert [fault for each in hearing.received for fault in faults(each.topic, each.payload)] == []

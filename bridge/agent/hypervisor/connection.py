@@ -8,19 +8,21 @@ for a monitor. Those that can wait for a QEMU are made by `asking.py` only.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import libvirt
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.reports import ObjectOccurrence, Occurrence, Report, SeenObject
+from bridge.agent.reports import IoError, ObjectOccurrence, Occurrence, Report, SeenObject
 from bridge.wire import events, vocabulary
 from bridge.wire.events import Object
 
@@ -182,6 +184,24 @@ class Connection:
                 if error.get_error_code() == _GONE:
                     return None
                 raise
+
+    def io_errors(self, uuids: Iterable[str]) -> dict[str, list[IoError]]:
+        """The last I/O error of each disk of these domains, as far as libvirt keeps any (11.1). Raises
+        CallFailed, where it is older too.
+
+        Waits for no QEMU: qemuDomainGetMessages, virDomainObjGetMessagesIOErrorsSrc (11.3).
+        """
+        found: dict[str, list[IoError]] = {}
+        with self._call():
+            for uuid in uuids:
+                try:
+                    said = self._conn.lookupByUUIDString(uuid).messages(_IO_ERRORS)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != _GONE:
+                        raise
+                else:
+                    found[uuid] = [_io_error(match) for match in map(_is_io_error, said) if match]
+        return found
 
     def is_busy(self, uuid: str) -> bool:
         """Whether something holds the domain's monitor or its job, so that a call about it would wait.
@@ -405,6 +425,22 @@ class Connection:
                 _failed(event, error)
 
         return received
+
+
+_IO_ERRORS: Final = 4
+"""VIR_DOMAIN_MESSAGE_IOERRORS, for which a library before 11.1 has no name. It passes it on all the same."""
+_is_io_error: Final = re.compile(
+    r"I/O error: disk='(?P<disk>.*?)', index='.*?', path='(?P<path>.*)',"
+    r" timestamp='(?P<at>.*?)', message='(?P<message>.*)'",
+    re.DOTALL,
+).fullmatch
+
+
+def _io_error(match: re.Match[str]) -> IoError:
+    at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S.%f%z")
+    return IoError(
+        match["disk"], match["path"] or None, round(at.timestamp() * 1000) * 1_000_000, match["message"]
+    )
 
 
 _EVENTS_OF: Final = {

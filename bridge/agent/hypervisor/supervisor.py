@@ -23,7 +23,7 @@ from bridge.agent.hypervisor.asking import Asking
 from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
-from bridge.agent.reports import LookBegan, Looked, Lost, Opened, Report
+from bridge.agent.reports import IoErrors, LookBegan, Looked, Lost, Opened, Report
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 from bridge.wire.events import chosen
@@ -59,7 +59,7 @@ class LibvirtStatus:
 
 @dataclass(slots=True)
 class _Link:
-    """The connection in use. Times are monotonic."""
+    """The connection in use. Times are monotonic, but for `heard_ns`: when it began to be listened to."""
 
     generation: int
     connection: Connection
@@ -67,6 +67,7 @@ class _Link:
     pinger: Caller
     next_ping: float
     next_look: float
+    heard_ns: int
     ping_sent: float | None = None
     looking: bool = False
     looked: bool = False
@@ -231,6 +232,7 @@ class Hypervisor:
             Caller(f"libvirt-ping-{generation}"),
             next_ping=now + PING_EVERY_S,
             next_look=now,
+            heard_ns=time.time_ns(),
         )
         self._link = link
         self._put(Opened(generation, connection.driver))
@@ -309,6 +311,17 @@ class Hypervisor:
         link.looking, link.looked = False, True
         link.next_look = time.monotonic() + self._reconcile_s
         self._put(looked)
+        if looked.first and "io_error" in self._events:
+            self._find_io_errors(link, [seen.uuid for seen in looked.seen.values() if seen.id is not None])
+
+    def _find_io_errors(self, link: _Link, running: Collection[str]) -> None:
+        """What came of the disks of those that run, while nobody listened."""
+
+        def find() -> IoErrors:
+            found = link.connection.io_errors(running)
+            return IoErrors(link.connection.driver, link.heard_ns, time.time_ns(), found)
+
+        link.caller.call(find, self._put, lambda error: _log.debug("libvirt.no_io_errors", error=str(error)))
 
     def _not_listed(self, link: _Link, error: Exception) -> None:
         if link is not self._link:
