@@ -26,6 +26,7 @@ from bridge.agent.domains import Known, Seen
 from bridge.agent.objects import Objects, is_of_objects
 from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.agent.reports import (
+    Arrived,
     Cleared,
     Held,
     IoErrors,
@@ -66,10 +67,11 @@ class Step:
     `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
     read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
     what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
-    `objects` are lists of networks or pools whose states are to be published, `moved` the classes that are to
-    be listed again since an event came, `doubted` those of which a second list has to tell;
     `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
-    migration's, `stopped` those that have none any more, `look_after_s` the time after which to list again.
+    migration's, `stopped` those that have none any more, `arrived` those whose incoming one ended,
+    `look_after_s` the time after which to list again. `objects` are lists of networks or pools whose states
+    are to be published, `moved` the classes that are to be listed again since an event came, `doubted` those
+    of which a second list has to tell.
     """
 
     drafts: list[Draft] = field(default_factory=list)
@@ -82,6 +84,7 @@ class Step:
     renewed: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    arrived: set[str] = field(default_factory=set)
     look_after_s: float | None = None
     objects: list[ObjectsListed] = field(default_factory=list)
     moved: set[str] = field(default_factory=set)
@@ -132,6 +135,8 @@ class Knowledge:
                 step = Step()
                 self.add(step, report)
                 yield step
+            case JobSeen() | JobGone() | Arrived():
+                yield from self._of_job(report)
             case ObjectOccurrence() | ObjectsAsked() | ObjectsListed():
                 yield from self._of_objects(report)
             case Opened():
@@ -149,10 +154,6 @@ class Knowledge:
                 yield self._io_errors(report)
             case Lost():
                 yield from self.release()
-            case JobSeen():
-                yield from self._job_seen(report)
-            case JobGone():
-                yield from self._job_gone(report)
             case Held():
                 yield from self._held_for_us(report.uuid)
 
@@ -219,6 +220,14 @@ class Knowledge:
         step.changed.add(uuid)
         if after is not None and after.outgoing:
             step.leaving.add(uuid)
+        if (
+            before is not None
+            and before.incoming
+            and after is not None
+            and after.active
+            and not after.incoming
+        ):
+            step.arrived.add(uuid)
         if after is None or not after.active:
             step.stopped.add(uuid)
             self._renewed_s.pop(uuid, None)
@@ -449,6 +458,20 @@ class Knowledge:
                 step, report.uuid, msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
             )
             yield step
+
+    def _of_job(self, report: JobSeen | JobGone | Arrived) -> Iterator[Step]:
+        match report:
+            case JobSeen():
+                yield from self._job_seen(report)
+            case JobGone():
+                yield from self._job_gone(report)
+            case Arrived():
+                yield from self._arrived(report)
+
+    def _arrived(self, report: Arrived) -> Iterator[Step]:
+        known = self._known.get(report.uuid)
+        if known is not None and known.active and known.id == report.id:
+            yield Step([self._teller.arrived(report)])
 
     def _job_gone(self, report: JobGone) -> Iterator[Step]:
         """Told once an attempt, and only if the domain still is the one that had the job, and has no next."""

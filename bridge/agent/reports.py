@@ -141,6 +141,17 @@ class JobGone(msgspec.Struct, frozen=True):
     params: dict[str, Any]
 
 
+class Arrived(msgspec.Struct, frozen=True):
+    """An incoming migration completed: `params` are libvirt's figures of it, under its own names."""
+
+    at_ns: int
+    driver: str
+    uuid: str
+    name: str
+    id: int | None
+    params: dict[str, Any]
+
+
 class JobSeen(msgspec.Struct, frozen=True):
     """An outgoing migration job was found by asking; `since_ns` is when it began, by libvirt's figures."""
 
@@ -171,6 +182,7 @@ Report = (
     | IoErrors
     | Lost
     | JobGone
+    | Arrived
     | JobSeen
     | Cleared
     | Held

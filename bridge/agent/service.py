@@ -223,6 +223,8 @@ class Agent:
             self.jobs.forget(step.stopped | step.renewed)
         if step.working:
             self.jobs.watch(step.working)
+        if step.arrived:
+            self.jobs.arrived(step.arrived)
         if step.leaving:
             self.jobs.watch(step.leaving, leaving=True)
         if step.look_after_s is not None:

@@ -19,6 +19,7 @@ import msgspec
 from bridge.agent.domains import Known, Seen
 from bridge.agent.outbox import Draft
 from bridge.agent.reports import (
+    Arrived,
     IoError,
     IoErrors,
     JobGone,
@@ -157,6 +158,16 @@ class Teller:
             self.topics.event(self.host, last.uuid, events.LEFT_OUT),
             self._numbered(messages.EVENT, last.uuid, last.received_ns, about, words),
             last.uuid,
+        )
+
+    def arrived(self, arrived: Arrived) -> Draft:
+        """The message of an incoming migration that completed, with its figures."""
+        about = self._about(arrived.driver, arrived.uuid, arrived.name, arrived.id)
+        words = _event_words("job_completed", "poll", arrived.params)
+        return Draft(
+            self.topics.event(self.host, arrived.uuid, "job_completed"),
+            self._numbered(messages.EVENT, arrived.uuid, arrived.at_ns, about, words),
+            arrived.uuid,
         )
 
     def job_failed(self, gone: JobGone, since_ns: int | None, known: bytes | None) -> Draft:

@@ -8,6 +8,7 @@ from bridge.agent.domains import Seen, encode
 from bridge.agent.knowledge import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
 from bridge.agent.outbox import FORGET
 from bridge.agent.reports import (
+    Arrived,
     Cleared,
     Held,
     IoError,
@@ -436,3 +437,25 @@ def test_what_is_known_of_a_missed_io_error_is_published() -> None:
         "path": "/a", "alias": None, "action": "unknown", "action_code": -1, "reason": None,
         "disk": "vda", "message": "full", "happened_at": "1970-01-01T00:00:00.000005Z",
     }  # fmt: skip
+
+
+def test_an_arrivals_figures_are_asked_for_and_told_of_the_run_that_arrived() -> None:
+    figures = Arrived(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
+    host = Host().connect().take(event(A, "started/migrated", 7))
+    assert not host.steps[-1].arrived
+    host.take(event(A, "resumed/migrated", 7))
+    assert host.steps[-1].arrived == {A}
+    host.news()
+    assert host.take(figures).news() == ["a job_completed"]
+    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 8)).news()
+    assert host.take(figures).news() == []
+    assert not host.steps[-1].arrived
+
+
+def test_a_guest_that_resumes_after_a_pause_has_not_arrived() -> None:
+    host = (
+        Host()
+        .connect(at(A, "running/booted"))
+        .take(event(A, "suspended/paused"), event(A, "resumed/unpaused"))
+    )
+    assert not any(step.arrived for step in host.steps)

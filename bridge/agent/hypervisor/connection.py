@@ -240,6 +240,22 @@ class Connection:
                     return Job("absent")
                 raise
 
+    def arrival(self, uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
+        """Name, id and libvirt's figures of the incoming migration that a domain's last job was; None where
+        it was another, or has none. They stay for whoever asks next (KEEP_COMPLETED). Raises CallFailed.
+
+        Waits for no QEMU: qemuDomainGetJobStatsInternal copies what is kept beside the domain.
+        """
+        kept = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+        with self._call():
+            domain = self._conn.lookupByUUIDString(uuid)
+            params: dict[str, Any] = domain.jobStats(kept)
+            name, number = domain.name(), _id(domain)
+        if params.pop("type", None) != libvirt.VIR_DOMAIN_JOB_COMPLETED:
+            return None
+        params["operation"] = vocabulary.operation_name(params.get("operation", 0))
+        return (name, number, params) if params["operation"] == "migration_in" else None
+
     def is_incoming(self, seen: Seen) -> bool | None:
         """Whether a domain that was listed as paused for a migration is its destination, by its job; None
         where it went on since: an arrival that ended meanwhile has no job either. Raises CallFailed.
