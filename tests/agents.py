@@ -62,7 +62,9 @@ class Subscriber:
 
         Fails where one id came with two contents, or where a sequence came before a lower one.
         """
-        for received in self.received[self._read :]:
+        fresh = self.received[self._read :]
+        self._read += len(fresh)  # more may come meanwhile: an idle client is served
+        for received in fresh:
             address = self.topics.parse(received.topic)
             if address.kind in ("lifecycle", "event", "object_lifecycle", "object_event"):
                 message_id = json.loads(received.payload)["id"]
@@ -70,7 +72,6 @@ class Subscriber:
                 streams = self._streams.setdefault(address.host, {})
                 if message_id not in streams:
                     streams[message_id] = messages.parse(received.payload)
-        self._read = len(self.received)
         found = self._streams.get(host, {}).values()
         return [message for message in found if epoch is None or message.id.startswith(f"{epoch}-")]
 

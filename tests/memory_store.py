@@ -21,6 +21,7 @@ class MemoryStore(Store):
         self.meta: dict[str, str] = {}
         self.outgoing: dict[int, tuple[Draft, str | None]] = {}
         self.waiting: dict[str, int] = {}
+        self.topics: dict[str, Draft] = {}
         self.count = 0
 
     def __str__(self) -> str:
@@ -106,10 +107,20 @@ class MemoryTransaction(Transaction):
     def queue(self, drafts: Sequence[Draft]) -> None:
         store = self._store
         for draft in drafts:
+            if draft.retain:
+                self._set(store.topics, draft.topic, draft)  # type: ignore[arg-type]
             if draft.id not in store.waiting:
                 store.count += 1
                 self._set(store.outgoing, store.count, (draft, None))  # type: ignore[arg-type]
                 self._set(store.waiting, draft.id, store.count)  # type: ignore[arg-type]
+
+    def retained(self, after: str, limit: int) -> list[Draft]:
+        held = sorted(topic for topic in self._store.topics if topic > after)
+        return [self._store.topics[topic] for topic in held[:limit]]
+
+    def retained_on(self, topics: Collection[str]) -> list[Draft]:
+        held = sorted(topic for topic in topics if topic in self._store.topics)
+        return [self._store.topics[topic] for topic in held]
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         rows = [
