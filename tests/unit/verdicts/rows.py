@@ -122,7 +122,6 @@ def _failure(number: str, what: str, said: str, verdict: Verdict = FAILED, **mor
 
 MIGRATIONS: Final[tuple[Row, ...]] = (
     _success("1", "live", _LIVE),
-    _success("1", "live, and the destination's figures of it", _LIVE + " D:JC(migration_in)"),
     _success("1", "destination has a definition", "D(0,0) ~3 " + _LIVE),
     _success("2", "non-live", "D(2,1) S(3,1) S:iter S:iter D(4,1) ~1.4 S(5,3) S:JC"),
     _success("3", "suspend", "D(2,1) S:iter S(3,1) S:iter D(3,0) ~1.4 S(5,3) S:JC", MOVED_PAUSED),
