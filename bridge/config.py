@@ -31,6 +31,7 @@ from bridge.addresses import BrokerAddress, HttpAddress
 from bridge.errors import ConfigError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Option
+from bridge.wire.events import chosen
 from bridge.wire.topics import encode_level
 
 _STORES: Final = {
@@ -97,6 +98,11 @@ def _is_alias(name: str) -> bool:
     except (OSError, UnicodeDecodeError, RuntimeError):
         return False
     return name in re.findall(r"""["']\s*([\w-]+)\s*=""", re.sub(r"(?m)^\s*#.*", "", text))
+
+
+def _events(value: str) -> str:
+    chosen(value)
+    return value
 
 
 def _store(value: str) -> str:
@@ -272,6 +278,19 @@ class AgentSettings(BrokerUserSettings):
     reconcile_s: Annotated[
         float, Field(ge=0.1, le=86400), Option("SECONDS", "seconds, 0.1 to 86400", name="reconcile")
     ] = Field(30, description="Seconds between two looks for changes that libvirt doesn't announce.")
+    events: Annotated[
+        str,
+        AfterValidator(_events),
+        Option(
+            "LIST",
+            "names of events with commas between them, all, and -name to leave one out",
+            default="none beyond those that are on by default",
+        ),
+    ] = Field(
+        "",
+        description="Which events of libvirt to publish beside those that are on by default; "
+        "[all of them](messages.md#which-events).",
+    )
     http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
     outbox_max_rows: Annotated[int, Field(ge=1000), Option("ROWS", "a number, 1000 or more")] = Field(
         5_000_000, description="How many messages the outbox holds at most."

@@ -15,7 +15,8 @@ import yaml
 
 from bridge import __version__
 from bridge.wire import messages
-from bridge.wire.examples import examples
+from bridge.wire.events import EVENTS, OBJECTS, OWN
+from bridge.wire.examples import examples, of_events
 from bridge.wire.messages import CONTENT_TYPE, KINDS, SCHEMA_BASE, Kind, ReplayRequest
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -24,7 +25,17 @@ _SUMMARIES: Final = {
     "host.status": "An agent's word about itself.",
     "domain.state": "What a domain is now on a host; an empty payload clears it.",
     "domain.lifecycle": "One lifecycle event of a domain.",
-    "domain.event": "Another event of a domain by libvirt's name, and the agent's own job_failed.",
+    "domain.event": "Another event of a domain by libvirt's name, and the agent's own.",
+    **{
+        f"{each.singular}.lifecycle": f"One lifecycle event of a {each.singular}."
+        for each in OBJECTS.values()
+    },
+    **{f"{each.singular}.event": f"Another event of a {each.singular}." for each in OBJECTS.values()},
+    **{
+        f"{each.singular}.state": f"What a {each.singular} is now on a host; an empty payload clears it."
+        for each in OBJECTS.values()
+        if each.keeps_state
+    },
     "domain.location": "Which host has a domain; an empty payload when none has.",
     "correlator.status": "A correlator's word about itself.",
     "migration.started": "An incoming migration was prepared.",
@@ -39,6 +50,35 @@ _SUMMARIES: Final = {
 _HOST: Final = {"host": "A host's name, percent-encoded."}
 _UUID: Final = {"uuid": "A domain's UUID, lowercase with dashes."}
 
+
+def _names(plural: str | None) -> str:
+    own = () if plural else tuple(OWN)
+    return ", ".join((*of_events(plural), *own))
+
+
+def _of_objects() -> dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]:
+    channels: dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]] = {}
+    for plural, each in OBJECTS.items():
+        key = "uuid" if each.has_uuid else "name"
+        address, singular = f"hosts/{{host}}/{plural}/{{{key}}}", each.singular
+        about = _HOST | {key: f"Its {key.upper() if each.has_uuid else 'name, percent-encoded'}."}
+        if each.keeps_state:
+            channels[f"{singular}State"] = (f"{address}/state", about, (f"{singular}.state",), True)
+        channels[f"{singular}Lifecycle"] = (
+            f"{address}/lifecycle/{{event}}",
+            about | {"event": f"The lifecycle event's name: {', '.join(each.lifecycle)}."},
+            (f"{singular}.lifecycle",),
+            False,
+        )
+        channels[f"{singular}Event"] = (
+            f"{address}/event/{{event}}",
+            about | {"event": f"The event's name: {_names(plural)}."},
+            (f"{singular}.event",),
+            False,
+        )
+    return channels
+
+
 _CHANNELS: Final[dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]] = {
     "hostStatus": ("hosts/{host}/status", _HOST, ("host.status",), True),
     "domainState": ("hosts/{host}/domains/{uuid}/state", _HOST | _UUID, ("domain.state",), True),
@@ -50,10 +90,11 @@ _CHANNELS: Final[dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]] =
     ),
     "domainEvent": (
         "hosts/{host}/domains/{uuid}/event/{name}",
-        _HOST | _UUID | {"name": "migration_iteration, job_completed or job_failed."},
+        _HOST | _UUID | {"name": f"The event's name: {_names(None)}."},
         ("domain.event",),
         False,
     ),
+    **_of_objects(),
     **{
         f"migration{outcome.capitalize()}": (
             f"domains/{{uuid}}/migration/{outcome}",
@@ -99,14 +140,15 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def _schema_of(kinds: list[Kind]) -> dict[str, Any]:
+    built = examples()
     schema = kinds[0].envelope.model_json_schema(mode="serialization")
     schema["title"] = kinds[0].schema_name
     properties = schema["properties"]
     types = [kind.type for kind in kinds]
     properties["type"] = {"const": types[0]} if len(types) == 1 else {"enum": types}
     properties["dataschema"] = {"const": kinds[0].dataschema}
-    stream = kinds[0] in (messages.LIFECYCLE, messages.EVENT)
-    per_domain = kinds[0] not in (messages.HOST_STATUS, messages.CORRELATOR_STATUS)
+    stream = kinds[0] in messages.STREAM
+    has_subject = "subject" in json.loads(built[kinds[0].type])
     schema["required"] = [
         "specversion",
         "id",
@@ -115,20 +157,35 @@ def _schema_of(kinds: list[Kind]) -> dict[str, Any]:
         "time",
         "dataschema",
         "data",
-        *(["subject", "partitionkey"] if per_domain else []),
+        *(["subject", "partitionkey"] if has_subject else []),
         *(["sequence"] if stream else []),
     ]
     # An attribute without a value is left out of the envelope: null is not one of its values.
     for name in ("subject", "sequence", "partitionkey"):
         options = [o for o in properties[name].pop("anyOf") if o.get("type") != "null"]
         properties[name] = options[0]
-    built = examples()
+    given = [built[kind.type] for kind in kinds]
+    if kinds[0] is messages.EVENT:
+        schema["$defs"]["DomainEvent"]["allOf"] = _params_by_event()
+        given = list(of_events().values())
     return {
         "$schema": DIALECT,
         "$id": kinds[0].dataschema,
         **schema,
-        "examples": [json.loads(built[kind.type]) for kind in kinds],
+        "examples": [json.loads(payload) for payload in given],
     }
+
+
+def _params_by_event() -> list[dict[str, Any]]:
+    """What `params` holds, for each event that says something. Another event's are open."""
+    return [
+        {
+            "if": {"properties": {"event": {"const": event.name}}},
+            "then": {"properties": {"params": event.schema()}},
+        }
+        for event in EVENTS.values()
+        if event.object is None and event.schema()["properties"]
+    ]
 
 
 def asyncapi() -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Subscriber:
         self._read += len(fresh)  # more may come meanwhile: an idle client is served
         for received in fresh:
             address = self.topics.parse(received.topic)
-            if address.kind in ("lifecycle", "event"):
+            if address.kind in ("lifecycle", "event", "object_lifecycle", "object_event"):
                 message_id = json.loads(received.payload)["id"]
                 assert self._once.setdefault(message_id, received.payload) == received.payload
                 streams = self._streams.setdefault(address.host, {})
@@ -77,7 +77,19 @@ class Subscriber:
 
     def told(self, uuid: str, host: str = "h1") -> list[str]:
         """What was told of one domain, as `started/booted`, `~stopped/unknown` for a resync, `job_failed`."""
-        return [spoken(message.data) for message in self.stream(host) if message.data.domain.uuid == uuid]
+        return [spoken(message.data) for message in self.stream(host) if message.subject == uuid]
+
+    def told_of_objects(self, host: str = "h1") -> list[str]:
+        """What was told of other objects than domains, as `network net1 ~started`."""
+        return [
+            f"{singular} {getattr(message.data, singular).name} {spoken(message.data)}"
+            for message in self.stream(host)
+            if (singular := message.type.split(".")[-3]) != "domain"
+        ]
+
+    def object_state(self, plural: str, key: str, host: str = "h1") -> dict[str, Any] | None:
+        """The last state of a network or pool; None if there is none, or it was cleared."""
+        return self._last(self.topics.object_state(host, plural, key))
 
     def state(self, uuid: str, host: str = "h1") -> str | None:
         """The last state of a domain as `running/booted`; None if there is none, or it was cleared."""
@@ -98,8 +110,10 @@ class Subscriber:
 
 def spoken(data: Any) -> str:
     """What a message of the event stream says, in short."""
-    if isinstance(data, messages.DomainEvent):
-        return data.event
+    if isinstance(data, messages.DomainEvent | messages.ObjectEvent):
+        return str(data.event)
+    if isinstance(data, messages.ObjectLifecycle):
+        return f"{'~' if data.origin == 'resync' else ''}{data.event}"
     return f"{'~' if data.origin == 'resync' else ''}{data.event}/{data.detail}"
 
 

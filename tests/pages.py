@@ -22,7 +22,7 @@ from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
 from bridge.correlator import metrics as correlator_metrics
 from bridge.correlator.counters import Counters
 from bridge.options import declared
-from bridge.wire import messages, vocabulary
+from bridge.wire import events, messages, vocabulary
 from bridge.wire.examples import examples
 from tests import state_machine
 
@@ -119,6 +119,25 @@ def _words(name: str) -> str:
     return _table({"lifecycle": ("event", "detail"), "states": ("state", "reason")}[name], rows)
 
 
+def _events(name: str) -> str:
+    """The table of events: of domains, of other objects, or the agent's own."""
+    if name == "own":
+        return _table(("event", ""), [(f"`{own}`", means) for own, (means, _) in events.OWN.items()])
+    rows = [
+        (f"`{option}`", published, since, "", _LIFECYCLE)
+        for option, (_, each, published, since) in events.LIFECYCLES.items()
+        if (each is None) == (name == "domains")
+    ]
+    for event in events.TABLE:
+        if (event.object is None) == (name == "domains"):
+            params = ", ".join(f"`{param}`" for param in event.schema()["properties"])
+            rows.append((f"`{event.option}`", event.published, event.since, params, event.means))
+    return _table(("event", "published", "since libvirt", "params", ""), rows)
+
+
+_LIFECYCLE: Final = "See the lifecycle events."
+
+
 def _alerts(name: str) -> str:
     """The alerts of a file of Prometheus rules."""
     groups = yaml.safe_load((DOCS.parent / name).read_text())["groups"]
@@ -166,6 +185,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "example": _example,
     "fields": _fields,
     "words": _words,
+    "events": _events,
     "alerts": _alerts,
     "metrics": _metrics,
     "machine": state_machine.part,

@@ -37,6 +37,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     migration to its end, `outgoing` while an outgoing migration job was seen and not yet seen to end.
     `gone` marks a domain that is no longer there and whose retained state has yet to be cleared. Of the job
     under way `since_ns` is the first that is known of it, `iterated` whether it has told of an iteration.
+    I/O errors of this run up to `io_errors_ns` are told.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gone: bool = False
     since_ns: int | None = None
     iterated: bool = False
+    io_errors_ns: int | None = None
 
     @property
     def active(self) -> bool:
@@ -96,6 +98,7 @@ def as_known(seen: Seen, before: Known | None = None) -> Known:
         exact=True,
         since_ns=before.since_ns if before is not None and same_run else None,
         iterated=before is not None and before.iterated and same_run,
+        io_errors_ns=before.io_errors_ns if before is not None and same_run else None,
     )
 
 
@@ -212,6 +215,7 @@ def after_event(
         outgoing=same_run and (before.outgoing or (leaving and not before.incoming)),
         since_ns=before.since_ns if same_run else None,
         iterated=same_run and before.iterated,
+        io_errors_ns=before.io_errors_ns if same_run else None,
     )
 
 

@@ -7,6 +7,9 @@ where all events pass (`knowledge.py`), so a `stopped` that came meanwhile wins,
 
 An ask can block for as long as the domain's QEMU does, so `Asking` makes it: a guest that doesn't answer
 isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
+
+Of an incoming migration that ended libvirt keeps figures that equal the source's, and emits nothing. They are
+asked for a second after the end, when libvirt has them, and once more.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ import structlog
 
 from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, Asking, CallFailed, Connection, Job
-from bridge.agent.reports import JobGone, JobSeen
+from bridge.agent.reports import Arrived, JobGone, JobSeen
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 
 ASK_EVERY_S: Final = 1.0
+ARRIVAL_ASKS: Final = 2
 HANGS_AFTER_S: Final = PING_DEADLINE_S
 """A guest that doesn't answer is taken to hang after as long as libvirt itself is."""
 HANGS_REMEDY: Final = (
@@ -41,6 +45,9 @@ _IN_POSTCOPY: Final = frozenset(
 """A post-copy that broke can go on: while the domain is in one, nothing has failed for good."""
 
 _log = structlog.get_logger()
+
+Arrival = tuple[str, int | None, dict[str, Any]]
+"""Of a domain that arrived: its name and id, and libvirt's figures."""
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class Jobs:
         self,
         connection: Callable[[], Connection | None],
         asking: Asking,
-        put: Callable[[JobGone | JobSeen], None],
+        put: Callable[[Arrived | JobGone | JobSeen], None],
     ) -> None:
         self._connection = connection
         self._asking = asking
@@ -85,6 +92,7 @@ class Jobs:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.worker = Worker("jobs", self._run)
         self._watched: dict[str, Watch] = {}
+        self._arrived: dict[str, int] = {}
         self._unsupported: Connection | None = None
         self._next_s = 0.0
         self._hung: frozenset[str] = frozenset()
@@ -114,13 +122,18 @@ class Jobs:
         """These domains may have an outgoing migration. With `leaving` they had one when last looked at."""
         self._inbox.put(partial(self._take_up, uuids, leaving))
 
+    def arrived(self, uuids: Collection[str]) -> None:
+        """An incoming migration of these domains has ended: its figures are reported."""
+        self._inbox.put(partial(self._take_up_arrived, uuids))
+
     def forget(self, uuids: Collection[str]) -> None:
         """The former job of these domains is over, and that was told; nothing is to be asked about it."""
         self._inbox.put(partial(self._forget, uuids))
 
     def _run(self) -> None:
         while True:
-            pause_s = max(0.0, self._next_s - time.monotonic()) if self._watched else None
+            works = self._watched or self._arrived
+            pause_s = max(0.0, self._next_s - time.monotonic()) if works else None
             try:
                 task = self._inbox.get(timeout=pause_s)
             except queue.Empty:
@@ -129,6 +142,7 @@ class Jobs:
                 for uuid in self._asking.held_longer_than(ASK_EVERY_S):
                     self._watched.setdefault(uuid, Watch())  # a list asked about it
                 self._ask(self._watched)
+                self._ask_arrived()
                 continue
             if task is None:
                 return
@@ -145,6 +159,33 @@ class Jobs:
                 watch.leaving, watch.there_s = True, time.monotonic()
             watch.again = watch.asked
         self._ask(fresh)
+
+    def _take_up_arrived(self, uuids: Iterable[str]) -> None:
+        if not self._watched and not self._arrived:
+            self._next_s = time.monotonic() + ASK_EVERY_S
+        self._arrived.update(dict.fromkeys(uuids, ARRIVAL_ASKS))
+
+    def _ask_arrived(self) -> None:
+        connection = self._connection()
+        for uuid, left in [*self._arrived.items()]:
+            if connection is None or left == 0:
+                del self._arrived[uuid]
+                continue
+            self._arrived[uuid] = left - 1
+            self._asking.ask(
+                uuid,
+                partial(_ask_arrival, uuid=uuid),
+                partial(self._put_arrival, uuid, connection.driver),
+                lambda error: _log.debug("jobs.no_figures", error=str(error)),
+            )
+
+    def _put_arrival(self, uuid: str, driver: str, found: Arrival | None) -> None:
+        if found is not None:
+            self._inbox.put(partial(self._found_arrival, Arrived(time.time_ns(), driver, uuid, *found)))
+
+    def _found_arrival(self, arrived: Arrived) -> None:
+        if self._arrived.pop(arrived.uuid, None) is not None:
+            self._put(arrived)
 
     def _forget(self, uuids: Iterable[str]) -> None:
         for uuid in uuids:
@@ -246,6 +287,10 @@ def _ask_libvirt(connection: Connection, *, uuid: str, with_domain: bool) -> Ans
     job = connection.job(uuid)
     matters = with_domain or job.kind in ("outgoing", "ending")
     return Answer(job, connection.read(uuid) if matters else None, asked_s)
+
+
+def _ask_arrival(connection: Connection, *, uuid: str) -> Arrival | None:
+    return connection.arrival(uuid)
 
 
 def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:

@@ -13,29 +13,40 @@ A list can be older than an event that came before it, or newer than one that co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import structlog
 
 from bridge.agent import domains, resync
 from bridge.agent.domains import Known, Seen
-from bridge.agent.outbox import FORGET, Draft
+from bridge.agent.objects import Objects, is_of_objects
+from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.agent.reports import (
+    Arrived,
     Cleared,
     Held,
+    IoErrors,
     JobGone,
     JobSeen,
     LookBegan,
     Looked,
     Lost,
+    ObjectOccurrence,
+    ObjectsAsked,
+    ObjectsListed,
     Occurrence,
     Opened,
     Report,
 )
+from bridge.agent.shares import Shares
 from bridge.agent.tell import Teller
 from bridge.wire import vocabulary
+
+_log = structlog.get_logger()
 
 BASELINE: Final = ""
 """Stored beside the domains once a first list was taken: tells an empty host from one never seen."""
@@ -43,6 +54,8 @@ HOLD_S: Final = 5.0
 """Events wait this long at most for a connection's first list."""
 CONFIRM_S: Final = 1.0
 """A difference that a later list shows is looked at again after this time."""
+_OF_STATES: Final = frozenset({"lifecycle", "migration_iteration", "job_completed"})
+"""The events that change what is known of a domain. Others are only passed on."""
 OPEN_LOOKS: Final = 10
 """So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
 
@@ -55,7 +68,10 @@ class Step:
     read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
     what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
     `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
-    migration's, `stopped` those that have none any more, `look_after_s` the time after which to list again.
+    migration's, `stopped` those that have none any more, `arrived` those whose incoming one ended,
+    `look_after_s` the time after which to list again. `objects` are lists of networks or pools whose states
+    are to be published, `moved` the classes that are to be listed again since an event came, `doubted` those
+    of which a second list has to tell.
     """
 
     drafts: list[Draft] = field(default_factory=list)
@@ -68,18 +84,31 @@ class Step:
     renewed: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    arrived: set[str] = field(default_factory=set)
     look_after_s: float | None = None
+    objects: list[ObjectsListed] = field(default_factory=list)
+    moved: set[str] = field(default_factory=set)
+    doubted: set[str] = field(default_factory=set)
 
 
 class Knowledge:
     """All domains of one host as the agent knows them; see the module. For one thread."""
 
-    def __init__(self, teller: Teller, stored: Mapping[str, bytes]) -> None:
+    def __init__(self, teller: Teller, stored: Mapping[str, bytes], limits: Limits | None = None) -> None:
         self._teller = teller
+        self._shares = Shares(limits or Limits())
+        self._left_out: dict[str, tuple[Occurrence, Counter[str]]] = {}
+        self.left_out = 0
+        """How many events were left out because their domain had its share of the outbox."""
         self._has_baseline = BASELINE in stored
         self._known: dict[str, Known] = {
-            uuid: domains.decode(snapshot) for uuid, snapshot in stored.items() if uuid != BASELINE
+            uuid: domains.decode(snapshot)
+            for uuid, snapshot in stored.items()
+            if uuid != BASELINE and not is_of_objects(uuid)
         }
+        self._objects = Objects(
+            teller, {key: snapshot for key, snapshot in stored.items() if is_of_objects(key)}
+        )
         self._held: list[Occurrence] = []
         self._hold_until_s: float | None = None
         self._count = 0
@@ -106,7 +135,12 @@ class Knowledge:
                 step = Step()
                 self.add(step, report)
                 yield step
+            case JobSeen() | JobGone() | Arrived():
+                yield from self._of_job(report)
+            case ObjectOccurrence() | ObjectsAsked() | ObjectsListed():
+                yield from self._of_objects(report)
             case Opened():
+                self._objects.opened()
                 yield from self.release()
                 self._hold_until_s = now_s + HOLD_S
                 self._doubted.clear()
@@ -116,14 +150,26 @@ class Knowledge:
                 self._began = {report.look: self._count}
             case Looked():
                 yield from self._looked(report)
+            case IoErrors():
+                yield self._io_errors(report)
             case Lost():
                 yield from self.release()
-            case JobSeen():
-                yield from self._job_seen(report)
-            case JobGone():
-                yield from self._job_gone(report)
             case Held():
                 yield from self._held_for_us(report.uuid)
+
+    def _of_objects(self, report: ObjectOccurrence | ObjectsAsked | ObjectsListed) -> Iterator[Step]:
+        plural = report.object.plural
+        match report:
+            case ObjectOccurrence():
+                yield Step([*self._objects.occurred(report)], moved={plural})
+            case ObjectsAsked():
+                self._objects.asked(plural)
+            case ObjectsListed():
+                step = Step()
+                step.drafts, standing, is_doubted = self._objects.listed(report, step.remembered)
+                step.objects.append(standing)
+                step.doubted = {plural} if is_doubted else set()
+                yield step
 
     def release(self) -> Iterator[Step]:
         """Lets go of the events that waited: no list came."""
@@ -148,6 +194,9 @@ class Knowledge:
             self._occurred(step, report)
 
     def _occurred(self, step: Step, occurrence: Occurrence) -> None:
+        if occurrence.kind not in _OF_STATES:
+            self._pass_on(step, occurrence)
+            return
         uuid = occurrence.uuid
         self._count += 1
         self._last_event.pop(uuid, None)
@@ -171,9 +220,75 @@ class Knowledge:
         step.changed.add(uuid)
         if after is not None and after.outgoing:
             step.leaving.add(uuid)
+        if (
+            before is not None
+            and before.incoming
+            and after is not None
+            and after.active
+            and not after.incoming
+        ):
+            step.arrived.add(uuid)
         if after is None or not after.active:
             step.stopped.add(uuid)
             self._renewed_s.pop(uuid, None)
+
+    def _pass_on(self, step: Step, occurrence: Occurrence) -> None:
+        """An event that a guest can make at will: stored while its domain's share of the outbox has room."""
+        uuid = occurrence.uuid
+        if self._shares.has_room(uuid, len(self._known)):
+            self._shares.take(uuid)
+            step.drafts += self._tell_left_out([uuid])
+            step.drafts.append(self._teller.event(occurrence, self._note_io_error(occurrence)))
+            return
+        _, counts = self._left_out.pop(uuid, (occurrence, Counter()))
+        if not counts:
+            _log.warning(
+                "outbox.events_left_out", uuid=uuid, name=occurrence.name, event_name=occurrence.kind
+            )
+        counts[occurrence.kind] += 1
+        self._left_out[uuid] = (occurrence, counts)
+        self.left_out += 1
+
+    def _note_io_error(self, occurrence: Occurrence) -> bytes | None:
+        before = self._known.get(occurrence.uuid)
+        if occurrence.kind != "io_error" or before is None:
+            return None
+        after = msgspec.structs.replace(before, io_errors_ns=occurrence.received_ns)
+        return self._store(occurrence.uuid, before, after)
+
+    def _io_errors(self, report: IoErrors) -> Step:
+        """What libvirt keeps of I/O errors, after the first list: those of which no event came are told."""
+        step = Step()
+        for uuid, errors in report.found.items():
+            before = self._known.get(uuid)
+            if before is None or not before.active:
+                continue
+            for error in sorted(errors, key=lambda error: error.at_ns):
+                if (before.io_errors_ns or 0) < error.at_ns < report.heard_ns:
+                    before = msgspec.structs.replace(before, io_errors_ns=error.at_ns)
+                    self._known[uuid] = before
+                    snapshot = domains.encode(before)
+                    step.drafts.append(self._teller.io_error(uuid, before, error, report, snapshot))
+        return step
+
+    def sent(self, settled: int, last_sequence: int) -> Step | None:
+        """All up to `settled` wait for the broker no more: of domains that have room again, what was left out
+        is told.
+        """
+        if not self._shares.sent(settled, last_sequence) or not self._left_out:
+            return None
+        return Step(
+            self._tell_left_out(
+                [uuid for uuid in self._left_out if self._shares.has_room(uuid, len(self._known))]
+            )
+        )
+
+    def end(self) -> Step:
+        """The last step: what was left out is told."""
+        return Step(self._tell_left_out([*self._left_out]))
+
+    def _tell_left_out(self, uuids: Iterable[str]) -> list[Draft]:
+        return [self._teller.left_out(*self._left_out.pop(uuid)) for uuid in uuids if uuid in self._left_out]
 
     def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
         """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed
@@ -182,7 +297,7 @@ class Knowledge:
         uuid, after = occurrence.uuid, before
         iterates = occurrence.kind == "migration_iteration"
         if before is not None and before.active:
-            anew = iterates and before.iterated and (occurrence.params or {}).get("iteration") == 1
+            anew = iterates and before.iterated and occurrence.arguments == (1,)
             if anew and before.outgoing:
                 step.drafts.append(self._teller.job_failed(_former_job(occurrence), before.since_ns, None))
             if anew:
@@ -230,7 +345,8 @@ class Knowledge:
             step.remembered[BASELINE] = b"1"
             quiet = looked.seen.keys() - self._known.keys()
             for uuid in quiet:
-                self._remember(step, uuid, domains.as_known(looked.seen[uuid]))
+                known = domains.as_known(looked.seen[uuid])
+                self._remember(step, uuid, msgspec.structs.replace(known, io_errors_ns=looked.at_ns))
         held = self._held_first()
         touched = held.keys() | self._touched_since(looked.look)
         step.gone -= touched
@@ -342,6 +458,20 @@ class Knowledge:
                 step, report.uuid, msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
             )
             yield step
+
+    def _of_job(self, report: JobSeen | JobGone | Arrived) -> Iterator[Step]:
+        match report:
+            case JobSeen():
+                yield from self._job_seen(report)
+            case JobGone():
+                yield from self._job_gone(report)
+            case Arrived():
+                yield from self._arrived(report)
+
+    def _arrived(self, report: Arrived) -> Iterator[Step]:
+        known = self._known.get(report.uuid)
+        if known is not None and known.active and known.id == report.id:
+            yield Step([self._teller.arrived(report)])
 
     def _job_gone(self, report: JobGone) -> Iterator[Step]:
         """Told once an attempt, and only if the domain still is the one that had the job, and has no next."""

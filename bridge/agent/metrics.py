@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from bridge.agent.hypervisor import faults
 from bridge.mqtt.reasons import reason_name
+from bridge.wire.events import CHOICES
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.agent.service import Agent
 
 _PREFIX: Final = "libvirt_mqtt_agent_"
-_NO_FAULTS: Final = dict.fromkeys(("lifecycle", "migration_iteration", "job_completed"), 0)
+_NO_FAULTS: Final = dict.fromkeys(CHOICES, 0)
 """What is there from the beginning, so that the first of its kind is seen as an increase."""
 _LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 
@@ -68,6 +69,11 @@ class AgentCollector(Collector):
                 "dropped",
                 "Messages dropped by a limit or with a damaged file.",
                 agent.outbox.dropped_rows,
+            ),
+            (
+                "left_out",
+                "Events that their domain's share of the outbox had no room for.",
+                agent.writer.left_out,
             ),
             ("broker_connections", "How often the broker accepted the connection.", counters.connections),
             ("broker_failures", "Attempts to connect to the broker that failed.", counters.failures),

@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from bridge.agent.domains import Seen
-
-EventName = Literal["lifecycle", "migration_iteration", "job_completed"]
+from bridge.wire.events import Object
 
 
 class Occurrence(msgspec.Struct, frozen=True, gc=False):
     """One event as the callback received it.
 
     `received_ns` is the host's clock on receipt, nanoseconds since the epoch, `received_s` the monotonic one.
-    `code` and `detail` are a lifecycle event's two numbers; `params` belongs to the other kinds. `id` is
-    None when libvirt says -1.
+    `kind` is `lifecycle` or a name of `events.EVENTS`; `code` and `detail` are a lifecycle event's two
+    numbers, `arguments` what the callback of another kind got. `id` is None when libvirt says -1.
     """
 
     received_ns: int
     received_s: float
-    kind: EventName
+    kind: str
     driver: str
     uuid: str
     name: str
     id: int | None
     code: int = -1
     detail: int = -1
-    params: dict[str, Any] | None = None
+    arguments: tuple[Any, ...] = ()
+
+
+class ObjectOccurrence(msgspec.Struct, frozen=True, gc=False):
+    """One event of another object than a domain, as the callback received it.
+
+    `event` is its name in `events.CHOICES`, `key` the object's UUID, or its name where it has none.
+    """
+
+    received_ns: int
+    received_s: float
+    object: Object
+    event: str
+    driver: str
+    key: str
+    name: str
+    arguments: tuple[Any, ...]
+
+
+class SeenObject(msgspec.Struct, frozen=True, gc=False):
+    """One network or pool of a complete list. `state` is a pool's, and its figures are in bytes."""
+
+    key: str
+    name: str
+    active: bool
+    persistent: bool
+    autostart: bool
+    state: int | None = None
+    capacity: int | None = None
+    allocation: int | None = None
+    available: int | None = None
+
+
+class ObjectsAsked(msgspec.Struct, frozen=True):
+    """A list of one class is about to be read."""
+
+    object: Object
+
+
+class ObjectsListed(msgspec.Struct, frozen=True):
+    """A list of one class that was read in full. `touched` are the keys of those that had an event since."""
+
+    object: Object
+    driver: str
+    seen: Mapping[str, SeenObject]
+    at_ns: int
+    touched: Collection[str] = frozenset()
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -55,6 +100,24 @@ class Looked(msgspec.Struct, frozen=True):
     at_ns: int
 
 
+class IoError(msgspec.Struct, frozen=True):
+    """The last I/O error of one disk's source, as libvirt keeps it: `disk` is its target, as `vda`."""
+
+    disk: str
+    path: str | None
+    at_ns: int
+    message: str
+
+
+class IoErrors(msgspec.Struct, frozen=True):
+    """What libvirt keeps of domains' I/O errors, by UUID. Of those since `heard_ns` events came."""
+
+    driver: str
+    heard_ns: int
+    at_ns: int
+    found: Mapping[str, Sequence[IoError]]
+
+
 class Lost(msgspec.Struct, frozen=True):
     """The connection is gone."""
 
@@ -71,6 +134,17 @@ class JobGone(msgspec.Struct, frozen=True):
 
     at_ns: int
     there_s: float
+    driver: str
+    uuid: str
+    name: str
+    id: int | None
+    params: dict[str, Any]
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """An incoming migration completed: `params` are libvirt's figures of it, under its own names."""
+
+    at_ns: int
     driver: str
     uuid: str
     name: str
@@ -97,4 +171,19 @@ class Held(msgspec.Struct, frozen=True):
     uuid: str
 
 
-Report = Occurrence | Opened | LookBegan | Looked | Lost | JobGone | JobSeen | Cleared | Held
+Report = (
+    Occurrence
+    | ObjectOccurrence
+    | ObjectsAsked
+    | ObjectsListed
+    | Opened
+    | LookBegan
+    | Looked
+    | IoErrors
+    | Lost
+    | JobGone
+    | Arrived
+    | JobSeen
+    | Cleared
+    | Held
+)

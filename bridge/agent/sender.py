@@ -316,7 +316,10 @@ class Sender:
             will=self._will,
             subscriptions=[
                 Subscription(self._topics.replay(self._host), retain_handling=2, needed=False),
-                Subscription(self._topics.states_of(self._host), qos=0, no_local=True, needed=False),
+                *(
+                    Subscription(states, qos=0, no_local=True, needed=False)
+                    for states in self._topics.states_of(self._host)
+                ),
                 *(self._homeassistant.subscriptions if self._homeassistant else ()),
             ],
             receive_maximum=replay.MOST_WAITING,

@@ -1,8 +1,8 @@
 """The agent as a whole: its threads, what joins them, how it starts, stops and tells that it is well.
 
 libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes
-messages of them and stores them; the thread `mqtt` sends what is stored. `states` and `jobs` ask libvirt
-what no event tells. A thread that dies takes the process down.
+messages of them and stores them; the thread `mqtt` sends what is stored. `states`, `lists` and `jobs` ask
+libvirt what no event tells. A thread that dies takes the process down.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bridge.agent.homeassistant import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.jobs import Jobs
 from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.lists import Lists
 from bridge.agent.outbox import Limits, Outbox, Row
 from bridge.agent.reports import Cleared, Held
 from bridge.agent.sender import Sender
@@ -31,6 +32,7 @@ from bridge.agent.worker import Worker
 from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
+from bridge.wire.events import chosen
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 
@@ -64,7 +66,7 @@ class Agent:
         teller = Teller(topics, settings.host)
         self.writer = Writer(
             self.outbox,
-            Knowledge(teller, self.outbox.known()),
+            Knowledge(teller, self.outbox.known(), limits),
             Effects(committed=self._committed, stepped=self._stepped),
         )
         self._homeassistant = (
@@ -85,7 +87,11 @@ class Agent:
             homeassistant=self._homeassistant,
         )
         self.hypervisor = Hypervisor(
-            settings.connect, self.writer.put, self._tell_status, reconcile_s=settings.reconcile_s
+            settings.connect,
+            self.writer.put,
+            self._tell_status,
+            reconcile_s=settings.reconcile_s,
+            events=chosen(settings.events),
         )
         self._states = States(
             teller,
@@ -94,9 +100,18 @@ class Agent:
             self._publish_state,
         )
         self.jobs = Jobs(lambda: self.hypervisor.connection, self.hypervisor.asking, self.writer.put)
+        self._lists = Lists(
+            teller,
+            lambda: self.hypervisor.connection,
+            self.hypervisor.asking,
+            self.writer.put,
+            self.sender.set_retained,
+            names=chosen(settings.events),
+            reconcile_s=settings.reconcile_s,
+        )
         self._mqtt = Worker("mqtt", self.sender.run)
         self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
-        self._workers = (*self._loops, self._states.worker, self.jobs.worker)
+        self._workers = (*self._loops, self._states.worker, self._lists.worker, self.jobs.worker)
         self._stopping = False
 
     @property
@@ -123,6 +138,7 @@ class Agent:
         self.writer.start()
         self._mqtt.start()
         self._states.start()
+        self._lists.start()
         self.jobs.start()
         self.hypervisor.start()
         _log.info(
@@ -140,6 +156,7 @@ class Agent:
         self.hypervisor.stop(0.3)
         self.jobs.stop(0.1)
         self._states.stop(0.2)
+        self._lists.stop(0.1)
         self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
         self._mqtt.join(end_s - time.monotonic() - 0.2)
@@ -191,6 +208,7 @@ class Agent:
         self.sender.set_retained(topic, payload, as_of)
 
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
+        self._lists.stepped(step, epoch, last_sequence)
         if step.gone:
             self._states.gone(step.gone)
         if step.listed is not None:
@@ -205,6 +223,8 @@ class Agent:
             self.jobs.forget(step.stopped | step.renewed)
         if step.working:
             self.jobs.watch(step.working)
+        if step.arrived:
+            self.jobs.arrived(step.arrived)
         if step.leaving:
             self.jobs.watch(step.leaving, leaving=True)
         if step.look_after_s is not None:
@@ -214,12 +234,17 @@ class Agent:
         self._mqtt.beat()
 
     def _cleared(self, topic: str) -> None:
-        self.writer.put(Cleared(self._topics.parse(topic).uuid))
+        address = self._topics.parse(topic)
+        if address.kind == "state":
+            self.writer.put(Cleared(address.uuid))
 
     def _held(self, topic: str) -> None:
         with suppress(ValueError):  # not a topic of ours
-            uuid = self._topics.parse(topic).uuid
-            if str(UUID(uuid)) == uuid:
+            address = self._topics.parse(topic)
+            uuid = address.uuid
+            if address.kind == "object_state":
+                self._lists.held(address.object, uuid)
+            elif str(UUID(uuid)) == uuid:
                 self.writer.put(Held(uuid))
 
     def _tell_status(self, status: LibvirtStatus) -> None:

@@ -10,21 +10,31 @@ from __future__ import annotations
 import time
 import uuid as uuids
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from bridge.agent.domains import Seen
+from bridge.agent.domains import Known, Seen
 from bridge.agent.outbox import Draft
-from bridge.agent.reports import JobGone, Occurrence
+from bridge.agent.reports import (
+    Arrived,
+    IoError,
+    IoErrors,
+    JobGone,
+    ObjectOccurrence,
+    ObjectsListed,
+    Occurrence,
+    SeenObject,
+)
 from bridge.agent.resync import Change
-from bridge.wire import messages, vocabulary
+from bridge.wire import events, messages, vocabulary
+from bridge.wire.events import POOL_STATES, Event
 from bridge.wire.topics import Topics
 
 Build = Callable[[str, int], bytes]
 
-JOB_FAILED: Final = "job_failed"
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -116,7 +126,8 @@ class Teller:
     def event(self, occurrence: Occurrence, known: bytes | None) -> Draft:
         """The message of another event of libvirt."""
         about = self._about(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id)
-        words = _event_words(occurrence.kind, "event", occurrence.params or {})
+        params = events.EVENTS[occurrence.kind].params(occurrence.arguments)
+        words = _event_words(occurrence.kind, "event", params)
         return Draft(
             self.topics.event(self.host, occurrence.uuid, occurrence.kind),
             self._numbered(messages.EVENT, occurrence.uuid, occurrence.received_ns, about, words),
@@ -125,17 +136,129 @@ class Teller:
             occurrence.received_s,
         )
 
+    def io_error(self, uuid: str, known: Known, error: IoError, listed: IoErrors, snapshot: bytes) -> Draft:
+        """The message of an I/O error that was missed. What was done then libvirt doesn't keep."""
+        params = events.EVENTS["io_error"].params((error.path, None, -1, None))
+        params |= {"disk": error.disk, "message": error.message, "happened_at": stamp_ns(error.at_ns)}
+        about = self._about(listed.driver, uuid, known.name, known.id)
+        words = _event_words("io_error", "resync", params)
+        return Draft(
+            self.topics.event(self.host, uuid, "io_error"),
+            self._numbered(messages.EVENT, uuid, listed.at_ns, about, words),
+            uuid,
+            snapshot,
+        )
+
+    def left_out(self, last: Occurrence, counts: Mapping[str, int]) -> Draft:
+        """The message that so many events of a domain, by name, weren't kept; `last` is the last of them."""
+        about = self._about(last.driver, last.uuid, last.name, last.id)
+        said = {"count": sum(counts.values()), "events": counts}
+        words = _event_words(events.LEFT_OUT, "poll", said)
+        return Draft(
+            self.topics.event(self.host, last.uuid, events.LEFT_OUT),
+            self._numbered(messages.EVENT, last.uuid, last.received_ns, about, words),
+            last.uuid,
+        )
+
+    def arrived(self, arrived: Arrived) -> Draft:
+        """The message of an incoming migration that completed, with its figures."""
+        about = self._about(arrived.driver, arrived.uuid, arrived.name, arrived.id)
+        words = _event_words("job_completed", "poll", arrived.params)
+        return Draft(
+            self.topics.event(self.host, arrived.uuid, "job_completed"),
+            self._numbered(messages.EVENT, arrived.uuid, arrived.at_ns, about, words),
+            arrived.uuid,
+        )
+
     def job_failed(self, gone: JobGone, since_ns: int | None, known: bytes | None) -> Draft:
         """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
         started_at = None if since_ns is None else stamp_ns(since_ns)
-        words = _event_words(JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
+        words = _event_words(events.JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
         return Draft(
-            self.topics.event(self.host, gone.uuid, JOB_FAILED),
+            self.topics.event(self.host, gone.uuid, events.JOB_FAILED),
             self._numbered(messages.EVENT, gone.uuid, gone.at_ns, about, words),
             gone.uuid,
             known,
         )
+
+    def object_lifecycle(self, occurrence: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
+        """The message of a lifecycle event of another object than a domain."""
+        said = {"event": event, "event_code": occurrence.arguments[0], "origin": "event"}
+        return self._object_lifecycle(occurrence, said, known)
+
+    def object_change(self, missed: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
+        """The message of such an event that was missed. Its time is that of the conclusion."""
+        code = missed.object.lifecycle.index(event)
+        said = {"event": event, "event_code": code, "origin": "resync"}
+        return replace(self._object_lifecycle(missed, said, known), received_s=None)
+
+    def object_event(self, event: Event, occurrence: ObjectOccurrence) -> Draft:
+        """The message of another event of such an object."""
+        plural = occurrence.object.plural
+        said = {"event": event.name, "origin": "event", "params": event.params(occurrence.arguments)}
+        topic = self.topics.object_event(self.host, plural, occurrence.key, event.name)
+        return self._of_object(messages.OBJECT_EVENT[plural], topic, occurrence, said, None)
+
+    def _object_lifecycle(
+        self, occurrence: ObjectOccurrence, said: Mapping[str, Any], known: bytes | None
+    ) -> Draft:
+        plural = occurrence.object.plural
+        topic = self.topics.object_lifecycle(self.host, plural, occurrence.key, said["event"])
+        return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, said, known)
+
+    def object_state(self, listed: ObjectsListed, seen: SeenObject, *, epoch: str, as_of: int) -> bytes:
+        """The bytes of a network's or pool's state that takes account of all up to `as_of`."""
+        each = listed.object
+        kind = messages.OBJECT_STATE[each.plural]
+        said: dict[str, Any] = {
+            "host": self.host,
+            "driver": listed.driver,
+            each.singular: {"uuid": seen.key, "name": seen.name},
+            "active": seen.active,
+            "persistent": seen.persistent,
+            "autostart": seen.autostart,
+            "epoch": epoch,
+            "as_of": as_of,
+        }
+        if seen.state is not None:
+            said |= POOL_STATES.read(seen.state)
+            said |= {"capacity": seen.capacity, "allocation": seen.allocation, "available": seen.available}
+        return messages.build(
+            kind,
+            id=str(uuids.uuid4()),
+            source=messages.host_source(self.host),
+            time=stamp_ns(listed.at_ns),
+            subject=seen.key,
+            data=kind.model.model_validate(said),
+        )
+
+    def _of_object(
+        self,
+        kind: messages.Kind,
+        topic: str,
+        occurrence: ObjectOccurrence,
+        said: Mapping[str, Any],
+        known: bytes | None,
+    ) -> Draft:
+        each = occurrence.object
+        named = {"name": occurrence.name} | ({"uuid": occurrence.key} if each.has_uuid else {})
+        data = kind.model.model_validate(
+            {"host": self.host, "driver": occurrence.driver, each.singular: named, **said}
+        )
+
+        def build(epoch: str, sequence: int) -> bytes:
+            return messages.build(
+                kind,
+                id=messages.event_id(epoch, sequence),
+                source=messages.host_source(self.host),
+                time=stamp_ns(occurrence.received_ns),
+                subject=occurrence.key if each.has_uuid else None,
+                sequence=sequence,
+                data=data,
+            )
+
+        return Draft(topic, build, f"{each.plural}/{occurrence.key}", known, occurrence.received_s)
 
     def state(self, seen: Seen, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
         """The bytes of a domain's state, read at a moment, that takes account of all up to `as_of`."""

@@ -54,6 +54,11 @@ class Writer:
         self.worker = Worker("outbox", self._run)
 
     @property
+    def left_out(self) -> int:
+        """How many events weren't stored because their domain had its share of the outbox."""
+        return self._knowledge.left_out
+
+    @property
     def backlog(self) -> int:
         """How many reports wait for their commit."""
         return self._inbox.qsize()
@@ -87,6 +92,7 @@ class Writer:
         while (entry := self._next()) is not None:
             self._handle(entry)
         self._release()
+        self._store(self._knowledge.end())
         self._outbox.close()
 
     def _next(self) -> Report | Task | None:
@@ -113,6 +119,7 @@ class Writer:
         else:
             self._outbox.flush()
             self._outbox.tidy()
+            self._note_sent()
 
     def _release(self) -> None:
         for step in self._knowledge.release():
@@ -155,3 +162,10 @@ class Writer:
         if rows:
             self._effects.committed(rows)
         self._effects.stepped(step, *self._outbox.position)
+        self._note_sent()
+
+    def _note_sent(self) -> None:
+        """What the broker has waits no more. What the disk doesn't take has no sequence yet."""
+        outbox = self._outbox
+        if not outbox.waiting and (step := self._knowledge.sent(outbox.settled, outbox.last_sequence)):
+            self._store(step)

@@ -23,7 +23,16 @@ from bridge.correlator.rejected import (
     contradiction,
     wrong_type,
 )
-from bridge.correlator.shapes import DECODED, Lifecycle, Message, State, decode, read_model
+from bridge.correlator.shapes import (
+    DECODED,
+    Lifecycle,
+    Message,
+    ObjectMessage,
+    State,
+    decode,
+    decode_object,
+    read_model,
+)
 from bridge.correlator.words import Cleared, Forgotten, Said, Status, Word
 from bridge.wire import messages
 from bridge.wire.topics import Address, Topics
@@ -54,15 +63,30 @@ class Intake:
         kind = address.kind
         if kind == "host_status":
             return _status(address, payload) if payload else Forgotten(address.host)
-        if kind not in DECODED:
+        if kind not in DECODED and kind not in ("object_lifecycle", "object_event"):
             raise Rejected("not_ours", f"nothing that an agent publishes ({kind})")
         if retain and kind != "state":
             raise Rejected("retained_event", "events tell of a moment and are never retained")
+        if address.object:
+            return _counted(address, decode_object(payload, address.object, kind))
         if not payload and kind == "state":
             if not _is_uuid(address.uuid):
                 raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
             return Cleared(address.host, address.uuid)
         return _said(address, decode(payload, kind))
+
+
+def _counted(address: Address, message: ObjectMessage) -> Said:
+    """A message of the event stream that is about no domain: its sequence counts."""
+    if message.data.host != address.host:
+        raise contradiction("host", address.host, message.data.host)
+    if message.source != _source(address.host):
+        raise contradiction("source", _source(address.host), message.source)
+    epoch, sequence = _place(message)
+    return Said(
+        address.host, "", epoch, sequence, None, "", "event", "", None, _seconds(message.time),
+        message.time, message.id,
+    )  # fmt: skip
 
 
 def _said(address: Address, message: Message) -> Said:
@@ -106,7 +130,7 @@ def _said(address: Address, message: Message) -> Said:
     )  # fmt: skip
 
 
-def _place(message: Message) -> tuple[str, int]:
+def _place(message: Message | ObjectMessage) -> tuple[str, int]:
     """The epoch and the sequence of a message of the event stream: its id and its sequence both tell."""
     digits = message.sequence
     if digits is None or len(digits) != 20 or not (digits.isascii() and digits.isdigit()):

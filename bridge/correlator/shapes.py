@@ -51,7 +51,7 @@ class Event(msgspec.Struct, gc=False):
     driver: str
     domain: Domain
     event: str
-    origin: Literal["event", "poll"]
+    origin: Literal["event", "poll", "resync"]
     params: dict[str, Any]
 
 
@@ -82,6 +82,16 @@ class Envelope(msgspec.Struct, gc=False):
     subject: str | None = None
     sequence: Annotated[str, Meta(pattern=r"^\d{20}\Z")] | None = None
     partitionkey: str | None = None
+
+
+class _Origin(msgspec.Struct, gc=False):
+    host: str
+
+
+class ObjectMessage(Envelope, kw_only=True, gc=False):
+    """An event of a network, pool, node device or secret: only its sequence counts here."""
+
+    data: _Origin
 
 
 class LifecycleMessage(Envelope, kw_only=True, gc=False):
@@ -124,6 +134,21 @@ def decode(payload: bytes, kind: str) -> Message:
         return _DECODE[kind](payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _by_the_models(payload, kind)
+
+
+def decode_object(payload: bytes, plural: str, kind: str) -> ObjectMessage:
+    """A message of another object than a domain. Raises `Rejected` and nothing else."""
+    expected = (messages.OBJECT_LIFECYCLE if kind == "object_lifecycle" else messages.OBJECT_EVENT)[plural]
+    try:
+        message = _DECODE_OBJECT(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected("malformed", str(error)[:200]) from error
+    if message.type != expected.type:
+        raise wrong_type(message.type, kind)
+    return message
+
+
+_DECODE_OBJECT: Final = msgspec.json.Decoder(ObjectMessage).decode
 
 
 def read_model(payload: bytes, kind: str) -> messages.Envelope[Any]:

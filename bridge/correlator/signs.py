@@ -147,6 +147,10 @@ POSTCOPY_SIGNS: Final[dict[str, Sign]] = {
 That it broke is left to `STATE_SIGNS`."""
 
 
+_SIGN_OF_JOB: Final[dict[str, Sign | None]] = {"migration_out": "job_completed", "migration_in": None}
+"""What a completed job is a sign of, by its operation. An arrival's is no news: it comes after its end."""
+
+
 def sign_of(fact: Fact) -> Sign | None:
     """What a fact is a sign of; None for one that proves nothing. States are read by `sign_of_state`."""
     if fact.kind == "lifecycle":
@@ -162,7 +166,7 @@ def sign_of(fact: Fact) -> Sign | None:
     if fact.kind == "iteration":
         return "first_iteration" if fact.figures[0] == 1 else "iteration"
     if fact.kind == "job_completed":
-        return "job_completed" if fact.what == "migration_out" else "other_job"
+        return _SIGN_OF_JOB.get(fact.what, "other_job")
     if fact.kind == "job_failed":
         return "job_failed" if fact.what == "migration_out" else None
     return None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bridge.view import migrations, words
 from bridge.view.text import Tone
+from bridge.wire.events import EVENTS, OWN
 from bridge.wire.messages import seconds
 from bridge.wire.topics import Address, Topics
 
@@ -26,6 +27,8 @@ _ALARMING: Final = frozenset(
     }
 )
 """Lifecycle events that somebody should look after."""
+
+_WARNING: Final = frozenset({name for name, event in EVENTS.items() if event.warns} | OWN.keys())
 
 _PREVIEW: Final = 200
 
@@ -92,7 +95,7 @@ class Reader:
         return Row(None, self.named(address.uuid, data), address.host, words.lifecycle(data), tone)
 
     def _event(self, address: Address, data: dict[str, Any]) -> Row:
-        tone: Tone = "warn" if data.get("event") == "job_failed" else "dim"
+        tone: Tone = "warn" if data.get("event") in _WARNING else "dim"
         return Row(None, self.named(address.uuid, data), address.host, words.event(data), tone)
 
     def _state(self, address: Address, data: dict[str, Any]) -> Row:

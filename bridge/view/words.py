@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeGuard
 
+from bridge.wire.events import EVENTS, OWN
+
 LIFECYCLE: Final[dict[tuple[str, str], str]] = {
     ("defined", "added"): "defined",
     ("defined", "updated"): "definition changed",
@@ -137,19 +139,33 @@ def event(data: dict[str, Any]) -> str:
     params = data.get("params")
     figures: dict[str, Any] = params if isinstance(params, dict) else {}
     operation = str(figures.get("operation", "job")).replace("_", " ")
-    match data.get("event"):
-        case "migration_iteration":
-            return f"copying memory, pass {figures.get('iteration', '?')}"
-        case "job_completed":
-            took, down = figures.get("time_elapsed"), figures.get("downtime")
-            words = _DONE.get(operation, f"{operation} completed")
-            words += f" in {duration(took)}" if is_figure(took) else ""
-            return words + (f", {down} ms down" if is_figure(down) else "")
-        case "job_failed":
-            return "outgoing migration did not complete"
-        case other:
-            shown = ", ".join(f"{key}={value}" for key, value in figures.items())
-            return f"{other}: {shown}" if shown else str(other)
+    name = str(data.get("event"))
+    if name == "job_completed":
+        took, down = figures.get("time_elapsed"), figures.get("downtime")
+        words = _DONE.get(operation, f"{operation} completed")
+        words += f" in {duration(took)}" if is_figure(took) else ""
+        return words + (f", {down} ms down" if is_figure(down) else "")
+    if name in _WORDS:
+        words = _WORDS[name].format_map(_Shown(figures)).rstrip()
+        return f"{words}, unseen" if data.get("origin") == "resync" else words
+    shown = ", ".join(f"{key}={value}" for key, value in figures.items())
+    return f"{name}: {shown}" if shown else name
+
+
+class _Shown(dict[str, Any]):
+    """Parameters in a sentence: one that isn't there is a question mark, one without a value is left out."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+    def __getitem__(self, key: str) -> object:
+        value = super().__getitem__(key)
+        return "" if value is None else value
+
+
+_WORDS: Final = {name: event.words for name, event in EVENTS.items()} | {
+    name: words for name, (_, words) in OWN.items()
+}
 
 
 _DONE: Final = {"migration out": "migrated out", "migration in": "migrated in"}

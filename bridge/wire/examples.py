@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from bridge.wire import messages
+from bridge.wire.events import EVENTS, OBJECTS, Event, Object
 from bridge.wire.messages import (
     CorrelatorStatus,
     Domain,
@@ -108,6 +110,67 @@ _ID_ENDS: Final = {
 }
 
 
+_STATE: Final = {"active": True, "persistent": True, "autostart": True, "epoch": _EPOCH, "as_of": 9}
+_STATES: Final[dict[str, dict[str, Any]]] = {
+    "networks": {},
+    "pools": {
+        "state": "running",
+        "state_code": 2,
+        "capacity": 105089261568,
+        "allocation": 31457280000,
+        "available": 73631981568,
+    },
+}
+_OBJECT_NAMES: Final = {
+    "networks": "default",
+    "pools": "images",
+    "nodedevs": "pci_0000_00_1f_2",
+    "secrets": "client.libvirt secret",
+}
+
+
+def _of_object(each: Object, kind: messages.Kind, **facts: object) -> bytes:
+    named: dict[str, str] = {"name": _OBJECT_NAMES[each.plural]}
+    if each.has_uuid:
+        named["uuid"] = _UUID
+    is_state = kind in messages.OBJECT_STATE.values()
+    return build(
+        kind,
+        id="7d9c2a52-13f5-4a27-9f3f-0d6a7f1f2c11" if is_state else messages.event_id(_EPOCH, 11),
+        source=messages.host_source("host1"),
+        time=_TIME,
+        subject=_UUID if each.has_uuid else None,
+        sequence=None if is_state else 11,
+        data=kind.model.model_validate({"host": "host1", "driver": "QEMU", each.singular: named, **facts}),
+    )
+
+
+def of_events(plural: str | None = None) -> dict[str, bytes]:
+    """The bytes of one message of each event of libvirt of one class, None for domains, by its name."""
+    return {event.name: _of_event(event) for event in _events(plural)}
+
+
+def _events(plural: str | None) -> Iterator[Event]:
+    for event in EVENTS.values():
+        if (event.object.plural if event.object else None) == plural:
+            yield event
+
+
+def _of_event(event: Event) -> bytes:
+    said: dict[str, Any] = {"event": event.name, "origin": "event", "params": event.params(event.example)}
+    if event.object:
+        return _of_object(event.object, messages.OBJECT_EVENT[event.object.plural], **said)
+    return build(
+        messages.EVENT,
+        id=messages.event_id(_EPOCH, 10),
+        source=messages.host_source("host1"),
+        time=_TIME,
+        subject=_UUID,
+        sequence=10,
+        data=DomainEvent(host="host1", driver="QEMU", domain=_DOMAIN, **said),
+    )
+
+
 def examples() -> dict[str, bytes]:
     """The bytes of one message of each `type`."""
     host, correlator = messages.host_source("host1"), messages.correlator_source("main")
@@ -130,22 +193,7 @@ def examples() -> dict[str, bytes]:
                 origin="event",
             ),
         ),
-        messages.EVENT: build(
-            messages.EVENT,
-            id=messages.event_id(_EPOCH, 10),
-            source=host,
-            time=_TIME,
-            subject=_UUID,
-            sequence=10,
-            data=DomainEvent(
-                host="host1",
-                driver="QEMU",
-                domain=_DOMAIN,
-                event="job_completed",
-                origin="event",
-                params={"operation": "migration_out", "time_elapsed": 1644, "downtime": 27},
-            ),
-        ),
+        messages.EVENT: _of_event(EVENTS["job_completed"]),
         messages.STATE: build(
             messages.STATE,
             id="526e313b-5d3d-4ac7-a120-bf4e90ee36c5",
@@ -195,6 +243,13 @@ def examples() -> dict[str, bytes]:
             data=CorrelatorStatus(correlator="main", state="online", version="0.1.0"),
         ),
     }
+    for plural, kind in messages.OBJECT_LIFECYCLE.items():
+        each = OBJECTS[plural]
+        built[kind] = _of_object(each, kind, event=each.lifecycle[0], event_code=0, origin="event")
+    for plural, kind in messages.OBJECT_EVENT.items():
+        built[kind] = next(iter(of_events(plural).values()))
+    for plural, kind in messages.OBJECT_STATE.items():
+        built[kind] = _of_object(OBJECTS[plural], kind, **_STATE, **_STATES[plural])
     for outcome, data in _MIGRATIONS.items():
         built[messages.MIGRATION[outcome]] = build(
             messages.MIGRATION[outcome],

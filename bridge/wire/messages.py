@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from bridge.wire.events import OBJECTS, Object
 from bridge.wire.topics import encode_level
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
@@ -24,7 +25,7 @@ Uuid = Annotated[
     str,
     Field(
         pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
-        description="A domain's UUID, lowercase with dashes.",
+        description="A domain's or another object's UUID, lowercase with dashes.",
     ),
 ]
 Stamp = Annotated[
@@ -96,14 +97,16 @@ class Lifecycle(Model):
 
 
 class DomainEvent(Model):
-    """Another event of a domain: migration_iteration, job_completed, or the agent's own job_failed."""
+    """Another event of a domain by libvirt's name, or one of the agent's own."""
 
     host: str
     driver: str
     domain: Domain
     event: str
-    origin: Literal["event", "poll"]
-    params: dict[str, Any]
+    origin: Literal["event", "poll", "resync"] = Field(
+        description="`poll` for what the agent found by asking, `resync` for what it learned after blindness."
+    )
+    params: dict[str, Any] = Field(description="By event: see the table of events.")
 
 
 class DomainState(Model):
@@ -119,6 +122,59 @@ class DomainState(Model):
     persistent: bool | None = Field(description="Null when libvirt did not say.")
     epoch: str
     as_of: int = Field(ge=0, description="The last sequence that this takes account of.")
+
+
+class Named(Model):
+    """An object of libvirt that has a UUID, as a host knows it."""
+
+    uuid: Uuid
+    name: str
+
+
+class NamedOnly(Model):
+    """An object of libvirt that has no UUID."""
+
+    name: str
+
+
+class ObjectLifecycle(Model):
+    """One lifecycle event of a network, pool, node device or secret, which is named under its class."""
+
+    host: str
+    driver: str
+    event: str
+    event_code: Code
+    origin: Origin
+
+
+class ObjectEvent(Model):
+    """Another event of a network, pool, node device or secret, which is named under its class."""
+
+    host: str
+    driver: str
+    event: str
+    origin: Literal["event"]
+    params: dict[str, Any]
+
+
+class ObjectState(Model):
+    """What a network or pool is now on this host. Retained; an empty payload clears it."""
+
+    host: str
+    driver: str
+    active: bool
+    persistent: bool
+    autostart: bool
+    epoch: str
+    as_of: int = Field(ge=0, description="The last sequence that this takes account of.")
+
+
+class _Pool(ObjectState):
+    state: str
+    state_code: Code
+    capacity: int | None = Field(description="Bytes, of the last refresh; null while it isn't active.")
+    allocation: int | None = Field(description="Bytes in use.")
+    available: int | None = Field(description="Bytes that are free.")
 
 
 class Libvirt(Model):
@@ -287,6 +343,29 @@ LIFECYCLE = _kind("domain.lifecycle", Lifecycle)
 EVENT = _kind("domain.event", DomainEvent)
 STATE = _kind("domain.state", DomainState)
 HOST_STATUS = _kind("host.status", HostStatus)
+
+
+def _object_kind(each: Object, what: str, base: type[Model]) -> Kind:
+    """One kind of message of a class: its data has the object under the class's name."""
+    name = f"{each.singular.capitalize()}{what.capitalize()}"
+    about: Any = (Named if each.has_uuid else NamedOnly, ...)
+    model = create_model(name, __base__=base, __doc__=base.__doc__, **{each.singular: about})
+    return _kind(f"{each.singular}.{what}", model)
+
+
+OBJECT_LIFECYCLE: Final[dict[str, Kind]] = {
+    plural: _object_kind(each, "lifecycle", ObjectLifecycle) for plural, each in OBJECTS.items()
+}
+OBJECT_EVENT: Final[dict[str, Kind]] = {
+    plural: _object_kind(each, "event", ObjectEvent) for plural, each in OBJECTS.items()
+}
+OBJECT_STATE: Final[dict[str, Kind]] = {
+    plural: _object_kind(each, "state", _Pool if plural == "pools" else ObjectState)
+    for plural, each in OBJECTS.items()
+    if each.keeps_state
+}
+"""The kinds of messages of other objects than domains, each by the class's level in topics."""
+
 LOCATION = _kind("domain.location", Location)
 CORRELATOR_STATUS = _kind("correlator.status", CorrelatorStatus)
 MIGRATION: Final[dict[str, Kind]] = {
@@ -295,9 +374,22 @@ MIGRATION: Final[dict[str, Kind]] = {
 }
 KINDS: Final[dict[str, Kind]] = {
     kind.type: kind
-    for kind in (LIFECYCLE, EVENT, STATE, HOST_STATUS, LOCATION, CORRELATOR_STATUS, *MIGRATION.values())
+    for kind in (
+        LIFECYCLE,
+        EVENT,
+        STATE,
+        *OBJECT_LIFECYCLE.values(),
+        *OBJECT_EVENT.values(),
+        *OBJECT_STATE.values(),
+        HOST_STATUS,
+        LOCATION,
+        CORRELATOR_STATUS,
+        *MIGRATION.values(),
+    )
 }
 """Every kind of message by its `type`."""
+STREAM: Final = (LIFECYCLE, EVENT, *OBJECT_LIFECYCLE.values(), *OBJECT_EVENT.values())
+"""The kinds of an agent's event stream: they are numbered."""
 
 
 def stamp(seconds: float) -> str:

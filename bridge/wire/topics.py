@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
+from bridge.wire.events import OBJECTS
+
 VERSION = "v1"
 
 Kind = Literal[
@@ -19,6 +21,9 @@ Kind = Literal[
     "state",
     "lifecycle",
     "event",
+    "object_state",
+    "object_lifecycle",
+    "object_event",
     "replay",
     "migration",
     "location",
@@ -57,7 +62,8 @@ class Address:
     """What a topic names. A field that its kind doesn't have is the empty string.
 
     `host` for what belongs to a host, `uuid` for what belongs to a domain, `name` the event's or the
-    outcome's name, `correlator` the id of a correlator.
+    outcome's name, `correlator` the id of a correlator. Of another object than a domain, `object` is its
+    class (`networks`) and `uuid` its UUID, or a node device's name.
     """
 
     kind: Kind
@@ -65,6 +71,7 @@ class Address:
     uuid: str = ""
     name: str = ""
     correlator: str = ""
+    object: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,25 @@ class Topics:
         """What a domain is now on a host; retained."""
         return f"{self._domain(host, uuid)}/state"
 
-    def states_of(self, host: str) -> str:
-        """The filter for the states of all domains of one host."""
-        return f"{self.root}/hosts/{encode_level(host)}/domains/+/state"
+    def object_state(self, host: str, plural: str, key: str) -> str:
+        """What a network or pool is now on a host; retained."""
+        return f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}/state"
+
+    def object_lifecycle(self, host: str, plural: str, key: str, event: str) -> str:
+        """One lifecycle event of an object of this class on a host."""
+        head = f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}"
+        return f"{head}/lifecycle/{encode_level(event)}"
+
+    def object_event(self, host: str, plural: str, key: str, name: str) -> str:
+        """Another event of an object of this class, by libvirt's name."""
+        return (
+            f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}/event/{encode_level(name)}"
+        )
+
+    def states_of(self, host: str) -> tuple[str, ...]:
+        """The filters for the states of all domains, networks and pools of one host."""
+        classes = ("domains", *(plural for plural, each in OBJECTS.items() if each.keeps_state))
+        return tuple(f"{self.root}/hosts/{encode_level(host)}/{plural}/+/state" for plural in classes)
 
     def lifecycle(self, host: str, uuid: str, event: str) -> str:
         """One lifecycle event of a domain on a host."""
@@ -120,12 +143,12 @@ class Topics:
         return f"{self.root}/correlators/{encode_level(correlator)}/status"
 
     def from_hosts(self) -> tuple[str, ...]:
-        """The filters for everything that agents publish."""
+        """The filters for agents' statuses, domains' states, and the two of the whole event stream."""
         return (
             f"{self.root}/hosts/+/status",
             f"{self.root}/hosts/+/domains/+/state",
-            f"{self.root}/hosts/+/domains/+/lifecycle/+",
-            f"{self.root}/hosts/+/domains/+/event/+",
+            f"{self.root}/hosts/+/+/+/lifecycle/+",
+            f"{self.root}/hosts/+/+/+/event/+",
         )
 
     def retained_by_correlators(self) -> tuple[str, ...]:
@@ -155,6 +178,16 @@ class Topics:
             case ["hosts", host, "domains", uuid, "event", name]:
                 return Address(
                     "event", host=decode_level(host), uuid=decode_level(uuid), name=decode_level(name)
+                )
+            case ["hosts", host, plural, key, "state"] if plural in OBJECTS:
+                return Address("object_state", decode_level(host), decode_level(key), object=plural)
+            case ["hosts", host, plural, key, "lifecycle" | "event" as kind, name] if plural in OBJECTS:
+                return Address(
+                    "object_lifecycle" if kind == "lifecycle" else "object_event",
+                    decode_level(host),
+                    decode_level(key),
+                    decode_level(name),
+                    object=plural,
                 )
             case ["domains", uuid, "migration", name]:
                 return Address("migration", uuid=decode_level(uuid), name=decode_level(name))

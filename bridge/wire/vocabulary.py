@@ -117,35 +117,36 @@ _EVENTS = tuple(LIFECYCLE)
 _STATES = tuple(STATES)
 
 
-def _at(names: tuple[str, ...], code: int) -> str:
+def name_at(names: tuple[str, ...], code: int) -> str:
+    """The name at a number, or `unknown`."""
     return names[code] if 0 <= code < len(names) else UNKNOWN
 
 
 def lifecycle_name(event_code: int) -> str:
     """The name of a lifecycle event's number, or `unknown`."""
-    return _at(_EVENTS, event_code)
+    return name_at(_EVENTS, event_code)
 
 
 def detail_name(event_code: int, detail_code: int) -> str:
     """The name of a detail's number within its event, or `unknown`."""
-    return _at(LIFECYCLE.get(lifecycle_name(event_code), ()), detail_code)
+    return name_at(LIFECYCLE.get(lifecycle_name(event_code), ()), detail_code)
 
 
 @lru_cache(maxsize=256)
 def state_name(state_code: int) -> str:
     """The name of a domain state's number, or `unknown`."""
-    return _at(_STATES, state_code)
+    return name_at(_STATES, state_code)
 
 
 @lru_cache(maxsize=256)
 def reason_name(state_code: int, reason_code: int) -> str:
     """The name of a reason's number within its state, or `unknown`."""
-    return _at(STATES.get(state_name(state_code), ()), reason_code)
+    return name_at(STATES.get(state_name(state_code), ()), reason_code)
 
 
 def operation_name(code: int) -> str:
     """The name of a job operation's number, or `unknown`."""
-    return _at(JOB_OPERATIONS, code)
+    return name_at(JOB_OPERATIONS, code)
 
 
 def lifecycle_codes(event: str, detail: str) -> tuple[int, int]:

@@ -558,3 +558,28 @@ def test_a_migration_that_succeeds_a_save_and_a_dump_have_no_failed_job(
     subscriber.until(lambda: "stopped/saved" in subscriber.told(guest.uuid))
     subscriber.listen(4)
     assert jobs_failed(subscriber, busy) + jobs_failed(subscriber, guest) == 0
+
+
+def test_the_figures_of_an_arrival_are_the_sources(
+    agent: AgentProcess, subscriber: Subscriber, host: Host, other: Host, guest: Guest
+) -> None:
+    """And they are still there for whoever asks next."""
+
+    def figures(name: str) -> list[messages.Envelope[Any]]:
+        return [each for each in subscriber.stream(name) if each.data.event == "job_completed"]
+
+    guest.start(host)
+    with AgentProcess(subscriber.broker, agent.folder / "h2", connect=other.uri, host="h2"):
+        subscriber.until(lambda: bool(subscriber.status("h2").get("libvirt", {}).get("connected")))
+        Migration(guest, host, other).succeed()
+        subscriber.until(lambda: bool(figures("h1") and figures("h2")))
+    (left,), (arrived,) = figures("h1"), figures("h2")
+    assert (left.data.params["operation"], arrived.data.params["operation"]) == (
+        "migration_out",
+        "migration_in",
+    )
+    assert arrived.data.origin == "poll"
+    same = ("memory_total", "memory_processed", "memory_constant", "memory_normal", "setup_time", "downtime")
+    for name in same:
+        assert arrived.data.params[name] == left.data.params[name]
+    assert "Operation:" in other.virsh("domjobinfo", guest.uuid, "--completed", "--keep-completed")

@@ -72,6 +72,30 @@ def measure(place: Place) -> Iterator[Figure]:
         )  # fmt: skip
 
 
+def all_events(place: Place) -> Iterator[Figure]:
+    """What it costs lifecycle events that all others are listened to."""
+    scale = place.scale
+    with (
+        place.broker() as broker,
+        place.broker() as other,
+        Child("agent", broker.port, place.state_dir("all"), scale.domains, "all") as ours,
+        Child("agent", other.port, place.state_dir("default"), scale.domains) as default,
+    ):
+        found: dict[int, list[dict[str, Any]]] = {ours.pid: [], default.pid: []}
+        for child in (ours, default):
+            child.ask("start")
+        for number in range(scale.rounds):
+            for child in (ours, default) if number % 2 else (default, ours):
+                found[child.pid].append(child.ask("burst", scale.events))
+                time.sleep(0.3)
+    for name, unit, key, target in (
+        ("events/s with all events on", "/s", "rate", at_least(0.9)),
+        ("CPU an event with all events on", "µs", "cpu_us", at_most(1.1)),
+    ):
+        of_all, of_default = ([each[key] for each in found[child.pid]] for child in (ours, default))
+        yield Figure(f"agent: {name}", unit, of_all, "those on by default", of_default, target)
+
+
 def connecting(place: Place) -> Iterator[Figure]:
     """From the start of an agent on a host with many domains until the broker has each domain's state."""
     scale = place.scale

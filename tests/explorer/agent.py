@@ -201,11 +201,13 @@ class Agent:
                 UUID,
                 name,
                 number,
-                params={"iteration": step.args[0]},
+                arguments=(step.args[0],),
             )
         else:
-            params = {"operation": step.args[0], "time_elapsed": 948, "downtime": 27}
-            report = Occurrence(moment_ns, t, "job_completed", self.driver, UUID, name, number, params=params)
+            done = ({"operation": step.args[0], "time_elapsed": 948, "downtime": 27},)
+            report = Occurrence(
+                moment_ns, t, "job_completed", self.driver, UUID, name, number, arguments=done
+            )
         self._take(t, report)
 
     def _blind(self, t: float, why: Literal["libvirt", "agent"]) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.server
 DOMAINS = 100_000
 LOST = DOMAINS // 100
 SOON_S = 20.0
-STATES = TOPICS.states_of(HOST)
+STATES = TOPICS.states_of(HOST)[0]
 (LOCATIONS,) = TOPICS.retained_by_correlators()
 
 

@@ -24,9 +24,13 @@ LAST = {
 }
 
 
+BROKEN = {"domain.event": ["$.data.origin: may be 'resync' now"]}
+"""What an older reader does stumble over, by intent: the changelog says to upgrade readers first."""
+
+
 @pytest.mark.parametrize("name", LAST)
 def test_a_reader_by_the_last_releases_schema_can_read_this_version(name: str) -> None:
-    assert breaks(LAST[name], schemas.schemas()[name]) == []
+    assert breaks(LAST[name], schemas.schemas()[name]) == BROKEN.get(name, [])
 
 
 def test_no_released_schema_is_gone() -> None:
@@ -53,7 +57,7 @@ def test_a_fault_is_found() -> None:
     assert faults("x/location", b"") == []
     assert faults("x/replay", b'{"epoch": "e", "from": 1}')
     assert faults("x/replay", b'{"epoch": "e", "from": 1, "to": 2}') == []
-    assert len(current()) >= len(LAST)
+    assert len(current()) == len(schemas.schemas())
 
 
 def changed(change: str, schema: dict[str, Any]) -> dict[str, Any]:

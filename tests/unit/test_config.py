@@ -180,6 +180,7 @@ WRONG = {
     "connect": "nonsense",
     "state_dir": "",
     "reconcile": "0",
+    "events": "reboot,-lifecycle",
     "http": "9100",
     "outbox_max_rows": "1.5",
     "outbox_max_bytes": "2 bananas",

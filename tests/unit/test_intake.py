@@ -19,10 +19,12 @@ from bridge.correlator.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
 from bridge.correlator.words import Cleared, Forgotten, Said, Status
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
+from bridge.wire.examples import examples
 from bridge.wire.messages import (
     EVENT,
     HOST_STATUS,
     LIFECYCLE,
+    OBJECT_LIFECYCLE,
     STATE,
     Domain,
     DomainEvent,
@@ -447,3 +449,28 @@ def test_reading_is_fast_enough() -> None:
     for _ in range(5000):
         intake.read(publication.topic, publication.payload, retain=False)
     assert (time.process_time() - began) / 5000 < 100e-6
+
+
+def _of_network(**changes: Any) -> Publication:
+    payload = json.loads(examples()[OBJECT_LIFECYCLE["networks"].type])
+    payload["data"] |= changes
+    topic = TOPICS.object_lifecycle("host1", "networks", UUID, "defined")
+    return Publication(topic, json.dumps(payload).encode())
+
+
+def test_what_is_about_no_domain_counts_in_the_sequence_and_says_nothing() -> None:
+    publication = _of_network()
+    said = _read(publication.topic, publication.payload)
+    assert isinstance(said, Said)
+    assert (said.kind, said.uuid, said.sequence) == (None, "", 11)
+    assert said.id == f"{said.epoch}-11"
+
+
+def test_what_is_about_no_domain_is_held_against_its_topic() -> None:
+    assert _kind(_of_network(host="host2")) == "topic_contradicts_payload"
+    lifecycle = _of_network()
+    assert _kind(Publication(TOPICS.object_event("host1", "networks", UUID, "x"), lifecycle.payload)) == (
+        "topic_contradicts_payload"
+    )
+    assert _kind(lifecycle, retain=True) == "retained_event"
+    assert _kind(Publication(lifecycle.topic, b"{}")) == "malformed"

@@ -13,7 +13,7 @@ from bridge.agent import jobs
 from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
 from bridge.agent.jobs import Jobs
-from bridge.agent.reports import JobGone, JobSeen
+from bridge.agent.reports import Arrived, JobGone, JobSeen
 from bridge.wire.vocabulary import state_codes
 
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
@@ -41,6 +41,7 @@ class PlayedConnection:
         self.busy: set[str] = set()
         self.looks: dict[str, list[Look | Callable[[], Look]]] = {}
         self.asks = 0
+        self.arrivals: list[tuple[str, int | None, dict[str, Any]] | None] = []
         self._now: dict[str, Look] = {}
 
     def job(self, uuid: str) -> Job:
@@ -53,6 +54,10 @@ class PlayedConnection:
     def read(self, uuid: str) -> Seen | None:
         return self._now[uuid][1]
 
+    def arrival(self, _uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
+        self.asks += 1
+        return self.arrivals.pop(0)
+
     def is_busy(self, uuid: str) -> bool:
         return uuid in self.busy
 
@@ -60,7 +65,7 @@ class PlayedConnection:
         """Nothing is open."""
 
 
-def jobs_of(played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]") -> Jobs:
+def jobs_of(played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]") -> Jobs:
     connection = cast("Connection", played)
     return Jobs(lambda: connection, Asking(lambda: connection), reports.put)
 
@@ -71,13 +76,15 @@ def played() -> PlayedConnection:
 
 
 @pytest.fixture
-def reports() -> "queue.SimpleQueue[JobGone | JobSeen]":
+def reports() -> "queue.SimpleQueue[Arrived | JobGone | JobSeen]":
     return queue.SimpleQueue()
 
 
 @pytest.fixture
 def watcher(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", monkeypatch: pytest.MonkeyPatch
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Jobs]:
     monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.01)
     monkeypatch.setattr(jobs, "HANGS_AFTER_S", 0.1)
@@ -88,7 +95,7 @@ def watcher(
     assert watcher.worker.error is None
 
 
-def all_of(reports: "queue.SimpleQueue[JobGone | JobSeen]", settle_s: float = 0.2) -> list[Any]:
+def all_of(reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", settle_s: float = 0.2) -> list[Any]:
     """What was reported until nothing came any more."""
     found: list[Any] = []
     while True:
@@ -149,7 +156,7 @@ STORIES: list[tuple[str, list[Look], list[str]]] = [
 @pytest.mark.parametrize(("looks", "expected"), [s[1:] for s in STORIES], ids=[s[0] for s in STORIES])
 def test_what_is_reported_of(
     played: PlayedConnection,
-    reports: "queue.SimpleQueue[JobGone | JobSeen]",
+    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
     watcher: Jobs,
     looks: list[Look],
     expected: list[str],
@@ -160,7 +167,7 @@ def test_what_is_reported_of(
 
 
 def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     played.looks[A] = [(NONE, seen(A, number=7))]
     watcher.watch([A], leaving=True)
@@ -169,7 +176,7 @@ def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
 
 
 def test_it_may_be_asked_about_before_it_is_known_to_have_been_leaving(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     played.looks[A] = [(NONE, seen(A))]
     watcher.watch([A])
@@ -178,7 +185,7 @@ def test_it_may_be_asked_about_before_it_is_known_to_have_been_leaving(
 
 
 def test_the_last_figures_go_along(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     played.looks[A] = [
         (outgoing(5), seen(A)),
@@ -199,7 +206,7 @@ def blocking(release: threading.Event, look: Look) -> Callable[[], Look]:
 
 
 def test_a_guest_that_hangs_holds_up_no_other_and_is_named_until_it_answers(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     release = threading.Event()
     played.looks[A] = [(outgoing(5), seen(A)), blocking(release, (NONE, seen(A)))]
@@ -220,7 +227,7 @@ def test_a_guest_that_hangs_holds_up_no_other_and_is_named_until_it_answers(
 
 
 def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     release = threading.Event()
     played.looks = {
@@ -237,7 +244,7 @@ def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
 
 
 def test_a_job_that_an_event_told_the_end_of_is_asked_about_no_more(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     release = threading.Event()
     played.looks[A] = [(outgoing(5), seen(A)), blocking(release, (NONE, seen(A))), (NONE, seen(A))]
@@ -250,7 +257,7 @@ def test_a_job_that_an_event_told_the_end_of_is_asked_about_no_more(
 
 
 def test_a_hypervisor_without_jobs_is_asked_once(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     def refuse() -> Look:
         raise CallFailed("not supported", 3)
@@ -264,7 +271,7 @@ def test_a_hypervisor_without_jobs_is_asked_once(
 
 
 def test_a_failing_ask_is_repeated_while_the_domain_leaves(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     def fail() -> Look:
         raise CallFailed("internal error", 1)
@@ -275,7 +282,7 @@ def test_a_failing_ask_is_repeated_while_the_domain_leaves(
 
 
 def test_nothing_is_asked_while_nothing_leaves(
-    played: PlayedConnection, reports: "queue.SimpleQueue[JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
 ) -> None:
     played.looks[A] = [(NONE, seen(A))]
     watcher.watch([A])
@@ -283,3 +290,35 @@ def test_nothing_is_asked_while_nothing_leaves(
     asked = played.asks
     time.sleep(0.1)
     assert played.asks == asked == 1
+
+
+FIGURES = ("web01", 3, {"operation": "migration_in", "downtime": 27})
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "told"),
+    [([FIGURES], 1), ([None, FIGURES], 1), ([None, None, FIGURES], 0)],
+    ids=["at once", "a little late", "none"],
+)
+def test_the_figures_of_an_arrival_are_reported_once(
+    watcher: Jobs,
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
+    arrivals: list[tuple[str, int | None, dict[str, Any]] | None],
+    told: int,
+) -> None:
+    played.arrivals = [*arrivals]
+    watcher.arrived({A})
+    found = all_of(reports)
+    assert played.asks == min(len(arrivals), 2)
+    assert [(each.uuid, each.name, each.id, each.params) for each in found] == [(A, *FIGURES)] * told
+
+
+def test_a_guest_that_is_held_is_not_asked_about_its_arrival(
+    watcher: Jobs, played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]"
+) -> None:
+    played.arrivals = [FIGURES]
+    played.busy.add(A)
+    watcher.arrived({A})
+    assert all_of(reports) == []
+    assert played.asks == 0

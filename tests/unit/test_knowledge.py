@@ -8,8 +8,11 @@ from bridge.agent.domains import Seen, encode
 from bridge.agent.knowledge import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
 from bridge.agent.outbox import FORGET
 from bridge.agent.reports import (
+    Arrived,
     Cleared,
     Held,
+    IoError,
+    IoErrors,
     JobGone,
     JobSeen,
     LookBegan,
@@ -42,8 +45,8 @@ def event(uuid: str, what: str, number: int | None = 1) -> Occurrence:
 
 def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
     """A migration iteration."""
-    params = {"iteration": number}
-    return Occurrence(int(at_s * 1e9), at_s, "migration_iteration", "QEMU", uuid, uuid[0], 1, params=params)
+    at_ns = int(at_s * 1e9)
+    return Occurrence(at_ns, at_s, "migration_iteration", "QEMU", uuid, uuid[0], 1, arguments=(number,))
 
 
 class Host:
@@ -318,7 +321,7 @@ def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> Non
 
 
 def test_a_job_that_completed_did_not_fail() -> None:
-    done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, params={"operation": "dump"})
+    done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, arguments=({"operation": "dump"},))
     host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), done)
     assert host.news() == ["a migration_iteration", "a job_completed"]
     assert host.take(gone(), iteration(A)).news() == ["a migration_iteration"]
@@ -392,3 +395,67 @@ def test_a_state_at_the_broker_is_cleared_by_the_first_list_without_its_domain()
     host.connect(at(A, "running/booted"), meanwhile=[event(C, "started/booted")])
     assert [step.gone for step in host.steps if step.listed] == [{B}]
     assert host.news() == ["c started/booted"]
+
+
+def io_errors(*moments_ns: int) -> IoErrors:
+    """What libvirt keeps of A's disks after a connection was listened to from 9000 ns on."""
+    return IoErrors(
+        "QEMU", 9_000, 9_500, {A: [IoError("vda", "/a", at_ns, "full") for at_ns in moments_ns], B: []}
+    )
+
+
+def test_io_errors_that_nobody_saw_are_told_once() -> None:
+    host = Host().connect(at(A, "paused/ioerror"))
+    assert host.take(io_errors(1_999)).news() == [], "of before the agent was there"
+    assert host.take(io_errors(5_000, 4_000)).news() == ["a io_error"] * 2
+    assert host.take(io_errors(5_000, 4_000)).news() == []
+    assert host.take(io_errors(6_000)).news() == ["a io_error"]
+    again = host.again().connect(at(A, "paused/ioerror"))
+    assert again.take(io_errors(6_000)).news() == []
+
+
+def test_io_errors_of_which_events_came_are_not_told_again() -> None:
+    error = Occurrence(7_000, 1.0, "io_error", "QEMU", A, "a", 1, arguments=("/a", "disk0", 1, ""))
+    host = Host().connect(at(A, "running/booted")).take(error)
+    assert host.news() == ["a io_error"]
+    assert host.take(io_errors(6_999)).news() == []
+    assert host.take(io_errors(8_999, 9_001)).news() == ["a io_error"], "of what came since there is an event"
+
+
+def test_a_new_run_knows_nothing_of_the_io_errors_of_the_one_before() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 2)).news()
+    assert host.take(io_errors(1_500)).news() == ["a io_error"]
+
+
+def test_what_is_known_of_a_missed_io_error_is_published() -> None:
+    host = Host().connect(at(A, "running/booted")).take(io_errors(5_000))
+    (draft,) = host.steps[-1].drafts
+    data = messages.parse(draft.build("e", 1)).data
+    assert data.origin == "resync"
+    assert data.params == {
+        "path": "/a", "alias": None, "action": "unknown", "action_code": -1, "reason": None,
+        "disk": "vda", "message": "full", "happened_at": "1970-01-01T00:00:00.000005Z",
+    }  # fmt: skip
+
+
+def test_an_arrivals_figures_are_asked_for_and_told_of_the_run_that_arrived() -> None:
+    figures = Arrived(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
+    host = Host().connect().take(event(A, "started/migrated", 7))
+    assert not host.steps[-1].arrived
+    host.take(event(A, "resumed/migrated", 7))
+    assert host.steps[-1].arrived == {A}
+    host.news()
+    assert host.take(figures).news() == ["a job_completed"]
+    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 8)).news()
+    assert host.take(figures).news() == []
+    assert not host.steps[-1].arrived
+
+
+def test_a_guest_that_resumes_after_a_pause_has_not_arrived() -> None:
+    host = (
+        Host()
+        .connect(at(A, "running/booted"))
+        .take(event(A, "suspended/paused"), event(A, "resumed/unpaused"))
+    )
+    assert not any(step.arrived for step in host.steps)

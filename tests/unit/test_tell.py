@@ -100,7 +100,7 @@ def test_a_change_that_was_missed(host: str, uuid: str, name: str, number: int |
 @given(uuids, names, params)
 def test_other_events_and_the_end_of_a_job(uuid: str, name: str, said: dict[str, Any]) -> None:
     teller = Teller(Topics(), "h")
-    occurrence = Occurrence(1, 2.0, "job_completed", "QEMU", uuid, name, None, params=said)
+    occurrence = Occurrence(1, 2.0, "job_completed", "QEMU", uuid, name, None, arguments=(said,))
     gone = JobGone(5_000, 2.0, "QEMU", uuid, name, 3, said)
     drafts = (teller.event(occurrence, None), teller.job_failed(gone, 1_000, None))
     for draft, event, origin in zip(drafts, ("job_completed", "job_failed"), ("event", "poll"), strict=True):

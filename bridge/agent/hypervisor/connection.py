@@ -8,20 +8,23 @@ for a monitor. Those that can wait for a QEMU are made by `asking.py` only.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import libvirt
 import structlog
 
 from bridge.agent.domains import Seen
-from bridge.agent.reports import Occurrence, Report
-from bridge.wire import vocabulary
+from bridge.agent.reports import IoError, ObjectOccurrence, Occurrence, Report, SeenObject
+from bridge.wire import events, vocabulary
+from bridge.wire.events import Object
 
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
@@ -92,16 +95,16 @@ class Connection:
             self._conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
         self.live = True
         self._put = put
-        self._callbacks: list[int] = []
+        self._callbacks: list[tuple[Callable[[int], None], int]] = []
         self._guard = threading.Lock()
         self._calls = 0
         self._closing = False
 
-    def listen(self, closed: Callable[[str], None]) -> None:
-        """Registers for events and for the connection's end. Raises CallFailed.
+    def listen(self, closed: Callable[[str], None], names: Collection[str] = events.chosen("")) -> None:
+        """Registers for the events of these names and for the connection's end. Raises CallFailed.
 
-        A hypervisor that doesn't have one of the events is listened to for the others. Each kind is a call of
-        its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
+        An event that this hypervisor, or this build of libvirt, doesn't have is left out. Each kind is a call
+        of its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
         list makes up for a lifecycle event that was missed, and nothing for a job.
 
         Waits for no QEMU: qemuConnectDomainEventRegisterAny.
@@ -109,16 +112,15 @@ class Connection:
         with self._call():
             with suppress(libvirt.libvirtError):
                 self._conn.registerCloseCallback(_on_close, closed)
-            register = self._conn.domainEventRegisterAny
-            for event, callback in (
-                (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
-                (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
-            ):
-                with suppress(libvirt.libvirtError):
-                    self._callbacks.append(register(None, event, callback, None))
-            self._callbacks.append(
-                register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
-            )
+            for event in events.TABLE:
+                if event.option in names and event.object is None:
+                    with suppress(libvirt.libvirtError, AttributeError):
+                        self._register("domains", event.constant, self._on_event(event.name))
+            self._register("domains", events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
+            for name, constant, each in _of_objects():
+                if name in names:
+                    with suppress(libvirt.libvirtError, AttributeError):
+                        self._register(each.plural, constant, self._on_object(name, each))
 
     def ping(self) -> bool:
         """Whether the daemon answers and the connection stands. Raises CallFailed.
@@ -183,6 +185,24 @@ class Connection:
                     return None
                 raise
 
+    def io_errors(self, uuids: Iterable[str]) -> dict[str, list[IoError]]:
+        """The last I/O error of each disk of these domains, as far as libvirt keeps any (11.1). Raises
+        CallFailed, where it is older too.
+
+        Waits for no QEMU: qemuDomainGetMessages, virDomainObjGetMessagesIOErrorsSrc (11.3).
+        """
+        found: dict[str, list[IoError]] = {}
+        with self._call():
+            for uuid in uuids:
+                try:
+                    said = self._conn.lookupByUUIDString(uuid).messages(_IO_ERRORS)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != _GONE:
+                        raise
+                else:
+                    found[uuid] = [_io_error(match) for match in map(_is_io_error, said) if match]
+        return found
+
     def is_busy(self, uuid: str) -> bool:
         """Whether something holds the domain's monitor or its job, so that a call about it would wait.
 
@@ -219,6 +239,22 @@ class Connection:
                 if error.get_error_code() == _GONE:
                     return Job("absent")
                 raise
+
+    def arrival(self, uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
+        """Name, id and libvirt's figures of the incoming migration that a domain's last job was; None where
+        it was another, or has none. They stay for whoever asks next (KEEP_COMPLETED). Raises CallFailed.
+
+        Waits for no QEMU: qemuDomainGetJobStatsInternal copies what is kept beside the domain.
+        """
+        kept = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+        with self._call():
+            domain = self._conn.lookupByUUIDString(uuid)
+            params: dict[str, Any] = domain.jobStats(kept)
+            name, number = domain.name(), _id(domain)
+        if params.pop("type", None) != libvirt.VIR_DOMAIN_JOB_COMPLETED:
+            return None
+        params["operation"] = vocabulary.operation_name(params.get("operation", 0))
+        return (name, number, params) if params["operation"] == "migration_in" else None
 
     def is_incoming(self, seen: Seen) -> bool | None:
         """Whether a domain that was listed as paused for a migration is its destination, by its job; None
@@ -265,13 +301,38 @@ class Connection:
             self._end()
 
     def _end(self) -> None:
-        for callback in self._callbacks:
+        for deregister, callback in self._callbacks:
             with suppress(libvirt.libvirtError):
-                self._conn.domainEventDeregisterAny(callback)
+                deregister(callback)
         with suppress(libvirt.libvirtError):
             self._conn.unregisterCloseCallback()
         with suppress(libvirt.libvirtError):
             self._conn.close()
+
+    def list_objects(self, each: Object) -> dict[str, SeenObject]:
+        """All networks or pools, or CallFailed: a list that could not be read in full is none.
+
+        Waits for no QEMU, but for a pool that is being looked through: storageConnectListAllStoragePools and
+        storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `asking.py` makes it, too.
+        """
+        with self._call():
+            seen = {}
+            for found in getattr(self._conn, _LISTS[each.plural])(0):
+                try:
+                    one = _seen_object(found, each)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() not in _OBJECT_GONE:
+                        raise
+                else:
+                    seen[one.key] = one
+        return seen
+
+    def _register(self, plural: str, constant: str, callback: Callable[..., None]) -> None:
+        """Raises AttributeError where this build of libvirt is older than the event."""
+        register, deregister = (
+            getattr(self._conn, f"{_EVENTS_OF[plural]}Event{verb}Any") for verb in ("Register", "Deregister")
+        )
+        self._callbacks.append((deregister, register(None, getattr(libvirt, constant), callback, None)))
 
     def _uuids(self, flags: int) -> set[str]:
         return {domain.UUIDString() for domain in self._conn.listAllDomains(flags)}
@@ -337,42 +398,104 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
             _failed("lifecycle", error)
 
-    def _on_iteration(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, iteration: int, _opaque: object
-    ) -> None:
-        self._put_other("migration_iteration", domain, {"iteration": iteration})
+    def _on_event(self, kind: str) -> Callable[..., None]:
+        """The callback of another event: it copies what it gets, which the table names later."""
 
-    def _on_job_completed(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, params: dict[str, Any], _opaque: object
-    ) -> None:
-        self._put_other("job_completed", domain, params)
-
-    def _put_other(
-        self,
-        kind: Literal["migration_iteration", "job_completed"],
-        domain: libvirt.virDomain,
-        params: dict[str, Any],
-    ) -> None:
-        received_ns, received_s = time.time_ns(), time.monotonic()
-        if not self.live:
-            return
-        try:
-            if "operation" in params:
-                params["operation"] = vocabulary.operation_name(params["operation"])
-            self._put(
-                Occurrence(
-                    received_ns,
-                    received_s,
-                    kind,
-                    self.driver,
-                    domain.UUIDString(),
-                    domain.name(),
-                    _id(domain),
-                    params=params,
+        def received(_conn: libvirt.virConnect, domain: libvirt.virDomain, *arguments: object) -> None:
+            received_ns, received_s = time.time_ns(), time.monotonic()
+            if not self.live:
+                return
+            try:
+                self._put(
+                    Occurrence(
+                        received_ns,
+                        received_s,
+                        kind,
+                        self.driver,
+                        domain.UUIDString(),
+                        domain.name(),
+                        _id(domain),
+                        arguments=arguments[:-1],  # the last is the opaque value
+                    )
                 )
-            )
-        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-            _failed(kind, error)
+            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+                _failed(kind, error)
+
+        return received
+
+    def _on_object(self, event: str, each: Object) -> Callable[..., None]:
+        """The callback of an event of another object than a domain."""
+
+        def received(_conn: libvirt.virConnect, found: Any, *arguments: object) -> None:  # noqa: ANN401
+            received_ns, received_s = time.time_ns(), time.monotonic()
+            if not self.live:
+                return
+            try:
+                key, name = _identity(found, each)
+                self._put(
+                    ObjectOccurrence(
+                        received_ns, received_s, each, event, self.driver, key, name, arguments[:-1]
+                    )
+                )
+            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
+                _failed(event, error)
+
+        return received
+
+
+_IO_ERRORS: Final = 4
+"""VIR_DOMAIN_MESSAGE_IOERRORS, for which a library before 11.1 has no name. It passes it on all the same."""
+_is_io_error: Final = re.compile(
+    r"I/O error: disk='(?P<disk>.*?)', index='.*?', path='(?P<path>.*)',"
+    r" timestamp='(?P<at>.*?)', message='(?P<message>.*)'",
+    re.DOTALL,
+).fullmatch
+
+
+def _io_error(match: re.Match[str]) -> IoError:
+    at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S.%f%z")
+    return IoError(
+        match["disk"], match["path"] or None, round(at.timestamp() * 1000) * 1_000_000, match["message"]
+    )
+
+
+_EVENTS_OF: Final = {
+    "domains": "domain",
+    "networks": "network",
+    "pools": "storagePool",
+    "nodedevs": "nodeDevice",
+    "secrets": "secret",
+}
+"""What the binding's methods for events of a class begin with."""
+_LISTS: Final = {"networks": "listAllNetworks", "pools": "listAllStoragePools"}
+_OBJECT_GONE: Final = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_STORAGE_POOL)
+
+
+def _of_objects() -> Iterator[tuple[str, str, Object]]:
+    """The events of other objects than domains: name, constant, class."""
+    for name, (constant, each, _, _) in events.LIFECYCLES.items():
+        if each is not None:
+            yield name, constant, each
+    for event in events.TABLE:
+        if event.object is not None:
+            yield event.option, event.constant, event.object
+
+
+def _identity(found: Any, each: Object) -> tuple[str, str]:  # noqa: ANN401
+    """Key and name of an object; a secret is named by what it is for. Calls nothing: it is in the handle."""
+    if not each.has_uuid:
+        return found.name(), found.name()
+    return found.UUIDString(), found.usageID() if each is events.SECRET else found.name()
+
+
+def _seen_object(found: Any, each: Object) -> SeenObject:  # noqa: ANN401
+    key, name = _identity(found, each)
+    active, persistent = bool(found.isActive()), bool(found.isPersistent())
+    autostart = bool(found.autostart())
+    if each is not events.POOL:
+        return SeenObject(key, name, active, persistent, autostart)
+    state, *figures = found.info()
+    return SeenObject(key, name, active, persistent, autostart, state, *(figures if active else ()))
 
 
 def _id(domain: libvirt.virDomain) -> int | None:

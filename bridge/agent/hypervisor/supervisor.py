@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -23,9 +23,10 @@ from bridge.agent.hypervisor.asking import Asking
 from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
-from bridge.agent.reports import LookBegan, Looked, Lost, Opened, Report
+from bridge.agent.reports import IoErrors, LookBegan, Looked, Lost, Opened, Report
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
+from bridge.wire.events import chosen
 
 PING_EVERY_S: Final = 5.0
 PING_DEADLINE_S: Final = 5.0
@@ -58,7 +59,7 @@ class LibvirtStatus:
 
 @dataclass(slots=True)
 class _Link:
-    """The connection in use. Times are monotonic."""
+    """The connection in use. Times are monotonic, but for `heard_ns`: when it began to be listened to."""
 
     generation: int
     connection: Connection
@@ -66,6 +67,7 @@ class _Link:
     pinger: Caller
     next_ping: float
     next_look: float
+    heard_ns: int
     ping_sent: float | None = None
     looking: bool = False
     looked: bool = False
@@ -85,7 +87,8 @@ class Hypervisor:
     """One libvirt URI, watched for as long as it runs.
 
     `put` takes the reports, from any thread, in order; `tell` hears of each change of the status, in the
-    thread `hypervisor`. `reconcile_s` is the time between two lists.
+    thread `hypervisor`. `reconcile_s` is the time between two lists, `events` are the names of those that are
+    listened to.
     """
 
     def __init__(
@@ -95,12 +98,14 @@ class Hypervisor:
         tell: Callable[[LibvirtStatus], None],
         *,
         reconcile_s: float = 30.0,
+        events: Collection[str] = chosen(""),
     ) -> None:
         self.status = LibvirtStatus(connected=False, uri=uri)
         self._uri = uri
         self._put = put
         self._tell = tell
         self._reconcile_s = reconcile_s
+        self._events = events
         self._retry_s = RETRY_REMOTE_S if urlsplit(uri).netloc else RETRY_S
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.asking = Asking(lambda: Connection(uri))
@@ -227,13 +232,14 @@ class Hypervisor:
             Caller(f"libvirt-ping-{generation}"),
             next_ping=now + PING_EVERY_S,
             next_look=now,
+            heard_ns=time.time_ns(),
         )
         self._link = link
         self._put(Opened(generation, connection.driver))
         link.looking = True
         link.caller.call(
             lambda: connection.listen(
-                lambda reason: self._inbox.put(lambda: self._closed(generation, reason))
+                lambda reason: self._inbox.put(lambda: self._closed(generation, reason)), self._events
             ),
             lambda _none: self._inbox.put(lambda: self._listening(link)),
             lambda error: self._inbox.put(lambda: self._lose(link, str(error))),
@@ -305,6 +311,17 @@ class Hypervisor:
         link.looking, link.looked = False, True
         link.next_look = time.monotonic() + self._reconcile_s
         self._put(looked)
+        if looked.first and "io_error" in self._events:
+            self._find_io_errors(link, [seen.uuid for seen in looked.seen.values() if seen.id is not None])
+
+    def _find_io_errors(self, link: _Link, running: Collection[str]) -> None:
+        """What came of the disks of those that run, while nobody listened."""
+
+        def find() -> IoErrors:
+            found = link.connection.io_errors(running)
+            return IoErrors(link.connection.driver, link.heard_ns, time.time_ns(), found)
+
+        link.caller.call(find, self._put, lambda error: _log.debug("libvirt.no_io_errors", error=str(error)))
 
     def _not_listed(self, link: _Link, error: Exception) -> None:
         if link is not self._link:

@@ -15,11 +15,12 @@ from tests.bench.programs import answers
 from tests.bench.programs.driver import Driver, timed
 
 
-def main(port: str, folder: str, domains: str) -> None:
+def main(port: str, folder: str, domains: str, events: str = "") -> None:
     log.configure("json", "error")
     running_loop()
     driver = Driver(int(domains))
     given = {"broker": f"mqtt://127.0.0.1:{port}", "state_dir": folder, "connect": "test:///default"}
+    given |= {"events": events}
     settings = load(AgentSettings, "agent", given | {"host": "bench"}, {}, PROGRAMS).settings
     Path(folder).mkdir(exist_ok=True)
     agent = Agent(settings)

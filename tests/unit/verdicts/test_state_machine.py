@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
+from bridge.correlator.facts import Fact
 from bridge.correlator.joint import FINAL, JOINT
 from bridge.correlator.machine import TABLE
-from bridge.correlator.signs import STATE_SIGNS, Sign
+from bridge.correlator.signs import STATE_SIGNS, Sign, sign_of
 from bridge.correlator.track import ArrivalStage, DepartureStage, Phase
 from tests.pages import DOCS, render
 from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
@@ -32,6 +33,15 @@ def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.undo()
     monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", ("fail",)))
     assert page != render(page)
+
+
+@pytest.mark.parametrize(
+    ("operation", "sign"), [("migration_out", "job_completed"), ("migration_in", None), ("save", "other_job")]
+)
+def test_an_arrivals_figures_end_no_job_that_began_since(operation: str, sign: Sign | None) -> None:
+    """They come a second after the end, when the guest may be leaving again."""
+    fact = Fact("h1", 0, 9, "job_completed", operation, "poll", "QEMU", "web01", 1.0, 1.0, "", "e-9")
+    assert sign_of(fact) == sign
 
 
 def test_every_arrow_is_in_the_table_and_every_move_is_an_arrow() -> None:

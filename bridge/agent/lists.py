@@ -1,0 +1,172 @@
+"""The networks and pools of a host: listed after each event and now and then, their retained states.
+
+The thread `lists` decides when a class is listed; `Asking` makes the call, so a pool that hangs is one of
+the two calls that may wait. The thread `outbox` gets each list first: it tells what changed unseen, and gives
+back what may be published.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Final
+
+import structlog
+
+from bridge.agent.hypervisor import Asking, CallFailed, Connection
+from bridge.agent.knowledge import CONFIRM_S, Step
+from bridge.agent.reports import ObjectsAsked, ObjectsListed, Report, SeenObject
+from bridge.agent.states import REST, ROUND_S, Publish
+from bridge.agent.tell import Teller
+from bridge.agent.worker import Worker
+from bridge.wire.events import LIFECYCLES, OBJECTS, Object
+
+_log = structlog.get_logger()
+
+WATCHED: Final = {entry[1].plural: name for name, entry in LIFECYCLES.items() if entry[1] is not None}
+"""A class, and the event by which `--events` chooses it."""
+
+
+class Lists:
+    """Lists one host's networks and pools, and publishes their states.
+
+    `names` are the events that are listened to: a class whose lifecycle isn't among them has no states.
+    """
+
+    def __init__(
+        self,
+        teller: Teller,
+        connection: Callable[[], Connection | None],
+        asking: Asking,
+        put: Callable[[Report], None],
+        publish: Publish,
+        *,
+        names: Collection[str],
+        reconcile_s: float,
+    ) -> None:
+        self._teller = teller
+        self._connection = connection
+        self._asking = asking
+        self._put = put
+        self._publish = publish
+        self._reconcile_s = reconcile_s
+        self._watched = {
+            plural: each for plural, each in OBJECTS.items() if each.keeps_state and WATCHED[plural] in names
+        }
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._due_s: dict[str, float] = {}
+        self._awaited: set[str] = set()
+        self._asked: Connection | None = None
+        self._published: dict[str, dict[str, SeenObject]] = {}
+        self._held: dict[str, set[str]] = {plural: set() for plural in OBJECTS}
+        self.worker = Worker("lists", self._run)
+
+    def start(self) -> None:
+        """Begins; returns at once."""
+        self.worker.start()
+
+    def stop(self, timeout_s: float = 0.5) -> None:
+        """Ends; what was asked for is not waited for."""
+        self._inbox.put(None)
+        self.worker.join(timeout_s)
+
+    def stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
+        """A step is durable: with the first list of a connection all is listed, after an event its class."""
+        if step.listed is not None:
+            self._inbox.put(self._begin)
+        for listed in step.objects:
+            self._inbox.put(partial(self._publish_list, listed, epoch, last_sequence))
+        if step.moved:
+            self._inbox.put(partial(self._want, step.moved, ROUND_S))
+        if step.doubted:
+            self._inbox.put(partial(self._want, step.doubted, CONFIRM_S))
+
+    def held(self, plural: str, key: str) -> None:
+        """The broker holds a state that this process hasn't published."""
+        self._inbox.put(partial(self._found_held, plural, key))
+
+    def _run(self) -> None:
+        while True:
+            due_s = [at for plural, at in self._due_s.items() if plural not in self._awaited]
+            pause_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+            try:
+                task = self._inbox.get(timeout=pause_s)
+            except queue.Empty:
+                self._list()
+            else:
+                if task is None:
+                    return
+                task()
+
+    def _begin(self) -> None:
+        self._asked = self._connection()
+        self._awaited.clear()
+        now_s = time.monotonic()
+        self._due_s = dict.fromkeys(self._watched, now_s)
+
+    def _want(self, plurals: Collection[str], after_s: float) -> None:
+        at_s = time.monotonic() + after_s
+        for plural in self._due_s.keys() & set(plurals):
+            self._due_s[plural] = min(self._due_s[plural], at_s)
+
+    def _list(self) -> None:
+        now_s = time.monotonic()
+        for plural, at_s in self._due_s.items():
+            if at_s <= now_s and plural not in self._awaited:
+                self._due_s[plural] = now_s + self._reconcile_s
+                if self._asked is not None and self._asked is self._connection():
+                    self._awaited.add(plural)
+                    self._ask(self._watched[plural], self._asked)
+
+    def _ask(self, each: Object, connection: Connection) -> None:
+        def read(asked: Connection) -> ObjectsListed:
+            self._put(ObjectsAsked(each))
+            return ObjectsListed(each, connection.driver, asked.list_objects(each), time.time_ns())
+
+        def answered(found: ObjectsListed | Exception) -> None:
+            took_s = time.monotonic() - asked_s
+            self._inbox.put(partial(self._answered, each, connection, found, took_s))
+
+        asked_s = time.monotonic()
+        self._asking.ask(None, read, answered, answered)
+
+    def _answered(
+        self, each: Object, connection: Connection, found: ObjectsListed | Exception, took_s: float
+    ) -> None:
+        if connection is not self._asked:
+            return
+        self._awaited.discard(each.plural)
+        self._due_s[each.plural] = max(self._due_s[each.plural], time.monotonic() + REST * took_s)
+        if isinstance(found, ObjectsListed):
+            self._put(found)
+        elif isinstance(found, CallFailed) and found.unsupported:
+            self._due_s.pop(each.plural, None)
+        else:
+            _log.debug("lists.not_read", objects=each.plural, error=str(found))
+
+    def _publish_list(self, listed: ObjectsListed, epoch: str, as_of: int) -> None:
+        each = listed.object
+        before = self._published.setdefault(each.plural, {})
+        gone = (before.keys() | self._held[each.plural]) - listed.seen.keys() - set(listed.touched)
+        self._held[each.plural].clear()
+        for key in gone:
+            before.pop(key, None)
+            self._publish(self._topic(each.plural, key), None, as_of)
+        for key, seen in listed.seen.items():
+            if before.get(key) != seen:
+                before[key] = seen
+                payload = self._teller.object_state(listed, seen, epoch=epoch, as_of=as_of)
+                self._publish(self._topic(each.plural, key), payload, as_of)
+
+    def _found_held(self, plural: str, key: str) -> None:
+        """Cleared where nobody keeps it up to date, else by the next list if that doesn't have it."""
+        if plural not in self._watched:
+            self._publish(self._topic(plural, key), None, 0)
+        elif key not in self._published.get(plural, {}):
+            self._held[plural].add(key)
+            self._want([plural], ROUND_S)
+
+    def _topic(self, plural: str, key: str) -> str:
+        return self._teller.topics.object_state(self._teller.host, plural, key)

@@ -1,0 +1,57 @@
+"""How much of the outbox the events of one domain may take while they wait for the broker.
+
+Pure. A guest can make some events at will: connect to its screen, set its clock, move its balloon. Half of
+the outbox is divided among the host's domains for these; the other half is for what a guest can't make
+without end, lifecycle events and jobs. A domain whose unsent events fill its share has further ones left out,
+which are counted. What counts is what waits, so where the broker keeps up nothing is ever left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from bridge.agent.outbox import Limits
+
+TYPICAL_BYTES: Final = 1024
+"""What an event takes in the outbox, to make rows of a limit in bytes."""
+
+
+class Shares:
+    """The unsent events of each domain, counted in two generations: those up to a sequence, and those after.
+
+    Once the first are all sent, the second take their place; once all are, nothing counts. So a count is
+    never too small for what this process stored, and takes no memory for each event.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = min(limits.rows, limits.bytes // TYPICAL_BYTES) // 2
+        self._earlier: Counter[str] = Counter()
+        self._later: Counter[str] = Counter()
+        self._mark = 0
+        self._newest: int | None = 0
+
+    def sent(self, settled: int, last_sequence: int) -> bool:
+        """All up to `settled` wait no more, of all that were taken, which have sequences up to
+        `last_sequence`. Whether that freed anything.
+        """
+        if self._newest is None:
+            self._newest = last_sequence
+        if settled < self._mark <= last_sequence:
+            return False
+        freed = bool(self._earlier)
+        self._earlier, self._later, self._mark = self._later, Counter(), last_sequence
+        if settled >= self._newest or last_sequence < self._newest:
+            freed = freed or bool(self._earlier)
+            self._earlier.clear()
+            self._newest = last_sequence
+        return freed
+
+    def has_room(self, uuid: str, domains: int) -> bool:
+        """Whether a domain, one of so many, may store one more event."""
+        return self._earlier[uuid] + self._later[uuid] < self._most // max(1, domains)
+
+    def take(self, uuid: str) -> None:
+        """A domain stores one more event."""
+        self._later[uuid] += 1
+        self._newest = None

@@ -1,0 +1,205 @@
+"""What the agent knows of networks and pools, and what it tells of what it didn't see."""
+
+import json
+from typing import Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.outbox import FORGET
+from bridge.agent.reports import ObjectOccurrence, ObjectsAsked, ObjectsListed, Opened, SeenObject
+from bridge.agent.tell import Teller
+from bridge.wire.events import NETWORK, NODEDEV, POOL, SECRET
+from bridge.wire.topics import Topics
+
+A = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+B = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+
+
+def at(key: str = A, *, active: bool = True, persistent: bool = True) -> SeenObject:
+    """A network as a list has it."""
+    return SeenObject(key, key[0], active, persistent, autostart=False)
+
+
+def event(what: str, key: str = A) -> ObjectOccurrence:
+    """A lifecycle event of a network."""
+    code = NETWORK.lifecycle.index(what)
+    return ObjectOccurrence(1_000, 1.0, NETWORK, "network_lifecycle", "QEMU", key, key[0], (code, 0))
+
+
+_CHANGES = {
+    "started": ("active", True),
+    "stopped": ("active", False),
+    "defined": ("persistent", True),
+    "undefined": ("persistent", False),
+}
+
+
+class Host:
+    """A knowledge, what came of it, and what is stored: one that is made of `stored` is the next agent."""
+
+    def __init__(self, stored: dict[str, bytes] | None = None) -> None:
+        self.stored = stored or {}
+        self.steps: list[Step] = []
+        self._told: list[str] = []
+        self._knowledge = Knowledge(Teller(Topics(), "h1"), self.stored)
+        self.take(Opened(1, "QEMU"))
+
+    def take(self, *reports: ObjectOccurrence | ObjectsAsked | ObjectsListed | Opened) -> Self:
+        for report in reports:
+            for step in self._knowledge.take(report, 0.0):
+                self.steps.append(step)
+                for draft in step.drafts:
+                    data = json.loads(draft.build("e", 1))["data"]
+                    mark = "~" if data["origin"] == "resync" else ""
+                    self._told.append(f"{data['network']['name']} {mark}{data['event']}")
+                    self._store(draft.uuid, draft.known)
+                for key, snapshot in step.remembered.items():
+                    self._store(key, snapshot or FORGET)
+        return self
+
+    def lists(self, *seen: SeenObject, during: tuple[ObjectOccurrence, ...] = ()) -> Self:
+        listed = ObjectsListed(NETWORK, "QEMU", {each.key: each for each in seen}, 5)
+        return self.take(ObjectsAsked(NETWORK), *during, listed)
+
+    def news(self) -> list[str]:
+        told, self._told = self._told, []
+        return told
+
+    def again(self) -> "Host":
+        """The agent is started anew."""
+        return Host(self.stored)
+
+    def follow(self, told: dict[str, bool]) -> None:
+        """What a reader makes of the news: each event has to change something."""
+        for said in self.news():
+            what, value = _CHANGES[said.split()[1].removeprefix("~")]
+            assert told[what] != value, said
+            told[what] = value
+
+    def _store(self, key: str, snapshot: bytes | None) -> None:
+        if snapshot == FORGET:
+            self.stored.pop(key, None)
+        elif snapshot is not None:
+            self.stored[key] = snapshot
+
+
+def test_a_first_list_of_all_tells_nothing() -> None:
+    host = Host().lists(at(), at(B, active=False))
+    assert host.news() == []
+    assert host.lists(at(), at(B, active=False)).news() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (at(), None, ["stopped", "undefined"]),
+        (at(persistent=False), None, ["stopped"]),
+        (at(active=False), None, ["undefined"]),
+        (None, at(), ["defined", "started"]),
+        (None, at(persistent=False), ["started"]),
+        (None, at(active=False), ["defined"]),
+        (at(), at(active=False), ["stopped"]),
+        (at(active=False), at(), ["started"]),
+        (at(), at(persistent=False), ["undefined"]),
+        (at(persistent=False), at(), ["defined"]),
+        (at(), at(), []),
+    ],
+)
+def test_what_two_lists_show_is_told_once(
+    before: SeenObject | None, now: SeenObject | None, told: list[str]
+) -> None:
+    then, since = [[each] if each else [] for each in (before, now)]
+    host = Host().lists(*then).again().lists(*since)
+    assert host.news() == []
+    assert bool(host.steps[-1].doubted) == bool(told)
+    assert host.lists(*since).news() == [f"a ~{event}" for event in told]
+    assert host.lists(*since).lists(*since).again().lists(*since).lists(*since).news() == []
+
+
+def test_a_list_that_an_event_overtook_concludes_nothing_and_publishes_nothing_of_it() -> None:
+    host = Host().lists(at(), at(B))
+    host.lists(at(), at(B), during=(event("stopped"),))
+    assert host.news() == ["a stopped"]
+    (standing,) = host.steps[-1].objects
+    assert (set(standing.seen), set(standing.touched)) == ({B}, {A})
+    assert host.lists(at(active=False), at(B)).news() == []
+
+
+def test_an_event_between_two_lists_takes_a_doubt_away() -> None:
+    host = Host().lists(at()).lists(at(active=False)).take(event("stopped"))
+    assert host.lists(at(active=False)).news() == ["a stopped"]
+
+
+def test_another_connections_lists_confirm_nothing() -> None:
+    host = Host().lists(at()).lists().take(Opened(2, "QEMU")).lists()
+    assert host.news() == []
+    assert host.lists().news() == ["a ~stopped", "a ~undefined"]
+
+
+@pytest.mark.parametrize(
+    ("known", "what", "told"),
+    [
+        (at(), "started", ["~stopped", "started"]),
+        (at(active=False), "stopped", ["~started", "stopped"]),
+        (at(persistent=False), "undefined", ["~defined", "undefined"]),
+        (at(), "stopped", ["stopped"]),
+        (at(), "defined", ["defined"]),
+    ],
+)
+def test_what_an_event_cannot_have_happened_without_is_told_before_it(
+    known: SeenObject, what: str, told: list[str]
+) -> None:
+    assert Host().lists(known).again().take(event(what)).news() == [f"a {one}" for one in told]
+
+
+def test_before_the_first_list_of_all_nothing_was_missed() -> None:
+    assert Host().take(event("stopped")).news() == ["a stopped"]
+
+
+def test_a_code_that_nobody_knows_is_told() -> None:
+    unknown = ObjectOccurrence(1, 1.0, NETWORK, "network_lifecycle", "QEMU", A, "a", (99, 0))
+    assert Host().lists(at()).take(unknown).news() == ["a unknown"]
+
+
+@given(st.lists(st.sampled_from([*_CHANGES, "blind", "list"]), max_size=14))
+def test_whatever_happens_unseen_the_events_told_lead_to_what_is_there(acts: list[str]) -> None:
+    """A reader that follows the events has the network as it is, once two lists were read."""
+    host, sees = Host().lists(), True
+    there = {"active": False, "persistent": False}
+    told = dict(there)
+    for act in [*acts, "list"]:
+        if act == "blind":
+            sees = False
+        elif act == "list":
+            seen = [at(active=there["active"], persistent=there["persistent"])] if any(there.values()) else []
+            host = (host if sees else host.again()).lists(*seen).lists(*seen)
+            host.follow(told)
+            assert told == there
+            sees = True
+        else:
+            what, value = _CHANGES[act]
+            if there[what] != value:
+                there[what] = value
+                if sees:
+                    host.take(event(act))
+                    host.follow(told)
+
+
+@pytest.mark.parametrize("each", [NODEDEV, SECRET], ids=lambda each: each.singular)
+def test_what_has_no_state_is_passed_on(each: object) -> None:
+    """And isn't remembered."""
+    occurrence = ObjectOccurrence(1, 1.0, each, f"{each.singular}_lifecycle", "QEMU", A, "x", (1, 0))  # type: ignore[arg-type,attr-defined]
+    (step,) = Knowledge(Teller(Topics(), "h1"), {}).take(occurrence, 0.0)
+    (draft,) = step.drafts
+    assert draft.known is None
+    assert json.loads(draft.build("e", 1))["data"]["event"] == each.lifecycle[1]  # type: ignore[attr-defined]
+
+
+def test_a_pools_refresh_changes_nothing_that_is_known() -> None:
+    refresh = ObjectOccurrence(1, 1.0, POOL, "pool_refresh", "QEMU", A, "x", ())
+    (step,) = Knowledge(Teller(Topics(), "h1"), {}).take(refresh, 0.0)
+    assert step.moved == {"pools"}
+    assert step.drafts[0].known is None
