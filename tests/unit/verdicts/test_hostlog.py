@@ -2,14 +2,14 @@
 
 import pytest
 
-from bridge.correlator.facts import Fact
+from bridge.correlator.facts import Fact, FactKind
 from bridge.correlator.hostlog import HostLog
 from bridge.wire.messages import stamp
 
 START = 1_790_000_000.0
 
 
-def fact(sequence: int, at: float, what: str, kind: str = "lifecycle") -> Fact:
+def fact(sequence: int, at: float, what: str, kind: FactKind = "lifecycle") -> Fact:
     at += START
     return Fact(
         "host1", 0, sequence, kind, what, "event", "QEMU", "web01", at, at, stamp(at), f"e0-{sequence}-{what}"
@@ -18,7 +18,7 @@ def fact(sequence: int, at: float, what: str, kind: str = "lifecycle") -> Fact:
 
 @pytest.mark.parametrize("between", [("lifecycle", "shutdown/host"), ("job_completed", "migration_out")])
 def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
-    between: tuple[str, str],
+    between: tuple[FactKind, str],
 ) -> None:
     """The list was made when the guest had ended, before its agent was told so: one departure, not two."""
     log = HostLog()
