@@ -18,7 +18,7 @@ Range = list[int]
 class Epoch(msgspec.Struct, gc=False):
     """One epoch's sequences: `ranges` that came, ascending and apart; `lost`, those that were given up.
 
-    base: sequences up to here are not expected; they were sent before this correlator listened.
+    base: sequences up to here are not expected; they were sent before this consumer listened.
     expected: the last sequence that the agent says it has given out.
     """
 
