@@ -9,7 +9,8 @@ import pytest
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.store import Draft, Store, StoreTroubleError
+from bridge.correlator.store import Draft, Store
+from bridge.database import StoreTroubleError
 from bridge.correlator.words import Said
 from bridge.correlator.work import Heard
 
