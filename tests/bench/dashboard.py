@@ -1,18 +1,17 @@
-"""The dashboard's figures: what it takes in, how soon a page of a long history is there, what readers cost."""
+"""The dashboard's figures: what it takes in, how soon a page of a long history comes, what readers cost."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlencode, urlsplit
 
 from sqlalchemy import Connection, text
@@ -220,8 +219,7 @@ def _share(ours: Child, broker: Broker, traffic: Traffic, seconds: float) -> flo
             time.sleep(early)
         publisher.publish([message])
     publisher.close()
-    share = (cpu_s(ours.pid) - before) / (time.monotonic() - began) * 100
-    return share
+    return (cpu_s(ours.pid) - before) / (time.monotonic() - began) * 100
 
 
 class _Stream:
@@ -235,7 +233,7 @@ class _Stream:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> _Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
