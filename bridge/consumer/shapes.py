@@ -1,4 +1,4 @@
-"""The shapes of agents' messages: the few fields that the correlator needs of each.
+"""The shapes of agents' messages: the few fields of each that its place and its meaning depend on.
 
 The models of `bridge.wire` are the contract. A message takes the short way first, msgspec into these shapes;
 what the short way doesn't accept is put before the models, which have the last word. So the short way may be
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 from pydantic import ValidationError
 
-from bridge.correlator.rejected import MAX_SEQUENCE, TYPES, Rejected, refusal, wrong_type
+from bridge.consumer.rejected import MAX_SEQUENCE, TYPES, Rejected, refusal, wrong_type
 from bridge.wire import messages
 from bridge.wire.messages import UnknownTypeError
 
@@ -71,7 +71,7 @@ class State(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """The CloudEvents attributes that the correlator looks at."""
+    """The CloudEvents attributes that are looked at."""
 
     id: _Text
     source: _Text
