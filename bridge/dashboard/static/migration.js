@@ -2,7 +2,7 @@
 import { quietly, read } from "./api.js";
 import { Detail, facts, part } from "./detail.js";
 import { h, link, named, refill } from "./dom.js";
-import { event, migration } from "./rows.js";
+import { event, migration, newestFirst } from "./rows.js";
 import { clock, duration, when } from "./text.js";
 
 const GAP_REM = 4; // the most room that a quiet time gets
@@ -59,7 +59,7 @@ function host(name) {
 function axis({ messages, events, evidence, holes }, row) {
   const marked = new Set(evidence.map(({ source, id }) => `${source} ${id}`));
   const moments = [...events, ...messages].map(event).map((each) => ({ ...each, at: Date.parse(each.time), isEvidence: marked.has(each.key) }));
-  moments.sort((one, other) => one.at - other.at);
+  moments.sort(newestFirst).reverse();
   const found = moments.filter(({ isEvidence }) => isEvidence).length;
   return [
     h("div", { class: "sides", "aria-hidden": "true" }, h("b", {}, named(row.source ?? "?")), h("span"), h("b", {}, named(row.destination ?? "?"))),

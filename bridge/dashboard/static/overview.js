@@ -161,7 +161,7 @@ export class FleetOverview extends HTMLElement {
     },
     past: () => {
       const rows = this.#past.rows();
-      this.#lists.past.complete = this.#past.complete;
+      this.#lists.past.complete = this.#past.complete || !this.#problem.hidden;
       this.#set("past", byDay(rows), rows.length);
       for (const [what, element] of Object.entries(this.#plots)) element.points = points(rows.slice(0, PLOTTED), what);
       if (rows.length > MOST && this.#lists.past.scrollTop === 0) quietly(this.#readPast());

@@ -7,8 +7,8 @@ const SPARE = 8; // rows drawn beyond each edge, so that a flick of the wheel fi
  * Set `label`, `key` (item to text), `row` (item to an array of nodes) and `items`; all rows are as high as `--row` says.
  *
  * Rows that come or go never move the ones under the reader's hand: while the list is scrolled, or the pointer or the
- * focus is in it, the first row in view stays where it is, and a row that is over stays, marked `over`, until the hand
- * has left. "end" is dispatched when the reader nears the end, for more rows to be fetched.
+ * focus is in it, the row there, or the first in view, stays where it is, and a row that is over stays, marked `over`,
+ * until the hand has left. "end" is dispatched when the reader nears the end, for more rows to be fetched.
  */
 export class WindowedList extends HTMLElement {
   #items = [];
@@ -19,6 +19,7 @@ export class WindowedList extends HTMLElement {
   #list = h("ol");
   #fresh = h("button", { type: "button", class: "fresh", hidden: true });
   #freshCount = 0;
+  isHead = () => false; // of an item: whether it stands for those after it, and stays above them
   complete = true; // whether there is nothing after the last item
 
   connectedCallback() {
@@ -42,7 +43,7 @@ export class WindowedList extends HTMLElement {
     const known = new Set(this.#latest.map(this.key));
     this.#latest = items;
     const shown = this.#isHeld() ? this.#withOver(items) : (this.#over.clear(), items);
-    const anchor = held ? this.#firstInView() : null;
+    const anchor = held ? this.#anchor() : null;
     this.#items = shown;
     this.#list.style.height = `${shown.length * this.#height()}px`;
     if (anchor !== null) this.#keepInPlace(anchor, known);
@@ -85,10 +86,13 @@ export class WindowedList extends HTMLElement {
     return parseFloat(getComputedStyle(this).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
   }
 
-  #firstInView() {
+  /** The row that the hand is on, else the first that is whole in view, and how far from the top it is. */
+  #anchor() {
     const height = this.#height();
-    const index = Math.floor(this.scrollTop / height);
-    return index < this.#items.length ? { key: this.key(this.#items[index]), offset: this.scrollTop - index * height } : null;
+    const inHand = [...this.#rows].find(([, { element }]) => element.matches(":hover, :focus-within"));
+    const from = inHand ? this.#items.findIndex((item) => this.key(item) === inHand[0]) : Math.ceil(this.scrollTop / height);
+    const index = this.#items.findIndex((item, at) => at >= from && !this.isHead(item));
+    return index < 0 ? null : { key: this.key(this.#items[index]), offset: this.scrollTop - index * height };
   }
 
   #keepInPlace({ key, offset }, known) {
@@ -108,7 +112,7 @@ export class WindowedList extends HTMLElement {
   #toTop() {
     this.scrollTop = 0;
     this.#draw();
-    this.#focus(0);
+    this.#focus(0, 1);
   }
 
   #resized() {
@@ -119,7 +123,7 @@ export class WindowedList extends HTMLElement {
   }
 
   #draw() {
-    if (this.clientHeight === 0) return;
+    if (this.clientHeight === 0 && this.#items.length > 0) return; // hidden
     this.#scrolled = this.scrollTop;
     const height = this.#height();
     const first = Math.max(0, Math.floor(this.scrollTop / height) - SPARE);
@@ -160,27 +164,28 @@ export class WindowedList extends HTMLElement {
 
   #move(event) {
     const page = Math.max(1, Math.floor(this.clientHeight / this.#height()) - 1);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
-    const step = steps[event.key];
-    if (step === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
     const current = [...this.#rows].find(([, { element }]) => element.contains(document.activeElement));
-    const index = current ? this.#items.findIndex((item) => this.key(item) === current[0]) : step > 0 ? -1 : 0;
-    this.#focus(Math.min(this.#items.length - 1, Math.max(0, index + step)), step);
+    const index = current ? this.#items.findIndex((item) => this.key(item) === current[0]) : -1;
+    const last = this.#items.length - 1;
+    const down = { ArrowDown: index + 1, PageDown: index + page, Home: 0 }[event.key];
+    const up = { ArrowUp: index - 1, PageUp: index - page, End: last }[event.key];
+    if ((down === undefined && up === undefined) || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    if (up === undefined) this.#focus(Math.min(down, last), 1);
+    else this.#focus(Math.max(up, 0), -1);
   }
 
   /** Brings the row into view, and the focus to what can be followed in it, or in the next one that way. */
-  #focus(index, step = 1) {
+  #focus(index, direction) {
     const height = this.#height();
-    const direction = step < 0 ? -1 : 1;
     for (let at = index; at >= 0 && at < this.#items.length; at += direction) {
       if (at * height < this.scrollTop) this.scrollTop = at * height;
       else if ((at + 1) * height > this.scrollTop + this.clientHeight) this.scrollTop = (at + 1) * height - this.clientHeight;
       this.#draw();
       const target = this.#rows.get(this.key(this.#items[at]))?.element.querySelector("a, button");
-      if (target) return target.focus({ preventScroll: true });
+      target?.focus({ preventScroll: true });
+      if (target) return;
     }
-    return undefined;
   }
 }
 
