@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.config import PROGRAMS, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
+    "dashboard": "bridge.dashboard.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
@@ -29,10 +30,11 @@ RUNS_IN: Final = {
 _HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
+    "dashboard": "keeps what happened, and shows it and the fleet in a browser",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
 }
-_CHECKABLE: Final = ("agent", "correlator")
+_CHECKABLE: Final = ("agent", "correlator", "dashboard")
 
 
 class _Program(Protocol):
@@ -137,9 +139,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
     loaded = load(PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
-    if isinstance(loaded.settings, BrokerUserSettings):
-        for secret in loaded.settings.secrets():
-            log.hide(secret)
+    for secret in loaded.settings.secrets():
+        log.hide(secret)
     return loaded
 
 

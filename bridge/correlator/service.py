@@ -26,10 +26,9 @@ from bridge.correlator.store import (
     GroupStore,
     Outgoing,
     Store,
-    StoreTroubleError,
 )
 from bridge.correlator.telling import draft
-from bridge.correlator.trouble import StoreTrouble
+from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
