@@ -198,8 +198,12 @@ class BrokerUserSettings(LogSettings):
     broker: Annotated[
         InstanceOf[BrokerAddress],
         BeforeValidator(_broker),
-        Option("URL", "mqtt[s]://[user@]host[:port] or ws[s]://[user@]host[:port][/path]"),
-    ] = Field(BrokerAddress("mqtt", "127.0.0.1", 1883), description="The MQTT broker.")
+        Option("URL", "mqtt[s]://[user@]host[:port][,host[:port]…] or ws[s]://[user@]host[:port][,…][/path]"),
+    ] = Field(
+        BrokerAddress("mqtt", "127.0.0.1", 1883),
+        description="The MQTT broker; of a cluster any number of nodes, the next of which is tried after any "
+        "failure.",
+    )
     broker_password_file: File = Field(
         None, description="A file whose first line is the broker user's password."
     )
@@ -258,6 +262,7 @@ class BrokerUserSettings(LogSettings):
             cert_file=name(self.broker_cert_file),
             key_file=name(self.broker_key_file),
             version=self.broker_version,
+            others=self.broker.others,
         )
 
     def secrets(self) -> list[str]:

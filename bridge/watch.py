@@ -52,13 +52,12 @@ class Watch:
         self._out = out
         self._notes = notes
         self._view = view_for(out, topics)
-        self._broker = settings.broker_settings()
         self._stopping = False
         self._gathering_until: float | None = None
-        self._last_failure: str | None = None
+        self._failures: set[str] = set()
         self._summarises = out.isatty() and not settings.as_json
         self._session = Session(
-            self._broker,
+            settings.broker_settings(),
             client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
             clean_start=True,
             session_expiry_s=0,
@@ -114,20 +113,20 @@ class Watch:
             self._note(f"nobody has published below {self._topics.root} yet: is an agent running?")
 
     def _connected(self, _session_present: bool) -> None:
-        if self._last_failure is not None or self._notes.isatty():
-            self._note(f"connected to {self._broker.address}")
-        self._last_failure = None
+        if self._failures or self._notes.isatty():
+            self._note(f"connected to {self._session.address}")
+        self._failures.clear()
         self._view.forget()
         if self._summarises:
             self._gathering_until = time.monotonic() + _QUIET_S
 
     def _disconnected(self, why: str) -> None:
-        self._last_failure = why
+        self._failures.add(why)
         self._note(f"{why}; connecting again, what happens meanwhile isn't shown")
 
     def _failed(self, why: str) -> None:
-        if why != self._last_failure:
-            self._last_failure = why
+        if why not in self._failures:
+            self._failures.add(why)
             self._note(f"{why}; trying again")
 
     def _print(self, line: str) -> None:

@@ -93,6 +93,7 @@ class Sender:
         self._offline_answered = False
         self._states_first = False
         self._said: set[tuple[str, object]] = set()
+        self._node: str | None = None
         self._stop_at_s: float | None = None
         self._session = self._make_session()
 
@@ -228,6 +229,7 @@ class Sender:
             reason,
             outbox.trouble,
             f"the outbox was damaged and set aside as {aside}" if aside else None,
+            self._node,
         ]
         return Facts(
             epoch=outbox.epoch,
@@ -338,7 +340,8 @@ class Sender:
     def _on_connected(self, _session_present: bool) -> None:
         self.counters.connections += 1
         self._said = {said for said in self._said if said[0] != "broker.absent"}
-        log.info("broker.connected", broker=self._broker.address, waiting=self._outbox.depth)
+        log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
+        self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
         self._told = None
         self._look_at_s = 0.0
         self._retained.begin()
@@ -352,12 +355,13 @@ class Sender:
             self._homeassistant.complete()
 
     def _on_disconnected(self, why: str) -> None:
-        log.warning("broker.lost", broker=self._broker.address, why=why)
+        log.warning("broker.lost", broker=self._session.address, why=why)
+        self._node = None
         self._stream.rewind()
 
     def _on_failed(self, why: str) -> None:
         self.counters.failures += 1
-        self._say_once("broker.absent", why, broker=self._broker.address, why=why)
+        self._say_once("broker.absent", why, broker=self._session.address, why=why)
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Row):

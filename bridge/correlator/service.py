@@ -90,7 +90,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
-        self._absence_said = ""
+        self._absences_said: set[str] = set()
 
     def _new_casework(self) -> tuple[Store, Casework]:
         settings = self._settings
@@ -235,13 +235,18 @@ class Correlator:
 
     # The session's callbacks, in our own thread
 
+    @property
+    def _broker_address(self) -> str:
+        assert self._session is not None  # it is who calls
+        return self._session.address
+
     def _on_connected(self, session_present: bool) -> None:
         _log.info(
             "broker.connected",
-            broker=self._settings.broker_settings().address,
+            broker=self._broker_address,
             session_present=session_present,
         )
-        self._absence_said = ""
+        self._absences_said.clear()
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
         self._hearing.connected(time.monotonic())
@@ -250,14 +255,14 @@ class Correlator:
         self._restorer.begin()
 
     def _on_disconnected(self, why: str) -> None:
-        _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
+        _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
         self._hearing.lost(time.time())
 
     def _on_failed(self, why: str) -> None:
-        if why != self._absence_said:  # each attempt says the same
-            self._absence_said = why
-            _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
+        if why not in self._absences_said:  # each attempt says the same, of each node
+            self._absences_said.add(why)
+            _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
         self._hearing.add(received, time.time())

@@ -28,6 +28,7 @@ from bridge.mqtt.link import (
     Subscribed,
 )
 from bridge.mqtt.messages import Publication, Received, Subscription
+from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import MalformedPacketError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.mqtt.window import SendWindow
@@ -39,7 +40,8 @@ SOON_S = 60.0
 
 
 class Session:
-    """A session with one broker, that connects again by itself for as long as `step` is called.
+    """A session with one broker, that connects again by itself for as long as `step` is called; where that
+    has several nodes, to the next one (`nodes`).
 
     `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s`
     seconds after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker
@@ -103,7 +105,7 @@ class Session:
         self.last_failure: str | None = None
         """Why the last attempt or connection ended, refusals included; None once one was accepted again."""
 
-        self._settings = settings
+        self._nodes = Nodes(settings, client_id)
         self._v5 = settings.version == "5"
         self._greeting = Greeting(
             client_id, clean_start, session_expiry_s, keepalive_s, receive_maximum, maximum_packet_bytes
@@ -119,7 +121,7 @@ class Session:
         self._on_retained_complete = on_retained_complete
 
         self._window = SendWindow(window)
-        self._back_off = BackOff()
+        self._back_off = BackOff(len(self._nodes))
         self._next_attempt = time.monotonic()
         self._generation = 0
         self._link: Link | None = None
@@ -137,6 +139,16 @@ class Session:
     def generation(self) -> int:
         """The number of the connection, or of the attempt, counted from 1; 0 before the first."""
         return self._generation
+
+    @property
+    def address(self) -> str:
+        """The broker, or its node that is tried or in use, as a person names it."""
+        return self._nodes.address
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the broker has several nodes, as far as is known."""
+        return self._nodes.several
 
     @property
     def in_flight(self) -> int:
@@ -240,7 +252,7 @@ class Session:
         self._generation += 1
         will = self._will() if self._will else None
         try:
-            link = Link(self._settings, self._greeting, will, self._generation, self._wake_out.fileno())
+            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_out.fileno())
         except (OSError, UnicodeError) as error:
             self._failed(*self._explain(error))
         else:
@@ -387,7 +399,7 @@ class Session:
                 try:
                     chunk = link.wire.receive()
                 except ssl.SSLError as error:
-                    if reasons.describe_tls_error(error, self._settings):
+                    if reasons.describe_tls_error(error, self._nodes.current):
                         self._lost_by(link, error)
                     return
                 except OSError:
@@ -436,14 +448,16 @@ class Session:
         if isinstance(error, FileUnusableError):
             return str(error), True
         refusal = (
-            reasons.describe_tls_error(error, self._settings) if isinstance(error, ssl.SSLError) else None
+            reasons.describe_tls_error(error, self._nodes.current)
+            if isinstance(error, ssl.SSLError)
+            else None
         )
         return refusal or reasons.describe_network_error(error), refusal is not None
 
     def _explain_early_end(self) -> str:
-        if not self._settings.tls:
+        if not self._nodes.current.tls:
             hint = "is that port for TLS (mqtts://), or not for MQTT at all?"
-        elif self._settings.cert_file:
+        elif self._nodes.current.cert_file:
             hint = "it may not accept our client certificate (--broker-cert-file)"
         else:
             hint = "it may want a client certificate (--broker-cert-file)"
@@ -484,15 +498,17 @@ class Session:
         now = time.monotonic()
         self._next_attempt = now + self._back_off.lost(now - link.began, taken_over=taken_over)
         self._on_disconnected(why)
+        self._nodes.go_on()
 
     def _failed(self, why: str, refused: bool) -> None:
         self._closed_soon = 0
-        self.last_failure = f"{self._settings.address}: {why}"
+        self.last_failure = f"{self.address}: {why}"
         if refused:
             self.last_refusal = self.last_failure
         self._next_attempt = time.monotonic() + self._back_off.failed()
         if self._on_failed is not None:
             self._on_failed(self.last_failure)
+        self._nodes.go_on()
 
     def _drop(self, link: Link) -> None:
         self.connected = False
