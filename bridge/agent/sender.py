@@ -334,6 +334,7 @@ class Sender:
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
             on_subscription_refused=self._on_subscription_refused,
+            on_shortfall=self._on_shortfall,
             on_retained_complete=self._on_retained_complete,
         )
 
@@ -373,6 +374,9 @@ class Sender:
         self._say_once(
             "broker.refused_subscription", topic_filter, filter=topic_filter, why=describe_reason(code)
         )
+
+    def _on_shortfall(self, what: str) -> None:
+        self._say_once("broker.falls_short", what, what=what)
 
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)

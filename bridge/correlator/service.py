@@ -207,6 +207,7 @@ class Correlator:
             on_failed=self._on_failed,
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
+            on_shortfall=lambda what: _log.warning("broker.falls_short", what=what),
         )
 
     def _new_states_reader(self) -> RetainedReader:

@@ -22,6 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.burst import Burst
+from bridge.mqtt.features import Features
 from bridge.mqtt.keepalive import KeepAlive
 from bridge.mqtt.messages import Publication, Subscription
 from bridge.mqtt.nodes import Nodes
@@ -50,14 +51,11 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """CONNACK that lets us in, with the limits that the broker sets; None where it sets none."""
+    """CONNACK that lets us in, with what the broker can do; `keepalive_s` None where it asks for none."""
 
     session_present: bool
-    receive_maximum: int | None
     keepalive_s: int | None
-    largest_packet_bytes: int
-    retain_available: bool
-    qos1_available: bool
+    features: Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +142,7 @@ class Link:
     ) -> None:
         self.generation = generation
         self.began = time.monotonic()
-        self.largest_packet_bytes = packets.LARGEST_PACKET_BYTES
-        self.retain_available = True
+        self.features = Features()
         settings = nodes.current
         v5 = settings.version == "5"
         limit_bytes = greeting.maximum_packet_bytes if v5 else None
@@ -276,11 +273,18 @@ class Link:
         self._reports.append(
             Accepted(
                 session_present=flags.session_present,
-                receive_maximum=getattr(properties, "ReceiveMaximum", None),
                 keepalive_s=getattr(properties, "ServerKeepAlive", None),
-                largest_packet_bytes=getattr(properties, "MaximumPacketSize", packets.LARGEST_PACKET_BYTES),
-                retain_available=getattr(properties, "RetainAvailable", 1) != 0,
-                qos1_available=getattr(properties, "MaximumQoS", 1) != 0,
+                features=Features(
+                    qos1=getattr(properties, "MaximumQoS", 1) != 0,
+                    retain=getattr(properties, "RetainAvailable", 1) != 0,
+                    wildcards=getattr(properties, "WildcardSubscriptionAvailable", 1) != 0,
+                    shared=getattr(properties, "SharedSubscriptionAvailable", 1) != 0,
+                    receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
+                    largest_packet_bytes=getattr(
+                        properties, "MaximumPacketSize", packets.LARGEST_PACKET_BYTES
+                    ),
+                    session_expiry_s=getattr(properties, "SessionExpiryInterval", None),
+                ),
             )
         )
 

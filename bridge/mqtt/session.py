@@ -15,6 +15,7 @@ from select import POLLIN, poll
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.backoff import BackOff
+from bridge.mqtt.features import Needs
 from bridge.mqtt.link import (
     CONNECT_TIMEOUT_S,
     Accepted,
@@ -57,6 +58,8 @@ class Session:
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
     - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
+    - `on_shortfall(what)`, once for each thing of which the broker has less than was asked for, with its
+      consequence; what makes it useless ends the connection
     - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
       have come (see `burst`)
     - `on_acknowledged(token, reason_code)`, at most once for each `publish`. From 0x80 on it is a refusal:
@@ -82,6 +85,7 @@ class Session:
         on_acknowledged: Callable[[object, int], None],
         on_failed: Callable[[str], None] | None = None,
         on_subscription_refused: Callable[[str, int], None] | None = None,
+        on_shortfall: Callable[[str], None] | None = None,
         on_retained_complete: Callable[[], None] | None = None,
     ) -> None:
         if not client_id:
@@ -94,8 +98,6 @@ class Session:
             raise ValueError(f"session_expiry_s is 0 to 4294967295, not {session_expiry_s}")
         if maximum_packet_bytes is not None and not 1 <= maximum_packet_bytes <= packets.LARGEST_PACKET_BYTES:
             raise ValueError(f"maximum_packet_bytes is 1 or more, not {maximum_packet_bytes}")
-        if will is not None:
-            packets.pack_topic(will().topic)
         for subscription in subscriptions:
             packets.check_filter(subscription.filter)
         self.connected = False
@@ -111,6 +113,8 @@ class Session:
             client_id, clean_start, session_expiry_s, keepalive_s, receive_maximum, maximum_packet_bytes
         )
         self._will = will
+        self._needs = Needs(subscriptions, will and will(), session_expiry_s)
+        self._shortfalls: set[str] = set()
         self._subscriptions = tuple(subscriptions)
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
@@ -118,6 +122,7 @@ class Session:
         self._on_acknowledged = on_acknowledged
         self._on_failed = on_failed
         self._on_subscription_refused = on_subscription_refused
+        self._on_shortfall = on_shortfall
         self._on_retained_complete = on_retained_complete
 
         self._window = SendWindow(window)
@@ -179,9 +184,9 @@ class Session:
             raise RuntimeError("publish() without room()")
         properties = packets.pack_content_type(publication.content_type) if self._v5 else b""
         payload = publication.payload
-        if packets.publish_bytes(topic, properties, payload) > link.largest_packet_bytes:
+        if packets.publish_bytes(topic, properties, payload) > link.features.largest_packet_bytes:
             self._refused_here.append((token, reasons.PACKET_TOO_LARGE))
-        elif publication.retain and not link.retain_available:
+        elif publication.retain and not link.features.retain:
             self._refused_here.append((token, reasons.RETAIN_NOT_SUPPORTED))
         else:
             mid = self._window.take(token)
@@ -362,19 +367,22 @@ class Session:
         self._ended(link, f"the broker broke the protocol: {how}{hint}")
 
     def _accepted(self, link: Link, report: Accepted) -> None:
-        if not report.qos1_available:
-            why = reasons.describe_reason(reasons.QOS_NOT_SUPPORTED)
-            self._ended(link, f"connection of no use: {why}", refused=True)
+        missing = self._needs.missing(report.features)
+        if missing is not None:
+            self._ended(link, f"connection of no use: {missing}", refused=True)
             return
         link.keepalive.limit(report.keepalive_s or 0)
-        link.largest_packet_bytes = report.largest_packet_bytes
-        link.retain_available = report.retain_available
+        link.features = report.features
         if self._subscriptions:
             self._window.reserve(link.subscribe(self._subscriptions))
-        self._window.open(report.receive_maximum)
+        self._window.open(report.features.receive_maximum)
         self.connected = True
         self.last_refusal = self.last_failure = None
         self._on_connected(report.session_present)
+        for shortfall in set(self._needs.shortfalls(report.features)) - self._shortfalls:
+            self._shortfalls.add(shortfall)
+            if self._on_shortfall is not None:
+                self._on_shortfall(shortfall)
 
     def _hand_on_refusals(self) -> None:
         refused, self._refused_here = self._refused_here, []
