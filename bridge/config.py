@@ -32,7 +32,7 @@ from bridge.errors import ConfigError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Option
 from bridge.wire.events import chosen
-from bridge.wire.topics import encode_level
+from bridge.wire.topics import Topics, encode_level
 
 _STORES: Final = {
     "sqlite": "sqlite",
@@ -221,6 +221,11 @@ class BrokerUserSettings(LogSettings):
     prefix: Annotated[
         Name, AfterValidator(_prefix), Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them")
     ] = Field("libvirt", description="What all topics begin with.")
+    encode_dots: Annotated[bool, Option("", "true or false")] = Field(
+        default=False,
+        description="Write `%2E` for a dot in topics, for brokers that give it a meaning of their own (NATS "
+        "before 2.10, RabbitMQ); for all programs at that broker.",
+    )
 
     _broker_password: str | None = PrivateAttr(None)
 
@@ -231,6 +236,8 @@ class BrokerUserSettings(LogSettings):
                 raise _conflict(
                     option, f"of no use for {self.broker}, which is not encrypted", "a broker of mqtts or wss"
                 )
+        if self.encode_dots and "." in self.prefix:
+            raise _conflict("encode_dots", f"the prefix {self.prefix} has one", "a prefix without dots")
         if self.broker_key_file and not self.broker_cert_file:
             raise _conflict(
                 "broker_key_file", "there is no certificate that it belongs to", "broker_cert_file beside it"
@@ -264,6 +271,10 @@ class BrokerUserSettings(LogSettings):
             version=self.broker_version,
             others=self.broker.others,
         )
+
+    def topics(self) -> Topics:
+        """The topics below the prefix, spelled as this broker takes them."""
+        return Topics(self.prefix, self.encode_dots)
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""

@@ -47,7 +47,7 @@ class Watch:
     """
 
     def __init__(self, settings: WatchSettings, out: TextIO, notes: TextIO) -> None:
-        topics = self._topics = Topics(settings.prefix)
+        topics = self._topics = settings.topics()
         self._as_json = settings.as_json
         self._out = out
         self._notes = notes

@@ -27,7 +27,7 @@ from bridge.agent.stream import AskOutbox, Stream
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 from bridge.wire.messages import CONTENT_TYPE, Libvirt
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 
 log = structlog.get_logger()
 
@@ -312,12 +312,15 @@ class Sender:
     def _make_session(self) -> Session:
         return Session(
             self._broker,
-            client_id=f"{self._topics.prefix}-mqtt-agent-{encode_level(self._host)}",
+            client_id=f"{self._topics.prefix}-mqtt-agent-{self._topics.level(self._host)}",
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
             will=self._will,
             subscriptions=[
-                Subscription(self._topics.replay(self._host), retain_handling=2, needed=False),
+                *(
+                    Subscription(requests, retain_handling=2, needed=False)
+                    for requests in self._topics.replays_of(self._host)
+                ),
                 *(
                     Subscription(states, qos=0, no_local=True, needed=False)
                     for states in self._topics.states_of(self._host)
@@ -382,7 +385,7 @@ class Sender:
         self._session.acknowledge(received)
         if self._homeassistant and self._homeassistant.take(received):
             return
-        if received.topic != self._topics.replay(self._host):
+        if received.topic not in self._topics.replays_of(self._host):
             if received.retain:
                 known = self._retained.holds(received.topic, received.payload)
                 if self._held and not known:

@@ -36,7 +36,7 @@ from bridge.mqtt.retained import RetainedReader
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class Correlator:
 
     def __init__(self, settings: CorrelatorSettings) -> None:
         self._settings = settings
-        self._topics = Topics(settings.prefix)
+        self._topics = settings.topics()
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
         self.counters = Counters()
@@ -430,6 +430,6 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
     if group is None:
         filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
     else:
-        share = f"$share/{encode_level(group)}/"
+        share = f"$share/{topics.level(group)}/"
         filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)

@@ -425,8 +425,10 @@ class Session:
         now = time.monotonic()
         if not self.connected:
             if now >= link.connack_due:
+                hint = "; if it doesn't speak MQTT 5, set --broker-version 3.1.1" if self._v5 else ""
                 self._ended(
-                    link, f"the broker took the connection, then said nothing for {CONNECT_TIMEOUT_S:g} s"
+                    link,
+                    f"the broker took the connection, then said nothing for {CONNECT_TIMEOUT_S:g} s{hint}",
                 )
         elif link.keepalive.lost(now):
             self._ended(link, f"nothing has come from the broker for {link.keepalive.silent_s(now):.0f} s")
@@ -469,6 +471,12 @@ class Session:
             hint = "it may not accept our client certificate (--broker-cert-file)"
         else:
             hint = "it may want a client certificate (--broker-cert-file)"
+        will = self._will() if self._will else None
+        if will is not None and "." in will.topic:
+            hint += (
+                f" Or it doesn't take the Will's topic, {will.topic}, for its dot, as NATS before 2.10: "
+                "set --encode-dots"
+            )
         return f"the broker ended the connection before it answered: {hint}"
 
     def _closed_by_broker(self, link: Link) -> None:

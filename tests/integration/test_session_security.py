@@ -11,10 +11,12 @@ import pytest
 
 from bridge.mqtt.session import BrokerSettings, Publication, Subscription
 from bridge.mqtt.settings import Scheme
+from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.certificates import Certificates
 from tests.fake_broker import Behaviour, FakeBroker
 from tests.integration.session_recorder import Recorder
+from tests.matrix.brokers import Nats
 
 pytestmark = pytest.mark.server
 
@@ -160,6 +162,22 @@ def test_a_session_that_is_kept_for_less_is_told() -> None:
         client.connect()
         client.close()
     assert told == ["the broker keeps what comes while we are away for 1 day, not 7 days"]
+
+
+def test_a_will_that_the_broker_refuses_is_told_from_a_wrong_port(tmp_path: Path) -> None:
+    """NATS 2.9 takes no dot, and says so in its own log only."""
+    with Nats(tmp_path, "bookworm") as nats:
+        settings = nats.settings(version="3.1.1")
+        client = Recorder(settings, will=lambda: Publication("hosts/a.b/status", b""))
+        client.until(lambda: bool(client.failed))
+        client.close()
+        assert "doesn't take the Will's topic, hosts/a.b/status, for its dot" in client.failed[0]
+        assert "--encode-dots" in client.failed[0]
+        encoded = Recorder(
+            settings, will=lambda: Publication(Topics(encode_dots=True).host_status("a.b"), b"")
+        )
+        encoded.connect()
+        encoded.close()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
