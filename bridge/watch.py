@@ -17,6 +17,7 @@ from typing import Final, NoReturn, TextIO
 from uuid import uuid4
 
 from bridge.config import WatchSettings
+from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.session import Received, Session, Subscription
 from bridge.signals import stop_signals
 from bridge.view import View
@@ -56,8 +57,11 @@ class Watch:
         self._gathering_until: float | None = None
         self._failures: set[str] = set()
         self._summarises = out.isatty() and not settings.as_json
+        self._broker = settings.broker_settings()
+        self._has_retained = False
+        self._probe: WildcardProbe | None = None
         self._session = Session(
-            settings.broker_settings(),
+            self._broker,
             client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
             clean_start=True,
             session_expiry_s=0,
@@ -77,9 +81,12 @@ class Watch:
                 self._session.step(_STEP_S)
                 if self._gathering_until is not None and time.monotonic() >= self._gathering_until:
                     self._summarise()
+                self._look_at_probe()
                 if reader.gone():
                     raise BrokenPipeError
         finally:
+            if self._probe is not None:
+                self._probe.stop()
             self._session.close(_CLOSE_S)
 
     def stop(self) -> None:
@@ -89,6 +96,14 @@ class Watch:
 
     def _message(self, received: Received) -> None:
         self._session.acknowledge(received)
+        self._has_retained = self._has_retained or received.retain
+        if not self._has_retained and self._probe is None and received.topic.endswith("/status"):
+            self._probe = WildcardProbe(
+                self._broker,
+                client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
+                topic=received.topic,
+                wildcard=self._topics.everything(),
+            )
         if self._as_json:
             self._print(json_line(received.topic, received.payload, retain=received.retain))
             return
@@ -101,6 +116,15 @@ class Watch:
         self._print(
             self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
         )
+
+    def _look_at_probe(self) -> None:
+        """Of a status that was seen live, and of nothing from before: is that the broker's way?"""
+        if self._probe is not None and self._probe.answer == "by_name_only" and not self._has_retained:
+            self._has_retained = True  # said once
+            self._note(
+                "this broker sends retained messages to no subscription with a wildcard: "
+                "what hosts and guests are is shown only when it changes (docs/brokers.md)"
+            )
 
     def _summarise(self) -> None:
         if self._gathering_until is None:

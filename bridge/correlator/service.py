@@ -29,10 +29,11 @@ from bridge.correlator.store import (
 )
 from bridge.correlator.telling import draft
 from bridge.correlator.trouble import StoreTrouble
+from bridge.correlator.wildcards import WildcardCheck
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.retained import RetainedReader
+from bridge.mqtt.retained import RetainedReader, WildcardProbe
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
@@ -81,6 +82,7 @@ class Correlator:
             hosts=self._casework.hosts.values,
         )
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
+        self._wildcards = WildcardCheck(self._new_probe)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -168,6 +170,7 @@ class Correlator:
             self._say_goodbye()
         finally:
             self._restorer.close()
+            self._wildcards.close()
             if self._states is not None:
                 self._states.close()
             if self._session is not None:
@@ -230,6 +233,14 @@ class Correlator:
             on_begin=on_begin,
         )
 
+    def _new_probe(self, topic: str) -> WildcardProbe:
+        return WildcardProbe(
+            self._settings.broker_settings(),
+            client_id=self._client_id(f"{self._instance}-probe"),
+            topic=topic,
+            wildcard=self._topics.correlator_statuses(),
+        )
+
     def _client_id(self, name: str) -> str:
         """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
         return f"{self._topics.prefix}-mqtt-correlator-{name}"
@@ -254,6 +265,7 @@ class Correlator:
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
+        self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._broker_address, why=why)
@@ -275,6 +287,8 @@ class Correlator:
                 self._restorer.published(token.topic, token.payload)
         elif code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
+        elif token == self._topics.correlator_status(self.name):
+            self._wildcards.published(str(token))
 
     # One turn of the loop
 
@@ -367,6 +381,7 @@ class Correlator:
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         self._restorer.start()
+        self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
@@ -416,7 +431,7 @@ class Correlator:
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
-        return {"store": self._trouble.why, "broker": broker}
+        return {"store": self._trouble.why, "broker": broker, "retained": self._wildcards.trouble}
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:

@@ -153,6 +153,10 @@ class Topics:
         """A correlator's status; retained."""
         return f"{self.root}/correlators/{self.level(correlator)}/status"
 
+    def correlator_statuses(self) -> str:
+        """The filter for all correlators' statuses."""
+        return f"{self.root}/correlators/+/status"
+
     def from_hosts(self) -> tuple[str, ...]:
         """The filters for agents' statuses, domains' states, and the two of the whole event stream."""
         return (
