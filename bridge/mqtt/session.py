@@ -15,7 +15,7 @@ from select import POLLIN, poll
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.backoff import BackOff
-from bridge.mqtt.features import Needs
+from bridge.mqtt.features import Features, Needs
 from bridge.mqtt.link import (
     CONNECT_TIMEOUT_S,
     Accepted,
@@ -156,6 +156,11 @@ class Session:
         return self._nodes.several
 
     @property
+    def features(self) -> Features:
+        """What the broker said that it can do, while connected."""
+        return self._link.features if self._link is not None else Features()
+
+    @property
     def in_flight(self) -> int:
         """Publications that were handed over and for which `on_acknowledged` hasn't come."""
         return len(self._window) + len(self._refused_here)
@@ -237,15 +242,25 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        link = self._link
         try:
-            if link is not None and self.connected:
-                self._say_goodbye(link, time.monotonic() + timeout_s)
+            if self._link is not None and self.connected:
+                self._say_goodbye(self._link, time.monotonic() + timeout_s)
         finally:
-            if link is not None:
-                self._drop(link)
-            self._wake_in.close()
-            self._wake_out.close()
+            self._end()
+
+    def abandon(self) -> None:
+        """Closes the connection as if this client had died: the broker publishes its Will. The session can't
+        be used again.
+        """
+        if not self._closed:
+            self._closed = True
+            self._end()
+
+    def _end(self) -> None:
+        if self._link is not None:
+            self._drop(self._link)
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _step_without_connection(self, timeout_s: float) -> None:
         wait_s = self._next_attempt - time.monotonic()
