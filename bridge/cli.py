@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
@@ -35,10 +35,15 @@ _HELP: Final = {
     "demo": "the whole thing on one machine, with nothing configured",
 }
 _CHECKABLE: Final = ("agent", "correlator", "dashboard")
+_ROLES: Final = ("agent", "correlator", "watch")
 
 
 class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
+
+
+class _Checker(Protocol):
+    def run(self, roles: Mapping[str, LogSettings]) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -109,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     for service in _CHECKABLE:
         add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
 
+    check = commands.add_parser(
+        "check-broker",
+        help="tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
+        allow_abbrev=False,
+    )
+    check.add_argument("roles", nargs="*", metavar="|".join(_ROLES), choices=[*_ROLES, []])
+    add_arguments(check, CheckSettings)
+
     schemas = commands.add_parser(
         "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
     )
@@ -129,6 +142,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for name in checked.unknown_variables:
             print(f"# {name} in the environment is no option")
         return 0
+    if arguments.command == "check-broker":
+        return _check_broker(arguments)
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:
@@ -137,8 +152,18 @@ def _run(arguments: argparse.Namespace) -> int:
     return program.run(loaded.settings)
 
 
-def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
-    loaded = load(PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+def _check_broker(arguments: argparse.Namespace) -> int:
+    """Each role with the settings that its program would have."""
+    checker = cast("_Checker", importlib.import_module("bridge.check_broker"))
+    return checker.run(
+        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or _ROLES}
+    )
+
+
+def _load(
+    program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
+) -> Loaded[LogSettings]:
+    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
     for secret in loaded.settings.secrets():
         log.hide(secret)
     return loaded
