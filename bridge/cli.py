@@ -26,13 +26,19 @@ RUNS_IN: Final = {
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
-_HELP: Final = {
+HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
+    "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-_CHECKABLE: Final = ("agent", "correlator")
+"""What each command does, in a line."""
+CHECKABLE: Final = ("agent", "correlator")
+"""The services whose configuration `check-config` prints."""
+SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
+"""The options of `schemas`, one of which has to be given."""
 
 
 class _Program(Protocol):
@@ -96,22 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for program, model in PROGRAMS.items():
         command = commands.add_parser(
-            program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
+            program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
         add_arguments(command, model)
 
-    check = commands.add_parser(
-        "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
-    )
-    services = check.add_subparsers(dest="service", metavar="|".join(_CHECKABLE), required=True)
-    for service in _CHECKABLE:
+    check = commands.add_parser("check-config", help=HELP["check-config"])
+    services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
+    for service in CHECKABLE:
         add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
 
-    schemas = commands.add_parser(
-        "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
-    )
+    schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
-    for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
+    for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
     return parser
 
