@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from bridge.wire.topics import Topics
-from tests.lab.install import CACHE_FOLDER, CACHE_VARIABLE
+from tests import roots
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -24,7 +24,7 @@ WORTH_MENDING: Final = 1
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the parser, from npm; kept with what else the tests keep."""
-    kept = Path(os.environ.get(CACHE_VARIABLE) or CACHE_FOLDER) / f"asyncapi-parser-{PARSER}"
+    kept = roots.cache() / f"asyncapi-parser-{PARSER}"
     folder = kept if os.geteuid() == 0 else tmp_path_factory.mktemp("parser")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
