@@ -92,9 +92,7 @@ def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolve
     told = Conductor().deliver(sorted(late, key=lambda each: each.received))
     hold_the_contract(told)
     assert words(told) == ("started", "unresolved", "completed")
-    (missing,) = next(
-        each.migration.missing for each in told if each.migration and each.migration.missing
-    )
+    (missing,) = next(each.migration.missing for each in told if each.migration and each.migration.missing)
     assert (missing.side, missing.host, missing.code) == ("source", SOURCE, "gap")
 
 
