@@ -71,8 +71,8 @@ def test_figures_that_several_have_prove_nothing() -> None:
     here, there = Track(), Track()
     here.arrivals = [arrived(1, 28.02), arrived(11, 68.18)]
     there.departures = [left(1, 28.05, 30.48), left(11, 68.21, 70.0)]
-    for half in (*here.arrivals, *there.departures):
-        half.copied = (0, 0, 0, 0, 0, 0)
+    for came, gone in zip(here.arrivals, there.departures, strict=True):
+        came.copied = gone.copied = (0, 0, 0, 0, 0, 0)
     pairs = pair({"host1": here, "host2": there}, ())
     assert [(p.arrival and p.arrival.key, p.departure and p.departure.key) for p in pairs] == [
         ((0, 1), (0, 1)),
