@@ -10,12 +10,12 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
@@ -29,21 +29,33 @@ RUNS_IN: Final = {
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
-_HELP: Final = {
+HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
     "dashboard": "keeps what happened, and shows it and the fleet in a browser",
     "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
+    "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
+    "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
 _AT_THE_END: Final = {"hook": "run"}
 """The option of each program that is also what stands on its command line after `--`."""
-_CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
+CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
+"""The services whose configuration `check-config` prints."""
+ROLES: Final = ("agent", "correlator", "watch")
+"""The programs whose needs `check-broker` tries."""
+SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
+"""The options of `schemas`, one of which has to be given."""
 
 
 class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
+
+
+class _Checker(Protocol):
+    def run(self, roles: Mapping[str, LogSettings]) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -103,22 +115,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for program in PROGRAMS:
         command = commands.add_parser(
-            program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
+            program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
         _add_arguments(command, program)
 
-    check = commands.add_parser(
-        "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
-    )
-    services = check.add_subparsers(dest="service", metavar="|".join(_CHECKABLE), required=True)
-    for service in _CHECKABLE:
+    check = commands.add_parser("check-config", help=HELP["check-config"])
+    services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
+    for service in CHECKABLE:
         _add_arguments(services.add_parser(service, allow_abbrev=False), service)
 
-    schemas = commands.add_parser(
-        "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
-    )
+    check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
+    check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
+    add_arguments(check, CheckSettings)
+
+    schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
-    for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
+    for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
     return parser
 
@@ -140,6 +152,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for name in checked.unknown_variables:
             print(f"# {name} in the environment is no option")
         return 0
+    if arguments.command == "check-broker":
+        return _check_broker(arguments)
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:
@@ -148,11 +162,21 @@ def _run(arguments: argparse.Namespace) -> int:
     return program.run(loaded.settings)
 
 
-def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
+def _check_broker(arguments: argparse.Namespace) -> int:
+    """Each role with the settings that its program would have."""
+    checker = cast("_Checker", importlib.import_module("bridge.check_broker"))
+    return checker.run(
+        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or ROLES}
+    )
+
+
+def _load(
+    program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
+) -> Loaded[LogSettings]:
     given = vars(arguments)
     if at_the_end := given.get("at_the_end"):
         given[_AT_THE_END[program]] = shlex.join(at_the_end)
-    loaded = load(PROGRAMS[program], program, given, os.environ, PROGRAMS)
+    loaded = load(model or PROGRAMS[program], program, given, os.environ, PROGRAMS)
     for secret in loaded.settings.secrets():
         log.hide(secret)
     return loaded

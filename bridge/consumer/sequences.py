@@ -81,6 +81,24 @@ class Epoch(msgspec.Struct, gc=False):
             at = max(at, last + 1)
         return (at, top) if at <= top else None
 
+    def holes(self) -> list[tuple[int, int, bool]]:
+        """What didn't come, as first and last, and whether it was given up."""
+        found: list[tuple[int, int, bool]] = []
+        if self.base < 0:
+            return found
+        at = self.base + 1
+        beyond = max(self.last, self.expected) + 1
+        lost = [(first, last, True) for first, last in self.lost]
+        for first, last, is_lost in sorted(
+            [*((*one, False) for one in self.ranges), *lost, (beyond, beyond, False)]
+        ):
+            if first > at:
+                found.append((at, first - 1, False))
+            if is_lost:
+                found.append((first, last, True))
+            at = max(at, last + 1)
+        return found
+
     def give_up(self, first: int, last: int) -> bool:
         """These won't come any more. False: there was nothing left to give up in them."""
         if self.base < 0:

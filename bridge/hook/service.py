@@ -25,7 +25,6 @@ from bridge.hook.triggers import Filters, subscribed, variables
 from bridge.log import get_logger
 from bridge.systemd import Notifier
 from bridge.wire.messages import seconds
-from bridge.wire.topics import Topics
 from bridge.wire.triggers import trigger_of
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Runner:
 
     def __init__(self, settings: HookSettings) -> None:
         self._settings = settings
-        self._topics = Topics(settings.prefix)
+        self._topics = settings.topics()
         self._programs: Programs = (
             Command(settings.triggers(), settings.command()) if settings.run else Folder(settings.hooks_dir)
         )

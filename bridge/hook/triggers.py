@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from bridge.consumer.reader import Message
 from bridge.consumer.subscriber import What
-from bridge.wire.messages import MIGRATION
-from bridge.wire.triggers import ANY, BY_PREFIX, LOCATION
+from bridge.wire.triggers import ANY, BY_PREFIX, LOCATION, OUTCOMES
 
 
 def subscribed(wanted: Collection[str]) -> tuple[set[What], set[str]]:
@@ -23,7 +22,7 @@ def subscribed(wanted: Collection[str]) -> tuple[set[What], set[str]]:
         what.add("events")
     if LOCATION in wanted or ANY in wanted:
         what.add("locations")
-    outcomes = set(MIGRATION) if ANY in wanted else set(MIGRATION) & set(wanted)
+    outcomes = set(OUTCOMES) if ANY in wanted else set(OUTCOMES) & set(wanted)
     if outcomes:
         what.add("migrations")
     return what, outcomes

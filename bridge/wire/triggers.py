@@ -7,13 +7,15 @@ from typing import Final
 from bridge.wire.messages import MIGRATION
 from bridge.wire.topics import Address
 
+OUTCOMES: Final = tuple(name for name in MIGRATION if name != "current")
+"""What tells of a moment in a migration; `current` is what is under way."""
 LOCATION: Final = "location"
 ANY: Final = "any"
 """A trigger of its own: all messages of migrations, and locations."""
 OF_DOMAINS: Final = ("lifecycle", "event")
 """What triggers begin with that are an agent's events of domains."""
 BY_PREFIX: Final = tuple(f"{kind}-" for kind in OF_DOMAINS)
-ACCEPTED: Final = f"{', '.join((*MIGRATION, LOCATION, ANY))}, lifecycle-EVENT or event-NAME"
+ACCEPTED: Final = f"{', '.join((*OUTCOMES, LOCATION, ANY))}, lifecycle-EVENT or event-NAME"
 
 
 def trigger_of(address: Address) -> str | None:
@@ -30,7 +32,7 @@ def trigger_of(address: Address) -> str | None:
 
 def is_trigger(name: str) -> bool:
     """Whether there can be messages of this name."""
-    return name in (*MIGRATION, LOCATION, ANY) or (name.startswith(BY_PREFIX) and not name.endswith("-"))
+    return name in (*OUTCOMES, LOCATION, ANY) or (name.startswith(BY_PREFIX) and not name.endswith("-"))
 
 
 def covers(wanted: str, trigger: str) -> bool:

@@ -6,9 +6,8 @@ import pytest
 
 from bridge.hook.service import LONGEST_RETRY_S, retry_after_s
 from bridge.hook.triggers import subscribed
-from bridge.wire.messages import MIGRATION
 from bridge.wire.topics import Topics
-from bridge.wire.triggers import covers, is_trigger, trigger_of
+from bridge.wire.triggers import OUTCOMES, covers, is_trigger, trigger_of
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 TOPICS = Topics()
@@ -31,13 +30,15 @@ def test_the_trigger_of_a_message(topic: str, trigger: str | None) -> None:
     assert trigger is None or is_trigger(trigger)
 
 
-@pytest.mark.parametrize("name", ["", "complete", "lifecycle", "lifecycle-", "event-", "state", "completed-x"])
+@pytest.mark.parametrize(
+    "name", ["", "complete", "current", "lifecycle", "lifecycle-", "event-", "state", "completed-x"]
+)
 def test_what_is_no_trigger(name: str) -> None:
     assert not is_trigger(name)
 
 
 def test_any_is_all_that_correlators_publish_of_domains() -> None:
-    assert all(covers("any", trigger) for trigger in (*MIGRATION, "location"))
+    assert all(covers("any", trigger) for trigger in (*OUTCOMES, "location"))
     assert not covers("any", "lifecycle-stopped")
     assert not covers("completed", "failed")
 
@@ -45,7 +46,7 @@ def test_any_is_all_that_correlators_publish_of_domains() -> None:
 def test_no_more_is_read_than_is_needed() -> None:
     assert subscribed(["failed", "completed"]) == ({"migrations"}, {"failed", "completed"})
     assert subscribed(["location"]) == ({"locations"}, set())
-    assert subscribed(["any"]) == ({"migrations", "locations"}, set(MIGRATION))
+    assert subscribed(["any"]) == ({"migrations", "locations"}, set(OUTCOMES))
     assert subscribed(["lifecycle-stopped", "failed"]) == ({"events", "migrations"}, {"failed"})
     assert subscribed([]) == (set(), set())
 
