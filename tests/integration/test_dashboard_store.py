@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -150,7 +151,7 @@ def test_a_conflict_without_a_migration_is_named_by_its_first_message(store: Sto
     assert [(row.n, row.attempt) for row in page.rows] == [(4, "x"), (3, "m-1")]
 
 
-FILTERS = [
+FILTERS: list[dict[str, Any]] = [
     {"uuids": ("b",)},
     {"uuids": ("a", "d")},
     {"uuids": ()},
@@ -230,7 +231,7 @@ def test_pages_have_what_their_filter_says_each_once_in_order(store: Store, arch
     latest = latest_of(moments)
     for given in FILTERS:
         for only_latest in (True,) if "attention" in given else (False, True):
-            wanted = Filter(latest=only_latest, **given)  # type: ignore[arg-type]
+            wanted = Filter(latest=only_latest, **given)
             expected = sorted(
                 Cursor(m.at, n)
                 for n, m in enumerate(moments, 1)
@@ -318,12 +319,15 @@ def test_each_filter_reads_a_range_of_an_index_and_begins_it_at_the_cursor(tmp_p
     store = Store(f"sqlite:///{tmp_path}/store.db", id="main")
     for given in FILTERS:
         for after in (None, Cursor(50, 5)):
-            wanted = Filter(latest=True, **given)  # type: ignore[arg-type]
+            wanted = Filter(latest=True, **given)
             query = Query(wanted, limit=5, after=after, newest_first=True, names_indexes=True)
             with store.begin_on_connection() as connection:
                 explained = connection.execute(text(f"EXPLAIN QUERY PLAN {query.sql}"), query.values)
                 plan = [row.detail for row in explained]
             reads = [step for step in plan if "rows" in step and "PRIMARY KEY" not in step]
+            if given.get("uuids") == ():
+                assert "SCAN page" in plan  # of nothing
+                continue
             assert all("USING" in step and "INDEX" in step for step in reads), (given, plan)
-            assert after is None or all("(at,n)<(?,?)" in step for step in reads), (given, plan)
+            assert after is None or all("at<?" in step for step in reads), (given, plan)
     store.close()
