@@ -44,6 +44,11 @@ _KIND_OF_EVENT: Final[dict[str, FactKind]] = {
     "job_completed": "job_completed",
     "job_failed": "job_failed",
 }
+_OF_AMOUNT: Final = dict.fromkeys(messages.Amount.model_fields, True)
+_OF_PROGRESS: Final[dict[str, Any]] = dict.fromkeys(messages.Progress.model_fields, True) | dict.fromkeys(
+    ("memory", "disk"), _OF_AMOUNT
+)
+"""What is kept of a job: a field that a later version added may be of any size."""
 
 
 class Intake:
@@ -63,9 +68,9 @@ class Intake:
         kind = address.kind
         if kind == "host_status":
             return _status(address, payload) if payload else Forgotten(address.host)
-        if kind not in DECODED and kind not in ("object_lifecycle", "object_event"):
+        if kind not in DECODED and kind not in ("job", "object_lifecycle", "object_event"):
             raise Rejected("not_ours", f"nothing that an agent publishes ({kind})")
-        if retain and kind != "state":
+        if retain and kind not in ("state", "job"):
             raise Rejected("retained_event", "events tell of a moment and are never retained")
         if address.object:
             return _counted(address, decode_object(payload, address.object, kind))
@@ -73,6 +78,8 @@ class Intake:
             if not _is_uuid(address.uuid):
                 raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
             return Cleared(address.host, address.uuid)
+        if kind == "job":
+            return _job(address, payload)
         return _said(address, decode(payload, kind))
 
 
@@ -86,6 +93,24 @@ def _counted(address: Address, message: ObjectMessage) -> Said:
     return Said(
         address.host, "", epoch, sequence, None, "", "event", "", None, _seconds(message.time),
         message.time, message.id,
+    )  # fmt: skip
+
+
+def _job(address: Address, payload: bytes) -> Said:
+    """How far a job is bears on no verdict, so neither its place in the host's order nor its stamp counts."""
+    if not _is_uuid(address.uuid):
+        raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
+    progress = None
+    if payload:
+        data = cast("messages.Job", read_model(payload, "job").data)
+        if data.host != address.host:
+            raise contradiction("host", address.host, data.host)
+        if data.domain.uuid != address.uuid:
+            raise contradiction("UUID", address.uuid, data.domain.uuid)
+        if data.operation == "migration_out":
+            progress = data.model_dump(include=_OF_PROGRESS)
+    return Said(
+        address.host, address.uuid, "", 0, "job", "", "state", "", None, 0.0, "", "", progress=progress
     )  # fmt: skip
 
 

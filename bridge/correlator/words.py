@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,14 +14,15 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     """What a host said of one domain. Fields as in `facts.Fact`, before the host's order and clock apply.
 
     `kind` None: a message of the event stream that tells nothing of migrations; its sequence counts.
-    For a state, `sequence` is its `as_of` and the message is no part of the event stream.
+    For a state, `sequence` is its `as_of` and the message is no part of the event stream; nor is a job, of
+    which `progress` is all that counts: how far an outgoing migration is, None where none is under way.
     """
 
     host: str
     uuid: str
     epoch: str
     sequence: int
-    kind: FactKind | None
+    kind: FactKind | Literal["job"] | None
     what: str
     origin: str
     driver: str
@@ -30,6 +32,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     id: str
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
+    progress: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

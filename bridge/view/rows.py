@@ -103,6 +103,11 @@ class Reader:
         self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ").partition(" (")[0]
         return Row(None, name, address.host, text, "dim")
 
+    def _job(self, address: Address, data: dict[str, Any]) -> Row:
+        operation, how_far = str(data.get("operation")), words.progress(data)
+        text = operation.replace("_", " ") + (f": {how_far}" if how_far else "")
+        return Row(None, self.named(address.uuid, data), address.host, text, "dim")
+
     def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
         text, before = words.host_status(data), self.statuses.get(address.host)
         self.statuses[address.host] = data
@@ -123,6 +128,8 @@ class Reader:
 
     def _migration(self, address: Address, data: dict[str, Any]) -> Row:
         outcome = address.name
+        if outcome == "last":
+            outcome = str(data.get("outcome"))
         return Row(
             None,
             self.named(address.uuid, data),
@@ -143,6 +150,10 @@ class Reader:
             case "state":
                 self.domains.get(address.host, {}).pop(address.uuid, None)
                 return Row(None, self.named(address.uuid), address.host, "is no longer here", "dim")
+            case "job":
+                return Row(None, self.named(address.uuid), address.host, "no job any more", "dim")
+            case "migration":
+                return Row(None, self.named(address.uuid), "", "no migration any more", "dim")
             case "location":
                 return Row(None, self.named(address.uuid), "", "is on no host any more", "dim")
             case "host_status":
@@ -163,6 +174,7 @@ _READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Row]]] = {
     "lifecycle": Reader._lifecycle,  # noqa: SLF001 - a table of this class's own methods
     "event": Reader._event,  # noqa: SLF001
     "state": Reader._state,  # noqa: SLF001
+    "job": Reader._job,  # noqa: SLF001
     "host_status": Reader._host_status,  # noqa: SLF001
     "correlator_status": Reader._correlator_status,  # noqa: SLF001
     "migration": Reader._migration,  # noqa: SLF001
