@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from bridge.correlator.attempts import Attempt, data_of, missing_of
+from bridge.correlator.attempts import Attempt, data_of, is_unresolved
 from bridge.correlator.case import NAMESPACE, Telling
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
@@ -72,7 +72,7 @@ def _phase(sitting: Sitting, attempt: Attempt, *, has_job: bool) -> Phase:
     suspended = departure.suspended if departure is not None else None
     phases: tuple[tuple[Phase, bool], ...] = (
         ("interrupted", verdict.ruling == "interrupted"),
-        ("unresolved", "; ".join(missing_of(sitting, attempt.pair)) in attempt.told.unresolved),
+        ("unresolved", is_unresolved(sitting, attempt.told, attempt.pair)),
         ("postcopy", verdict.mode == "postcopy"),
         ("switching", arrival is not None and arrival.switched is not None),
         (

@@ -24,6 +24,7 @@ from bridge.wire.messages import (
     Lifecycle,
     Location,
     Migration,
+    Missing,
     Outcome,
     Progress,
     Resolved,
@@ -100,7 +101,9 @@ _MIGRATIONS: Final = {
     "unresolved": _migration(
         "unresolved",
         guest=Guest(host="host1", state="running"),
-        missing=["destination: host2 can't be heard"],
+        missing=[
+            Missing(side="destination", host="host2", code="blind", text="destination: host2 can't be heard")
+        ],
         **_OPEN,
     ),
     "completed": _migration("completed"),

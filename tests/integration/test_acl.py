@@ -145,9 +145,9 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
             *(topic for topic in of_host("host1") if topic.endswith(("/state", "/job"))),
         ],
         CORRELATOR: [
-            topic
-            for topic in everything
-            if "/hosts/" in topic or topic.endswith(("/location", "/current", "/last"))
+            *(topic for topic in everything if "/hosts/" in topic),
+            *(topic for topic in everything if topic.endswith(("/location", "/current", "/last"))),
+            TOPICS.correlator_status("main"),
         ],
         "reader": everything,
         "host9": [],
