@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, LogSettings
+from bridge.config import PROGRAMS, HistorySettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
@@ -34,11 +34,18 @@ _HELP: Final = {
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
 }
+_HELP_HISTORY: Final = "prints what became of migrations, out of a dashboard's store or from its URL"
 _CHECKABLE: Final = ("agent", "correlator", "dashboard")
 
 
 class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
+
+
+class _History(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -109,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     for service in _CHECKABLE:
         add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
 
+    history = commands.add_parser(
+        "history", help=_HELP_HISTORY, description=_HELP_HISTORY, allow_abbrev=False
+    )
+    add_arguments(history, HistorySettings)
+    cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
+
     schemas = commands.add_parser(
         "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
     )
@@ -122,6 +135,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schemas":
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "history":
+        return cast("_History", importlib.import_module("bridge.history")).run(arguments)
     if arguments.command == "check-config":
         checked = _load(arguments.service, arguments)
         for line in render(checked):
