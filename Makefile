@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
-	@echo 'make demo      the whole thing on this machine, with nothing configured'
+	@echo 'make demo      the whole thing on this machine, with nothing configured; KEEP=1: until Ctrl-C'
 	@echo 'make check     lint, types and unit tests: the loop of daily work'
 	@echo 'make test      everything; as root with real hosts and real migrations'
 	@echo 'make explore   histories of migrations, every one within bounds: a fixed slice of them'
@@ -32,7 +32,7 @@ packages:
 	@touch $@
 
 demo: install
-	@$(BIN)/libvirt-mqtt demo
+	@$(BIN)/libvirt-mqtt demo $(if $(KEEP),--keep)
 
 lint: install
 	$(BIN)/ruff check
