@@ -485,14 +485,24 @@ def _triggers(value: str) -> str:
     return value
 
 
+def _filled(value: str | None) -> str | None:
+    """Names or patterns, none of which is empty or longer than a name can be."""
+    for name in (value or "").split(",") if value is not None else ():
+        if not 1 <= len(name) <= 200:
+            raise ValueError("one of them is empty, or longer than 200 characters")
+    return value
+
+
 def _command(value: str) -> str:
-    if not shlex.split(value):
+    if not any(shlex.split(value)[:1]):
         raise ValueError("no program")
     return value
 
 
 Patterns = Annotated[
-    str | None, Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all")
+    str | None,
+    AfterValidator(_filled),
+    Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all"),
 ]
 
 
@@ -544,9 +554,9 @@ class HookSettings(BrokerUserSettings, StoreSettings):
     parked: Annotated[bool, Option("", "true or false")] = Field(
         default=False, description="Don't run: print what was put aside."
     )
-    again: Annotated[str | None, Option("ID", "the id of a message that was put aside, or all")] = Field(
-        None, description="Don't run: have the runner try this one anew."
-    )
+    again: Annotated[
+        str | None, AfterValidator(_filled), Option("ID", "the id of a message that was put aside, or all")
+    ] = Field(None, description="Don't run: have the runner try this one anew.")
 
     @model_validator(mode="after")
     def _check_hook(self) -> Self:
