@@ -82,7 +82,7 @@ def _of_domain(address: Address, message: Message) -> HostMessage:
     kind, data, domain = address.kind, message.data, message.data.domain
     uuid, host = address.uuid, address.host
     if message.type != TYPES[kind]:
-        raise wrong_type(message.type, kind)
+        raise wrong_type(message.type, TYPES[kind])
     if domain.uuid != uuid or message.subject != uuid:
         if not _is_uuid(uuid):
             raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
@@ -140,7 +140,7 @@ def stamped(stamp: str) -> float:
 
 
 def _status(address: Address, payload: bytes) -> Status:
-    envelope = read_model(payload, "host_status")
+    envelope = read_model(payload, TYPES["host_status"])
     data = cast("messages.HostStatus", envelope.data)
     if data.host != address.host:
         raise contradiction("host", address.host, data.host)

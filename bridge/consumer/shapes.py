@@ -144,30 +144,30 @@ def decode_object(payload: bytes, plural: str, kind: str) -> ObjectMessage:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("malformed", str(error)[:200]) from error
     if message.type != expected.type:
-        raise wrong_type(message.type, kind)
+        raise wrong_type(message.type, expected.type)
     return message
 
 
 _DECODE_OBJECT: Final = msgspec.json.Decoder(ObjectMessage).decode
 
 
-def read_model(payload: bytes, kind: str) -> messages.Envelope[Any]:
-    """A message as its model has it: the long way. Raises `Rejected` and nothing else."""
+def read_model(payload: bytes, expected: str) -> messages.Envelope[Any]:
+    """A message of this type as its model has it: the long way. Raises `Rejected` and nothing else."""
     try:
         envelope = messages.parse(payload)
     except UnknownTypeError as error:
-        raise wrong_type(str(error), kind) from error
+        raise wrong_type(str(error), expected) from error
     except ValidationError as error:
-        raise refusal(payload, error, kind) from error
+        raise refusal(payload, error, expected) from error
     except (ValueError, RecursionError) as error:
         raise Rejected("not_json", str(error)[:200]) from error
-    if envelope.type != TYPES[kind]:
-        raise wrong_type(envelope.type, kind)
+    if envelope.type != expected:
+        raise wrong_type(envelope.type, expected)
     return envelope
 
 
 def _by_the_models(payload: bytes, kind: str) -> Message:
-    envelope = read_model(payload, kind)
+    envelope = read_model(payload, TYPES[kind])
     data = envelope.data
     domain = Domain(data.domain.uuid, data.domain.name, data.domain.id)
     head: dict[str, Any] = {

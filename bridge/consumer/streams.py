@@ -161,9 +161,13 @@ class Stream(ABC, Generic[KeptT]):
             if one.base >= 0 and one.first_hole():
                 self.suspect = True
         for name, first, last in status.lost:
-            known = next((one for one in self.kept.epochs if one.name == name), None)
-            if known is not None:
-                self._lose(known, first, last, "the agent no longer has them")
+            self.give_up(name, first, last, "the agent no longer has them")
+
+    def give_up(self, epoch: str, first: int, last: int, why: str) -> None:
+        """These won't come any more; what of them was expected goes to `losses`."""
+        known = next((one for one in self.kept.epochs if one.name == epoch), None)
+        if known is not None:
+            self._lose(known, first, last, why)
 
     def tend(self, now: float) -> tuple[str, int, int] | None:
         """What to ask the agent for now, if anything: epoch, first, last. Gives up what can't be had.

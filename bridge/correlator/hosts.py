@@ -90,9 +90,9 @@ class Host(Stream[_Kept]):
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
 
-    def note_clock(self, received: float, at: float, *, is_status: bool) -> None:
-        """A message that wasn't retained was stamped `at` and came at `received`."""
-        self.kept.clock.note(received, at, is_status=is_status)
+    def note_clock(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
+        """A message that wasn't retained was stamped `at` and came at `received`; see `Clock.note`."""
+        self.kept.clock.note(received, at, is_status=is_status, is_next=is_next)
 
     def note_agent(self, status: Status, *, received: float, retained: bool) -> bool:
         """An agent's word about itself. True: whether the host is blind, or since when, changed."""

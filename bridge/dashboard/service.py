@@ -196,6 +196,7 @@ class Dashboard:
         assert self._session is not None
         for received in self._taken:
             self._session.acknowledge(received)
+        self.counters.messages += len(self._taken)
         batch, self._batch, self._taken = self._batch, None, []
         self.listener(rows, batch.changes)
         return True
@@ -212,7 +213,6 @@ class Dashboard:
             except Exception as error:  # noqa: BLE001 - one message must not stop all others
                 self._reject("not_read", received, repr(error))
             self.present.came_at = at
-        self.counters.messages += len(self._taken)
         return batch
 
     def _reject(self, kind: str, received: Received, why: str) -> None:

@@ -61,7 +61,7 @@ class Web:
         names = None if guarded else own_names(settings.http)
         routes = [
             Route("/", self._page),
-            Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+            Mount("/static", StaticFiles(directory=STATIC)),
             Route("/logout", log_out, methods=["POST"]),
             Route("/livez", lambda _: _plain(health(dashboard.live))),
             Route("/readyz", lambda _: _plain(health(dashboard.ready))),

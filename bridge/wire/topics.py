@@ -134,6 +134,10 @@ class Topics:
         """What became of a migration, by outcome."""
         return f"{self.root}/domains/{encode_level(uuid)}/migration/{encode_level(outcome)}"
 
+    def migrations(self, outcome: str) -> str:
+        """The filter for what became of all domains' migrations, by outcome."""
+        return f"{self.root}/domains/+/migration/{encode_level(outcome)}"
+
     def location(self, uuid: str) -> str:
         """Which host has a domain; retained."""
         return f"{self.root}/domains/{encode_level(uuid)}/location"
@@ -150,6 +154,10 @@ class Topics:
             f"{self.root}/hosts/+/+/+/lifecycle/+",
             f"{self.root}/hosts/+/+/+/event/+",
         )
+
+    def locations(self) -> str:
+        """The filter for which hosts have which domains."""
+        return f"{self.root}/domains/+/location"
 
     def retained_by_correlators(self) -> tuple[str, ...]:
         """The filters for what correlators retain about domains."""
