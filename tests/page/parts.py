@@ -92,14 +92,15 @@ class World:
     ) -> None:
         self._stack.close()
 
-    def play(self, fleet: Fleet, name: Callable[[str], str]) -> None:
-        """Publishes what a fleet's agents say, each thing at its time; `name` names a domain by its UUID."""
+    def play(self, fleet: Fleet, called: Callable[[str], str]) -> None:
+        """Publishes what a fleet's agents say, each thing at its time; `called` names hosts and UUIDs."""
         began_s = time.time()
         for arrival in fleet.arrivals:
             self.agents.listen(max(0.0, began_s + arrival.t - time.time()))
-            sent = arrival.sent
+            sent = replace(arrival.sent, host=called(arrival.sent.host))
             if sent.fact is not None:
-                sent = replace(sent, fact=msgspec.structs.replace(sent.fact, name=name(sent.uuid)))
+                fact = msgspec.structs.replace(sent.fact, host=sent.host, name=called(sent.uuid))
+                sent = replace(sent, fact=fact)
             self.agents.publish([publication(sent, began_s=began_s)])
 
     def migrate(self, scenario: str, tag: str, name: str = "web01") -> str:
