@@ -32,7 +32,7 @@ from bridge.errors import ConfigError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Option
 from bridge.wire.events import chosen
-from bridge.wire.topics import encode_level
+from bridge.wire.topics import Topics, encode_level
 
 _STORES: Final = {
     "sqlite": "sqlite",
@@ -202,8 +202,12 @@ class BrokerUserSettings(LogSettings):
     broker: Annotated[
         InstanceOf[BrokerAddress],
         BeforeValidator(_broker),
-        Option("URL", "mqtt[s]://[user@]host[:port] or ws[s]://[user@]host[:port][/path]"),
-    ] = Field(BrokerAddress("mqtt", "127.0.0.1", 1883), description="The MQTT broker.")
+        Option("URL", "mqtt[s]://[user@]host[:port][,host[:port]…] or ws[s]://[user@]host[:port][,…][/path]"),
+    ] = Field(
+        BrokerAddress("mqtt", "127.0.0.1", 1883),
+        description="The MQTT broker; of a cluster any number of nodes, the next of which is tried after any "
+        "failure.",
+    )
     broker_password_file: File = Field(
         None, description="A file whose first line is the broker user's password."
     )
@@ -221,6 +225,11 @@ class BrokerUserSettings(LogSettings):
     prefix: Annotated[
         Name, AfterValidator(_prefix), Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them")
     ] = Field("libvirt", description="What all topics begin with.")
+    encode_dots: Annotated[bool, Option("", "true or false")] = Field(
+        default=False,
+        description="Write `%2E` for a dot in topics, for brokers that give it a meaning of their own (NATS "
+        "before 2.10, RabbitMQ); for all programs at that broker.",
+    )
 
     _broker_password: str | None = PrivateAttr(None)
 
@@ -231,6 +240,8 @@ class BrokerUserSettings(LogSettings):
                 raise _conflict(
                     option, f"of no use for {self.broker}, which is not encrypted", "a broker of mqtts or wss"
                 )
+        if self.encode_dots and "." in self.prefix:
+            raise _conflict("encode_dots", f"the prefix {self.prefix} has one", "a prefix without dots")
         if self.broker_key_file and not self.broker_cert_file:
             raise _conflict(
                 "broker_key_file", "there is no certificate that it belongs to", "broker_cert_file beside it"
@@ -262,7 +273,12 @@ class BrokerUserSettings(LogSettings):
             cert_file=name(self.broker_cert_file),
             key_file=name(self.broker_key_file),
             version=self.broker_version,
+            others=self.broker.others,
         )
+
+    def topics(self) -> Topics:
+        """The topics below the prefix, spelled as this broker takes them."""
+        return Topics(self.prefix, self.encode_dots)
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""
@@ -465,6 +481,20 @@ class WatchSettings(BrokerUserSettings):
 
     as_json: Annotated[bool, Option("", "true or false", name="json")] = Field(
         default=False, description="Print each message as one JSON line."
+    )
+
+
+class CheckSettings(BrokerUserSettings):
+    """The check of a broker: who the programs would be there."""
+
+    host: Annotated[
+        Name, Option("NAME", "a name of 1 to 200 characters", default="the hostname, lowercased")
+    ] = Field(default_factory=default_host, description="The agent's host.")
+    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
+        "main", description="The correlator's id."
+    )
+    group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
+        None, description="The correlators' group, if there is to be one."
     )
 
 

@@ -6,14 +6,14 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.lab.install import CACHE_FOLDER, CACHE_VARIABLE
+from tests.roots import CACHE_FOLDER, CACHE_VARIABLE
 
 INSTALL_S: Final = 240
 
 
 def installed(name: str, version: str) -> Path:
     """The folder with the package's `node_modules`. Several may ask at once; no script of it is run."""
-    folder = _cache() / f"{name.strip('@').replace('/', '-')}-{version}"
+    folder = cache() / f"{name.strip('@').replace('/', '-')}-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -28,7 +28,8 @@ def installed(name: str, version: str) -> Path:
     return folder
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where what the tests fetch is kept."""
     if given := os.environ.get(CACHE_VARIABLE):
         return Path(given)
     if os.geteuid() == 0:

@@ -248,9 +248,7 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
         track.phase = "here"
 
 
-_OF_A_JOB: Final[frozenset[Sign]] = frozenset(
-    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
-)
+_OF_A_JOB: Final[frozenset[Sign]] = frozenset({"iteration", "source_postcopy", "left", "resumed_migrated"})
 
 
 def _job_begun(track: Track, began_us: int) -> Departure | None:

@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -74,7 +74,7 @@ def _pages(place: Place) -> Iterator[Figure]:
     folder, rows = place.state_dir("dashboard"), place.scale.rows
     fill(folder / "dashboard-main.db", rows)
     rng = random.Random(1)
-    asked = {
+    asked: dict[str, Callable[[], tuple[str, dict[str, str]]]] = {
         "domain": lambda: ("events", {"domain": _uuid(rng.randrange(DOMAINS))}),
         "name": lambda: ("migrations", {"domain": f"web{rng.randrange(DOMAINS)}"}),
         "host": lambda: ("events", {"host": f"host{rng.randrange(1000)}"}),

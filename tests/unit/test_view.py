@@ -115,8 +115,13 @@ def test_a_migration_is_told_as_the_issue_has_it() -> None:
         ("interrupted", {}, "interrupted: post-copy broke, it may yet recover"),
         (
             "unresolved",
-            {"missing": ["source: host1 can't be heard", "destination: no host told of it"]},
-            "unresolved, still missing: source: host1 can't be heard; destination: no host told of it",
+            {
+                "missing": [
+                    {"side": "source", "host": "host1", "code": "blind", "text": "source: blind"},
+                    {"side": "destination", "host": None, "code": "not_seen", "text": "destination: no host"},
+                ]
+            },
+            "unresolved, still missing: source: blind; destination: no host",
         ),
         (
             "conflict",
