@@ -131,7 +131,7 @@ class Database:
     def _prepared_engine(self) -> Engine:
         if self._engine is None:
             if self.is_postgresql:
-                self._engine = _postgresql_engine(self._url, self._program)
+                self._engine = postgresql_engine(self._url, self._program, poolclass=NullPool)
             else:
                 self._lock_sqlite()
                 self._engine = create_engine(self._url, poolclass=NullPool)
@@ -239,10 +239,11 @@ _POSTGRESQL: Final[dict[str, Any]] = {
 }
 
 
-def _postgresql_engine(url: URL, program: str) -> Engine:
+def postgresql_engine(url: URL, program: str, **pool: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's
+    """An engine for PostgreSQL. Raises ConfigError where its driver isn't installed."""
     options = _POSTGRESQL | {"application_name": f"libvirt-mqtt-{program}"}
     try:
-        return create_engine(url, poolclass=NullPool, connect_args=options)
+        return create_engine(url, connect_args=options, **pool)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"store: {error.name} is not installed: pip install 'libvirt-mqtt[postgresql]'"
