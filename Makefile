@@ -7,7 +7,7 @@ TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptabl
     polkitd openssl postgresql nodejs npm jq chromium fonts-dejavu-core
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install packages demo check lint test explore lab bench soak released clean
+.PHONY: help install packages demo check lint test explore lab bench soak pictures released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lab       as root: two real hosts, a real guest migrated there and back, shown live'
 	@echo 'make bench     what it costs, against the barest thing that does the same'
 	@echo 'make soak      the long version of the tests'
+	@echo 'make pictures  the pictures of the page in the README, anew'
 
 install: packages .venv/installed
 
@@ -64,6 +65,11 @@ soak: install
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
 	$(BIN)/pytest --soak
+
+# The README's pictures of the dashboard's page, anew.
+pictures: install
+	$(BIN)/pytest -q tests/page/test_pictures.py -k made
+	mkdir -p docs/pictures && cp tests/page/results/*.png docs/pictures/
 
 # At a release: from then on nothing that its readers rely on may change.
 released:

@@ -67,9 +67,10 @@ class DashboardProcess(ProgramProcess):
 
 
 class World:
-    """A broker, a correlator, a dashboard, and a client that speaks for the agents."""
+    """A broker, a correlator if wanted, a dashboard, and a client that speaks for the agents."""
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, *, correlates: bool = True, **options: object) -> None:
+        self._correlates = correlates
         self._stack = ExitStack()
         self._folder = folder
         self._options = options
@@ -78,9 +79,11 @@ class World:
         enter, folder = self._stack.enter_context, self._folder
         self.broker = enter(Broker(folder / "broker", *ROOMY, keeps_data=True))
         self.dashboard = enter(DashboardProcess(self.broker, folder, **self._options))
-        self.correlator = enter(CorrelatorProcess(self.broker, folder, settle=1))
+        programs: list[ProgramProcess] = [self.dashboard]
+        if self._correlates:
+            programs.append(enter(CorrelatorProcess(self.broker, folder, settle=1)))
         self.agents = enter(Agents(self.broker))
-        for program in (self.dashboard, self.correlator):
+        for program in programs:
             program.until_logged("broker.connected")
         return self
 
@@ -89,14 +92,15 @@ class World:
     ) -> None:
         self._stack.close()
 
-    def play(self, fleet: Fleet, name: Callable[[str], str]) -> None:
-        """Publishes what a fleet's agents say, each thing at its time; `name` names a domain by its UUID."""
+    def play(self, fleet: Fleet, called: Callable[[str], str]) -> None:
+        """Publishes what a fleet's agents say, each thing at its time; `called` names hosts and UUIDs."""
         began_s = time.time()
         for arrival in fleet.arrivals:
             self.agents.listen(max(0.0, began_s + arrival.t - time.time()))
-            sent = arrival.sent
+            sent = replace(arrival.sent, host=called(arrival.sent.host))
             if sent.fact is not None:
-                sent = replace(sent, fact=msgspec.structs.replace(sent.fact, name=name(sent.uuid)))
+                fact = msgspec.structs.replace(sent.fact, host=sent.host, name=called(sent.uuid))
+                sent = replace(sent, fact=fact)
             self.agents.publish([publication(sent, began_s=began_s)])
 
     def migrate(self, scenario: str, tag: str, name: str = "web01") -> str:
