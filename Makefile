@@ -28,7 +28,7 @@ packages:
 
 .venv/installed: pyproject.toml | packages
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,postgresql]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,dashboard,postgresql]'
 	@touch $@
 
 demo: install

@@ -166,6 +166,6 @@ def _wheels(folder: Path) -> Path:
         unfinished = folder / "wheels.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-        roots.run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[postgresql]")
+        roots.run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[dashboard,postgresql]")
         unfinished.rename(wheels)
     return wheels
