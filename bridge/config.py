@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
@@ -466,6 +467,14 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
             raise _conflict(
                 "http_key_file", "there is no certificate that it belongs to", "http_cert_file beside it"
             )
+        if self.http_cert_file:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                    self.http_cert_file, self.http_key_file
+                )
+            except (ssl.SSLError, OSError) as error:
+                accepted = "a certificate with its key, PEM, the key without a passphrase"
+                raise _conflict("http_cert_file", f"can't be used: {error}", accepted) from None
         return self
 
     @property
