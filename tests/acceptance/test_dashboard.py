@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import random
 import signal
 import ssl
@@ -329,6 +330,50 @@ def test_the_command_line_prints_the_same_history(world: World, client: Client) 
         assert (status, len(lines)) == (0, len(client.all("events")))
     assert history(f"{store}/none") == (1, [])
     assert history(store, "--since", "yesterday") == (1, [])
+
+
+def test_who_comes_late_has_the_newest_verdicts_and_what_is_under_way(world: World, tmp_path: Path) -> None:
+    finish = world.begin("live", "late", "name-late")
+    running = Client(world.dashboard)
+    wait_until(lambda: len(running.all("migrations?running=true")) == 1)
+    with DashboardProcess(world.broker, tmp_path, id="late") as late:
+        client = Client(late)
+        late.until_logged("broker.connected")
+        wait_until(lambda: len(client.all("migrations")) == len(SCENARIOS))
+        past = client.all("migrations?running=false")
+        assert {item["domain"]["name"] for item in past} == {f"name-{each}" for each in SCENARIOS}
+        for asked in (client, running):
+            wait_until(lambda asked=asked: asked.all("migrations?running=true")[0]["phase"] is not None)  # type: ignore[misc]
+            (item,) = asked.all("migrations?running=true")
+            assert (item["domain"]["name"], item["where"]) == ("name-late", "host1-late → host2-late")
+            assert asked.read("summary")["running_migrations"] == 1
+        with Stream(late, "?events=migration,progress") as stream:
+            finish()
+            assert stream.next("migration")["data"]["data"]["outcome"] == "completed"
+            assert stream.next("progress")["data"]["migration"] is None
+        for asked in (client, running):
+            wait_until(lambda asked=asked: asked.all("migrations?running=true") == [])  # type: ignore[misc]
+
+
+def test_what_was_cleared_while_the_broker_was_away_is_gone(tmp_path: Path) -> None:
+    agent = PlayedAgent("host1", TOPICS, epoch="e1")
+    with World(tmp_path, correlates=False) as world:
+        client = Client(world.dashboard)
+        world.migrate("live", "gone")
+        world.agents.publish([agent.status(time.time())])
+        wait_until(lambda: len(client.all("domains")) > 0 and len(client.all("hosts")) == 3)
+        topics = [each.topic for each in world.agents.sent if each.retain]
+        os.kill(world.dashboard.pid, signal.SIGSTOP)
+        world.agents.publish(Publication(topic, b"", retain=True) for topic in topics)
+        world.agents.publish([agent.status(time.time())])
+        os.kill(world.dashboard.pid, signal.SIGCONT)
+        wait_until(lambda: (len(client.all("domains")), len(client.all("hosts"))) == (0, 1))
+        world.agents.publish([PlayedAgent("host2", TOPICS, epoch="e1").status(time.time())])
+        wait_until(lambda: len(client.all("hosts")) == 2)
+        world.dashboard.kill()
+        world.agents.publish([Publication(TOPICS.host_status("host2"), b"", retain=True)])
+        world.dashboard.start()
+        wait_until(lambda: [host["host"] for host in client.all("hosts")] == ["host1"])
 
 
 def test_a_stream_goes_on_where_it_stopped(tmp_path: Path) -> None:
