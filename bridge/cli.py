@@ -5,6 +5,7 @@ A program's modules are imported only when it is started: `watch` needs neither 
 
 import argparse
 import importlib
+import importlib.util
 import os
 import shlex
 import signal
@@ -28,6 +29,9 @@ RUNS_IN: Final = {
     "demo": "bridge.demo",
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
+
+_NEED_LIBVIRT: Final = ("agent", "demo")
+"""The programs that need libvirt's bindings, which the others do without."""
 
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
@@ -169,6 +173,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "check-broker":
         return _check_broker(arguments)
+    if arguments.command in _NEED_LIBVIRT and importlib.util.find_spec("libvirt") is None:
+        raise BridgeError(
+            f"{arguments.command} needs libvirt's bindings for Python: "
+            "install python3-libvirt by the system's packages, or libvirt-mqtt[agent] by pip"
+        )
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:
