@@ -146,7 +146,7 @@ def _done(case: Case) -> frozenset[Half]:
 
 
 def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
-    """The host that has the domain: where it runs, else, of those where it lies defined, where it ran last."""
+    """The host that has the domain: where it runs; else, of those that define it, where it ran last."""
     case = sitting.case
     ranked = []
     for host, track in sitting.tracks.items():
