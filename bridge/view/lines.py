@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 
 from bridge.view import words
 from bridge.view.bars import Bars
 from bridge.view.rows import Reader, Row
 from bridge.view.selection import ALL, Selection
 from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
-from bridge.wire.topics import Topics
+from bridge.wire.topics import Address, Topics
 
 _TIME: Final = 12
 _DOMAIN: Final = 10
@@ -87,6 +87,10 @@ class View:
         """What is under way, one line each, without colours and never wider than the terminal."""
         lines = [self._render(row, None, dim=False) for row in self._bars.rows()]
         return lines if self.width is None else [cut(line, self.width) for line in lines]
+
+    def moment(self, address: Address, message: dict[str, Any], *, now_s: float) -> str:
+        """As `line`, for a message of ours that was read already. address: what its topic named."""
+        return self._render(self._reader.row(address, message), now_s, dim=False)
 
     def learn(self, topic: str, payload: bytes) -> None:
         """Takes a retained message in without a line: names, statuses and states for `summary`."""
