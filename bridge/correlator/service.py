@@ -12,13 +12,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.groupwork import IN_HAND_S, GroupCasework
-from bridge.correlator.hearing import Hearing
-from bridge.correlator.restoring import Restorer
-from bridge.correlator.sender import Sender
+from bridge.correlator.input.hearing import Hearing
+from bridge.correlator.output.restoring import Restorer
+from bridge.correlator.output.sender import Sender
+from bridge.correlator.output.telling import draft
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.process.groupwork import IN_HAND_S, GroupCasework
+from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.status import Status
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import (
@@ -27,7 +28,6 @@ from bridge.correlator.store import (
     Outgoing,
     Store,
 )
-from bridge.correlator.telling import draft
 from bridge.correlator.wildcards import WildcardCheck
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
@@ -219,7 +219,7 @@ class Correlator:
         return RetainedReader(
             self._settings.broker_settings(),
             client_id=self._client_id(f"{self._instance}-states"),
-            filters=self._topics.from_hosts()[1:2],
+            filters=self._topics.from_hosts()[1:3],
             on_message=self._on_message,
         )
 
@@ -442,10 +442,11 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
     queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
     subscription gets no retained messages; a `RetainedReader` reads those.
     """
-    status, state, lifecycle, event = topics.from_hosts()
+    status, state, job, lifecycle, event = topics.from_hosts()
+    filters: tuple[tuple[str, int], ...]
     if group is None:
-        filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
+        filters = ((status, 0), (state, 0), (job, 0), (lifecycle, 1), (event, 1))
     else:
         share = f"$share/{topics.level(group)}/"
-        filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
+        filters = ((status, 0), *((share + each, 1) for each in (state, job, lifecycle, event)))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)

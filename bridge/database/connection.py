@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,6 +37,8 @@ _CONFLICTS: Final = ("40001", "40P01", "55P03")
 """PostgreSQL's serialization_failure, deadlock_detected and lock_not_available."""
 LOCK_PATIENCE_S: Final = 5.0
 """How long a lock of a process that was killed a moment ago may take to be released."""
+
+MAX_MEMBERS: Final = 100
 
 _log = get_logger()
 
@@ -224,6 +227,22 @@ def try_lock(connection: Connection, function: str, name: str, *, patience_s: fl
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.2)
+
+
+def lock_member_name(connection: Connection, store: str, wish: str, former: str | None) -> str:
+    """The name of a member of a group, while its connection lives: the one that it had, or the first of
+    `wish`, `wish-2` … that no other has. Raises StateInUseError where there is none.
+    """
+    lock = partial(try_lock, connection, "pg_try_advisory_lock")
+    if former is not None:
+        if not lock(f"member {former}", patience_s=LOCK_PATIENCE_S):
+            raise StateInUseError(f"store: another member took the name {former} meanwhile")
+        return former
+    for number in range(1, MAX_MEMBERS + 1):
+        name = wish if number == 1 else f"{wish}-{number}"
+        if lock(f"member {name}"):
+            return name
+    raise StateInUseError(f"store: {store} has {MAX_MEMBERS} members named {wish} already")
 
 
 _POSTGRESQL: Final[dict[str, Any]] = {
