@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
 TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptables debootstrap systemd prometheus \
-    polkitd openssl postgresql nodejs npm jq rpm rpmlint cpio ansible-lint
+    polkitd openssl postgresql nodejs npm jq chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak released clean
@@ -30,7 +30,7 @@ system:
 
 .venv/installed: pyproject.toml | system
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,agent,postgresql]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,agent,dashboard,postgresql]'
 	@touch $@
 
 demo: install
@@ -81,9 +81,9 @@ packages: install
 COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --generate-hashes --upgrade \
     --no-header pyproject.toml
 lock: .venv/release
-	$(COMPILE) --no-emit-package pyyaml -o docker/lock/debian.txt
-	$(COMPILE) --extra postgresql -o docker/lock/correlator.txt
-	$(COMPILE) --extra postgresql --extra agent -o docker/lock/agent.txt
+	$(COMPILE) --extra dashboard --no-emit-package pyyaml -o docker/lock/debian.txt
+	$(COMPILE) --extra dashboard --extra postgresql -o docker/lock/correlator.txt
+	$(COMPILE) --extra dashboard --extra postgresql --extra agent -o docker/lock/agent.txt
 
 # What goes to PyPI, with a list of what it was tested with (CycloneDX), into dist/. Where the database of known
 # vulnerabilities isn't reached: make release-check AUDIT=true

@@ -10,18 +10,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
+    "dashboard": "bridge.dashboard.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
@@ -33,20 +34,27 @@ _NEED_LIBVIRT: Final = ("agent", "demo")
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
+    "dashboard": "keeps what happened, and shows it and the fleet in a browser",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-"""What each command does, in a line."""
-CHECKABLE: Final = ("agent", "correlator")
+CHECKABLE: Final = ("agent", "correlator", "dashboard")
 """The services whose configuration `check-config` prints."""
+ROLES: Final = ("agent", "correlator", "watch")
+"""The programs whose needs `check-broker` tries."""
 SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
 """The options of `schemas`, one of which has to be given."""
 
 
 class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
+
+
+class _Checker(Protocol):
+    def run(self, roles: Mapping[str, LogSettings]) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -115,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     for service in CHECKABLE:
         add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
 
+    check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
+    check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
+    add_arguments(check, CheckSettings)
+
     schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
     for flag, text in SCHEMAS_ACTIONS:
@@ -133,6 +145,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for name in checked.unknown_variables:
             print(f"# {name} in the environment is no option")
         return 0
+    if arguments.command == "check-broker":
+        return _check_broker(arguments)
     if arguments.command in _NEED_LIBVIRT and importlib.util.find_spec("libvirt") is None:
         raise BridgeError(
             f"{arguments.command} needs libvirt's bindings for Python: "
@@ -146,11 +160,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return program.run(loaded.settings)
 
 
-def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
-    loaded = load(PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
-    if isinstance(loaded.settings, BrokerUserSettings):
-        for secret in loaded.settings.secrets():
-            log.hide(secret)
+def _check_broker(arguments: argparse.Namespace) -> int:
+    """Each role with the settings that its program would have."""
+    checker = cast("_Checker", importlib.import_module("bridge.check_broker"))
+    return checker.run(
+        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or ROLES}
+    )
+
+
+def _load(
+    program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
+) -> Loaded[LogSettings]:
+    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+    for secret in loaded.settings.secrets():
+        log.hide(secret)
     return loaded
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from bridge import __version__
 from bridge.cli import CHECKABLE, HELP, SCHEMAS_ACTIONS
-from bridge.config import PROGRAMS
+from bridge.config import PROGRAMS, CheckSettings, LogSettings
 from bridge.options import CONFIG_VARIABLE, declared
 
 _NAME: Final = "libvirt-mqtt"
@@ -35,9 +35,9 @@ class _Line:
         return self.metavar.strip("[]") in _FILE_METAVARS
 
 
-def _program_options(program: str) -> Iterator[_Line]:
+def _options_of(model: type[LogSettings]) -> Iterator[_Line]:
     yield _Line("--config", "FILE", f"A TOML file with settings. Variable: {CONFIG_VARIABLE}.")
-    for option in declared(PROGRAMS[program]):
+    for option in declared(model):
         text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", option.help)
         facts = f"Accepts: {option.accepts}. Default: {option.default}. Variable: {option.variable}."
         yield _Line(option.flag, option.metavar, f"{text} {facts}", option.choices)
@@ -46,8 +46,9 @@ def _program_options(program: str) -> Iterator[_Line]:
 
 
 COMMANDS: Final[Mapping[str, Sequence[_Line]]] = {
-    **{program: tuple(_program_options(program)) for program in PROGRAMS},
-    **{f"check-config {service}": tuple(_program_options(service)) for service in CHECKABLE},
+    **{program: tuple(_options_of(model)) for program, model in PROGRAMS.items()},
+    **{f"check-config {service}": tuple(_options_of(PROGRAMS[service])) for service in CHECKABLE},
+    "check-broker": tuple(_options_of(CheckSettings)),
     "schemas": tuple(
         _Line(flag, "[DIR]", f"{text[0].upper()}{text[1:]}; ./schemas unless given.")
         for flag, text in SCHEMAS_ACTIONS

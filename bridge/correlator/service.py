@@ -20,23 +20,24 @@ from bridge.correlator.hearing import Hearing
 from bridge.correlator.restoring import Restorer
 from bridge.correlator.sender import Sender
 from bridge.correlator.status import Status
+from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import (
     Draft,
     GroupStore,
     Outgoing,
     Store,
-    StoreTroubleError,
 )
 from bridge.correlator.telling import draft
-from bridge.correlator.trouble import StoreTrouble
+from bridge.correlator.wildcards import WildcardCheck
+from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.retained import RetainedReader
+from bridge.mqtt.retained import RetainedReader, WildcardProbe
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,9 +65,10 @@ class Correlator:
 
     def __init__(self, settings: CorrelatorSettings) -> None:
         self._settings = settings
-        self._topics = Topics(settings.prefix)
+        self._topics = settings.topics()
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
+        self._clock = SteadyClock()
         self.counters = Counters()
         self._hearing = Hearing(self._topics, self.counters, settle_s=settings.settle_s)
         self._store, self._casework = self._new_casework()
@@ -81,6 +83,7 @@ class Correlator:
             hosts=self._casework.hosts.values,
         )
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
+        self._wildcards = WildcardCheck(self._new_probe)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -90,7 +93,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
-        self._absence_said = ""
+        self._absences_said: set[str] = set()
 
     def _new_casework(self) -> tuple[Store, Casework]:
         settings = self._settings
@@ -168,6 +171,7 @@ class Correlator:
             self._say_goodbye()
         finally:
             self._restorer.close()
+            self._wildcards.close()
             if self._states is not None:
                 self._states.close()
             if self._session is not None:
@@ -180,14 +184,14 @@ class Correlator:
         while not self._stopping.is_set():
             notifier.watchdog()
             try:
-                self._casework.load()
+                self._casework.load(self._clock)
             except StoreTroubleError as error:
                 self._trouble.note(error)
                 self._stopping.wait(self._trouble.left_s)
                 self._last_loop = time.monotonic()
             else:
                 self._trouble.over()
-                self._hearing.begin(self._casework.heard_until, time.time())
+                self._hearing.begin(self._casework.heard_until, self._clock())
                 return True
         return False
 
@@ -207,6 +211,7 @@ class Correlator:
             on_failed=self._on_failed,
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
+            on_shortfall=lambda what: _log.warning("broker.falls_short", what=what),
         )
 
     def _new_states_reader(self) -> RetainedReader:
@@ -229,38 +234,52 @@ class Correlator:
             on_begin=on_begin,
         )
 
+    def _new_probe(self, topic: str) -> WildcardProbe:
+        return WildcardProbe(
+            self._settings.broker_settings(),
+            client_id=self._client_id(f"{self._instance}-probe"),
+            topic=topic,
+            wildcard=self._topics.correlator_statuses(),
+        )
+
     def _client_id(self, name: str) -> str:
         """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
         return f"{self._topics.prefix}-mqtt-correlator-{name}"
 
     # The session's callbacks, in our own thread
 
+    @property
+    def _broker_address(self) -> str:
+        assert self._session is not None  # it is who calls
+        return self._session.address
+
     def _on_connected(self, session_present: bool) -> None:
         _log.info(
             "broker.connected",
-            broker=self._settings.broker_settings().address,
+            broker=self._broker_address,
             session_present=session_present,
         )
-        self._absence_said = ""
+        self._absences_said.clear()
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
-        self._hearing.connected(time.monotonic())
+        self._hearing.connected(self._clock())
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
+        self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
-        _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
+        _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
-        self._hearing.lost(time.time())
+        self._hearing.lost(self._clock())
 
     def _on_failed(self, why: str) -> None:
-        if why != self._absence_said:  # each attempt says the same
-            self._absence_said = why
-            _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
+        if why not in self._absences_said:  # each attempt says the same, of each node
+            self._absences_said.add(why)
+            _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
-        self._hearing.add(received, time.time())
+        self._hearing.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Outgoing):
@@ -269,6 +288,8 @@ class Correlator:
                 self._restorer.published(token.topic, token.payload)
         elif code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
+        elif token == self._topics.correlator_status(self.name):
+            self._wildcards.published(str(token))
 
     # One turn of the loop
 
@@ -297,7 +318,7 @@ class Correlator:
 
     def _patience_s(self, waiting: int) -> float:
         """How long the broker may keep us waiting."""
-        now = time.monotonic()
+        now = self._clock()
         if self._trouble.why is not None:
             return min(TICK_S, self._trouble.left_s)
         if waiting:
@@ -309,27 +330,27 @@ class Correlator:
             until = min(until, max(self._settle_due, now))
         patience_s = max(0.0, until - now)
         if self._casework.retry_at is not None:
-            patience_s = max(0.0, min(patience_s, self._casework.retry_at - time.time()))
+            patience_s = max(0.0, min(patience_s, self._casework.retry_at - now))
         due = self._casework.next_due
         if due is not None and self._hearing.hears(now):
-            patience_s = max(0.0, min(patience_s, due - time.time()))
+            patience_s = max(0.0, min(patience_s, due - now))
         return patience_s
 
     def _work(self, session: Session) -> None:
         while self._hearing:
             self._take_batch(session)
             self._sender.send(session)
-        now = time.time()
+        now = self._clock()
         if self._casework.catch_up(now, self._hearing.deaf_since or now):
             self._sender.more()
-        if self._hearing.hears(time.monotonic()):
+        if self._hearing.hears(now):
             self._hearing.deaf_since = None
-            if self._casework.judge_due(time.time()):
+            if self._casework.judge_due(now):
                 self._sender.more()
         if self._restorer.busy and self._sender.drained and self._restorer.step():
             self._sender.more()
         self._sender.send(session)
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._settle_due:
             self._sender.settle()
             self._settle_due = now + 0.1
@@ -342,7 +363,7 @@ class Correlator:
         messages = self._hearing.batch()
         batch = [heard for _, heard in messages if heard is not None]
         if batch:
-            now = time.time()
+            now = self._clock()
             if self._casework.take(batch, now, self._hearing.deaf_since or now):
                 self._sender.more()
         for received, _ in messages:
@@ -352,7 +373,7 @@ class Correlator:
     # What is due once a second
 
     def _tick(self, session: Session) -> None:
-        now = time.time()
+        now = self._clock()
         if isinstance(self._store, GroupStore):
             assert isinstance(self._casework, GroupCasework)
             self._store.take_over_from_the_dead()
@@ -361,6 +382,7 @@ class Correlator:
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         self._restorer.start()
+        self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
@@ -374,7 +396,7 @@ class Correlator:
         _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
-        return draft(telling, uuid, topics=self._topics, source=self._source, now=now)
+        return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))
 
     # The end
 
@@ -410,7 +432,7 @@ class Correlator:
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
-        return {"store": self._trouble.why, "broker": broker}
+        return {"store": self._trouble.why, "broker": broker, "retained": self._wildcards.trouble}
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
@@ -424,6 +446,6 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
     if group is None:
         filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
     else:
-        share = f"$share/{encode_level(group)}/"
+        share = f"$share/{topics.level(group)}/"
         filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)

@@ -140,7 +140,11 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     everything += [TOPICS.replay("host1"), TOPICS.replay("host2")]
     expected = {
         "host1": [TOPICS.replay("host1"), *(topic for topic in of_host("host1") if topic.endswith("/state"))],
-        CORRELATOR: [topic for topic in everything if "/hosts/" in topic or topic == TOPICS.location(UUID)],
+        CORRELATOR: [
+            *(topic for topic in everything if "/hosts/" in topic),
+            TOPICS.location(UUID),
+            TOPICS.correlator_status("main"),
+        ],
         "reader": everything,
         "host9": [],
     }

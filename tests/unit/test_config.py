@@ -176,6 +176,7 @@ WRONG = {
     "broker_key_file": "/does/not/exist",
     "broker_version": "4",
     "prefix": "a/+/b",
+    "encode_dots": "perhaps",
     "host": "x" * 201,
     "connect": "nonsense",
     "state_dir": "",
@@ -246,6 +247,13 @@ def test_a_wrong_file_is_told_in_one_line(text: str, told: str, toml: WriteToml)
     with pytest.raises(ConfigError, match="^" + re.escape(told.format(path=path))) as error:
         agent({"config": path})
     assert "\n" not in str(error.value)
+
+
+def test_a_prefix_with_a_dot_can_not_be_encoded() -> None:
+    """Who subscribes has the prefix as it is given."""
+    assert agent({"encode_dots": "true"}).settings.topics().host_status("a.b").endswith("/a%2Eb/status")
+    with pytest.raises(ConfigError, match=r"the prefix site\.a has one; accepted: a prefix without dots"):
+        agent({"encode_dots": "true", "prefix": "site.a"})
 
 
 def test_a_file_that_is_not_there_is_told() -> None:

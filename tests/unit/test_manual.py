@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import cli, manual
+from bridge.cli import CHECKABLE
 
 FILES = dict(manual.files())
 COMMANDS = tuple(manual.COMMANDS)
@@ -36,8 +37,8 @@ def test_each_command_has_a_page_and_a_line_on_the_first() -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("c", {"correlator", "check-config"}),
-        ("check-config ", {"agent", "correlator"}),
+        ("c", {"correlator", "check-broker", "check-config"}),
+        ("check-config ", set(CHECKABLE)),
         ("agent --outbox-p", {"--outbox-policy"}),
         ("agent --outbox-policy ", {"newest", "oldest"}),
         ("check-config correlator --se", {"--settle"}),
