@@ -7,6 +7,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
     "dashboard": "bridge.dashboard.program",
+    "hook": "bridge.hook.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
@@ -35,13 +37,16 @@ HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
     "dashboard": "keeps what happened, and shows it and the fleet in a browser",
+    "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
     "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-CHECKABLE: Final = ("agent", "correlator", "dashboard")
+_AT_THE_END: Final = {"hook": "run"}
+"""The option of each program that is also what stands on its command line after `--`."""
+CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
 """The services whose configuration `check-config` prints."""
 ROLES: Final = ("agent", "correlator", "watch")
 """The programs whose needs `check-broker` tries."""
@@ -112,16 +117,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-mqtt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for program, model in PROGRAMS.items():
+    for program in PROGRAMS:
         command = commands.add_parser(
             program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
-        add_arguments(command, model)
+        _add_arguments(command, program)
 
     check = commands.add_parser("check-config", help=HELP["check-config"])
     services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
     for service in CHECKABLE:
-        add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
+        _add_arguments(services.add_parser(service, allow_abbrev=False), service)
 
     check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
     check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
@@ -132,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
     return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, program: str) -> None:
+    add_arguments(parser, PROGRAMS[program])
+    if option := _AT_THE_END.get(program):
+        parser.add_argument("at_the_end", nargs="*", metavar="-- PROGRAM", help=f"the same as --{option}")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -171,7 +182,10 @@ def _check_broker(arguments: argparse.Namespace) -> int:
 def _load(
     program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
 ) -> Loaded[LogSettings]:
-    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+    given = vars(arguments)
+    if at_the_end := given.get("at_the_end"):
+        given[_AT_THE_END[program]] = shlex.join(at_the_end)
+    loaded = load(model or PROGRAMS[program], program, given, os.environ, PROGRAMS)
     for secret in loaded.settings.secrets():
         log.hide(secret)
     return loaded

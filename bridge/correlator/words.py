@@ -12,7 +12,7 @@ from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, Statu
 from bridge.consumer.intake import stamped
 from bridge.consumer.rejected import MAX_SEQUENCE, Rejected
 from bridge.consumer.shapes import Lifecycle, ObjectMessage, State
-from bridge.correlator.facts import FactKind
+from bridge.correlator.facts import Copied, FactKind
 
 _KIND_OF_EVENT: Final[dict[str, FactKind]] = {
     "migration_iteration": "iteration",
@@ -42,6 +42,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     id: str
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
+    copied: Copied | None = None
 
 
 Word = Said | Cleared | Status | Forgotten
@@ -78,7 +79,7 @@ def _said(read: HostMessage) -> Said:
         address.host, address.uuid, read.epoch, read.sequence, kind,
         operation if isinstance(operation, str) and kind != "iteration" else "",
         data.origin, data.driver, data.domain.name, read.at, message.time, message.id, None,
-        _figures(kind, data.params),
+        _figures(kind, data.params), _copied(kind, data.params),
     )  # fmt: skip
 
 
@@ -91,6 +92,26 @@ def _figures(kind: FactKind | None, params: dict[str, Any]) -> tuple[int | None,
     if kind == "job_failed":
         return _micros(params.get("started_at")), None
     return None, None
+
+
+_COPIED: Final = (
+    "memory_total",
+    "memory_processed",
+    "memory_constant",
+    "memory_normal",
+    "setup_time",
+    "downtime",
+)
+"""What both hosts of a pre-copy hold to the digit, on libvirt 9.0 and 11.3: libvirt sends the source's
+statistics along in the migration cookie (`qemuMigrationCookieStatisticsXMLFormat`).
+"""
+
+
+def _copied(kind: FactKind | None, params: dict[str, Any]) -> Copied | None:
+    if kind != "job_completed":
+        return None
+    found = [number for name in _COPIED if (number := _count(params.get(name))) is not None]
+    return tuple(found) if len(found) == len(_COPIED) else None
 
 
 def _micros(stamp: object) -> int | None:

@@ -67,6 +67,7 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
         at, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact, host.dark_from(at),
+        word.copied,
     )  # fmt: skip
 
 

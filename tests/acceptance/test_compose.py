@@ -28,11 +28,11 @@ def port(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
         'CMD ["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"]\n',
         tmp_path_factory.mktemp("mosquitto"),
     )
-    found = str(free_port())
+    found, dashboard = str(free_port()), str(free_port())
     compose = ("podman-compose", "-p", "tested", "-f", "docker/compose.yaml")
     podman.run(*compose, "down", "-t", "1", check=False)
     try:
-        podman.run(*compose, "up", "-d", "--no-build", MQTT_PORT=found)
+        podman.run(*compose, "up", "-d", "--no-build", MQTT_PORT=found, DASHBOARD_PORT=dashboard)
         yield int(found)
     finally:
         podman.run(*compose, "down", "-t", "1", check=False)
@@ -53,7 +53,7 @@ def test_one_command_and_messages_flow(podman: Podman, port: int) -> None:
     wait_until(lambda: living.NAME in podman("logs", "tested_watcher_1"))
 
 
-@pytest.mark.parametrize("role", ["agent", "correlator"])
+@pytest.mark.parametrize("role", ["agent", "correlator", "dashboard"])
 def test_the_health_check_says_that_it_lives(podman: Podman, port: int, role: str) -> None:
     name = f"tested_{role}_1"
     podman("healthcheck", "run", name)

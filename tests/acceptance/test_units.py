@@ -15,7 +15,7 @@ from tests.machines import Machine
 from tests.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
+NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
 PASSWORD: Final = "known to systemd only"
 SETTINGS: Final = """\
 broker = "mqtt://host1@127.0.0.1"
@@ -64,7 +64,7 @@ def machine(podman: Podman) -> Iterator[Machine]:
         found.sh(
             "cp /units/*.service /etc/systemd/system/;"
             "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"
-            "for unit in agent correlator; do"
+            "for unit in agent correlator dashboard; do"
             " install -D /units/password.conf /etc/systemd/system/libvirt-mqtt-$unit.service.d/password.conf;"
             "done; systemctl daemon-reload; systemctl stop mosquitto"
         )
@@ -99,14 +99,14 @@ class TestRunBySystemd:
         assert machine.sh(f"stat -c %U /proc/{shown['MainPID']}").strip() == "libvirt-mqtt"
         assert machine.sh("stat -c '%U %a' /var/lib/libvirt-mqtt").strip() == "libvirt-mqtt 700"
 
-    def test_both_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
+    def test_all_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
         machine.sh("systemctl start mosquitto")
         for unit in NAMES:
             machine.until_logged(unit, "broker.connected")
         said = machine.sh("journalctl -q --no-pager; systemctl show libvirt-mqtt-agent; ps axeww || true")
         assert PASSWORD not in said
         ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/readyz').read())"
-        for port in (9471, 9472):
+        for port in (9471, 9472, 9473):
             assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
             metrics = machine.sh(f'python3 -c "{ask.format(port=port).replace("readyz", "metrics")}"')
             assert "process_resident_memory_bytes " in metrics

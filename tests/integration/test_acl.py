@@ -69,20 +69,24 @@ FORBIDDEN: dict[str, list[str]] = {
         TOPICS.correlator_status(CORRELATOR),
         "elsewhere",
     ],
-    "reader": [
-        *of_host("host1"),
-        *of_host("reader"),
-        *of_correlator(),
-        TOPICS.correlator_status("reader"),
-        TOPICS.replay("host1"),
-        TOPICS.replay("reader"),
-        "elsewhere",
-    ],
+    **{
+        only_reads: [
+            *of_host("host1"),
+            *of_host(only_reads),
+            *of_correlator(),
+            TOPICS.correlator_status(only_reads),
+            TOPICS.replay("host1"),
+            TOPICS.replay(only_reads),
+            "elsewhere",
+        ]
+        for only_reads in ("reader", "dashboard")
+    },
 }
 ALLOWED: dict[str, list[str]] = {
     "host1": of_host("host1"),
     CORRELATOR: [*of_correlator(), TOPICS.replay("host1"), TOPICS.replay("host2")],
     "reader": [],
+    "dashboard": [],
 }
 
 
