@@ -20,7 +20,7 @@ from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
+NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
 ON_THE_MACHINE: Final = (
@@ -66,7 +66,7 @@ def built(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(release: Release, built: Path) -> Iterator[Machine]:
     """A machine with a broker and libvirt, and nothing to compile with; apt has what the packages need."""
     fields = release.fields()
-    needed = packages.names(", ".join(fields[name] for name in ("common", "agent", "postgresql")))
+    needed = packages.names(", ".join(fields[name] for name in ("common", *packages.EXTRAS)))
     root = roots.root(release.name, ON_THE_MACHINE, needed)
     options = ("--hostname", "host1", "--network", "none", "--add-host", "broker.example:127.0.0.1")
     name = f"tested_packages_{release.name}"
@@ -140,7 +140,8 @@ class TestDebian:
 
     def test_the_release_meets_our_bounds(self, release: Release) -> None:
         """What apt would install of the release is what pyproject.toml asks for."""
-        for requirement in map(Requirement, release.own()):
+        needed = [each for extra in ("", *packages.EXTRAS) for each in release.own(extra)]
+        for requirement in map(Requirement, needed):
             name = packages.NAMES[requirement.name]
             policy = roots.run("chroot", release.root(), "apt-cache", "policy", name)
             (candidate,) = re.findall(r"Candidate: (?:\d+:)?([\d.]+)", policy)
@@ -150,7 +151,7 @@ class TestDebian:
         self, release: Release, built: Path, tmp_path: Path
     ) -> None:
         again = packages.build(release, tmp_path, check="true")
-        assert len(again) == 3
+        assert len(again) == 1 + len(NAMES)
         for file in again:
             assert file.read_bytes() == (built / file.name).read_bytes(), file.name
 
