@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
-	@echo 'make demo      the whole thing on this machine, with nothing configured'
+	@echo 'make demo      the whole thing on this machine, with nothing configured; KEEP=1: until Ctrl-C'
 	@echo 'make check     lint, types and unit tests: the loop of daily work'
 	@echo 'make test      everything; as root with real hosts and real migrations'
 	@echo 'make explore   histories of migrations, every one within bounds: a fixed slice of them'
@@ -34,7 +34,7 @@ system:
 	@touch $@
 
 demo: install
-	@$(BIN)/libvirt-mqtt demo
+	@$(BIN)/libvirt-mqtt demo $(if $(KEEP),--keep)
 
 lint: install
 	$(BIN)/ruff check
@@ -81,9 +81,9 @@ packages: install
 COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --generate-hashes --upgrade \
     --no-header pyproject.toml
 lock: .venv/release
-	$(COMPILE) --extra dashboard --no-emit-package pyyaml -o docker/lock/debian.txt
-	$(COMPILE) --extra dashboard --extra postgresql -o docker/lock/correlator.txt
-	$(COMPILE) --extra dashboard --extra postgresql --extra agent -o docker/lock/agent.txt
+	$(COMPILE) --no-emit-package pyyaml --extra dashboard -o docker/lock/debian.txt
+	$(COMPILE) --extra postgresql --extra dashboard -o docker/lock/correlator.txt
+	$(COMPILE) --extra postgresql --extra dashboard --extra agent -o docker/lock/agent.txt
 
 # What goes to PyPI, with a list of what it was tested with (CycloneDX), into dist/. Where the database of known
 # vulnerabilities isn't reached: make release-check AUDIT=true

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, CheckSettings, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
@@ -40,6 +40,7 @@ HELP: Final = {
     "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "history": "prints what became of migrations, out of a dashboard's store or from its URL",
     "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
@@ -60,6 +61,12 @@ class _Program(Protocol):
 
 class _Checker(Protocol):
     def run(self, roles: Mapping[str, LogSettings]) -> int: ...
+
+
+class _History(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -132,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
     add_arguments(check, CheckSettings)
 
+    history = commands.add_parser(
+        "history", help=HELP["history"], description=HELP["history"], allow_abbrev=False
+    )
+    add_arguments(history, HistorySettings)
+    cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
+
     schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
     for flag, text in SCHEMAS_ACTIONS:
@@ -149,6 +162,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schemas":
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "history":
+        return cast("_History", importlib.import_module("bridge.history")).run(arguments)
     if arguments.command == "check-config":
         checked = _load(arguments.service, arguments)
         for line in render(checked):
