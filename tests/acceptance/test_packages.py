@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +100,11 @@ def active(machine: Machine, unit: str) -> tuple[str, str]:
     """How a service is, and whether it is started with the machine."""
     shown = machine.show(unit, "ActiveState", "UnitFileState")
     return shown["ActiveState"], shown["UnitFileState"]
+
+
+def connected_since(machine: Machine, unit: str, moment: str) -> bool:
+    """Whether a service has met its broker since then."""
+    return "broker.connected" in machine.sh(f"journalctl -q -o cat --since @{moment} -u {unit}")
 
 
 class Subscriber:
@@ -254,3 +260,27 @@ class TestDebian:
         assert {each["payload"]["data"]["state"] for each in states if each["topic"].endswith("/status")} == {
             "online"
         }
+
+    def test_the_ansible_role_does_it_too(self, machine: Machine, built: Path, tmp_path: Path) -> None:
+        """With the certificates of before; a second time there is nothing left to do."""
+        machine.sh(f"apt-get purge -y libvirt-mqtt-common {' '.join(NAMES)}; rm -r /etc/libvirt-mqtt")
+        for name in ("authority.crt", "host1.crt", "host1.key", "correlator-main.crt", "correlator-main.key"):
+            (tmp_path / name).write_text(machine.sh(f"cat /root/libvirt-mqtt-certs/{name}"))
+        inventory = {
+            "libvirt_hosts": {"hosts": ["host1"]},
+            "correlators": {"hosts": ["host1"]},
+            "all": {
+                "vars": {
+                    "libvirt_mqtt_broker": "mqtts://broker.example",
+                    "libvirt_mqtt_packages": str(built),
+                    "libvirt_mqtt_certificates": str(tmp_path),
+                }
+            },
+        }
+        playbook = packages.ROOT / "docker" / "ansible" / "site.yml"
+        began = machine.sh("date +%s").strip()
+        machine.play(playbook, inventory, tmp_path)
+        for name in NAMES[:2]:
+            assert active(machine, name) == ("active", "enabled")
+            wait_until(partial(connected_since, machine, name, began), timeout_s=30)
+        assert re.search(r"host1 .* changed=0 ", machine.play(playbook, inventory, tmp_path))
