@@ -21,6 +21,10 @@ from bridge.agent import metrics as agent_metrics
 from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
 from bridge.correlator import metrics as correlator_metrics
 from bridge.correlator.counters import Counters
+from bridge.dashboard import metrics as dashboard_metrics
+from bridge.dashboard.counters import Counters as DashboardCounters
+from bridge.hook import metrics as hook_metrics
+from bridge.hook.counters import Counters as HookCounters
 from bridge.options import declared
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.examples import examples
@@ -160,6 +164,8 @@ def _metrics(name: str) -> str:
     registries: dict[str, Callable[[], CollectorRegistry]] = {
         "agent": lambda: agent_metrics.registry(MagicMock()),
         "correlator": lambda: correlator_metrics.registry(Counters()),
+        "dashboard": lambda: dashboard_metrics.registry(DashboardCounters()),
+        "hook": lambda: hook_metrics.registry(HookCounters()),
     }
     rows = [
         (
