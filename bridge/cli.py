@@ -5,6 +5,7 @@ A program's modules are imported only when it is started: `watch` needs neither 
 
 import argparse
 import importlib
+import importlib.util
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, CheckSettings, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
@@ -29,6 +30,9 @@ RUNS_IN: Final = {
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
+_NEED_LIBVIRT: Final = ("agent", "demo")
+"""The programs that need libvirt's bindings, which the others do without."""
+
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
@@ -36,6 +40,7 @@ HELP: Final = {
     "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "history": "prints what became of migrations, out of a dashboard's store or from its URL",
     "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
@@ -56,6 +61,12 @@ class _Program(Protocol):
 
 class _Checker(Protocol):
     def run(self, roles: Mapping[str, LogSettings]) -> int: ...
+
+
+class _History(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -128,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
     add_arguments(check, CheckSettings)
 
+    history = commands.add_parser(
+        "history", help=HELP["history"], description=HELP["history"], allow_abbrev=False
+    )
+    add_arguments(history, HistorySettings)
+    cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
+
     schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
     for flag, text in SCHEMAS_ACTIONS:
@@ -145,6 +162,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schemas":
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "history":
+        return cast("_History", importlib.import_module("bridge.history")).run(arguments)
     if arguments.command == "check-config":
         checked = _load(arguments.service, arguments)
         for line in render(checked):
@@ -154,6 +173,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "check-broker":
         return _check_broker(arguments)
+    if arguments.command in _NEED_LIBVIRT and importlib.util.find_spec("libvirt") is None:
+        raise BridgeError(
+            f"{arguments.command} needs libvirt's bindings for Python: "
+            "install python3-libvirt by the system's packages, or libvirt-mqtt[agent] by pip"
+        )
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:

@@ -577,6 +577,12 @@ class HookSettings(BrokerUserSettings, StoreSettings):
         return (self.on or "completed,failed").split(",")
 
 
+class HistorySettings(StoreSettings):
+    """What `history` reads: a dashboard's store."""
+
+    store_name = "dashboard"
+
+
 class WatchSettings(BrokerUserSettings):
     """The watcher: prints what happens."""
 
@@ -600,7 +606,11 @@ class CheckSettings(BrokerUserSettings):
 
 
 class DemoSettings(LogSettings):
-    """The demo: it brings its own broker, so that there is nothing to set but the log."""
+    """The demo: it brings its own broker, so that there is little to set."""
+
+    keep: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Go on until Ctrl-C, with a fleet that lives, to look at in a browser."
+    )
 
 
 PROGRAMS: Final[Mapping[str, type[LogSettings]]] = {

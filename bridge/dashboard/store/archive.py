@@ -65,6 +65,9 @@ class Archive:
         else:
             self._engine = postgresql_engine(found, "dashboard", pool_pre_ping=True, **_POOL)
 
+    def __str__(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
+
     def close(self) -> None:
         """Lets go of it."""
         self._engine.dispose()
