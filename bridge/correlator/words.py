@@ -42,7 +42,9 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An agent's word about itself. `lost` are spans (epoch, first, last) that it can't send any more."""
+    """An agent's word about itself. `lost` are spans (epoch, first, last) that it can't send any more,
+    `states` how many of domains it keeps at the broker.
+    """
 
     host: str
     online: bool
@@ -51,6 +53,7 @@ class Status:
     last_sequence: int
     lost: tuple[tuple[str, int, int], ...]
     at: float
+    states: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
