@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final, Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -124,6 +125,14 @@ class HttpAddress:
         if bare and not _HOST.fullmatch(bare):
             raise ValueError("no host's name or address in it")
         return cls(bare, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it (RFC 6761, section 6.3, of the name)."""
+        try:
+            return ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     def __str__(self) -> str:
         return f"{_shown(self.host)}:{self.port}"

@@ -5,7 +5,9 @@ A program's modules are imported only when it is started: `watch` needs neither 
 
 import argparse
 import importlib
+import importlib.util
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -14,26 +16,43 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
 from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, load, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
+    "dashboard": "bridge.dashboard.program",
+    "hook": "bridge.hook.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
-_HELP: Final = {
+_NEED_LIBVIRT: Final = ("agent", "demo")
+"""The programs that need libvirt's bindings, which the others do without."""
+
+HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
+    "dashboard": "keeps what happened, and shows it and the fleet in a browser",
+    "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "history": "prints what became of migrations, out of a dashboard's store or from its URL",
+    "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
+    "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
+    "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-_CHECKABLE: Final = ("agent", "correlator")
-_ROLES: Final = ("agent", "correlator", "watch")
+_AT_THE_END: Final = {"hook": "run"}
+"""The option of each program that is also what stands on its command line after `--`."""
+CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
+"""The services whose configuration `check-config` prints."""
+ROLES: Final = ("agent", "correlator", "watch")
+"""The programs whose needs `check-broker` tries."""
+SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
+"""The options of `schemas`, one of which has to be given."""
 
 
 class _Program(Protocol):
@@ -42,6 +61,12 @@ class _Program(Protocol):
 
 class _Checker(Protocol):
     def run(self, roles: Mapping[str, LogSettings]) -> int: ...
+
+
+class _History(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -99,40 +124,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-mqtt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for program, model in PROGRAMS.items():
+    for program in PROGRAMS:
         command = commands.add_parser(
-            program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
+            program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
-        add_arguments(command, model)
+        _add_arguments(command, program)
 
-    check = commands.add_parser(
-        "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
-    )
-    services = check.add_subparsers(dest="service", metavar="|".join(_CHECKABLE), required=True)
-    for service in _CHECKABLE:
-        add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
+    check = commands.add_parser("check-config", help=HELP["check-config"])
+    services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
+    for service in CHECKABLE:
+        _add_arguments(services.add_parser(service, allow_abbrev=False), service)
 
-    check = commands.add_parser(
-        "check-broker",
-        help="tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
-        allow_abbrev=False,
-    )
-    check.add_argument("roles", nargs="*", metavar="|".join(_ROLES), choices=[*_ROLES, []])
+    check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
+    check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
     add_arguments(check, CheckSettings)
 
-    schemas = commands.add_parser(
-        "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
+    history = commands.add_parser(
+        "history", help=HELP["history"], description=HELP["history"], allow_abbrev=False
     )
+    add_arguments(history, HistorySettings)
+    cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
+
+    schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
-    for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
+    for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
     return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, program: str) -> None:
+    add_arguments(parser, PROGRAMS[program])
+    if option := _AT_THE_END.get(program):
+        parser.add_argument("at_the_end", nargs="*", metavar="-- PROGRAM", help=f"the same as --{option}")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schemas":
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "history":
+        return cast("_History", importlib.import_module("bridge.history")).run(arguments)
     if arguments.command == "check-config":
         checked = _load(arguments.service, arguments)
         for line in render(checked):
@@ -142,6 +173,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "check-broker":
         return _check_broker(arguments)
+    if arguments.command in _NEED_LIBVIRT and importlib.util.find_spec("libvirt") is None:
+        raise BridgeError(
+            f"{arguments.command} needs libvirt's bindings for Python: "
+            "install python3-libvirt by the system's packages, or libvirt-mqtt[agent] by pip"
+        )
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:
@@ -154,17 +190,19 @@ def _check_broker(arguments: argparse.Namespace) -> int:
     """Each role with the settings that its program would have."""
     checker = cast("_Checker", importlib.import_module("bridge.check_broker"))
     return checker.run(
-        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or _ROLES}
+        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or ROLES}
     )
 
 
 def _load(
     program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
 ) -> Loaded[LogSettings]:
-    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
-    if isinstance(loaded.settings, BrokerUserSettings):
-        for secret in loaded.settings.secrets():
-            log.hide(secret)
+    given = vars(arguments)
+    if at_the_end := given.get("at_the_end"):
+        given[_AT_THE_END[program]] = shlex.join(at_the_end)
+    loaded = load(model or PROGRAMS[program], program, given, os.environ, PROGRAMS)
+    for secret in loaded.settings.secrets():
+        log.hide(secret)
     return loaded
 
 

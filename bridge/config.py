@@ -7,10 +7,11 @@ complete and checked when its program starts; nothing reads the environment late
 
 import os
 import re
+import shlex
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
@@ -33,6 +34,7 @@ from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Option
 from bridge.wire.events import chosen
 from bridge.wire.topics import Topics, encode_level
+from bridge.wire.triggers import ACCEPTED, is_trigger
 
 _STORES: Final = {
     "sqlite": "sqlite",
@@ -191,6 +193,10 @@ class LogSettings(BaseModel):
         Option("LEVEL", "debug, info, warning or error"),
     ] = Field("info", description="The least serious lines that are written.")
 
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        return []
+
 
 class BrokerUserSettings(LogSettings):
     """What every program has that speaks to the broker of the user's choice."""
@@ -278,7 +284,66 @@ class BrokerUserSettings(LogSettings):
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""
-        return [self._broker_password] if self._broker_password else []
+        return [*super().secrets(), *filter(None, [self._broker_password])]
+
+
+class StoreSettings(LogSettings):
+    """What every program has that keeps a store: a file of its own, or a database."""
+
+    store_name: ClassVar[str]
+    """What the names of its files begin with."""
+
+    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
+        "main", description="Its name, where there are several: its session's, its store's, its messages'."
+    )
+    state_dir: StateDir = Field(
+        default_factory=default_state_dir, description="Where the SQLite store lives."
+    )
+    store: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _store(value)),
+        Option(
+            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
+        ),
+    ] = Field(None, description="The store, as an SQLAlchemy URL.")
+    store_password_file: File = Field(
+        None, description="A file whose first line is the PostgreSQL user's password."
+    )
+
+    _store_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.store_password_file:
+            if not self.is_on_postgresql or not urlsplit(self.store or "").username:
+                raise _conflict(
+                    "store_password_file",
+                    "no user in store whose password it could be",
+                    "store as in postgresql://user@host/database",
+                )
+            self._store_password = _read_secret("store_password_file", self.store_password_file)
+        return self
+
+    @property
+    def is_on_postgresql(self) -> bool:
+        """Whether the store is PostgreSQL; else it is SQLite."""
+        return self.store is not None and self.store.startswith("postgresql")
+
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL, the default filled in. May hold a password."""
+        if self.store is None:
+            return f"sqlite:///{self.state_dir}/{self.store_name}-{encode_level(self.id)}.db"
+        if self._store_password is None:
+            return self.store
+        password = quote(self._store_password, safe="")
+        return re.sub(
+            r"(://[^/@:]*)(?::[^@]*)?@", lambda found: f"{found[1]}:{password}@", self.store, count=1
+        )
+
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        inline = urlsplit(self.store or "").password
+        return [*super().secrets(), *filter(None, (self._store_password, inline))]
 
 
 class AgentSettings(BrokerUserSettings):
@@ -333,25 +398,11 @@ class AgentSettings(BrokerUserSettings):
     ] = Field("homeassistant", description="What Home Assistant's discovery topics begin with.")
 
 
-class CorrelatorSettings(BrokerUserSettings):
+class CorrelatorSettings(BrokerUserSettings, StoreSettings):
     """The correlator: tells what became of each migration."""
 
-    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
-        "main", description="The name of this correlator in topics and messages."
-    )
-    state_dir: StateDir = Field(
-        default_factory=default_state_dir, description="Where the SQLite store lives."
-    )
-    store: Annotated[
-        str | None,
-        AfterValidator(lambda value: value and _store(value)),
-        Option(
-            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
-        ),
-    ] = Field(None, description="The store, as an SQLAlchemy URL; PostgreSQL for several correlators.")
-    store_password_file: File = Field(
-        None, description="A file whose first line is the PostgreSQL user's password."
-    )
+    store_name = "correlator"
+
     group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
         None, description="The group of correlators to share the work with; needs MQTT 5 and PostgreSQL."
     )
@@ -363,42 +414,163 @@ class CorrelatorSettings(BrokerUserSettings):
     ] = Field(600, description="Seconds of missing evidence before a migration is told as unresolved.")
     http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
 
-    _store_password: str | None = PrivateAttr(None)
-
     @model_validator(mode="after")
-    def _check_store(self) -> Self:
-        postgresql = self.store is not None and self.store.startswith("postgresql")
-        if self.group and not postgresql:
+    def _check_group(self) -> Self:
+        if self.group and not self.is_on_postgresql:
             raise _conflict(
                 "group", "a group shares a store on PostgreSQL", "store as in postgresql://user@host/database"
             )
         if self.group and self.broker_version != "5":
             raise _conflict("group", "shared subscriptions need MQTT 5", "broker_version 5 beside it")
-        if self.store_password_file:
-            if not postgresql or not urlsplit(self.store or "").username:
-                raise _conflict(
-                    "store_password_file",
-                    "no user in store whose password it could be",
-                    "store as in postgresql://user@host/database",
-                )
-            self._store_password = _read_secret("store_password_file", self.store_password_file)
         return self
 
-    def store_url(self) -> str:
-        """The store's SQLAlchemy URL, the default filled in. May hold a password."""
-        if self.store is None:
-            return f"sqlite:///{self.state_dir}/correlator-{encode_level(self.id)}.db"
-        if self._store_password is None:
-            return self.store
-        password = quote(self._store_password, safe="")
-        return re.sub(
-            r"(://[^/@:]*)(?::[^@]*)?@", lambda found: f"{found[1]}:{password}@", self.store, count=1
-        )
+
+class DashboardSettings(BrokerUserSettings, StoreSettings):
+    """The dashboard: keeps what happened, and shows it and the fleet in a browser."""
+
+    store_name = "dashboard"
+
+    keep_days: Annotated[float, Field(gt=0, le=36500), Option("DAYS", "days, more than 0")] = Field(
+        30, description="How long what happened is kept."
+    )
+    keep_bytes: Annotated[
+        ByteSize, Field(ge=1_000_000), Option("BYTES", "bytes, or with a unit as in 2GiB, 1MB or more")
+    ] = Field(ByteSize(10 << 30), description="How large the store may become; the oldest rows go first.")
+    http: Annotated[
+        InstanceOf[HttpAddress],
+        BeforeValidator(_http),
+        Option("ADDRESS:PORT", "address:port, [IPv6]:port or :port"),
+    ] = Field(HttpAddress("127.0.0.1", 9473), description="Where to serve the page and its API.")
+    http_password_file: File = Field(
+        None, description="A file whose first line is the password of whoever wants to look."
+    )
+    http_open: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Serve everybody: something before it asks for a password."
+    )
+    http_cert_file: File = Field(None, description="A certificate for HTTPS, PEM; it may hold the key, too.")
+    http_key_file: File = Field(None, description="The key to the certificate, PEM.")
+
+    _http_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_http(self) -> Self:
+        if self.http_password_file:
+            self._http_password = _read_secret("http_password_file", self.http_password_file)
+        elif not self.http.is_loopback and not self.http_open:
+            raise _conflict(
+                "http",
+                "others than this machine would see everything",
+                "http_password_file beside it, or http_open, or a loopback address",
+            )
+        if self.http_key_file and not self.http_cert_file:
+            raise _conflict(
+                "http_key_file", "there is no certificate that it belongs to", "http_cert_file beside it"
+            )
+        return self
+
+    @property
+    def http_password(self) -> str | None:
+        """What whoever wants to look has to know; None: nothing."""
+        return self._http_password
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""
-        inline = urlsplit(self.store or "").password
-        return [*super().secrets(), *filter(None, (self._store_password, inline))]
+        return [*super().secrets(), *filter(None, [self._http_password])]
+
+
+def _triggers(value: str) -> str:
+    for name in value.split(","):
+        if not is_trigger(name):
+            raise ValueError(f"{name!r} is none")
+    return value
+
+
+def _command(value: str) -> str:
+    if not shlex.split(value):
+        raise ValueError("no program")
+    return value
+
+
+Patterns = Annotated[
+    str | None, Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all")
+]
+
+
+class HookSettings(BrokerUserSettings, StoreSettings):
+    """The hook runner: runs programs for what is published."""
+
+    store_name = "hook"
+
+    run: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _command(value)),
+        Option("COMMAND", "a program and its arguments, quoted as for a shell"),
+    ] = Field(
+        None,
+        description="What to run, without a shell in between; on the command line it may also stand at the "
+        "end, after `--`.",
+    )
+    on: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _triggers(value)),
+        Option("NAMES", f"{ACCEPTED}; with commas between them", default="completed,failed"),
+    ] = Field(None, description="What the command is run for.")
+    hooks_dir: Annotated[Path, BeforeValidator(_path), Option("DIR", "a directory")] = Field(
+        Path("/etc/libvirt-mqtt/hooks.d"),
+        description="Without a command: whose executables are run, each for what its name begins with.",
+    )
+    domain: Patterns = Field(None, description="Run only for these domains, by UUID or name.")
+    host: Patterns = Field(None, description="Run only for what names one of these hosts.")
+    reason: Patterns = Field(None, description="Run only for these reasons.")
+    timeout_s: Annotated[
+        float, Field(gt=0, le=86400), Option("SECONDS", "seconds, more than 0, up to 86400", name="timeout")
+    ] = Field(60, description="How long a program may run; then its process group gets TERM, then KILL.")
+    tries: Annotated[int, Field(ge=1, le=100), Option("NUMBER", "a number, 1 to 100")] = Field(
+        8, description="How often a program is tried before its message is put aside."
+    )
+    retry_s: Annotated[
+        float, Field(gt=0, le=86400), Option("SECONDS", "seconds, more than 0, up to 86400", name="retry")
+    ] = Field(5, description="Seconds before the second try; twice as many before each next one.")
+    parallel: Annotated[int, Field(ge=1, le=100), Option("NUMBER", "a number, 1 to 100")] = Field(
+        4, description="Programs that run at the same time; of one domain never more than one."
+    )
+    max_age_s: Annotated[
+        float | None, Field(gt=0), Option("SECONDS", "seconds, more than 0", name="max_age")
+    ] = Field(None, description="What is older than this when its turn comes runs nothing.")
+    group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
+        None, description="The group of runners to share the work with, on PostgreSQL."
+    )
+    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+    parked: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Don't run: print what was put aside."
+    )
+    again: Annotated[str | None, Option("ID", "the id of a message that was put aside, or all")] = Field(
+        None, description="Don't run: have the runner try this one anew."
+    )
+
+    @model_validator(mode="after")
+    def _check_hook(self) -> Self:
+        if self.on and not self.run:
+            raise _conflict("on", "of no use for a folder: files' names say it", "run beside it")
+        if self.group and not self.is_on_postgresql:
+            raise _conflict(
+                "group", "a group shares a store on PostgreSQL", "store as in postgresql://user@host/database"
+            )
+        return self
+
+    def command(self) -> list[str]:
+        """The program and its arguments; empty where the folder's are meant."""
+        return shlex.split(self.run or "")
+
+    def triggers(self) -> list[str]:
+        """What the command is run for."""
+        return (self.on or "completed,failed").split(",")
+
+
+class HistorySettings(StoreSettings):
+    """What `history` reads: a dashboard's store."""
+
+    store_name = "dashboard"
 
 
 class WatchSettings(BrokerUserSettings):
@@ -424,12 +596,18 @@ class CheckSettings(BrokerUserSettings):
 
 
 class DemoSettings(LogSettings):
-    """The demo: it brings its own broker, so that there is nothing to set but the log."""
+    """The demo: it brings its own broker, so that there is little to set."""
+
+    keep: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Go on until Ctrl-C, with a fleet that lives, to look at in a browser."
+    )
 
 
 PROGRAMS: Final[Mapping[str, type[LogSettings]]] = {
     "agent": AgentSettings,
     "correlator": CorrelatorSettings,
+    "dashboard": DashboardSettings,
+    "hook": HookSettings,
     "watch": WatchSettings,
     "demo": DemoSettings,
 }

@@ -11,12 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.lab.install import CACHE_FOLDER, CACHE_VARIABLE
+from tests import roots
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("podman", "buildah", "runc", "podman-compose", "netavark", "aardvark-dns", "debootstrap")
@@ -28,6 +27,7 @@ IN_THE_BASE: Final = (
     *("mosquitto", "postgresql", "systemd", "systemd-sysv"),
 )
 IMAGE: Final = "localhost/libvirt-mqtt"
+IMAGE_WITHOUT_LIBVIRT: Final = "localhost/libvirt-mqtt-correlator"
 BASE: Final = "localhost/base"
 
 _STORAGE: Final = """\
@@ -53,7 +53,7 @@ class Podman:
     """podman with its own storage, networks and settings."""
 
     def __init__(self) -> None:
-        self.folder = Path(os.environ.get(CACHE_VARIABLE) or CACHE_FOLDER) / "containers"
+        self.folder = roots.cache() / "containers"
         self.folder.mkdir(parents=True, exist_ok=True)
         run = Path("/run/libvirt-mqtt-tests")
         files = {"storage.conf": _STORAGE, "containers.conf": _CONTAINERS}
@@ -109,28 +109,29 @@ class Podman:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Waits until no other run of the tests on this machine has containers: they have fixed names."""
+def alone(names: str = "") -> Iterator[None]:
+    """Waits until no other run of the tests on this machine has these containers: they have fixed names."""
     folder = Podman().folder
-    with (folder / ".in-use").open("w") as lock:
+    with (folder / f".in-use{names}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def built() -> Podman:
-    """podman with the base and the image of docker/Dockerfile, which is built anew from the working tree."""
+    """podman with the base and the images of docker/Dockerfile, built anew from the working tree."""
     podman = Podman()
-    with (podman.folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (podman.folder / ".lock").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
         _ensure_base(podman)
         wheels = _wheels(podman.folder)
-        podman.run(
-            *("buildah", "bud", "-q", "--layers", "--format", "docker", "--isolation", "chroot"),
-            *("--build-arg", f"BASE={BASE}", "--build-arg", "PIP_NO_INDEX=1"),
-            *("--build-arg", f"PIP_FIND_LINKS={wheels}", "--volume", f"{wheels}:{wheels}:ro"),
-            *("-f", "docker/Dockerfile", "-t", IMAGE, "."),
-            timeout_s=300.0,
-        )
+        for lock, image in (("agent", IMAGE), ("correlator", IMAGE_WITHOUT_LIBVIRT)):
+            podman.run(
+                *("buildah", "bud", "-q", "--layers", "--format", "docker", "--isolation", "chroot"),
+                *("--build-arg", f"BASE={BASE}", "--build-arg", f"LOCK={lock}"),
+                *("--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"PIP_FIND_LINKS={wheels}"),
+                *("--volume", f"{wheels}:{wheels}:ro", "-f", "docker/Dockerfile", "-t", image, "."),
+                timeout_s=300.0,
+            )
         podman("image", "prune", "-f", "--filter", "until=24h")
     return podman
 
@@ -149,62 +150,24 @@ def _ensure_base(podman: Podman) -> None:
     tagged = f"{BASE}:{wanted}"
     if not podman("images", "-q", tagged).strip():
         root = podman.folder / "base"
-        _make_root(root)
+        roots.make(roots.machine_release(), root, IN_THE_BASE)
         podman.run("sh", "-c", f"tar -C {root} -c . | podman import -q - {tagged}", timeout_s=300.0)
         shutil.rmtree(root)
     podman("tag", tagged, BASE)
 
 
-def _make_root(root: Path) -> None:
-    release = _release()
-    shutil.rmtree(root, ignore_errors=True)
-    _run("debootstrap", "--variant=minbase", release, str(root))
-    # Names are resolved, and proxies and mirrors configured, as they are on this machine.
-    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
-    for configured in Path("/etc/apt/apt.conf.d").glob("99*"):
-        shutil.copyfile(configured, root / "etc/apt/apt.conf.d" / configured.name)
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    _run("chroot", str(root), "apt-get", "-q", "update")
-    _run("chroot", str(root), "apt-get", "-q", "-y", "install", "--no-install-recommends", *IN_THE_BASE)
-    _run("chroot", str(root), "apt-get", "clean")
-    policy.unlink()
-
-
-def _release() -> str:
-    """The machine's own release, so that wheels built here fit."""
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
-    raise RuntimeError("/etc/os-release names no release of Debian")
-
-
 def _wheels(folder: Path) -> Path:
     """A folder with all that the Dockerfile's pip wants."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgresql"], sys.version]
+    lock = ROOT / "docker" / "lock" / "agent.txt"
+    wanted = [lock.read_text(), sys.version]
     wheels = folder / f"wheels-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]}"
     if not wheels.exists():
         for old in folder.glob("wheels-*"):
             shutil.rmtree(old)
         unfinished = folder / "wheels.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-        _run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[postgresql]")
+        pip = (sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", unfinished)
+        roots.run(*pip, "--no-deps", "--require-hashes", "-r", lock)
+        roots.run(*pip, "setuptools")  # to build libvirt-python with
         unfinished.rename(wheels)
     return wheels
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(
-        command,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
-    )
-    if done.returncode:
-        raise RuntimeError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")

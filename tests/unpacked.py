@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.node_red import cache
+from tests.npm import cache
 
 _SOURCE: Final = (
     "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian {} main"
@@ -22,7 +22,7 @@ _INSTALL_S: Final = 240
 
 def root_of(release: str, package: str) -> Path:
     """The folder with the package of that release, made on first use and kept in the cache."""
-    folder = cache().with_name(f"{package}-{release}")
+    folder = cache() / f"{package}-{release}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

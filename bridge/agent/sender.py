@@ -324,7 +324,7 @@ class Sender:
                 ),
                 *(
                     Subscription(states, qos=0, no_local=True, needed=False)
-                    for states in self._topics.states_of(self._host)
+                    for states in self._topics.retained_of(self._host)
                 ),
                 *(self._homeassistant.subscriptions if self._homeassistant else ()),
             ],

@@ -13,15 +13,17 @@ from typing import Final
 
 import msgspec
 
+from bridge.consumer.inputs import Cleared, Forgotten, Status
+from bridge.consumer.streams import Loss
 from bridge.correlator.case import Case, Hosts, Judgement, Telling, Times
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import GONE, Host, Loss
+from bridge.correlator.hosts import GONE, Host
 from bridge.correlator.judging import judge
 from bridge.correlator.opencases import OpenCases
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
-from bridge.correlator.words import Cleared, Forgotten, Said, Status
-from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
+from bridge.correlator.words import Said
+from bridge.correlator.work import Heard, Work, fact_of, hear_cleared, hear_job
 from bridge.log import get_logger
 from bridge.wire.messages import Migration
 
@@ -168,20 +170,15 @@ class Casework:
                 host.note_clock(heard.received, word.at, is_status=True)
                 if word.online and word.sees_libvirt:
                     host.note_saw(word.at + host.offset_s)
-            changed = host.note_status(
-                online=word.online,
-                sees_libvirt=word.sees_libvirt,
-                epoch=word.epoch,
-                last_sequence=word.last_sequence,
-                lost=word.lost,
-                received=heard.received,
-                retained=heard.retained,
-            )
+            changed = host.note_agent(word, received=heard.received, retained=heard.retained)
         self._note_gone(host)
         if changed:
             self._sight_changed(work, host, heard.received)
 
     def _hear_said(self, work: Work, host: Host, word: Said, received: float) -> None:
+        if word.kind == "job":
+            hear_job(work, word)
+            return
         if word.kind == "state":
             work.facts[word.uuid].append(
                 (fact_of(word, host, host.note_as_of(word.epoch, word.sequence), received), True)
@@ -256,7 +253,7 @@ class Casework:
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
         work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work))
-        cases = self._load_cases(work, tx, work.facts.keys() | work.uuids | waiting)
+        cases = self._load_cases(work, tx, work.facts.keys() | work.jobs.keys() | work.uuids | waiting)
         drafts: list[Draft] = []
         for uuid in sorted(cases):
             try:
@@ -276,7 +273,7 @@ class Casework:
     def _judge_one(self, work: Work, case: Case, now: float, judged_at: float) -> list[Draft]:
         uuid = case.uuid
         facts = work.facts.get(uuid, ())
-        changed = uuid in work.uuids
+        changed = case.note_jobs(work.jobs.get(uuid, {})) or uuid in work.uuids
         for fact, settled in facts:
             changed = case.add(fact, settled=settled) or changed
         for name in work.settle:
@@ -315,7 +312,7 @@ class Casework:
                 except msgspec.MsgspecError as error:
                     _log.error("case.unreadable", domain=uuid, error=str(error), now="begun anew")
                     cases[uuid] = Case.new(uuid)
-            elif uuid in work.facts:
+            elif uuid in work.facts or uuid in work.jobs:
                 cases[uuid] = Case.new(uuid)
         return cases
 

@@ -5,7 +5,8 @@ NATS 2.10 leaves some out for a reader that comes late, without a word.
 
 from __future__ import annotations
 
-from bridge.correlator.words import Cleared, Said, Status, Word
+from bridge.consumer.inputs import Cleared, Status
+from bridge.correlator.words import Said, Word
 
 
 class HeldStates:

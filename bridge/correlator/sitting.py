@@ -32,7 +32,7 @@ class Sitting:
             if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
         self.gone = hosts.gone
-        self.gaps = hosts.gaps
+        self.gaps = hosts.gaps - hosts.gone
         self.withheld: set[str] = set()
         self.tellings: list[Telling] = []
         self.is_open = False
@@ -44,12 +44,10 @@ class Sitting:
         self.dues.append(at)
         return False
 
-    def is_whole(self, since: float, *names: str | None) -> bool:
-        """Whether nothing that these hosts have given out is still on its way; for `patience` that is waited
-        for.
-        """
+    def is_whole(self, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way."""
         lacking = {name for name in names if name is not None and name in self.gaps}
-        if not lacking or self.ripe(since + self.times.patience_s):
+        if not lacking:
             return True
         self.withheld |= lacking
         self.is_open = True
@@ -63,13 +61,17 @@ class Sitting:
         return sign_of_state(track) is None and self.ripe(track.late + self.times.settle_s)
 
     def tell_verdict(self, told: Told, data: Migration) -> None:
-        """Tells a verdict, and notes that it is told."""
+        """Tells a verdict, and notes that it is told; that of the newest attempt is retained, too."""
         told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
         told.last = data
         told.was_conflict = told.was_conflict or data.outcome == "conflict"
         told.at = self.now
         told.revision += 1
         self.tellings.append(Telling(data.outcome, told.last_id, data))
+        if data.outcome != "conflict" and told.began >= self.case.decided:
+            self.case.decided = told.began
+            self.case.jobs.pop(data.source.host or "", None)
+            self.tellings.append(Telling("last", told.last_id, data))
 
 
 def _is_former(track: Track, epoch: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.facts import CLEARED, Instant, Key, Mark
+from bridge.correlator.facts import CLEARED, Copied, Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
@@ -77,6 +77,7 @@ class Arrival:
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
+    copied: Copied | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class Departure:
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
     after: Instant | None = None  # what was found afterwards happened after this
     announced: Mark | None = None  # when its end began, where the host said so
+    copied: Copied | None = None
 
     @property
     def is_over(self) -> bool:
@@ -137,11 +139,15 @@ class Listed(Struct, frozen=True, gc=False):
 
 
 class Mood(Struct, frozen=True, gc=False):
-    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
+    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known.
+
+    earliest: the moment before which it can't have changed.
+    """
 
     at: float
     received: float
     guest: GuestHere | None
+    earliest: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -191,7 +197,7 @@ class Track:
 
     def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
         """How it fared here when that happened on another host, and before that happened here; where it
-        wasn't here then, soon after.
+        wasn't here then, soon after. None: it may have been lost by then.
         """
         after: GuestHere | None = None
         for mood in reversed(self.moods):
@@ -199,6 +205,8 @@ class Track:
                 continue
             if mood.at <= mark.at:
                 return mood.guest or after
+            if mood.guest is None and mood.earliest <= mark.at:
+                return None
             after = mood.guest or after
         return after
 
@@ -209,4 +217,4 @@ class Track:
     def feel(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes how the guest fares from this mark on."""
         if guest != self.guest:
-            self.moods = [*self.moods, Mood(mark.at, mark.received, guest)][-KEPT_MOODS:]
+            self.moods = [*self.moods, Mood(mark.at, mark.received, guest, mark.earliest)][-KEPT_MOODS:]

@@ -15,6 +15,7 @@ MARK: Final[dict[str, tuple[str, Tone]]] = {
     "failed": ("✗", "bad"),
     "conflict": ("!", "alarm"),
     "resolved": ("✓", "good"),
+    "current": ("▸", "dim"),
 }
 """Each outcome's mark and tone."""
 
@@ -51,7 +52,8 @@ def _interrupted(_: dict[str, Any]) -> str:
 
 def _unresolved(data: dict[str, Any]) -> str:
     missing = data.get("missing")
-    lacking = [str(one) for one in missing] if isinstance(missing, list) else []
+    listed = missing if isinstance(missing, list) else []
+    lacking = [str(one.get("text")) if isinstance(one, dict) else str(one) for one in listed]
     return "unresolved, still missing: " + ("; ".join(lacking) or "the evidence of either side")
 
 
@@ -87,6 +89,12 @@ def _resolved(data: dict[str, Any]) -> str:
     return "conflict resolved: " + (f"runs on {where} only" if where else "runs on neither")
 
 
+def _current(data: dict[str, Any]) -> str:
+    phase = str(data.get("phase"))
+    how_far = words.progress(data.get("progress"))
+    return words.PHASE.get(phase, phase) + (f", {how_far}" if how_far else "")
+
+
 _TELL: Final = {
     "started": _started,
     "interrupted": _interrupted,
@@ -95,6 +103,7 @@ _TELL: Final = {
     "failed": _failed,
     "conflict": _conflict,
     "resolved": _resolved,
+    "current": _current,
 }
 
 

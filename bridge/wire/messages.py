@@ -36,8 +36,10 @@ Stamp = Annotated[
     ),
 ]
 Code = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Origin = Literal["event", "resync"]
 Outcome = Literal["started", "interrupted", "unresolved", "completed", "failed", "conflict"]
+Verdict = Literal["completed", "failed"]
 Mode = Literal["precopy", "postcopy", "offline"]
 GuestState = Literal["running", "paused", "shutoff", "lost", "unknown"]
 Attention = Literal["source_left_paused", "guest_left_paused", "postcopy_incomplete"]
@@ -54,6 +56,8 @@ Reason = Literal[
     "source_job_ended",
 ]
 Side = Literal["source", "destination"]
+Phase = Literal["preparing", "copying", "switching", "postcopy", "interrupted", "unresolved", "conflict"]
+Trend = Literal["converging", "stalled", "diverging"]
 
 
 class Model(BaseModel):
@@ -135,6 +139,53 @@ class NamedOnly(Model):
     """An object of libvirt that has no UUID."""
 
     name: str
+
+
+class Amount(Model):
+    """Bytes of one part of a copy. QEMU sends a page again when the guest has written to it, so more than the
+    total may have been processed.
+    """
+
+    total_bytes: Count
+    processed_bytes: Count
+    remaining_bytes: Count
+
+
+class Progress(Model):
+    """How far a copy is. What isn't known is null."""
+
+    total_bytes: Count | None = Field(default=None, description="Memory and disks together, as the next two.")
+    processed_bytes: Count | None = None
+    remaining_bytes: Count | None = None
+    memory: Amount | None = None
+    disk: Amount | None = None
+    percent: int | None = Field(
+        default=None, ge=0, le=99, description="What doesn't remain of the total; 100 is never claimed."
+    )
+    bandwidth_bytes_per_s: Count | None = Field(default=None, description="Smoothed, as the next one.")
+    dirty_bytes_per_s: Count | None = Field(default=None, description="What the guest writes to its memory.")
+    iteration: Count | None = Field(default=None, description="From the first one of this attempt.")
+    throttle_percent: Count | None = Field(
+        default=None, description="By how much QEMU slows the guest down, so that the copy converges."
+    )
+    downtime_ms: Count | None = Field(default=None, description="As QEMU expects it.")
+    trend: Trend | None = None
+    eta_s: Count | None = Field(
+        default=None, description="Until the guest is switched over; null unless the copy converges."
+    )
+
+
+class _Job(Model):
+    host: str
+    driver: str
+    domain: Domain
+    operation: str = Field(description="`migration_out`, `save`, `dump`, `backup`, …")
+    started_at: Stamp | None
+    time_elapsed_ms: Count | None
+
+
+class Job(Progress, _Job):
+    """The job that is under way, and how far it is. Retained; an empty payload clears it."""
 
 
 class ObjectLifecycle(Model):
@@ -229,6 +280,18 @@ class Evidence(Model):
     id: str
 
 
+class Missing(Model):
+    """Evidence that was waited for in vain: of which side and host, what by a stable code, and in words."""
+
+    side: Side
+    host: str | None
+    code: str = Field(
+        description="`not_seen` (no host said that it is this side), `no_end` (how it ended there), `blind`"
+        " (the host can't be heard), `gap` (messages that it has given out didn't come). May gain words."
+    )
+    text: str
+
+
 class Migration(Model):
     """What became of one attempt to move a domain. What is unknown is null."""
 
@@ -249,8 +312,8 @@ class Migration(Model):
     confirmed_by: list[Side]
     evidence: list[Evidence]
     supersedes: str | None = Field(default=None, description="The id of the telling that this replaces.")
-    missing: list[str] | None = Field(
-        default=None, description="On unresolved: what was waited for in vain, in words."
+    missing: list[Missing] | None = Field(
+        default=None, description="On unresolved: what was waited for in vain."
     )
 
 
@@ -258,6 +321,14 @@ class Resolved(Migration):
     """A conflict without a migration is over: both no longer run. `supersedes` is the conflict's id."""
 
     outcome: Literal["resolved"]  # type: ignore[assignment]  # a topic and a schema of its own
+
+
+class Current(Migration):
+    """The attempt under way. Retained; an empty payload clears it, with the verdict."""
+
+    outcome: None  # type: ignore[assignment]  # there is none yet
+    phase: Phase
+    progress: Progress | None = Field(description="What the source's `job` says of the copy.")
 
 
 class Location(Model):
@@ -348,6 +419,7 @@ def _kind(suffix: str, model: type[Model], schema_name: str | None = None) -> Ki
 LIFECYCLE = _kind("domain.lifecycle", Lifecycle)
 EVENT = _kind("domain.event", DomainEvent)
 STATE = _kind("domain.state", DomainState)
+JOB = _kind("domain.job", Job)
 HOST_STATUS = _kind("host.status", HostStatus)
 
 
@@ -377,13 +449,16 @@ CORRELATOR_STATUS = _kind("correlator.status", CorrelatorStatus)
 MIGRATION: Final[dict[str, Kind]] = {
     **{outcome: _kind(f"migration.{outcome}", Migration, "migration") for outcome in get_args(Outcome)},
     "resolved": _kind("migration.resolved", Resolved),
+    "current": _kind("migration.current", Current),
 }
+"""The kinds of a correlator's messages of migrations by their topics' last level; `last` holds a verdict."""
 KINDS: Final[dict[str, Kind]] = {
     kind.type: kind
     for kind in (
         LIFECYCLE,
         EVENT,
         STATE,
+        JOB,
         *OBJECT_LIFECYCLE.values(),
         *OBJECT_EVENT.values(),
         *OBJECT_STATE.values(),

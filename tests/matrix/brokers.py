@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -14,10 +12,9 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from bridge.mqtt.settings import BrokerSettings
-from tests import unpacked
+from tests import npm, unpacked
 from tests.broker import Broker, accepts, free_port
 from tests.correlators import Reachable
-from tests.node_red import cache
 
 AEDES: Final = "1.2.0"
 _AEDES: Final = """
@@ -150,14 +147,6 @@ def mosquitto(folder: Path, release: str | None = None) -> Broker:
 
 
 def _aedes() -> Path:
-    folder = cache().with_name(f"aedes-{AEDES}")
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "broker.mjs"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            assert shutil.which("npm"), "needs npm: make install"
-            command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-save"]
-            subprocess.run([*command, "--ignore-scripts", f"aedes@{AEDES}"], check=True, capture_output=True)
-            program.write_text(_AEDES)
+    program = npm.installed("aedes", AEDES) / "broker.mjs"
+    program.write_text(_AEDES)
     return program

@@ -217,3 +217,18 @@ def test_reading_the_configuration_loads_no_program() -> None:
 def test_settings_are_the_models_of_their_program() -> None:
     assert PROGRAMS["agent"] is AgentSettings
     assert set(cli.RUNS_IN) == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", ["agent", "demo"])
+def test_a_program_that_needs_libvirt_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    assert cli.main([program]) == 1
+    assert capsys.readouterr().err.count("libvirt-mqtt[agent]") == 1
+
+
+@pytest.mark.parametrize("program", ["correlator", "watch"])
+def test_the_other_programs_are_imported_without_libvirt(program: str) -> None:
+    without = f"import sys; sys.modules['libvirt'] = None; import {cli.RUNS_IN[program]}"
+    subprocess.run([sys.executable, "-c", without], check=True)

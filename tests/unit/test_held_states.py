@@ -1,7 +1,8 @@
 """Whether fewer states came than a host keeps."""
 
+from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.correlator.heldstates import HeldStates
-from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.words import Said
 
 SETTLE_S = 10.0
 

@@ -17,17 +17,14 @@ from sqlalchemy import (
     Text,
 )
 
+from bridge.database import meta_table
+
 VERSION: Final = 2
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 TABLES: Final = MetaData()
 
-Table(
-    "meta",
-    TABLES,
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-)
+meta_table(TABLES)
 _cases = Table(
     "cases",
     TABLES,
