@@ -72,6 +72,7 @@ class Casework:
                 self._index(uuid, frozenset(hosts), Case.load(data).tails)
             self.next_due = tx.next_due()
             heard = tx.meta("heard_until")
+            self._counters.attention = tx.attention()
         self.heard_until = None if heard is None else float(heard)
         for host in self.hosts.values():
             self._mirror(host)
@@ -216,11 +217,13 @@ class Casework:
                     work.uuids.update(tx.due(now, due_limit))
                 drafts = self._judge_and_keep(work, tx, now, judged_at)
                 self._note_heard(tx, now)
+                attention = tx.attention()
                 if due_limit:
                     self.next_due = tx.next_due()
         except BaseException:
             self._take_back(work)
             raise
+        self._counters.attention = attention
         self._keep(work, now)
         return len(drafts)
 
@@ -400,4 +403,6 @@ def _host_row(host: Host) -> HostRow:
 
 
 def _row(case: Case, judgement: Judgement) -> CaseRow:
-    return CaseRow(case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts)
+    return CaseRow(
+        case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts, judgement.attention
+    )

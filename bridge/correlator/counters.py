@@ -16,7 +16,8 @@ class Counters:
     """Since the start of the process.
 
     verdicts: by outcome and reason (empty where there is none). latencies_s: of the latest verdicts, from the
-    receipt of the message that decided to the commit; those that a timer decided aren't in it.
+    receipt of the message that decided to the commit; those that a timer decided aren't in it. attention:
+    domains that a person has to see to, by what it is; of the store, and so not only of this process.
     """
 
     messages: int = 0
@@ -36,6 +37,7 @@ class Counters:
     tellings_refused: int = 0
     store_troubles: int = 0
     open_migrations: int = 0
+    attention: Counter[str] = field(default_factory=Counter)
     hosts: int = 0
     blind_hosts: int = 0
 

@@ -10,6 +10,7 @@ from bridge.correlator import acts
 from bridge.correlator.alignment import Half
 from bridge.correlator.apart import judge_conflict, judge_offline
 from bridge.correlator.attempts import judge_attempt
+from bridge.correlator.attention import attention
 from bridge.correlator.case import Case, Hosts, Judgement, Times, Told
 from bridge.correlator.facts import Key
 from bridge.correlator.pairing import Pair, pair
@@ -66,6 +67,7 @@ def judge(
         sitting.is_open or bool(case.tails),
         frozenset(case.logs),
         frozenset(case.tails) | sitting.withheld,
+        attention(sitting),
     )
 
 

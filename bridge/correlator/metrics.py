@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from bridge.correlator.attention import ATTENTION
 from bridge.correlator.counters import LATENCY_BOUNDS_S
 from bridge.wire.messages import Outcome, Reason
 
@@ -60,6 +61,12 @@ class CountersCollector(Collector):
         for kind, count in dict(counters.rejected).items():
             rejected.add_metric([kind], count)
         yield rejected
+        attention = GaugeMetricFamily(
+            _PREFIX + "attention", "Domains that a person has to see to, by what it is.", labels=["kind"]
+        )
+        for kind in ATTENTION:
+            attention.add_metric([kind], counters.attention[kind])
+        yield attention
         verdicts = CounterMetricFamily(
             _PREFIX + "verdicts", "Tellings of what became of migrations.", labels=["outcome", "reason"]
         )

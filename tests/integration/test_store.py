@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
@@ -99,6 +100,37 @@ def test_a_case_is_replaced_as_a_whole(open_store: Open) -> None:
         assert tx.cases(["a"]) == {"a": b"two"}
         assert tx.due(100.0, 10) == []
         assert list(tx.open_cases()) == []
+
+
+def test_what_a_person_has_to_see_to_is_counted_by_domain(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        both = ("conflict", "source_left_paused")
+        tx.keep_cases([CaseRow("a", b"", None, False, attention=both), CaseRow("c", b"", None, False)])
+        tx.keep_cases([CaseRow("b", b"", None, True, attention=("conflict",))])
+        assert tx.attention() == {"conflict": 2, "source_left_paused": 1}
+        tx.keep_cases([CaseRow("a", b"", None, False)])
+    store.close()
+    with open_store().begin() as tx:
+        assert tx.attention() == {"conflict": 1}
+
+
+@in_a_database
+def test_a_store_of_an_older_version_is_taken_over(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        tx.keep_cases([CaseRow("a", b"one", None, False)])
+        tx.keep_meta("version", "2")
+        for statement in ("DROP INDEX cases_attention", "ALTER TABLE cases DROP COLUMN attention"):
+            tx._connection.execute(text(statement))
+    store.close()
+    for _ in range(2):
+        store = open_store()
+        with store.begin() as tx:
+            assert tx.cases(["a"]) == {"a": b"one"}
+            assert tx.attention() == {}
+            tx.keep_cases([CaseRow("b", b"", None, True)])
+        store.close()
 
 
 def test_what_is_due_comes_in_its_order(open_store: Open) -> None:

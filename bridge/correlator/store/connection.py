@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bridge.correlator.store.tables import TABLES, VERSION
+from bridge.correlator.store.tables import ADD_ATTENTION, ATTENTION_SINCE, TABLES, VERSION, cases_attention
 from bridge.correlator.store.transaction import Transaction
 from bridge.errors import ConfigError, StateInUseError
 from bridge.log import get_logger
@@ -177,6 +177,9 @@ class Store:
             elif owner != self._owner:
                 why = f"store: {self} belongs to {owner}, not to {self._owner}"
                 raise ConfigError(f"{why}; each needs a store of its own")
+            elif int(version) < ATTENTION_SINCE:
+                connection.execute(ADD_ATTENTION)
+                cases_attention.create(connection)
             transaction.keep_meta("version", str(VERSION))
 
 

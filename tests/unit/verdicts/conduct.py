@@ -71,13 +71,24 @@ class Conductor:
         for n, delivery in enumerate(deliveries):
             self.take(delivery.received, delivery.sent)
             if restart(n):
-                self._started().start(START + delivery.received)
+                self.restart(delivery.received)
         path = self._started()
         path.run_to(START + until_s)
         self.told += [self._read(one.at_s, one.topic, one.payload) for one in path.published]
         path.published.clear()
         self.batches = path.counters.batches
         return self.told
+
+    @property
+    def attention(self) -> dict[str, int]:
+        """What a person has to see to now, each with the number of domains."""
+        return dict(self._started().counters.attention)
+
+    def restart(self, t: float) -> None:
+        """The process ends, and another begins."""
+        path = self._started()
+        path.counters.attention.clear()
+        path.start(START + t)
 
     def take(self, received: float, *sent: Sent) -> None:
         """What comes at one moment, as one batch."""
