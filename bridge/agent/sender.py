@@ -11,6 +11,7 @@ outbox.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal
 
@@ -41,6 +42,8 @@ LARGEST_FROM_BROKER_BYTES: Final = 65_536
 LAST_WORDS_S: Final = 1.5
 """Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
 TOPIC_NAME_INVALID: Final = 0x90
+UNANNOUNCED: Final = "the agent ended, or lost its connection to the broker, without saying so"
+"""What a Will says. It is made at connect: whatever else it named could be otherwise by then."""
 
 
 class Sender:
@@ -302,7 +305,7 @@ class Sender:
     def _will(self) -> Publication:
         return Publication(
             self._topics.host_status(self._host),
-            self._status(self._facts(), "offline", "-will"),
+            self._status(replace(self._facts(), reason=UNANNOUNCED), "offline", "-will"),
             retain=True,
             content_type=CONTENT_TYPE,
         )

@@ -200,7 +200,7 @@ class HostStatus(Model):
     state: Literal["online", "offline"]
     epoch: str | None
     version: str
-    libvirt: Libvirt
+    libvirt: Libvirt | None = Field(description="Null when offline: nobody looks.")
     last_sequence: int = Field(ge=0)
     dropped: list[Span] = Field(
         default_factory=list, description="What the outbox's limit made it drop: a loss is never silent."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.agent.sender import UNANNOUNCED
 from tests.agents import AgentProcess, DrivenAgent, Emitted, Subscriber, assert_no_hole, spoken
 from tests.broker import Broker
 
@@ -80,9 +81,11 @@ def test_a_killed_agent_is_said_to_be_offline_by_its_will(tmp_path: Path) -> Non
     with Broker(tmp_path / "broker") as broker, Subscriber(broker) as subscriber:
         agent = AgentProcess(broker, tmp_path / "agent", connect="test:///default")
         with agent:
-            subscriber.until(lambda: subscriber.status().get("state") == "online")
+            subscriber.until(lambda: bool((subscriber.status().get("libvirt") or {}).get("connected")))
             agent.kill()
             subscriber.until(lambda: subscriber.status().get("state") == "offline")
+        status = subscriber.status()
+    assert (status["libvirt"], status["reason"]) == (None, UNANNOUNCED)
 
 
 def test_it_waits_for_a_libvirt_that_is_not_there(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_the_summary_says_what_each_host_has() -> None:
         shown.learn(topic, json.dumps({"data": data}).encode())
 
     learn(TOPICS.host_status("host1"), {"state": "online", "libvirt": {"connected": True}})
-    learn(TOPICS.host_status("host2"), {"state": "offline", "libvirt": {"connected": False}})
+    learn(TOPICS.host_status("host2"), {"state": "offline", "libvirt": None})
     learn(TOPICS.correlator_status("main"), {"state": "online"})
     for number in range(7):
         uuid = UUID[:-1] + str(number)

@@ -110,7 +110,7 @@ class Conductor:
                 "state": "offline" if sent.why == "agent" else "online",
                 "epoch": None if place is None else _epoch(sent.host, place[0]),
                 "version": "1.0",
-                "libvirt": {"connected": bool(sent.sees)},
+                "libvirt": None if sent.why == "agent" else {"connected": bool(sent.sees)},
                 "last_sequence": 0 if place is None else place[1],
             }
             payload = _encode(wire.HOST_STATUS, sent.host, f"status-{sent.t}", wire.stamp(at), data)
