@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -32,11 +33,15 @@ _HELP: Final = {
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
 }
-_CHECKABLE: Final = ("agent", "correlator")
+_SERVICES: Final = ("agent", "correlator")
 
 
 class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
+
+
+class _Service(Protocol):
+    def run(self, settings: BrokerUserSettings, reload: Callable[[], bool]) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -103,8 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
     )
-    services = check.add_subparsers(dest="service", metavar="|".join(_CHECKABLE), required=True)
-    for service in _CHECKABLE:
+    services = check.add_subparsers(dest="service", metavar="|".join(_SERVICES), required=True)
+    for service in _SERVICES:
         add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
 
     schemas = commands.add_parser(
@@ -131,8 +136,14 @@ def _run(arguments: argparse.Namespace) -> int:
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     for name in loaded.unknown_variables:
         log.get_logger().warning("config.unknown_variable", variable=name)
-    program = cast("_Program", importlib.import_module(RUNS_IN[arguments.command]))
-    return program.run(loaded.settings)
+    module = importlib.import_module(RUNS_IN[arguments.command])
+    if arguments.command not in _SERVICES:
+        return cast("_Program", module).run(loaded.settings)
+    from bridge.reload import Reload
+
+    settings = cast("BrokerUserSettings", loaded.settings)
+    reload = Reload(settings, partial(_load, arguments.command, arguments))
+    return cast("_Service", module).run(settings, reload)
 
 
 def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:

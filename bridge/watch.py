@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from bridge.config import WatchSettings
 from bridge.mqtt.session import Received, Session, Subscription
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.view import View
 from bridge.view.text import paint
 from bridge.wire.topics import Topics
@@ -30,10 +30,10 @@ _CLOSE_S: Final = 2.0
 
 
 def run(settings: WatchSettings) -> int:
-    """Prints until SIGINT or SIGTERM, or until nobody reads the output any more; returns 0."""
+    """Prints until SIGINT, SIGTERM or SIGHUP, or until nobody reads the output any more; returns 0."""
     watch = Watch(settings, sys.stdout, sys.stderr)
     try:
-        with stop_signals(watch.stop):
+        with signals(watch.stop, watch.stop):
             watch.run()
     except BrokenPipeError:
         leave_broken_pipe()

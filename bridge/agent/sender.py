@@ -97,6 +97,7 @@ class Sender:
         self._states_first = False
         self._said: set[tuple[str, object]] = set()
         self._stop_at_s: float | None = None
+        self._reconnect_asked = False
         self._session = self._make_session()
 
     def committed(self, rows: Sequence[Row]) -> None:
@@ -125,6 +126,11 @@ class Sender:
         thread.
         """
         self._stop_at_s = time.monotonic() + timeout_s
+        self._session.wake()
+
+    def reconnect(self) -> None:
+        """Has `run` connect anew, with the certificates as they are then. From any thread."""
+        self._reconnect_asked = True
         self._session.wake()
 
     @property
@@ -158,6 +164,9 @@ class Sender:
             self._turned()
         if self._stream.generation != self._outbox.generation:
             self._begin_epoch()
+        if self._reconnect_asked:
+            self._reconnect_asked = False
+            self._session.reconnect()
         now_s = time.monotonic()
         self._describe(now_s)
         self._send(now_s)

@@ -62,8 +62,11 @@ class Correlator:
     error.
     """
 
-    def __init__(self, settings: CorrelatorSettings) -> None:
+    def __init__(self, settings: CorrelatorSettings, reload: Callable[[], bool] = bool) -> None:
+        """reload: called in the loop's thread after `ask_to_reload`; whether to connect again."""
         self._settings = settings
+        self._reload = reload
+        self._reload_asked = False
         self._topics = Topics(settings.prefix)
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
@@ -131,6 +134,11 @@ class Correlator:
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
+        self._wake()
+
+    def ask_to_reload(self) -> None:
+        """Has the settings read again soon. From any thread, and from a signal's handler."""
+        self._reload_asked = True
         self._wake()
 
     def _wake(self) -> None:
@@ -276,6 +284,10 @@ class Correlator:
         session = self._session
         assert session is not None
         self._last_loop = time.monotonic()
+        if self._reload_asked:
+            self._reload_asked = False
+            if self._reload():
+                session.reconnect()
         waiting = len(self._hearing)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from bridge.demo.programs import Program, running
 from bridge.demo.script import CORRELATOR, DOMAIN, HOST, UUID, Programs, Script
 from bridge.demo.stage import Stage, StopAskedError
 from bridge.mqtt.session import BrokerSettings
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.view.text import Tone, paint, wrap
 from bridge.watch import has_colour, leave_broken_pipe, terminal_width, view_for
 from bridge.wire.topics import Topics
@@ -117,5 +116,6 @@ def _checking_for_stop() -> Iterator[Callable[[], None]]:
         if asked:
             raise StopAskedError
 
-    with stop_signals(partial(asked.append, True), signal.SIGHUP):
+    stop = partial(asked.append, True)
+    with signals(stop, stop):
         yield check

@@ -80,7 +80,7 @@ def test_each_program_gets_its_settings_and_its_status_is_ours(
 ) -> None:
     seen: list[LogSettings] = []
 
-    def run(settings: LogSettings) -> int:
+    def run(settings: LogSettings, *_reload: object) -> int:
         seen.append(settings)
         return 7
 
@@ -96,7 +96,7 @@ def test_each_program_gets_its_settings_and_its_status_is_ours(
 def test_how_a_program_ends_is_told_by_the_status(
     error: BaseException, status: int, play_program: PlayProgram, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_settings: LogSettings) -> int:
+    def run(_settings: LogSettings, *_reload: object) -> int:
         raise error
 
     play_program("agent", run)
