@@ -200,7 +200,7 @@ class Sender:
         if self._homeassistant is None or (room := self._room()) <= 0:
             return
         for publication in self._homeassistant.due(now_s, max(1, room // 4)):
-            answered = partial(self._homeassistant.answered, publication.topic)
+            answered = partial(self._homeassistant.answered, publication)
             self._session.publish(publication, answered)
 
     def _room(self) -> int:
