@@ -240,6 +240,7 @@ class Sender:
             reason,
             outbox.trouble,
             f"the outbox was damaged and set aside as {aside}" if aside else None,
+            "the outbox was removed while the agent ran" if outbox.was_removed else None,
         ]
         return Facts(
             epoch=outbox.epoch,
