@@ -18,6 +18,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.hosts import GONE, Host, Loss
 from bridge.correlator.judging import judge
 from bridge.correlator.opencases import OpenCases
+from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.correlator.words import Cleared, Forgotten, Said, Status
 from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
@@ -63,9 +64,13 @@ class Casework:
         self.heard_until: float | None = None
         """When the correlator's last batch was stored, before this process began."""
 
-    def load(self) -> None:
-        """Reads what has to be in memory: hosts, and which cases are open. Raises StoreTroubleError."""
+    def load(self, clock: SteadyClock | None = None) -> None:
+        """Reads what has to be in memory: hosts, which cases are open, and how `clock` went for the process
+        before this one. Raises StoreTroubleError.
+        """
         with self._store.begin() as tx:
+            if clock is not None:
+                tx.keep_meta("clock", clock.resume(tx.meta("clock")))
             for name, data in tx.hosts().items():
                 self.hosts[name] = Host.load(name, data) if data else Host(name)
             for uuid, data, hosts in tx.open_cases():
@@ -187,7 +192,9 @@ class Casework:
         if not seen.is_new:
             work.duplicates += 1
             return
-        host.note_clock(received, word.at, is_status=False)
+        host.note_clock(
+            received, word.at, is_status=False, is_next=host.place == (seen.ordinal, word.sequence)
+        )
         if host.blind_since is not None and host.note_alive(word.at + host.offset_s):
             self._sight_changed(work, host, received)
         if word.kind is not None:

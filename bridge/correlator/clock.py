@@ -16,15 +16,21 @@ class Clock(msgspec.Struct, gc=False):
 
     A message can come late but not early. So the least difference between receipt and stamp, within a window
     of one to two half hours, is the nearest to the truth; a positive one counts only from a status, since an
-    event may have waited in the agent's outbox for any time.
+    event may have waited in the agent's outbox for any time. A stamp before one that is earlier in the host's
+    own order shows that the clock was put back: what was known of it is void.
     """
 
     began: float = 0.0
     before: float | None = None
     now: float | None = None
+    newest: float = 0.0
 
-    def note(self, received: float, at: float, *, is_status: bool) -> None:
-        """A message that wasn't retained came."""
+    def note(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
+        """A message that wasn't retained came; is_next: it follows all others in the host's own order."""
+        if is_next:
+            if at < self.newest + CLOCK_EXACT[0]:
+                self.before, self.now, self.began = None, received - at, received
+            self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:
             if self.now is not None:
                 self.before = self.now

@@ -17,6 +17,7 @@ from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.hosts import Ask, Host
+from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.correlator.words import Cleared, Forgotten, Said, Status
 from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
@@ -61,8 +62,12 @@ class GroupCasework(Casework):
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
 
-    def load(self) -> None:
-        """As for one correlator. Raises StoreTroubleError."""
+    def load(self, clock: SteadyClock | None = None) -> None:
+        """As for one correlator, but for the clock: members run on machines of their own.
+
+        Raises StoreTroubleError.
+        """
+        del clock
         super().load()
         self._in_store |= self.hosts.keys()
 

@@ -1,6 +1,6 @@
 """What the broker handed over and isn't stored yet, and since when something may have gone unheard.
 
-Pure: no clock. Moments are of the wall clock (`now`), durations are by the monotonic one (`now_s`).
+No I/O and no clock: moments are given, in seconds of the correlator's time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Hearing:
         self._settle_s = settle_s
         self._waiting: deque[tuple[Received, float]] = deque()
         self._read: list[tuple[Received, Heard | None]] = []
-        self._connected_s: float | None = None
+        self._connected: float | None = None
         self._drained = False
 
     def __len__(self) -> int:
@@ -44,14 +44,14 @@ class Hearing:
         """The process begins. heard_until: when the one before it stored its last batch."""
         self.deaf_since = now if heard_until is None else min(heard_until, now)
 
-    def connected(self, now_s: float) -> None:
+    def connected(self, now: float) -> None:
         """The broker is there. What it kept for us comes now."""
-        self._connected_s = now_s
+        self._connected = now
         self._drained = False
 
     def lost(self, now: float) -> None:
         """The broker is gone."""
-        self._connected_s = None
+        self._connected = None
         if self.deaf_since is None:
             self.deaf_since = now
 
@@ -63,11 +63,11 @@ class Hearing:
         """What the broker had at hand was read: with little of it waiting, what it had kept is through."""
         self._drained = self._drained or len(self._waiting) < BATCH // 2
 
-    def hears(self, now_s: float) -> bool:
+    def hears(self, now: float) -> bool:
         """Whether everything was heard, as far as that can be known: time counts only then."""
-        if self._connected_s is None or not self._drained:
+        if self._connected is None or not self._drained:
             return False
-        return self.deaf_since is None or now_s >= self._connected_s + self._settle_s
+        return self.deaf_since is None or now >= self._connected + self._settle_s
 
     def batch(self) -> list[tuple[Received, Heard | None]]:
         """The next messages, as they were read; None for one that is put aside. The same ones until `taken`:

@@ -144,10 +144,14 @@ def _is_explained(track: Track, facts: Sequence[Fact], n: int) -> bool:
     if listed is None or listed.key < track.moved:
         return True
     state = listed.what.partition("/")[0]
-    for m in range(n, len(facts)):
-        fact = facts[m]
-        if m > n and fact.at > listed.mark.at:
+    changes = 0
+    for fact in facts[n:]:
+        leads_to = _LEADS_TO.get(fact.what.partition("/")[0]) if fact.kind == "lifecycle" else None
+        if leads_to is None:
+            continue  # A job's news and a shutdown that only began change no state.
+        if changes and fact.at > listed.mark.at:
             return False
-        if fact.kind == "lifecycle" and state in _LEADS_TO.get(fact.what.partition("/")[0], ()):
+        if state in leads_to:
             return True
+        changes += 1
     return False

@@ -203,9 +203,9 @@ class Host:
             return kept.current
         return self._ordinal(epoch)
 
-    def note_clock(self, received: float, at: float, *, is_status: bool) -> None:
-        """A message that wasn't retained was stamped `at` and came at `received`."""
-        self.kept.clock.note(received, at, is_status=is_status)
+    def note_clock(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
+        """A message that wasn't retained was stamped `at` and came at `received`; see `Clock.note`."""
+        self.kept.clock.note(received, at, is_status=is_status, is_next=is_next)
 
     def note_status(
         self,

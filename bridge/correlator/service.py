@@ -20,6 +20,7 @@ from bridge.correlator.hearing import Hearing
 from bridge.correlator.restoring import Restorer
 from bridge.correlator.sender import Sender
 from bridge.correlator.status import Status
+from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import (
     Draft,
     GroupStore,
@@ -70,6 +71,7 @@ class Correlator:
         self._topics = Topics(settings.prefix)
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
+        self._clock = SteadyClock()
         self.counters = Counters()
         self._hearing = Hearing(self._topics, self.counters, settle_s=settings.settle_s)
         self._store, self._casework = self._new_casework()
@@ -188,14 +190,14 @@ class Correlator:
         while not self._stopping.is_set():
             notifier.watchdog()
             try:
-                self._casework.load()
+                self._casework.load(self._clock)
             except StoreTroubleError as error:
                 self._trouble.note(error)
                 self._stopping.wait(self._trouble.left_s)
                 self._last_loop = time.monotonic()
             else:
                 self._trouble.over()
-                self._hearing.begin(self._casework.heard_until, time.time())
+                self._hearing.begin(self._casework.heard_until, self._clock())
                 return True
         return False
 
@@ -252,7 +254,7 @@ class Correlator:
         self._absence_said = ""
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
-        self._hearing.connected(time.monotonic())
+        self._hearing.connected(self._clock())
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
@@ -260,7 +262,7 @@ class Correlator:
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
         self.counters.broker_connected = False
-        self._hearing.lost(time.time())
+        self._hearing.lost(self._clock())
 
     def _on_failed(self, why: str) -> None:
         if why != self._absence_said:  # each attempt says the same
@@ -268,7 +270,7 @@ class Correlator:
             _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
 
     def _on_message(self, received: Received) -> None:
-        self._hearing.add(received, time.time())
+        self._hearing.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Outgoing):
@@ -309,7 +311,7 @@ class Correlator:
 
     def _patience_s(self, waiting: int) -> float:
         """How long the broker may keep us waiting."""
-        now = time.monotonic()
+        now = self._clock()
         if self._trouble.why is not None:
             return min(TICK_S, self._trouble.left_s)
         if waiting:
@@ -321,27 +323,27 @@ class Correlator:
             until = min(until, max(self._settle_due, now))
         patience_s = max(0.0, until - now)
         if self._casework.retry_at is not None:
-            patience_s = max(0.0, min(patience_s, self._casework.retry_at - time.time()))
+            patience_s = max(0.0, min(patience_s, self._casework.retry_at - now))
         due = self._casework.next_due
         if due is not None and self._hearing.hears(now):
-            patience_s = max(0.0, min(patience_s, due - time.time()))
+            patience_s = max(0.0, min(patience_s, due - now))
         return patience_s
 
     def _work(self, session: Session) -> None:
         while self._hearing:
             self._take_batch(session)
             self._sender.send(session)
-        now = time.time()
+        now = self._clock()
         if self._casework.catch_up(now, self._hearing.deaf_since or now):
             self._sender.more()
-        if self._hearing.hears(time.monotonic()):
+        if self._hearing.hears(now):
             self._hearing.deaf_since = None
-            if self._casework.judge_due(time.time()):
+            if self._casework.judge_due(now):
                 self._sender.more()
         if self._restorer.busy and self._sender.drained and self._restorer.step():
             self._sender.more()
         self._sender.send(session)
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._settle_due:
             self._sender.settle()
             self._settle_due = now + 0.1
@@ -354,7 +356,7 @@ class Correlator:
         messages = self._hearing.batch()
         batch = [heard for _, heard in messages if heard is not None]
         if batch:
-            now = time.time()
+            now = self._clock()
             if self._casework.take(batch, now, self._hearing.deaf_since or now):
                 self._sender.more()
         for received, _ in messages:
@@ -364,7 +366,7 @@ class Correlator:
     # What is due once a second
 
     def _tick(self, session: Session) -> None:
-        now = time.time()
+        now = self._clock()
         if isinstance(self._store, GroupStore):
             assert isinstance(self._casework, GroupCasework)
             self._store.take_over_from_the_dead()
@@ -386,7 +388,7 @@ class Correlator:
         _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
-        return draft(telling, uuid, topics=self._topics, source=self._source, now=now)
+        return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))
 
     # The end
 

@@ -14,6 +14,7 @@ from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.hearing import Hearing
 from bridge.correlator.intake import Intake
+from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft
 from bridge.correlator.telling import draft
 from bridge.mqtt.session import Received
@@ -68,26 +69,27 @@ class Path:
     def start(self, at_s: float) -> None:
         """A process begins, and its session with the broker."""
         self._now_s = self._received_s = self._next_tick_s = at_s
+        self._clock = SteadyClock(lambda: self._now_s + self.clock_s, lambda: self._now_s)
         self._casework = Casework(self._store, self._times, _drafted, self.counters)
-        self._casework.load()
+        self._casework.load(self._clock)
         self._hearing = Hearing(TOPICS, self.counters, settle_s=self._times.settle_s)
         self._hearing._intake.read = _read  # type: ignore[method-assign]
-        self._hearing.begin(self._casework.heard_until, at_s + self.clock_s)
-        self._hearing.connected(at_s)
+        self._hearing.begin(self._casework.heard_until, self._clock())
+        self._hearing.connected(self._clock())
 
     def receive(self, at_s: float, *messages: tuple[str, bytes, bool]) -> None:
         """The broker hands over messages (topic, payload, retained), which the service takes as one batch."""
         self.run_to(at_s)
         self._now_s = self._received_s = at_s
         self._next_tick_s = min(self._next_tick_s, at_s + _TICK_S)
-        wall = at_s + self.clock_s
+        now = self._clock()
         for topic, payload, retain in messages:
-            self._hearing.add(Received(topic, payload, retain, False, 0, 0, None, 0), wall)
+            self._hearing.add(Received(topic, payload, retain, False, 0, 0, None, 0), now)
         self._hearing.look()
         while self._hearing:
             batch = [heard for _, heard in self._hearing.batch() if heard is not None]
             if batch:
-                self._casework.take(batch, wall, self._hearing.deaf_since or wall)
+                self._casework.take(batch, now, self._hearing.deaf_since or now)
             self._hearing.taken()
         self._turn()
 
@@ -105,26 +107,24 @@ class Path:
     def _next_s(self) -> float | None:
         """When the service's loop has something to do again."""
         casework, hearing = self._casework, self._hearing
-        due = [] if casework.next_due is None else [casework.next_due - self.clock_s]
-        due += [until - self.clock_s for until in casework.returning.values()]
-        if due and not hearing.hears(self._now_s):
+        ahead_s = self._clock() - self._now_s
+        due = [] if casework.next_due is None else [casework.next_due - ahead_s]
+        due += [until - ahead_s for until in casework.returning.values()]
+        if due and not hearing.hears(self._clock()):
             due = [self._now_s + _TICK_S]
         if hearing.deaf_since is not None or any(host.suspect for host in casework.hosts.values()):
             due.append(max(self._next_tick_s, self._now_s))
         return min(due, default=None)
 
     def _turn(self) -> None:
-        casework, hearing, now_s = self._casework, self._hearing, self._now_s
+        casework, hearing, now_s, now = self._casework, self._hearing, self._now_s, self._clock()
         hearing.look()
-        if hearing.hears(now_s):
+        if hearing.hears(now):
             hearing.deaf_since = None
-            casework.judge_due(now_s + self.clock_s)
+            casework.judge_due(now)
         if now_s >= self._next_tick_s:
             self._next_tick_s = now_s + max(_TICK_S, (now_s - self._received_s) / _SPARSER)
-            wall = now_s + self.clock_s
-            self.asked += [
-                Asked(now_s, *ask) for ask in casework.tend_hosts(wall, hearing.deaf_since or wall)
-            ]
+            self.asked += [Asked(now_s, *ask) for ask in casework.tend_hosts(now, hearing.deaf_since or now)]
         self.published += [Published(now_s, one.topic, one.payload) for one in self._store.take()]
 
 

@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Iterator
+from pathlib import Path
 
 import libvirt
 import msgspec
@@ -12,11 +13,20 @@ from bridge.agent.reports import Looked, Report
 
 RUNNING = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED)
 ARRIVING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+NODE = """<node><domain type='test'><name>web01</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>
+<memory>8192</memory><os><type>hvm</type></os></domain></node>"""
 
 
 @pytest.fixture
-def connection() -> Iterator[Connection]:
-    opened = Connection("test:///default", lambda _: None)
+def uri(tmp_path: Path) -> str:
+    """A host of its own with one domain: the default one is shared by all that a process opens."""
+    (tmp_path / "node.xml").write_text(NODE)
+    return f"test://{tmp_path}/node.xml"
+
+
+@pytest.fixture
+def connection(uri: str) -> Iterator[Connection]:
+    opened = Connection(uri, lambda _: None)
     yield opened
     opened.close()
 
@@ -48,14 +58,14 @@ def test_the_side_of_a_paused_domain_is_known_if_it_is_still_what_was_listed(
 
 
 def test_a_list_has_the_side_of_a_domain_that_is_paused_for_a_migration(
-    monkeypatch: pytest.MonkeyPatch,
+    uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test driver's domain, listed as arriving; the list asks about it over another connection."""
     states = Connection._states
     monkeypatch.setattr(Connection, "_states", lambda self: ((d, *ARRIVING) for d, *_ in states(self)))
     monkeypatch.setattr(Connection, "_job", lambda _self, _domain: Job("incoming"))
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-    hypervisor = Hypervisor("test:///default", reports.put, lambda _: None)
+    hypervisor = Hypervisor(uri, reports.put, lambda _: None)
     hypervisor.start()
     try:
         looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, Looked))

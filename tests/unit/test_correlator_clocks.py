@@ -1,0 +1,69 @@
+"""The correlator's own time, and how a host's clock goes by what comes from it."""
+
+import pytest
+
+from bridge.correlator.clock import Clock
+from bridge.correlator.steady import SteadyClock
+
+
+class Machine:
+    """A machine's clocks: what passes, and where the wall clock is set."""
+
+    def __init__(self, wall: float) -> None:
+        self.ahead, self.passed = wall, 0.0
+
+    def wall(self) -> float:
+        return self.passed + self.ahead
+
+    def process(self) -> SteadyClock:
+        return SteadyClock(self.wall, lambda: self.passed)
+
+
+@pytest.mark.parametrize("step_s", [-7200.0, 7200.0])
+def test_a_setting_of_the_clock_moves_no_deadline(step_s: float) -> None:
+    machine = Machine(1_790_000_000.0)
+    now = machine.process()
+    deadline = now() + 10.0
+    machine.ahead += step_s
+    machine.passed += 9.0
+    assert deadline - now() == 1.0
+    assert now.as_wall(now()) == machine.wall()
+
+
+def test_the_next_process_of_a_boot_goes_on_in_the_same_time() -> None:
+    machine = Machine(1_790_000_000.0)
+    first = machine.process()
+    kept = first.resume(None)
+    machine.ahead += 7200.0
+    machine.passed += 60.0
+    second = machine.process()
+    assert second.resume(kept) == kept
+    assert second() == first()
+
+
+def test_a_process_of_another_boot_begins_by_the_wall_clock() -> None:
+    machine = Machine(1_790_000_000.0)
+    clock = machine.process()
+    clock.resume("another-boot 12.0")
+    assert clock() == machine.wall()
+
+
+def _clock_of(*messages: tuple[float, float]) -> Clock:
+    """Of a host whose events came (received, stamped) in its own order, after a status at 0."""
+    clock = Clock()
+    clock.note(0.0, 0.0, is_status=True)
+    for received, at in messages:
+        clock.note(received, at, is_status=False, is_next=True)
+    return clock
+
+
+def test_a_clock_that_was_put_back_is_known_by_the_first_stamp_before_an_earlier_one() -> None:
+    assert _clock_of((100.0, 100.0), (101.0, 41.0)).offset_s == 60.0
+
+
+def test_a_clock_that_was_put_forward_is_known_by_the_first_stamp_after_its_receipt() -> None:
+    assert _clock_of((100.0, 100.0), (101.0, 161.0)).offset_s == -60.0
+
+
+def test_what_waited_in_the_outbox_says_nothing_of_the_clock() -> None:
+    assert _clock_of((100.0, 100.0), (190.0, 101.0), (190.0, 102.0)).offset_s == 0.0

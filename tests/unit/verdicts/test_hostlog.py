@@ -1,0 +1,40 @@
+"""What one host said of a domain: states that are looked at beside its events."""
+
+import pytest
+
+from bridge.correlator.facts import Fact, FactKind
+from bridge.correlator.hostlog import HostLog
+from bridge.wire.messages import stamp
+
+START = 1_790_000_000.0
+
+
+def fact(sequence: int, at: float, what: str, kind: FactKind = "lifecycle") -> Fact:
+    at += START
+    return Fact(
+        "host1", 0, sequence, kind, what, "event", "QEMU", "web01", at, at, stamp(at), f"e0-{sequence}-{what}"
+    )
+
+
+@pytest.mark.parametrize("between", [("lifecycle", "shutdown/host"), ("job_completed", "migration_out")])
+def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
+    between: tuple[FactKind, str],
+) -> None:
+    """The list was made when the guest had ended, before its agent was told so: one departure, not two."""
+    log = HostLog()
+    kind, what = between
+    for each in (
+        fact(1, 0.0, "started/booted"),
+        fact(2, 1.0, "", "iteration"),
+        fact(3, 2.0, "suspended/migrated"),
+        fact(3, 3.0, "shutoff/unknown", "state"),
+        fact(4, 3.1, what, kind),
+        fact(5, 3.2, "stopped/migrated"),
+    ):
+        log.add(each)
+    log.complete = (0, 5)
+    track = log.view(lambda _due: True, 0.0)
+    (departure,) = track.departures
+    assert (departure.stage, track.phase) == ("left", "away")
+    assert departure.ended is not None
+    assert departure.ended.what == "stopped/migrated"
