@@ -30,6 +30,7 @@ class Counters:
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
     broker_connected: bool = False
     broker_connections: int = 0
+    id_conflicts: int = 0
     holes: int = 0
     lost_sequences: int = 0
     replays_asked: int = 0

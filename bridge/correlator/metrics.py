@@ -28,6 +28,7 @@ _COUNTERS = {
     "tellings_sent": "Messages that the broker took.",
     "tellings_refused": "Messages that the broker refused.",
     "broker_connections": "How often the broker accepted the connection.",
+    "id_conflicts": "Connections at which another correlator with the same --id was found.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
 }
 _GAUGES = {

@@ -85,6 +85,7 @@ class Correlator:
             counters=self.counters,
             hosts=self._casework.hosts.values,
         )
+        self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
@@ -204,13 +205,17 @@ class Correlator:
     def _new_session(self) -> Session:
         settings = self._settings
         group = settings.group
+        self._status_topic = self._status.topic
         return Session(
             settings.broker_settings(),
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
-            subscriptions=_subscriptions(self._topics, group),
+            subscriptions=(
+                *_subscriptions(self._topics, group),
+                Subscription(self._status_topic, qos=0, no_local=True, needed=False),
+            ),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
@@ -270,6 +275,10 @@ class Correlator:
             _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
 
     def _on_message(self, received: Received) -> None:
+        if received.topic == self._status_topic:
+            if received.retain:
+                self._status.holds(received.payload)
+            return
         self._hearing.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
@@ -277,7 +286,10 @@ class Correlator:
             self._sender.acknowledged(token, code)
             if token.retain and code < REFUSAL:
                 self._restorer.published(token.topic, token.payload)
-        elif code >= REFUSAL:
+            return
+        if token == self._status_topic:
+            self._status.answered(code)
+        if code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
 
     # One turn of the loop

@@ -277,6 +277,7 @@ class CorrelatorStatus(Model):
     holes: list[dict[str, Any]] = Field(
         default_factory=list, description="Sequences missing and not to be had: host, epoch, first, last."
     )
+    reason: str | None = Field(default=None, description="Why something is not as it should be.")
 
 
 class ReplayRequest(BaseModel):

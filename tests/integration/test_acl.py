@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -139,8 +140,15 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     everything = [*of_host("host1"), *of_host("host2"), *of_correlator()]
     everything += [TOPICS.replay("host1"), TOPICS.replay("host2")]
     expected = {
-        "host1": [TOPICS.replay("host1"), *(topic for topic in of_host("host1") if topic.endswith("/state"))],
-        CORRELATOR: [topic for topic in everything if "/hosts/" in topic or topic == TOPICS.location(UUID)],
+        "host1": [
+            TOPICS.replay("host1"),
+            *(topic for topic in of_host("host1") if re.search("/stat(e|us)$", topic)),
+        ],
+        CORRELATOR: [
+            topic
+            for topic in everything
+            if "/hosts/" in topic or topic in (TOPICS.location(UUID), TOPICS.correlator_status("main"))
+        ],
         "reader": everything,
         "host9": [],
     }
