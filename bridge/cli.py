@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from bridge import __version__, log
 from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
 from bridge.errors import BridgeError
-from bridge.options import Loaded, add_arguments, load, render
+from bridge.options import Loaded, add_arguments, declared, load, nearest, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _fill_standard_streams()
     log.configure(None, "info")
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        _refuse(arguments, unknown)
     try:
         _stop_on_sigterm()
         status = _run(arguments)
@@ -91,6 +93,16 @@ def _fill_standard_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays open
 
 
+def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
+    """Ends with the usage of the command that was given, and the option that may have been meant."""
+    parser: argparse.ArgumentParser = arguments.parser
+    model = PROGRAMS.get(getattr(arguments, "service", arguments.command))
+    flags = [option.flag for option in declared(model)] if model else []
+    hints = [nearest(argument.partition("=")[0], flags) for argument in unknown]
+    meant = "".join(f"; {hint} (meant?)" for hint in hints if hint)
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="libvirt-mqtt",
@@ -104,13 +116,16 @@ def _parser() -> argparse.ArgumentParser:
             program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
         )
         add_arguments(command, model)
+        command.set_defaults(parser=command)
 
     check = commands.add_parser(
         "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
     )
     services = check.add_subparsers(dest="service", metavar="|".join(_SERVICES), required=True)
     for service in _SERVICES:
-        add_arguments(services.add_parser(service, allow_abbrev=False), PROGRAMS[service])
+        command = services.add_parser(service, allow_abbrev=False)
+        add_arguments(command, PROGRAMS[service])
+        command.set_defaults(parser=command)
 
     schemas = commands.add_parser(
         "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
@@ -118,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     action = schemas.add_mutually_exclusive_group(required=True)
     for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
+    schemas.set_defaults(parser=schemas)
     return parser
 
 
@@ -129,13 +145,11 @@ def _run(arguments: argparse.Namespace) -> int:
         checked = _load(arguments.service, arguments)
         for line in render(checked):
             print(line)
-        for name in checked.unknown_variables:
-            print(f"# {name} in the environment is no option")
+        _warn_of_unknown(checked)
         return 0
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
-    for name in loaded.unknown_variables:
-        log.get_logger().warning("config.unknown_variable", variable=name)
+    _warn_of_unknown(loaded)
     module = importlib.import_module(RUNS_IN[arguments.command])
     if arguments.command not in _SERVICES:
         return cast("_Program", module).run(loaded.settings)
@@ -152,6 +166,11 @@ def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
         for secret in loaded.settings.secrets():
             log.hide(secret)
     return loaded
+
+
+def _warn_of_unknown(loaded: Loaded[LogSettings]) -> None:
+    for name, near in loaded.unknown_variables.items():
+        log.get_logger().warning("config.unknown_variable", variable=name, meant=near)
 
 
 def _stop_on_sigterm() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,9 +219,10 @@ def _postgresql_engine(url: URL) -> Engine:
     try:
         return create_engine(url, poolclass=NullPool, connect_args=_POSTGRESQL)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"store: {error.name} is not installed: pip install 'libvirt-mqtt[postgresql]'"
-        ) from error
+        is_of_the_system = sys.prefix == sys.base_prefix
+        pip = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
+        how = "apt-get install python3-psycopg" if is_of_the_system else pip
+        raise ConfigError(f"store: {error.name} is not installed: {how}") from error
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
