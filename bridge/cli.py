@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Final, NoReturn, Protocol, cast
 
 from bridge import __version__, log
 from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, NotInstalledError
 from bridge.options import Loaded, add_arguments, declared, load, nearest, render
 
 RUNS_IN: Final = {
@@ -150,7 +151,7 @@ def _run(arguments: argparse.Namespace) -> int:
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     _warn_of_unknown(loaded)
-    module = importlib.import_module(RUNS_IN[arguments.command])
+    module = _import(RUNS_IN[arguments.command])
     if arguments.command not in _SERVICES:
         return cast("_Program", module).run(loaded.settings)
     from bridge.reload import Reload
@@ -158,6 +159,17 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = cast("BrokerUserSettings", loaded.settings)
     reload = Reload(settings, partial(_load, arguments.command, arguments))
     return cast("_Service", module).run(settings, reload)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if error.name not in ("libvirt", "libvirtmod"):
+            raise
+        raise NotInstalledError(
+            "libvirt's Python binding", pip="libvirt-python", apt="python3-libvirt"
+        ) from error
 
 
 def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:

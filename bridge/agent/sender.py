@@ -337,6 +337,8 @@ class Sender:
                 session.step(left_s)
         stream.report(time.monotonic(), at_once=True)
         left = "all that there was" if stream.finished else "not all that there was"
+        if not self.counters.connections:
+            left = "nothing, as the broker was never reached"
         log.info("broker.left", sent=left, said_offline=self._offline_answered)
         session.close(max(0.0, stop_at_s - LAST_WORDS_S / 4 - time.monotonic()))
         stream.report(time.monotonic(), at_once=True)

@@ -165,6 +165,17 @@ def test_an_unknown_option_ends_with_the_usage_of_its_command_and_what_was_meant
     assert meant is None or said.endswith(f"; {meant} (meant?)\n")
 
 
+@pytest.mark.parametrize("module", ["libvirt", "libvirtmod"])
+def test_without_libvirts_binding_it_is_said_what_to_install(module: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; from bridge import cli; sys.exit(cli.main(['agent']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    how = f"{sys.executable} -m pip install libvirt-python"
+    assert ended.stderr == f"libvirt-mqtt: libvirt's Python binding is not installed: {how}\n"
+
+
 def test_check_config_prints_what_counts_and_where_it_is_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

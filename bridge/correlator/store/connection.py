@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from bridge.correlator.store.tables import ADD_ATTENTION, ATTENTION_SINCE, TABLES, VERSION, cases_attention
 from bridge.correlator.store.transaction import Transaction
-from bridge.errors import ConfigError, StateInUseError
+from bridge.errors import ConfigError, NotInstalledError, StateInUseError
 from bridge.log import get_logger
 
 _CONFLICTS: Final = ("40001", "40P01", "55P03")
@@ -145,8 +143,9 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            why = f"store: {path} can't be used: {error.strerror}"
+            why = f"store: {path} can't be used: {error.strerror}{_of_another(error)}"
             raise ConfigError(f"{why}; accepted: a file in a folder that can be written") from error
         lock_file = os.fdopen(descriptor, "r+b", buffering=0)
         try:
@@ -185,6 +184,15 @@ class Store:
             transaction.keep_meta("version", str(VERSION))
 
 
+def _of_another(error: OSError) -> str:
+    """Whose a file is that can't be opened: a correlator that was once started as root leaves one of root."""
+    try:
+        owner = Path(str(error.filename)).stat().st_uid
+    except OSError:
+        return ""
+    return f", {error.filename} belongs to user {owner}, and we are {os.geteuid()}"
+
+
 def try_lock(connection: Connection, function: str, name: str, *, patience_s: float = 0.0) -> bool:
     """Takes one of PostgreSQL's advisory locks, by a name within the schema, for the connection's lifetime.
 
@@ -219,10 +227,9 @@ def _postgresql_engine(url: URL) -> Engine:
     try:
         return create_engine(url, poolclass=NullPool, connect_args=_POSTGRESQL)
     except ModuleNotFoundError as error:
-        is_of_the_system = sys.prefix == sys.base_prefix
-        pip = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
-        how = "apt-get install python3-psycopg" if is_of_the_system else pip
-        raise ConfigError(f"store: {error.name} is not installed: {how}") from error
+        raise NotInstalledError(
+            f"store: {error.name}", pip="psycopg[binary]", apt="python3-psycopg"
+        ) from error
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
