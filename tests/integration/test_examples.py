@@ -6,16 +6,19 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from bridge.mqtt.session import Subscription
+from bridge.mqtt.session import Publication, Subscription
+from bridge.wire.topics import Topics
 from tests.agents import DrivenAgent
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess, Fleet, messages_of
@@ -33,6 +36,8 @@ LINES = [
     for page in PAGES
     for line in re.findall(r"```sh\n(.+?)\n```", (EXAMPLES / page).read_text(), re.DOTALL)
 ]
+TOPICS = Topics()
+FAILED = "libvirt/v1/domains/+/migration/failed"
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 ALERTS = "alerts/migration"
 
@@ -218,22 +223,53 @@ def assert_alerted(stage: Stage, before: int, expected: str) -> None:
     assert re.fullmatch(expected, received.payload.decode())
 
 
-def test_the_automation_acts_on_a_failed_migration(stage: Stage) -> None:
-    """Also on one that failed while it was down."""
+@contextmanager
+def automation(stage: Stage) -> Iterator[None]:
+    """The example, until it is killed."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / "automation.py")]
-    topic = "libvirt/v1/domains/+/migration/failed"
-    for failed_while in ("running", "down"):
-        before, alerts = stage.subscribed(topic), len(stage.alerts.received)
-        if failed_while == "down":
-            stage.play("aborted")
-        with subprocess.Popen(command, env=stage.environment, stdout=subprocess.PIPE) as process:
-            try:
-                stage.until_subscribed(topic, before + 1)
-                if failed_while == "running":
-                    stage.play("aborted")
-                assert_alerted(stage, alerts, r"aborted is running on host1-\S+: destination_failed")
-            finally:
-                process.kill()
+    before = stage.subscribed(FAILED)
+    with subprocess.Popen(
+        command, env=stage.environment, cwd=stage.folder, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            stage.until_subscribed(FAILED, before + 1)
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def again(stage: Stage, uuid: str, outcome: str, revision: int) -> Publication:
+    """What was told last of a domain's migration, as another revision of its verdict."""
+    told = [each for each in stage.fleet.told(uuid) if each.word in ("completed", "failed")][-1]
+    message = json.loads(told.payload)
+    message["data"] |= {"outcome": outcome, "revision": revision}
+    return Publication(TOPICS.migration(uuid, outcome), json.dumps(message).encode())
+
+
+def test_the_automation_acts_on_a_failed_migration_once(stage: Stage) -> None:
+    """Also on one that failed while it was down; not on what comes twice or late; and on a revision."""
+    failed, completed = "is running on host1-\\S+: destination_failed", "is on host1-\\S+ after all"
+    alerts = len(stage.alerts.received)
+    with automation(stage):
+        first = stage.play("aborted")
+        assert_alerted(stage, alerts, f"aborted {failed}")
+        # Killed before it has made its note it would tell once more, and says so.
+        wait_until(
+            lambda: sqlite3.connect(stage.folder / "told.db").execute("SELECT * FROM told").fetchall() != []
+        )
+        stage.fleet.publish([again(stage, first, "failed", 0)])
+    second = stage.play("aborted")
+    stage.fleet.publish([again(stage, first, "failed", 0)])
+    with automation(stage):
+        assert_alerted(stage, alerts + 1, f"aborted {failed}")
+        stage.fleet.publish([again(stage, second, "completed", 1), again(stage, second, "failed", 0)])
+        assert_alerted(stage, alerts + 2, f"aborted {completed}")
+        third = stage.play("live")
+        stage.fleet.publish([again(stage, third, "failed", 1)])
+        assert_alerted(stage, alerts + 3, "live is running on host2-\\S+: None")
+    stage.alerts.steps(0.5)
+    assert len(stage.alerts.received) == alerts + 4
 
 
 @pytest.fixture(scope="session")
@@ -246,14 +282,16 @@ def node_red() -> None:
 
 @pytest.mark.timeout(INSTALL_S + 120)
 def test_the_node_red_flow_acts_on_a_failed_migration(node_red: None, stage: Stage) -> None:
-    topic = "libvirt/v1/domains/+/migration/failed"
-    before, alerts = stage.subscribed(topic), len(stage.alerts.received)
+    before, alerts = stage.subscribed(FAILED), len(stage.alerts.received)
     flow = EXAMPLES / "node-red.json"
     with NodeRed(
         stage.folder / "node-red", flow, MQTT_HOST="127.0.0.1", MQTT_PORT=str(stage.broker.port)
     ) as running:
-        wait_until(lambda: stage.subscribed(topic) > before, lambda: running.log, 40)
+        wait_until(lambda: stage.subscribed(FAILED) > before, lambda: running.log, 40)
         stage.play("live")
-        stage.play("aborted")
+        first = stage.play("aborted")
         assert_alerted(stage, alerts, r"aborted is running on host1-\S+: destination_failed")
+        stage.fleet.publish([again(stage, first, "failed", 0)])
+        stage.play("aborted")
+        assert_alerted(stage, alerts + 1, r"aborted is running on host1-\S+: destination_failed")
         assert "error" not in running.log.lower(), running.log
