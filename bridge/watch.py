@@ -26,6 +26,8 @@ from bridge.wire.topics import Topics
 _STEP_S: Final = 0.25
 _QUIET_S: Final = 0.4
 """When the broker has sent nothing for this long after connecting, all that it retains has come."""
+_SILENCE_S: Final = 10.0
+"""A program that runs is heard of at once, by its retained status: after so long nobody is there."""
 _CLOSE_S: Final = 2.0
 
 
@@ -56,6 +58,7 @@ class Watch:
         self._stopping = False
         self._gathering_until: float | None = None
         self._last_failure: str | None = None
+        self._silent_since: float | None = None
         self._summarises = out.isatty() and not settings.as_json
         self._session = Session(
             self._broker,
@@ -78,6 +81,8 @@ class Watch:
                 self._session.step(_STEP_S)
                 if self._gathering_until is not None and time.monotonic() >= self._gathering_until:
                     self._summarise()
+                if self._silent_since is not None and time.monotonic() >= self._silent_since + _SILENCE_S:
+                    self._note_silence()
                 if reader.gone():
                     raise BrokenPipeError
         finally:
@@ -90,6 +95,7 @@ class Watch:
 
     def _message(self, received: Received) -> None:
         self._session.acknowledge(received)
+        self._silent_since = None
         if self._as_json:
             self._print(json_line(received.topic, received.payload, retain=received.retain))
             return
@@ -99,9 +105,9 @@ class Watch:
             return
         self._summarise()
         self._view.width = terminal_width(self._out)
-        self._print(
-            self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
-        )
+        line = self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
+        if line:
+            self._print(line)
 
     def _summarise(self) -> None:
         if self._gathering_until is None:
@@ -111,17 +117,25 @@ class Watch:
         for line in lines:
             self._print(line)
         if not lines:
-            self._note(f"nobody has published below {self._topics.root} yet: is an agent running?")
+            self._note_silence()
+
+    def _note_silence(self) -> None:
+        self._silent_since = None
+        self._note(
+            f"nobody has published below {self._topics.root} yet: is an agent running, with this --prefix?"
+        )
 
     def _connected(self, _session_present: bool) -> None:
         if self._last_failure is not None or self._notes.isatty():
             self._note(f"connected to {self._broker.address}")
         self._last_failure = None
         self._view.forget()
+        self._silent_since = time.monotonic()
         if self._summarises:
             self._gathering_until = time.monotonic() + _QUIET_S
 
     def _disconnected(self, why: str) -> None:
+        self._silent_since = None
         self._last_failure = why
         self._note(f"{why}; connecting again, what happens meanwhile isn't shown")
 

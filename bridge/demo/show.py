@@ -62,7 +62,8 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float) -> Stage:
 
     def show_line(topic: str, payload: bytes) -> None:
         view.width = terminal_width(sys.stdout)
-        print(view.line(topic, payload, now_s=time.time()), flush=True)
+        if line := view.line(topic, payload, now_s=time.time()):
+            print(line, flush=True)
 
     def check_all() -> None:
         check()
