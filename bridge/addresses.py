@@ -1,7 +1,9 @@
 """Network addresses as options give them: the broker's URL, and where to serve HTTP."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final, Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -17,7 +19,8 @@ _WEBSOCKET_PATH: Final = "/mqtt"
 class BrokerAddress:
     """A broker's address, complete: what the URL left out is filled in.
 
-    That is the scheme's own port and, for WebSockets, the path `/mqtt`.
+    That is the scheme's own port and, for WebSockets, the path `/mqtt`. `others` are host and port of the
+    further nodes of a cluster.
     """
 
     scheme: Scheme
@@ -25,15 +28,24 @@ class BrokerAddress:
     port: int
     user: str | None = None
     path: str = ""
+    others: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def parse(cls, url: str) -> Self:
         """Reads `mqtt[s]://[user@]host[:port]` or `ws[s]://[user@]host[:port][/path]`.
 
-        An IPv6 address stands in brackets, its zone after `%25` (RFC 6874) or a plain `%`; the user may be
-        percent-encoded. Raises ValueError, with what is
-        wrong in words; a password is refused, because command lines and environments can be read by others.
+        Further nodes of a cluster follow after commas, each with its own port or the scheme's. An IPv6
+        address stands in brackets, its zone after `%25` (RFC 6874) or a plain `%`; the user may be
+        percent-encoded. Raises ValueError, with what is wrong in words; a password is refused, because
+        command lines and environments can be read by others.
         """
+        nodes = [cls._parse_node(each) for each in _each_node(url)]
+        if len(set(nodes)) < len(nodes):
+            raise ValueError("one address twice")
+        return replace(nodes[0], others=tuple((node.host, node.port) for node in nodes[1:]))
+
+    @classmethod
+    def _parse_node(cls, url: str) -> Self:
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS:
             raise ValueError("the scheme is none of mqtt, mqtts, ws, wss")
@@ -59,7 +71,19 @@ class BrokerAddress:
 
     def __str__(self) -> str:
         user = f"{quote(self.user, safe='')}@" if self.user else ""
-        return f"{self.scheme}://{user}{_shown(self.host)}:{self.port}{self.path}"
+        nodes = ",".join(f"{_shown(host)}:{port}" for host, port in ((self.host, self.port), *self.others))
+        return f"{self.scheme}://{user}{nodes}{self.path}"
+
+
+def _each_node(url: str) -> Iterator[str]:
+    """The same URL for each of the nodes that it names."""
+    head, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, nodes = authority.rpartition("@")
+    if "," in user:
+        raise ValueError("the user comes once, before all addresses; a comma in it is %2C")
+    for node in nodes.split(","):
+        yield f"{head}{separator}{user}{at}{node}{slash}{path}"
 
 
 def _without_escape(host: str) -> str:
@@ -101,6 +125,14 @@ class HttpAddress:
         if bare and not _HOST.fullmatch(bare):
             raise ValueError("no host's name or address in it")
         return cls(bare, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it (RFC 6761, section 6.3, of the name)."""
+        try:
+            return ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     def __str__(self) -> str:
         return f"{_shown(self.host)}:{self.port}"

@@ -9,32 +9,42 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NoReturn, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
 from bridge.errors import BridgeError, NotInstalledError
 from bridge.options import Loaded, add_arguments, declared, load, nearest, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
+    "dashboard": "bridge.dashboard.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
-_HELP: Final = {
+HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
+    "dashboard": "keeps what happened, and shows it and the fleet in a browser",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
+    "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
+    "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-_SERVICES: Final = ("agent", "correlator")
+CHECKABLE: Final = ("agent", "correlator", "dashboard")
+"""The services whose configuration `check-config` prints."""
+ROLES: Final = ("agent", "correlator", "watch")
+"""The programs whose needs `check-broker` tries."""
+SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
+"""The options of `schemas`, one of which has to be given."""
 
 
 class _Program(Protocol):
@@ -43,6 +53,10 @@ class _Program(Protocol):
 
 class _Service(Protocol):
     def run(self, settings: BrokerUserSettings, reload: Callable[[], bool]) -> int: ...
+
+
+class _Checker(Protocol):
+    def run(self, roles: Mapping[str, LogSettings]) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -97,7 +111,8 @@ def _fill_standard_streams() -> None:
 def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
     """Ends with the usage of the command that was given, and the option that may have been meant."""
     parser: argparse.ArgumentParser = arguments.parser
-    model = PROGRAMS.get(getattr(arguments, "service", arguments.command))
+    models: Mapping[str, type[LogSettings]] = {**PROGRAMS, "check-broker": CheckSettings}
+    model = models.get(getattr(arguments, "service", arguments.command))
     flags = [option.flag for option in declared(model)] if model else []
     hints = [nearest(argument.partition("=")[0], flags) for argument in unknown]
     meant = "".join(f"; {hint} (meant?)" for hint in hints if hint)
@@ -114,25 +129,26 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for program, model in PROGRAMS.items():
         command = commands.add_parser(
-            program, help=_HELP[program], description=_HELP[program], allow_abbrev=False
+            program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
         add_arguments(command, model)
         command.set_defaults(parser=command)
 
-    check = commands.add_parser(
-        "check-config", help="prints a service's configuration, secrets masked; exits 0 or 78"
-    )
-    services = check.add_subparsers(dest="service", metavar="|".join(_SERVICES), required=True)
-    for service in _SERVICES:
+    check = commands.add_parser("check-config", help=HELP["check-config"])
+    services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
+    for service in CHECKABLE:
         command = services.add_parser(service, allow_abbrev=False)
         add_arguments(command, PROGRAMS[service])
         command.set_defaults(parser=command)
 
-    schemas = commands.add_parser(
-        "schemas", help="compares or writes the JSON Schemas and the AsyncAPI document"
-    )
+    check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
+    check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
+    add_arguments(check, CheckSettings)
+    check.set_defaults(parser=check)
+
+    schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
-    for flag, text in (("--check", "compare with the files there"), ("--write", "write the files there")):
+    for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
     schemas.set_defaults(parser=schemas)
     return parser
@@ -148,11 +164,13 @@ def _run(arguments: argparse.Namespace) -> int:
             print(line)
         _warn_of_unknown(checked)
         return 0
+    if arguments.command == "check-broker":
+        return _check_broker(arguments)
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     _warn_of_unknown(loaded)
     module = _import(RUNS_IN[arguments.command])
-    if arguments.command not in _SERVICES:
+    if arguments.command not in CHECKABLE:
         return cast("_Program", module).run(loaded.settings)
     from bridge.reload import Reload
 
@@ -172,11 +190,20 @@ def _import(name: str) -> ModuleType:
         ) from error
 
 
-def _load(program: str, arguments: argparse.Namespace) -> Loaded[LogSettings]:
-    loaded = load(PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
-    if isinstance(loaded.settings, BrokerUserSettings):
-        for secret in loaded.settings.secrets():
-            log.hide(secret)
+def _check_broker(arguments: argparse.Namespace) -> int:
+    """Each role with the settings that its program would have."""
+    checker = cast("_Checker", importlib.import_module("bridge.check_broker"))
+    return checker.run(
+        {role: _load(role, arguments, CheckSettings).settings for role in arguments.roles or ROLES}
+    )
+
+
+def _load(
+    program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
+) -> Loaded[LogSettings]:
+    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+    for secret in loaded.settings.secrets():
+        log.hide(secret)
     return loaded
 
 

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
@@ -32,7 +32,7 @@ from bridge.errors import ConfigError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Option
 from bridge.wire.events import chosen
-from bridge.wire.topics import encode_level
+from bridge.wire.topics import Topics, encode_level
 
 _STORES: Final = {
     "sqlite": "sqlite",
@@ -192,6 +192,10 @@ class LogSettings(BaseModel):
         Option("LEVEL", "debug, info, warning or error"),
     ] = Field("info", description="The least serious lines that are written.")
 
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        return []
+
 
 class BrokerUserSettings(LogSettings):
     """What every program has that speaks to the broker of the user's choice."""
@@ -199,8 +203,12 @@ class BrokerUserSettings(LogSettings):
     broker: Annotated[
         InstanceOf[BrokerAddress],
         BeforeValidator(_broker),
-        Option("URL", "mqtt[s]://[user@]host[:port] or ws[s]://[user@]host[:port][/path]"),
-    ] = Field(BrokerAddress("mqtt", "127.0.0.1", 1883), description="The MQTT broker.")
+        Option("URL", "mqtt[s]://[user@]host[:port][,host[:port]…] or ws[s]://[user@]host[:port][,…][/path]"),
+    ] = Field(
+        BrokerAddress("mqtt", "127.0.0.1", 1883),
+        description="The MQTT broker; of a cluster any number of nodes, the next of which is tried after any "
+        "failure.",
+    )
     broker_password_file: File = Field(
         None, description="A file whose first line is the broker user's password."
     )
@@ -218,6 +226,11 @@ class BrokerUserSettings(LogSettings):
     prefix: Annotated[
         Name, AfterValidator(_prefix), Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them")
     ] = Field("libvirt", description="What all topics begin with.")
+    encode_dots: Annotated[bool, Option("", "true or false")] = Field(
+        default=False,
+        description="Write `%2E` for a dot in topics, for brokers that give it a meaning of their own (NATS "
+        "before 2.10, RabbitMQ); for all programs at that broker.",
+    )
 
     _broker_password: str | None = PrivateAttr(None)
 
@@ -228,6 +241,8 @@ class BrokerUserSettings(LogSettings):
                 raise _conflict(
                     option, f"of no use for {self.broker}, which is not encrypted", "a broker of mqtts or wss"
                 )
+        if self.encode_dots and "." in self.prefix:
+            raise _conflict("encode_dots", f"the prefix {self.prefix} has one", "a prefix without dots")
         if self.broker_key_file and not self.broker_cert_file:
             raise _conflict(
                 "broker_key_file", "there is no certificate that it belongs to", "broker_cert_file beside it"
@@ -259,11 +274,76 @@ class BrokerUserSettings(LogSettings):
             cert_file=name(self.broker_cert_file),
             key_file=name(self.broker_key_file),
             version=self.broker_version,
+            others=self.broker.others,
+        )
+
+    def topics(self) -> Topics:
+        """The topics below the prefix, spelled as this broker takes them."""
+        return Topics(self.prefix, self.encode_dots)
+
+    def secrets(self) -> list[str]:
+        """The texts that must not be seen anywhere."""
+        return [*super().secrets(), *filter(None, [self._broker_password])]
+
+
+class StoreSettings(LogSettings):
+    """What every program has that keeps a store: a file of its own, or a database."""
+
+    store_name: ClassVar[str]
+    """What the names of its files begin with."""
+
+    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
+        "main", description="Its name, where there are several: its session's, its store's, its messages'."
+    )
+    state_dir: StateDir = Field(
+        default_factory=default_state_dir, description="Where the SQLite store lives."
+    )
+    store: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _store(value)),
+        Option(
+            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
+        ),
+    ] = Field(None, description="The store, as an SQLAlchemy URL.")
+    store_password_file: File = Field(
+        None, description="A file whose first line is the PostgreSQL user's password."
+    )
+
+    _store_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.store_password_file:
+            if not self.is_on_postgresql or not urlsplit(self.store or "").username:
+                raise _conflict(
+                    "store_password_file",
+                    "no user in store whose password it could be",
+                    "store as in postgresql://user@host/database",
+                )
+            self._store_password = _read_secret("store_password_file", self.store_password_file)
+        return self
+
+    @property
+    def is_on_postgresql(self) -> bool:
+        """Whether the store is PostgreSQL; else it is SQLite."""
+        return self.store is not None and self.store.startswith("postgresql")
+
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL, the default filled in. May hold a password."""
+        if self.store is None:
+            name = f"{self.store_name}-{self.id.replace('/', encode_level('/'))}.db"
+            return f"sqlite:///{quote(f'{self.state_dir}/{name}')}"
+        if self._store_password is None:
+            return self.store
+        password = quote(self._store_password, safe="")
+        return re.sub(
+            r"(://[^/@:]*)(?::[^@]*)?@", lambda found: f"{found[1]}:{password}@", self.store, count=1
         )
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""
-        return [self._broker_password] if self._broker_password else []
+        inline = urlsplit(self.store or "").password
+        return [*super().secrets(), *filter(None, (self._store_password, inline))]
 
 
 class AgentSettings(BrokerUserSettings):
@@ -316,25 +396,11 @@ class AgentSettings(BrokerUserSettings):
     ] = Field("homeassistant", description="What Home Assistant's discovery topics begin with.")
 
 
-class CorrelatorSettings(BrokerUserSettings):
+class CorrelatorSettings(BrokerUserSettings, StoreSettings):
     """The correlator: tells what became of each migration."""
 
-    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
-        "main", description="The name of this correlator in topics and messages."
-    )
-    state_dir: StateDir = Field(
-        default_factory=default_state_dir, description="Where the SQLite store lives."
-    )
-    store: Annotated[
-        str | None,
-        AfterValidator(lambda value: value and _store(value)),
-        Option(
-            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
-        ),
-    ] = Field(None, description="The store, as an SQLAlchemy URL; PostgreSQL for several correlators.")
-    store_password_file: File = Field(
-        None, description="A file whose first line is the PostgreSQL user's password."
-    )
+    store_name = "correlator"
+
     group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
         None, description="The group of correlators to share the work with; needs MQTT 5 and PostgreSQL."
     )
@@ -348,43 +414,68 @@ class CorrelatorSettings(BrokerUserSettings):
     ] = Field(600, description="Seconds of missing evidence before a migration is told as unresolved.")
     http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
 
-    _store_password: str | None = PrivateAttr(None)
-
     @model_validator(mode="after")
-    def _check_store(self) -> Self:
-        postgresql = self.store is not None and self.store.startswith("postgresql")
-        if self.group and not postgresql:
+    def _check_group(self) -> Self:
+        if self.group and not self.is_on_postgresql:
             raise _conflict(
                 "group", "a group shares a store on PostgreSQL", "store as in postgresql://user@host/database"
             )
         if self.group and self.broker_version != "5":
             raise _conflict("group", "shared subscriptions need MQTT 5", "broker_version 5 beside it")
-        if self.store_password_file:
-            if not postgresql or not urlsplit(self.store or "").username:
-                raise _conflict(
-                    "store_password_file",
-                    "no user in store whose password it could be",
-                    "store as in postgresql://user@host/database",
-                )
-            self._store_password = _read_secret("store_password_file", self.store_password_file)
         return self
 
-    def store_url(self) -> str:
-        """The store's SQLAlchemy URL, the default filled in. May hold a password."""
-        if self.store is None:
-            name = self.id.replace("/", encode_level("/"))
-            return f"sqlite:///{quote(f'{self.state_dir}/correlator-{name}.db')}"
-        if self._store_password is None:
-            return self.store
-        password = quote(self._store_password, safe="")
-        return re.sub(
-            r"(://[^/@:]*)(?::[^@]*)?@", lambda found: f"{found[1]}:{password}@", self.store, count=1
-        )
+
+class DashboardSettings(BrokerUserSettings, StoreSettings):
+    """The dashboard: keeps what happened, and shows it and the fleet in a browser."""
+
+    store_name = "dashboard"
+
+    keep_days: Annotated[float, Field(gt=0, le=36500), Option("DAYS", "days, more than 0, to 36500")] = Field(
+        30, description="How long what happened is kept."
+    )
+    keep_bytes: Annotated[ByteSize, Field(ge=1_000_000), Option("BYTES", f"{_BYTES}; 1MB or more")] = Field(
+        ByteSize(10 << 30), description="How large the store may become; the oldest rows go first."
+    )
+    http: Annotated[
+        InstanceOf[HttpAddress],
+        BeforeValidator(_http),
+        Option("ADDRESS:PORT", "address:port, [IPv6]:port or :port"),
+    ] = Field(HttpAddress("127.0.0.1", 9473), description="Where to serve the page and its API.")
+    http_password_file: File = Field(
+        None, description="A file whose first line is the password of whoever wants to look."
+    )
+    http_open: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Serve everybody: something before it asks for a password."
+    )
+    http_cert_file: File = Field(None, description="A certificate for HTTPS, PEM; it may hold the key, too.")
+    http_key_file: File = Field(None, description="The key to the certificate, PEM.")
+
+    _http_password: str | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check_http(self) -> Self:
+        if self.http_password_file:
+            self._http_password = _read_secret("http_password_file", self.http_password_file)
+        elif not self.http.is_loopback and not self.http_open:
+            raise _conflict(
+                "http",
+                "others than this machine would see everything",
+                "http_password_file beside it, or http_open, or a loopback address",
+            )
+        if self.http_key_file and not self.http_cert_file:
+            raise _conflict(
+                "http_key_file", "there is no certificate that it belongs to", "http_cert_file beside it"
+            )
+        return self
+
+    @property
+    def http_password(self) -> str | None:
+        """What whoever wants to look has to know; None: nothing."""
+        return self._http_password
 
     def secrets(self) -> list[str]:
         """The texts that must not be seen anywhere."""
-        inline = urlsplit(self.store or "").password
-        return [*super().secrets(), *filter(None, (self._store_password, inline))]
+        return [*super().secrets(), *filter(None, [self._http_password])]
 
 
 class WatchSettings(BrokerUserSettings):
@@ -395,6 +486,20 @@ class WatchSettings(BrokerUserSettings):
     )
 
 
+class CheckSettings(BrokerUserSettings):
+    """The check of a broker: who the programs would be there."""
+
+    host: Annotated[
+        Name, Option("NAME", "a name of 1 to 200 characters", default="the hostname, lowercased")
+    ] = Field(default_factory=default_host, description="The agent's host.")
+    id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
+        "main", description="The correlator's id."
+    )
+    group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
+        None, description="The correlators' group, if there is to be one."
+    )
+
+
 class DemoSettings(LogSettings):
     """The demo: it brings its own broker, so that there is nothing to set but the log."""
 
@@ -402,6 +507,7 @@ class DemoSettings(LogSettings):
 PROGRAMS: Final[Mapping[str, type[LogSettings]]] = {
     "agent": AgentSettings,
     "correlator": CorrelatorSettings,
+    "dashboard": DashboardSettings,
     "watch": WatchSettings,
     "demo": DemoSettings,
 }

@@ -7,6 +7,7 @@ service: each is answered in a thread of its own, and one that dawdles is cut of
 import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
@@ -45,10 +46,10 @@ class HealthServer:
         detail: Check = dict,
     ) -> None:
         self._address = address
-        self._answers: dict[str, Callable[[], _Answer]] = {
-            "/livez": lambda: _health(live),
-            "/readyz": lambda: _health(ready, detail),
-            "/metrics": lambda: _Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        self._answers: dict[str, Callable[[], Answer]] = {
+            "/livez": lambda: health(live),
+            "/readyz": lambda: health(ready, detail),
+            "/metrics": lambda: Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
         }
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -88,14 +89,17 @@ class HealthServer:
         self.stop()
 
 
-class _Answer:
-    def __init__(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.status = status
-        self.content_type = content_type
-        self.body = body
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
 
 
-def _health(check: Check, detail: Check = dict) -> _Answer:
+def health(check: Check, detail: Check = dict) -> Answer:
+    """200 where nothing is wrong, else 503 with what is."""
     beside: Mapping[str, str | None] = {}
     try:
         wrong = {name: problem for name, problem in check().items() if problem is not None}
@@ -104,14 +108,14 @@ def _health(check: Check, detail: Check = dict) -> _Answer:
         wrong = {"check": repr(error)}
     status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
     body = json.dumps({"ok": not wrong, "problems": wrong, **({"detail": beside} if beside else {})}) + "\n"
-    return _Answer(status, "application/json", body.encode())
+    return Answer(status, "application/json", body.encode())
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a client that dawdles doesn't delay our end
 
-    def __init__(self, address: HttpAddress, answers: Mapping[str, Callable[[], _Answer]]) -> None:
+    def __init__(self, address: HttpAddress, answers: Mapping[str, Callable[[], Answer]]) -> None:
         self.answers = answers
         self.address_family = AF_INET6 if ":" in address.host else AF_INET
         super().__init__((address.host, address.port), _Handler)
@@ -136,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
-    def _send(self, answer: _Answer) -> None:
+    def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))

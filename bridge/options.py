@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,6 +50,7 @@ class Declared:
     default: str
     help: str
     switch: bool
+    choices: tuple[str, ...]
 
     @property
     def flag(self) -> str:
@@ -97,7 +98,15 @@ def declared(model: type[BaseModel]) -> Iterator[Declared]:
             default=default,
             help=field.description or "",
             switch=field.annotation is bool,
+            choices=_choices(field.annotation),
         )
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    """The values of a Literal, also where it may be None."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(choice for each in get_args(annotation) for choice in _choices(each))
 
 
 def show(value: object) -> str:

@@ -17,6 +17,7 @@ from typing import Final, NoReturn, TextIO
 from uuid import uuid4
 
 from bridge.config import WatchSettings
+from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.session import Received, Session, Subscription
 from bridge.signals import signals
 from bridge.view import View
@@ -49,17 +50,19 @@ class Watch:
     """
 
     def __init__(self, settings: WatchSettings, out: TextIO, notes: TextIO) -> None:
-        topics = self._topics = Topics(settings.prefix)
+        topics = self._topics = settings.topics()
         self._as_json = settings.as_json
         self._out = out
         self._notes = notes
         self._view = view_for(out, topics)
-        self._broker = settings.broker_settings()
         self._stopping = False
         self._gathering_until: float | None = None
-        self._last_failure: str | None = None
         self._silent_since: float | None = None
+        self._failures: set[str] = set()
         self._summarises = out.isatty() and not settings.as_json
+        self._broker = settings.broker_settings()
+        self._has_retained = False
+        self._probe: WildcardProbe | None = None
         self._session = Session(
             self._broker,
             client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
@@ -83,9 +86,12 @@ class Watch:
                     self._summarise()
                 if self._silent_since is not None and time.monotonic() >= self._silent_since + _SILENCE_S:
                     self._note_silence()
+                self._look_at_probe()
                 if reader.gone():
                     raise BrokenPipeError
         finally:
+            if self._probe is not None:
+                self._probe.stop()
             self._session.close(_CLOSE_S)
 
     def stop(self) -> None:
@@ -96,6 +102,14 @@ class Watch:
     def _message(self, received: Received) -> None:
         self._session.acknowledge(received)
         self._silent_since = None
+        self._has_retained = self._has_retained or received.retain
+        if not self._has_retained and self._probe is None and received.topic.endswith("/status"):
+            self._probe = WildcardProbe(
+                self._broker,
+                client_id=f"libvirt-mqtt-watch-{uuid4().hex[:12]}",
+                topic=received.topic,
+                wildcard=self._topics.everything(),
+            )
         if self._as_json:
             self._print(json_line(received.topic, received.payload, retain=received.retain))
             return
@@ -108,6 +122,15 @@ class Watch:
         line = self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
         if line:
             self._print(line)
+
+    def _look_at_probe(self) -> None:
+        """Of a status that was seen live, and of nothing from before: is that the broker's way?"""
+        if self._probe is not None and self._probe.answer == "by_name_only" and not self._has_retained:
+            self._has_retained = True  # said once
+            self._note(
+                "this broker sends retained messages to no subscription with a wildcard: "
+                "what hosts and guests are is shown only when it changes (docs/brokers.md)"
+            )
 
     def _summarise(self) -> None:
         if self._gathering_until is None:
@@ -126,9 +149,9 @@ class Watch:
         )
 
     def _connected(self, _session_present: bool) -> None:
-        if self._last_failure is not None or self._notes.isatty():
-            self._note(f"connected to {self._broker.address}")
-        self._last_failure = None
+        if self._failures or self._notes.isatty():
+            self._note(f"connected to {self._session.address}")
+        self._failures.clear()
         self._view.forget()
         self._silent_since = time.monotonic()
         if self._summarises:
@@ -136,12 +159,12 @@ class Watch:
 
     def _disconnected(self, why: str) -> None:
         self._silent_since = None
-        self._last_failure = why
+        self._failures.add(why)
         self._note(f"{why}; connecting again, what happens meanwhile isn't shown")
 
     def _failed(self, why: str) -> None:
-        if why != self._last_failure:
-            self._last_failure = why
+        if why not in self._failures:
+            self._failures.add(why)
             self._note(f"{why}; trying again")
 
     def _print(self, line: str) -> None:

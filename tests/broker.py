@@ -7,7 +7,8 @@
 that with `client_certificates` wants one of the clients; with `websockets` there is a WebSocket listener
 (`ws_port`). With `users` nobody else gets in; `acl` is the text of mosquitto's `acl_file`. With `keeps_data`
 what it knows is in `folder/data` and outlives `stop`; without, every start is a new one. `command` stands
-before the program, for one that runs in a network namespace and listens on its `address`.
+before the program, for one that runs in a network namespace and listens on its `address`; `program_command`
+in its place, for another release's.
 """
 
 import errno
@@ -71,10 +72,11 @@ class Broker:
         port: int | None = None,
         address: str = "127.0.0.1",
         command: Sequence[str] = (),
+        program_command: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.address = address
-        self._command = command
+        self._command = (*command, *(program_command or (program("mosquitto"),)))
         self.port = port or free_port()
         self.tls_port = free_port() if certificates else 0
         self.ws_port = free_port() if websockets else 0
@@ -165,10 +167,10 @@ class Broker:
         deadline = time.monotonic() + START_TIMEOUT_S
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log
+                [*self._command, "-v", "-c", str(self._config)], stdout=log, stderr=log
             )
         for port in filter(None, (self.port, self.tls_port, self.ws_port)):
-            while not _accepts(self.address, port):
+            while not accepts(self.address, port):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.kill()
                     raise RuntimeError(f"mosquitto doesn't start:\n{self.log[-2000:]}")
@@ -223,7 +225,8 @@ class Broker:
         return file
 
 
-def _accepts(address: str, port: int) -> bool:
+def accepts(address: str, port: int) -> bool:
+    """Whether somebody listens there."""
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex((address, port)) == 0

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.lab.install import CACHE_FOLDER, CACHE_VARIABLE
+from tests import roots
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("podman", "buildah", "runc", "podman-compose", "netavark", "aardvark-dns", "debootstrap")
@@ -53,7 +53,7 @@ class Podman:
     """podman with its own storage, networks and settings."""
 
     def __init__(self) -> None:
-        self.folder = Path(os.environ.get(CACHE_VARIABLE) or CACHE_FOLDER) / "containers"
+        self.folder = roots.cache() / "containers"
         self.folder.mkdir(parents=True, exist_ok=True)
         run = Path("/run/libvirt-mqtt-tests")
         files = {"storage.conf": _STORAGE, "containers.conf": _CONTAINERS}
@@ -149,35 +149,10 @@ def _ensure_base(podman: Podman) -> None:
     tagged = f"{BASE}:{wanted}"
     if not podman("images", "-q", tagged).strip():
         root = podman.folder / "base"
-        _make_root(root)
+        roots.make(roots.machine_release(), root, IN_THE_BASE)
         podman.run("sh", "-c", f"tar -C {root} -c . | podman import -q - {tagged}", timeout_s=300.0)
         shutil.rmtree(root)
     podman("tag", tagged, BASE)
-
-
-def _make_root(root: Path) -> None:
-    release = _release()
-    shutil.rmtree(root, ignore_errors=True)
-    _run("debootstrap", "--variant=minbase", release, str(root))
-    # Names are resolved, and proxies and mirrors configured, as they are on this machine.
-    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
-    for configured in Path("/etc/apt/apt.conf.d").glob("99*"):
-        shutil.copyfile(configured, root / "etc/apt/apt.conf.d" / configured.name)
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    _run("chroot", str(root), "apt-get", "-q", "update")
-    _run("chroot", str(root), "apt-get", "-q", "-y", "install", "--no-install-recommends", *IN_THE_BASE)
-    _run("chroot", str(root), "apt-get", "clean")
-    policy.unlink()
-
-
-def _release() -> str:
-    """The machine's own release, so that wheels built here fit."""
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
-    raise RuntimeError("/etc/os-release names no release of Debian")
 
 
 def _wheels(folder: Path) -> Path:
@@ -191,20 +166,6 @@ def _wheels(folder: Path) -> Path:
         unfinished = folder / "wheels.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-        _run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[postgresql]")
+        roots.run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[postgresql]")
         unfinished.rename(wheels)
     return wheels
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(
-        command,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
-    )
-    if done.returncode:
-        raise RuntimeError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from bridge.demo.player import Cast
@@ -21,10 +21,18 @@ from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess
 
 
+class Listening(Protocol):
+    """A broker on 127.0.0.1."""
+
+    @property
+    def port(self) -> int:
+        """Where it accepts connections."""
+
+
 class CorrelatorProcess(ProgramProcess):
     """`libvirt-mqtt correlator`."""
 
-    def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, **options: object) -> None:
         options = {"settle": 1, "patience": 5, "state_dir": folder / "state", "log_format": "json"} | options
         options |= {"broker": f"mqtt://127.0.0.1:{broker.port}"}
         self.id = str(options.get("id", "main"))

@@ -38,6 +38,9 @@ class Behaviour:
     maximum_packet_bytes: int | None = None
     server_keep_alive_s: int | None = None
     retain_available: bool = True
+    wildcards_available: bool = True
+    shared_available: bool = True
+    session_expiry_s: int | None = None
     maximum_qos: int | None = None
     suback_code: int = 1
     answers_pings: bool = True
@@ -239,6 +242,12 @@ class FakeBroker:
             properties += b"\x13" + struct.pack("!H", behaviour.server_keep_alive_s)
         if not behaviour.retain_available:
             properties += b"\x25\x00"
+        if not behaviour.wildcards_available:
+            properties += b"\x28\x00"
+        if not behaviour.shared_available:
+            properties += b"\x2a\x00"
+        if behaviour.session_expiry_s is not None:
+            properties += b"\x11" + struct.pack("!I", behaviour.session_expiry_s)
         if behaviour.maximum_qos is not None:
             properties += b"\x24" + bytes([behaviour.maximum_qos])
         head = bytes([behaviour.session_present, behaviour.connack_code])

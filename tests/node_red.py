@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.npm import installed
+
 VERSION: Final = "4.1.8"
-INSTALL_S: Final = 240
 _SETTINGS: Final = """module.exports = {
     httpAdminRoot: false,
     httpNodeRoot: false,
@@ -30,31 +30,9 @@ def missing() -> str | None:
     return f"needs {' and '.join(absent)}: make install" if absent else None
 
 
-def cache() -> Path:
-    """Where it is kept."""
-    if os.geteuid() == 0:
-        root = Path("/var/cache/libvirt-mqtt-lab")
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "libvirt-mqtt"
-    return Path(os.environ.get("LIBVIRT_MQTT_LAB_CACHE", root)) / f"node-red-{VERSION}"
-
-
 def install() -> Path:
-    """Sees to it that it is there; returns its program. Several may ask at once."""
-    folder = cache()
-    folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "installed"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-save"]
-            command += ["--omit=dev", "--ignore-scripts", f"node-red@{VERSION}"]
-            result = subprocess.run(
-                command, capture_output=True, text=True, timeout=INSTALL_S, check=False, cwd=folder
-            )
-            assert result.returncode == 0, result.stderr
-            done.touch()
-    return folder / "node_modules" / "node-red" / "red.js"
+    """Sees to it that it is there; returns its program."""
+    return installed("node-red", VERSION) / "node_modules" / "node-red" / "red.js"
 
 
 class NodeRed:

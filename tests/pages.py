@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from bridge.agent import metrics as agent_metrics
-from bridge.config import PROGRAMS, BrokerUserSettings, LogSettings
+from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
 from bridge.correlator import metrics as correlator_metrics
 from bridge.correlator.counters import Counters
 from bridge.options import declared
@@ -50,6 +50,7 @@ def _options(name: str) -> str:
     models: dict[str, tuple[type[BaseModel], tuple[type[BaseModel], ...]]] = {
         "log": (LogSettings, ()),
         "broker": (BrokerUserSettings, (LogSettings,)),
+        "check-broker": (CheckSettings, (BrokerUserSettings,)),
         **{program: (model, (BrokerUserSettings,)) for program, model in PROGRAMS.items()},
     }
     model, without = models[name]

@@ -31,7 +31,7 @@ from bridge.mqtt.namesake import Namesake
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 from bridge.wire.messages import CONTENT_TYPE, Libvirt
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 
 log = structlog.get_logger()
 
@@ -113,6 +113,7 @@ class Sender:
         self._offline_answered = False
         self._states_first = False
         self._said: set[tuple[str, object]] = set()
+        self._node: str | None = None
         self._stop_at_s: float | None = None
         self._reconnect_asked = False
         self._session = self._make_session()
@@ -269,6 +270,7 @@ class Sender:
             f"the outbox was damaged and set aside as {aside}" if aside else None,
             "the outbox was removed while the agent ran" if outbox.was_removed else None,
             f"another agent has this --host, too; its epoch is {other}" if other else None,
+            self._node,
         ]
         return Facts(
             epoch=outbox.epoch,
@@ -358,12 +360,15 @@ class Sender:
     def _make_session(self) -> Session:
         return Session(
             self._broker,
-            client_id=f"{self._topics.prefix}-mqtt-agent-{encode_level(self._host)}",
+            client_id=f"{self._topics.prefix}-mqtt-agent-{self._topics.level(self._host)}",
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
             will=self._will,
             subscriptions=[
-                Subscription(self._topics.replay(self._host), retain_handling=2, needed=False),
+                *(
+                    Subscription(requests, retain_handling=2, needed=False)
+                    for requests in self._topics.replays_of(self._host)
+                ),
                 *(
                     Subscription(ours, qos=0, no_local=True, needed=False)
                     for ours in (self._status_topic, *self._topics.states_of(self._host))
@@ -380,13 +385,15 @@ class Sender:
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
             on_subscription_refused=self._on_subscription_refused,
+            on_shortfall=self._on_shortfall,
             on_retained_complete=self._on_retained_complete,
         )
 
     def _on_connected(self, _session_present: bool) -> None:
         self.counters.connections += 1
         self._said = {said for said in self._said if said[0] != "broker.absent"}
-        log.info("broker.connected", broker=self._broker.address, waiting=self._outbox.depth)
+        log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
+        self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
         self._told = None
         self._look_at_s = 0.0
         self._retained.begin()
@@ -403,12 +410,13 @@ class Sender:
             self._homeassistant.complete()
 
     def _on_disconnected(self, why: str) -> None:
-        log.warning("broker.lost", broker=self._broker.address, why=why)
+        log.warning("broker.lost", broker=self._session.address, why=why)
+        self._node = None
         self._stream.rewind()
 
     def _on_failed(self, why: str) -> None:
         self.counters.failures += 1
-        self._say_once("broker.absent", why, broker=self._broker.address, why=why)
+        self._say_once("broker.absent", why, broker=self._session.address, why=why)
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Row):
@@ -421,11 +429,14 @@ class Sender:
             "broker.refused_subscription", topic_filter, filter=topic_filter, why=describe_reason(code)
         )
 
+    def _on_shortfall(self, what: str) -> None:
+        self._say_once("broker.falls_short", what, what=what)
+
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)
         if self._homeassistant and self._homeassistant.take(received):
             return
-        if received.topic != self._topics.replay(self._host):
+        if received.topic not in self._topics.replays_of(self._host):
             if received.topic == self._status_topic:
                 self._take_status(received)
             elif received.retain and not self._retained.holds(received.topic, received.payload):

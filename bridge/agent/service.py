@@ -34,7 +34,6 @@ from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
 from bridge.wire.events import chosen
 from bridge.wire.messages import Libvirt
-from bridge.wire.topics import Topics
 
 STOP_S: Final = 5.0
 """A stop takes this long at most, also with a broker or a libvirtd that is silent."""
@@ -54,7 +53,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        self._topics = topics = Topics(settings.prefix)
+        self._topics = topics = settings.topics()
         limits = Limits(
             rows=settings.outbox_max_rows,
             bytes=int(settings.outbox_max_bytes),

@@ -100,7 +100,7 @@ def judge_conflict(sitting: Sitting, pairs: list[Pair]) -> None:
         hosts = (conflict.data.source.host, conflict.data.destination.host)
         if frozenset(hosts) not in linked and all(_has_guest(sitting, host) for host in hosts):
             lasting.append(conflict)
-        elif sitting.is_whole(sitting.now, *hosts):
+        elif sitting.is_whole(*hosts):
             sitting.tellings.append(_resolved(sitting, conflict))
         else:
             lasting.append(conflict)
@@ -120,7 +120,9 @@ def judge_conflict(sitting: Sitting, pairs: list[Pair]) -> None:
         if since == _NEVER or frozenset((host, other)) in linked | told:
             continue
         sitting.is_open = True
-        if sitting.ripe(since + sitting.times.settle_s) and sitting.is_whole(since, host, other):
+        if not sitting.ripe(since + sitting.times.settle_s):
+            continue
+        if sitting.is_whole(host, other) or sitting.ripe(since + sitting.times.patience_s):
             key = uuid.uuid5(NAMESPACE, f"{sitting.case.uuid} {host} {began.id} {other} {later.id}").hex
             conflict = Conflict(key, _conflict_data(sitting, host, began, other, later))
             sitting.case.conflicts.append(conflict)

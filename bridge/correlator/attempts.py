@@ -10,7 +10,17 @@ from bridge.correlator.joint import BREATH_S, When, is_final
 from bridge.correlator.pairing import Pair
 from bridge.correlator.sitting import Sitting
 from bridge.correlator.verdict import Verdict, rule
-from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, Outcome, host_source
+from bridge.wire.messages import (
+    DomainName,
+    Evidence,
+    Guest,
+    HostRef,
+    Migration,
+    Missing,
+    Outcome,
+    Side,
+    host_source,
+)
 
 
 def judge_attempt(sitting: Sitting, each: Pair) -> None:
@@ -47,14 +57,16 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
     told.source = each.source or told.source
     if verdict.ruling in ("under_way", "interrupted"):
         if verdict.when == "patience" and told.last is None:
-            _tell_unresolved(sitting, told, each, verdict)
+            _tell_unresolved(sitting, told, each, verdict, _missing(sitting, each, verdict.since))
         sitting.is_open = sitting.is_open or told.last is None
         return
     has_hole = each.source in sitting.case.tails or each.destination in sitting.case.tails
     if not sitting.ripe(verdict.since + _wait_s(sitting, "settle" if has_hole else verdict.when)):
         sitting.is_open = True
         return
-    if not is_final(each) and not sitting.is_whole(verdict.since, each.source, each.destination):
+    if not is_final(each) and not sitting.is_whole(each.source, each.destination):
+        if told.last is None:
+            _tell_unresolved(sitting, told, each, verdict, (_missing_in_gaps(sitting, each), verdict.since))
         return
     is_settled = _tell_verdict(sitting, told, each, verdict)
     if is_settled and told.last is not None and told.last.outcome != "conflict":
@@ -137,25 +149,52 @@ def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdi
     told.interrupted = breaks
 
 
-def _tell_unresolved(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
-    missing = []
-    since = verdict.since
-    if each.destination is None:
-        missing.append("destination: no host told of an arrival")
-    elif each.arrival is not None and each.arrival.stage in ("open", "ended"):
-        missing.append(f"destination: how the arrival on {each.destination} ended")
-    for role, host in (("source", each.source), ("destination", each.destination)):
-        if host is not None and host in sitting.silent:
-            missing.append(f"{role}: {host} can't be heard")
-            since = max(since, sitting.silent[host]) if role == "destination" else since
-    if each.source is None:
-        missing.append("source: no host told of a departure")
-    key = "; ".join(missing)
+def _tell_unresolved(
+    sitting: Sitting, told: Told, each: Pair, verdict: Verdict, lacks: tuple[list[Missing], float]
+) -> None:
+    """Tells what has been missing, and since when, for `patience`: once for each set of it."""
+    missing, since = lacks
+    key = "; ".join(one.text for one in missing)
     if key in told.unresolved or not sitting.ripe(since + sitting.times.patience_s):
         return
     told.unresolved = [*told.unresolved, key][-8:]
     n = len(told.unresolved)
     _tell(sitting, told, "unresolved", each, verdict, message_id=f"{told.id}-unresolved-{n}", missing=missing)
+
+
+def _missing(sitting: Sitting, each: Pair, since: float) -> tuple[list[Missing], float]:
+    """What is missing for a verdict, and since when."""
+    missing = []
+    if each.destination is None:
+        missing.append(_lack("destination", None, "not_seen", "no host told of an arrival"))
+    elif each.arrival is not None and each.arrival.stage in ("open", "ended"):
+        text = f"how the arrival on {each.destination} ended"
+        missing.append(_lack("destination", each.destination, "no_end", text))
+    for side, host in _sides(each):
+        if host in sitting.silent:
+            missing.append(_lack(side, host, "blind", f"{host} can't be heard"))
+            since = max(since, sitting.silent[host]) if side == "destination" else since
+    if each.source is None:
+        missing.append(_lack("source", None, "not_seen", "no host told of a departure"))
+    return missing, since
+
+
+def _missing_in_gaps(sitting: Sitting, each: Pair) -> list[Missing]:
+    """What the hosts have given out and isn't here yet."""
+    return [
+        _lack(side, host, "gap", f"messages that {host} has given out")
+        for side, host in _sides(each)
+        if host in sitting.gaps
+    ]
+
+
+def _sides(each: Pair) -> list[tuple[Side, str]]:
+    sides: tuple[tuple[Side, str | None], ...] = (("source", each.source), ("destination", each.destination))
+    return [(side, host) for side, host in sides if host is not None]
+
+
+def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
+    return Missing(side=side, host=host, code=code, text=f"{side}: {text}")
 
 
 def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> bool:
@@ -201,7 +240,7 @@ def _tell(
     verdict: Verdict,
     *,
     message_id: str,
-    missing: list[str] | None = None,
+    missing: list[Missing] | None = None,
 ) -> None:
     data = _data(sitting, told, outcome, each, verdict)
     blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))

@@ -13,14 +13,16 @@ from typing import Final
 
 import msgspec
 
+from bridge.consumer.inputs import Cleared, Forgotten, Status
+from bridge.consumer.streams import Loss
 from bridge.correlator.case import Case, Hosts, Judgement, Telling, Times
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import GONE, Host, Loss
+from bridge.correlator.hosts import GONE, Host
 from bridge.correlator.judging import judge
 from bridge.correlator.opencases import OpenCases
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
-from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.words import Said
 from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
 from bridge.log import get_logger
 from bridge.wire.messages import Migration
@@ -169,15 +171,7 @@ class Casework:
                 host.note_clock(heard.received, word.at, is_status=True)
                 if word.online and word.sees_libvirt:
                     host.note_saw(word.at + host.offset_s)
-            changed = host.note_status(
-                online=word.online,
-                sees_libvirt=word.sees_libvirt,
-                epoch=word.epoch,
-                last_sequence=word.last_sequence,
-                lost=word.lost,
-                received=heard.received,
-                retained=heard.retained,
-            )
+            changed = host.note_agent(word, received=heard.received, retained=heard.retained)
         self._note_gone(host)
         if changed:
             self._sight_changed(work, host, heard.received)

@@ -13,13 +13,15 @@ from typing import Final
 
 import msgspec
 
+from bridge.consumer.inputs import Cleared, Forgotten, Status
+from bridge.consumer.streams import Ask
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import Ask, Host
+from bridge.correlator.hosts import Host
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
-from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.words import Said
 from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
 from bridge.log import get_logger
 
@@ -231,15 +233,7 @@ class GroupCasework(Casework):
     def _hear_marks(self, host: Host, heard: Heard) -> None:
         word = heard.word
         if isinstance(word, Status):
-            host.note_status(
-                online=word.online,
-                sees_libvirt=word.sees_libvirt,
-                epoch=word.epoch,
-                last_sequence=word.last_sequence,
-                lost=word.lost,
-                received=heard.received,
-                retained=heard.retained,
-            )
+            host.note_agent(word, received=heard.received, retained=heard.retained)
 
     def _loaded(self, name: str, data: bytes) -> Host:
         """The host as the group knows it, with what this member knows of its sight and clock."""

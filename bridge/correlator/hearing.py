@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from bridge.consumer.intake import Intake
+from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
-from bridge.correlator.intake import Intake
-from bridge.correlator.rejected import Rejected
+from bridge.correlator.words import word_of
 from bridge.correlator.work import Heard
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
@@ -86,7 +87,7 @@ class Hearing:
 
     def _hear(self, received: Received, at: float) -> Heard | None:
         try:
-            word = self._intake.read(received.topic, received.payload, received.retain)
+            word = word_of(self._intake.read(received.topic, received.payload, received.retain))
         except Rejected as rejected:
             self._reject(rejected.kind, received, rejected.why)
         except Exception as error:  # noqa: BLE001 - one message must not stop all others

@@ -26,18 +26,18 @@ from bridge.correlator.store import (
     GroupStore,
     Outgoing,
     Store,
-    StoreTroubleError,
 )
 from bridge.correlator.telling import draft
-from bridge.correlator.trouble import StoreTrouble
+from bridge.correlator.wildcards import WildcardCheck
+from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.retained import RetainedReader
+from bridge.mqtt.retained import RetainedReader, WildcardProbe
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
-from bridge.wire.topics import Topics, encode_level
+from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Correlator:
         self._settings = settings
         self._reload = reload
         self._reload_asked = False
-        self._topics = Topics(settings.prefix)
+        self._topics = settings.topics()
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
         self._clock = SteadyClock()
@@ -87,6 +87,7 @@ class Correlator:
         )
         self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
+        self._wildcards = WildcardCheck(self._new_probe)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -96,7 +97,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
-        self._absence_said = ""
+        self._absences_said: set[str] = set()
 
     def _new_casework(self) -> tuple[Store, Casework]:
         settings = self._settings
@@ -179,6 +180,7 @@ class Correlator:
             self._say_goodbye()
         finally:
             self._restorer.close()
+            self._wildcards.close()
             if self._states is not None:
                 self._states.close()
             if self._session is not None:
@@ -222,6 +224,7 @@ class Correlator:
             on_failed=self._on_failed,
             on_message=self._on_message,
             on_acknowledged=self._on_acknowledged,
+            on_shortfall=lambda what: _log.warning("broker.falls_short", what=what),
         )
 
     def _new_states_reader(self) -> RetainedReader:
@@ -244,35 +247,49 @@ class Correlator:
             on_begin=on_begin,
         )
 
+    def _new_probe(self, topic: str) -> WildcardProbe:
+        return WildcardProbe(
+            self._settings.broker_settings(),
+            client_id=self._client_id(f"{self._instance}-probe"),
+            topic=topic,
+            wildcard=self._topics.correlator_statuses(),
+        )
+
     def _client_id(self, name: str) -> str:
         """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
         return f"{self._topics.prefix}-mqtt-correlator-{name}"
 
     # The session's callbacks, in our own thread
 
+    @property
+    def _broker_address(self) -> str:
+        assert self._session is not None  # it is who calls
+        return self._session.address
+
     def _on_connected(self, session_present: bool) -> None:
         _log.info(
             "broker.connected",
-            broker=self._settings.broker_settings().address,
+            broker=self._broker_address,
             session_present=session_present,
         )
-        self._absence_said = ""
+        self._absences_said.clear()
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
         self._hearing.connected(self._clock())
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
+        self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
-        _log.warning("broker.lost", broker=self._settings.broker_settings().address, why=why)
+        _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
         self._hearing.lost(self._clock())
 
     def _on_failed(self, why: str) -> None:
-        if why != self._absence_said:  # each attempt says the same
-            self._absence_said = why
-            _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
+        if why not in self._absences_said:  # each attempt says the same, of each node
+            self._absences_said.add(why)
+            _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
         if received.topic == self._status_topic:
@@ -287,10 +304,11 @@ class Correlator:
             if token.retain and code < REFUSAL:
                 self._restorer.published(token.topic, token.payload)
             return
-        if token == self._status_topic:
-            self._status.answered(code)
         if code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
+        elif token == self._status_topic:
+            self._status.published()
+            self._wildcards.published(str(token))
 
     # One turn of the loop
 
@@ -387,6 +405,7 @@ class Correlator:
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         self._restorer.start()
+        self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
@@ -436,7 +455,7 @@ class Correlator:
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
-        return {"store": self._trouble.why, "broker": broker}
+        return {"store": self._trouble.why, "broker": broker, "retained": self._wildcards.trouble}
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
@@ -450,6 +469,6 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
     if group is None:
         filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
     else:
-        share = f"$share/{encode_level(group)}/"
+        share = f"$share/{topics.level(group)}/"
         filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)

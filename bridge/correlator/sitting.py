@@ -32,7 +32,7 @@ class Sitting:
             if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
         }
         self.gone = hosts.gone
-        self.gaps = hosts.gaps
+        self.gaps = hosts.gaps - hosts.gone
         self.withheld: set[str] = set()
         self.tellings: list[Telling] = []
         self.is_open = False
@@ -44,12 +44,10 @@ class Sitting:
         self.dues.append(at)
         return False
 
-    def is_whole(self, since: float, *names: str | None) -> bool:
-        """Whether nothing that these hosts have given out is still on its way; for `patience` that is waited
-        for.
-        """
+    def is_whole(self, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way."""
         lacking = {name for name in names if name is not None and name in self.gaps}
-        if not lacking or self.ripe(since + self.times.patience_s):
+        if not lacking:
             return True
         self.withheld |= lacking
         self.is_open = True

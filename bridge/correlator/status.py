@@ -15,7 +15,6 @@ from bridge.correlator.hosts import Host
 from bridge.log import get_logger
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.namesake import Namesake
-from bridge.mqtt.reasons import REFUSAL
 from bridge.wire.messages import CONTENT_TYPE, CORRELATOR_STATUS, CorrelatorStatus, build, stamp
 from bridge.wire.topics import Topics
 
@@ -82,10 +81,9 @@ class Status:
                 if self._counters.id_conflicts == 1:
                     _log.error("correlator.id_conflict", id=self._name(), other_instance=other)
 
-    def answered(self, code: int) -> None:
-        """The broker answered a status."""
-        if code < REFUSAL:
-            self.namesake.said(self._instance)
+    def published(self) -> None:
+        """The broker took a status."""
+        self.namesake.said(self._instance)
 
     def due(self) -> Publication | None:
         """The status on each connection, and then when something in it changed, not too often."""

@@ -137,11 +137,15 @@ class Listed(Struct, frozen=True, gc=False):
 
 
 class Mood(Struct, frozen=True, gc=False):
-    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known."""
+    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known.
+
+    earliest: the moment before which it can't have changed.
+    """
 
     at: float
     received: float
     guest: GuestHere | None
+    earliest: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -191,7 +195,7 @@ class Track:
 
     def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
         """How it fared here when that happened on another host, and before that happened here; where it
-        wasn't here then, soon after.
+        wasn't here then, soon after. None: it may have been lost by then.
         """
         after: GuestHere | None = None
         for mood in reversed(self.moods):
@@ -199,6 +203,8 @@ class Track:
                 continue
             if mood.at <= mark.at:
                 return mood.guest or after
+            if mood.guest is None and mood.earliest <= mark.at:
+                return None
             after = mood.guest or after
         return after
 
@@ -209,4 +215,4 @@ class Track:
     def feel(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes how the guest fares from this mark on."""
         if guest != self.guest:
-            self.moods = [*self.moods, Mood(mark.at, mark.received, guest)][-KEPT_MOODS:]
+            self.moods = [*self.moods, Mood(mark.at, mark.received, guest, mark.earliest)][-KEPT_MOODS:]

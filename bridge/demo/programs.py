@@ -74,12 +74,16 @@ class Program:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what the user has set for real services: the demo must not touch their stores."""
-    return {
+    """Ours, without what the user has set for real services: the demo must not touch their stores.
+
+    Modules are found where this process finds them: a package keeps them in a folder of its own.
+    """
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("LIBVIRT_MQTT_") and name != "NOTIFY_SOCKET"
     }
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 @contextmanager

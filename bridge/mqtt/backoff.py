@@ -12,20 +12,22 @@ class BackOff:
     """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter: a fleet mustn't return in one moment.
 
     A connection that held for `STEADY_S` counts as good and starts the waits over: a broker that accepts a
-    client and throws it out at once is not hammered.
+    client and throws it out at once is not hammered. Of a broker with several nodes all of them are tried in
+    one such wait.
     """
 
-    __slots__ = ("_failures", "_random")
+    __slots__ = ("_failures", "_nodes", "_random")
 
-    def __init__(self, random: Callable[[], float] = random) -> None:
+    def __init__(self, nodes: int = 1, random: Callable[[], float] = random) -> None:
         self._failures = 0
+        self._nodes = nodes
         self._random = random
 
     def failed(self) -> float:
         """An attempt failed: returns the wait until the next, in seconds."""
-        ceiling_s = min(LONGEST_S, SHORTEST_S * 2.0 ** (self._failures + 1))
-        self._failures = min(self._failures + 1, 10)
-        return float(max(SHORTEST_S, ceiling_s / 2 + self._random() * ceiling_s / 2))
+        ceiling_s = min(LONGEST_S, SHORTEST_S * 2.0 ** (self._failures // self._nodes + 1))
+        self._failures = min(self._failures + 1, 10 * self._nodes)
+        return float(max(SHORTEST_S, ceiling_s / 2 + self._random() * ceiling_s / 2)) / self._nodes
 
     def lost(self, held_s: float, *, taken_over: bool = False) -> float:
         """A connection that had held for `held_s` ended: returns the wait until the next attempt, in seconds.

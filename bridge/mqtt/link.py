@@ -23,11 +23,13 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.burst import Burst
+from bridge.mqtt.features import Features
 from bridge.mqtt.keepalive import KeepAlive
 from bridge.mqtt.messages import Publication, Subscription
+from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import PacketReader
 from bridge.mqtt.settings import BrokerSettings
-from bridge.mqtt.transport import ReadAhead, Wire, connect_tcp, wrap_tls
+from bridge.mqtt.transport import ReadAhead, Wire, connect_tcp, resolve, wrap_tls
 
 CONNECT_TIMEOUT_S = 5.0
 """For all of name, TCP, TLS and WebSocket together, and as long again for the CONNACK."""
@@ -50,14 +52,11 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """CONNACK that lets us in, with the limits that the broker sets; None where it sets none."""
+    """CONNACK that lets us in, with what the broker can do; `keepalive_s` None where it asks for none."""
 
     session_present: bool
-    receive_maximum: int | None
     keepalive_s: int | None
-    largest_packet_bytes: int
-    retain_available: bool
-    qos1_available: bool
+    features: Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,14 @@ class _Client(paho.Client):
     bottom: socket.socket | None = None
     ahead: ReadAhead | None = None
     deadline: float = 0.0
+    nodes: Nodes | None = None
 
     # paho's own annotations name types that aren't public, hence Any.
     def _create_socket_connection(self) -> Any:  # noqa: ANN401
-        self.bottom = connect_tcp(self.host, self.port, self.deadline)
+        assert self.nodes is not None
+        records = self.nodes.arrange(resolve(self.host, self.port, self.deadline))
+        self.bottom, reached = connect_tcp(records, self.deadline)
+        self.nodes.reached(reached)
         return self.bottom if self._ssl else self._read_ahead(self.bottom)
 
     def _ssl_wrap_socket(self, tcp_sock: Any) -> Any:  # noqa: ANN401
@@ -124,14 +127,15 @@ class _Client(paho.Client):
 
 
 class Link:
-    """A connection over which CONNECT has gone out. Making one takes `CONNECT_TIMEOUT_S` at most.
+    """A connection to the current one of `nodes`, over which CONNECT has gone out. Making one takes
+    `CONNECT_TIMEOUT_S` at most.
 
     Raises OSError (`ssl.SSLError` is one) or UnicodeError (a host name that can't be one).
     """
 
     def __init__(
         self,
-        settings: BrokerSettings,
+        nodes: Nodes,
         greeting: Greeting,
         will: Publication | None,
         generation: int,
@@ -139,8 +143,8 @@ class Link:
     ) -> None:
         self.generation = generation
         self.began = time.monotonic()
-        self.largest_packet_bytes = packets.LARGEST_PACKET_BYTES
-        self.retain_available = True
+        self.features = Features()
+        settings = nodes.current
         v5 = settings.version == "5"
         limit_bytes = greeting.maximum_packet_bytes if v5 else None
         self.reader = PacketReader(limit_bytes or packets.LARGEST_PACKET_BYTES)
@@ -150,6 +154,7 @@ class Link:
         options: dict[str, Any] = {}
         if v5:
             options = {"clean_start": greeting.clean_start, "properties": _connect_properties(greeting)}
+        client.nodes = nodes
         client.deadline = self.began + CONNECT_TIMEOUT_S
         try:
             client.connect(settings.host, settings.effective_port, greeting.keepalive_s, **options)
@@ -269,11 +274,18 @@ class Link:
         self._reports.append(
             Accepted(
                 session_present=flags.session_present,
-                receive_maximum=getattr(properties, "ReceiveMaximum", None),
                 keepalive_s=getattr(properties, "ServerKeepAlive", None),
-                largest_packet_bytes=getattr(properties, "MaximumPacketSize", packets.LARGEST_PACKET_BYTES),
-                retain_available=getattr(properties, "RetainAvailable", 1) != 0,
-                qos1_available=getattr(properties, "MaximumQoS", 1) != 0,
+                features=Features(
+                    qos1=getattr(properties, "MaximumQoS", 1) != 0,
+                    retain=getattr(properties, "RetainAvailable", 1) != 0,
+                    wildcards=getattr(properties, "WildcardSubscriptionAvailable", 1) != 0,
+                    shared=getattr(properties, "SharedSubscriptionAvailable", 1) != 0,
+                    receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
+                    largest_packet_bytes=getattr(
+                        properties, "MaximumPacketSize", packets.LARGEST_PACKET_BYTES
+                    ),
+                    session_expiry_s=getattr(properties, "SessionExpiryInterval", None),
+                ),
             )
         )
 

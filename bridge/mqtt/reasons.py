@@ -13,6 +13,8 @@ SESSION_TAKEN_OVER = 0x8E
 PACKET_TOO_LARGE = 0x95
 RETAIN_NOT_SUPPORTED = 0x9A
 QOS_NOT_SUPPORTED = 0x9B
+SHARED_NOT_SUPPORTED = 0x9E
+WILDCARDS_NOT_SUPPORTED = 0xA2
 PASSING = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x98, 0x9F, 0xA0})
 """Reasons to end a connection that go away by themselves."""
 
@@ -77,8 +79,10 @@ _WHAT_TO_DO: dict[int, str] = {
     0x9B: "the broker doesn't do QoS 1, which this program needs",
     0x9C: "the broker asks to use another server; set --broker",
     0x9D: "the broker has moved; set --broker",
-    0x9E: "the broker has no shared subscriptions, which --group needs",
+    0x9E: "the broker has no shared subscriptions, which --group needs: "
+    "run one correlator without it, or take another broker",
     0x9F: "too many connections in a short time; tried again",
+    0xA2: "the broker takes no filters with + or #, which this program needs",
 }
 
 

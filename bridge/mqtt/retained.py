@@ -1,7 +1,11 @@
-"""What the broker holds of our own retained messages: whoever publishes them learns what it lost."""
+"""What the broker holds of retained messages, and whether it sends them to who subscribes by a wildcard."""
 
+import threading
+import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+from bridge.mqtt.link import CONNECT_TIMEOUT_S
 from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 
 
@@ -90,3 +94,74 @@ class RetainedReader:
     def _on_retained(self, received: Received) -> None:
         if received.retain:
             self._on_message(received)
+
+
+Answer = Literal["sent", "by_name_only", "not_readable"]
+
+
+class WildcardProbe:
+    """Whether the broker sends a message that it retains to who subscribes by a wildcard. RabbitMQ doesn't,
+    and nothing in MQTT says so.
+
+    `topic` is retained, `wildcard` a filter that it matches. A clean session, in a thread of its own, asks
+    by that filter; if nothing comes for as long as a CONNACK may take, another one asks for the topic itself.
+    """
+
+    def __init__(self, settings: BrokerSettings, *, client_id: str, topic: str, wildcard: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._topic = topic
+        self._wildcard = wildcard
+        self._stopping = False
+        self._answer: Answer | Exception | None = None
+        threading.Thread(target=self._run, name="retained-probe", daemon=True).start()
+
+    @property
+    def answer(self) -> Answer | None:
+        """None until it is known; `not_readable` where the topic doesn't come at all. Raises what ended the
+        thread.
+        """
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def stop(self) -> None:
+        """Ends it soon, without an answer."""
+        self._stopping = True
+
+    def _run(self) -> None:
+        try:
+            if self._comes(self._wildcard):
+                self._answer = "sent"
+            elif not self._stopping:
+                self._answer = "by_name_only" if self._comes(self._topic) else "not_readable"
+        except Exception as error:  # noqa: BLE001 - handed to who asks for the answer
+            self._answer = error
+
+    def _comes(self, topic_filter: str) -> bool:
+        came: list[str] = []
+        connected_s = 0.0
+
+        def connected(_session_present: bool) -> None:
+            nonlocal connected_s
+            connected_s = time.monotonic()
+
+        session = Session(
+            self._settings,
+            client_id=self._client_id,
+            clean_start=True,
+            session_expiry_s=0,
+            subscriptions=[Subscription(topic_filter, qos=0, needed=False)],
+            on_connected=connected,
+            on_disconnected=lambda _why: None,
+            on_message=lambda received: came.append(received.topic if received.retain else ""),
+            on_acknowledged=lambda _token, _code: None,
+        )
+        try:
+            while not self._stopping and self._topic not in came:
+                session.step(0.1)
+                if session.connected and time.monotonic() - connected_s > CONNECT_TIMEOUT_S:
+                    break
+        finally:
+            session.close(0.5)
+        return self._topic in came

@@ -15,6 +15,7 @@ from select import POLLIN, poll
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.backoff import BackOff
+from bridge.mqtt.features import Features, Needs
 from bridge.mqtt.link import (
     CONNECT_TIMEOUT_S,
     Accepted,
@@ -28,6 +29,7 @@ from bridge.mqtt.link import (
     Subscribed,
 )
 from bridge.mqtt.messages import Publication, Received, Subscription
+from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import MalformedPacketError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.mqtt.window import SendWindow
@@ -39,7 +41,8 @@ SOON_S = 60.0
 
 
 class Session:
-    """A session with one broker, that connects again by itself for as long as `step` is called.
+    """A session with one broker, that connects again by itself for as long as `step` is called; where that
+    has several nodes, to the next one (`nodes`).
 
     `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s`
     seconds after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker
@@ -55,6 +58,8 @@ class Session:
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
     - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
+    - `on_shortfall(what)`, once for each thing of which the broker has less than was asked for, with its
+      consequence; what makes it useless ends the connection
     - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
       have come (see `burst`)
     - `on_acknowledged(token, reason_code)`, at most once for each `publish`. From 0x80 on it is a refusal:
@@ -80,6 +85,7 @@ class Session:
         on_acknowledged: Callable[[object, int], None],
         on_failed: Callable[[str], None] | None = None,
         on_subscription_refused: Callable[[str, int], None] | None = None,
+        on_shortfall: Callable[[str], None] | None = None,
         on_retained_complete: Callable[[], None] | None = None,
     ) -> None:
         if not client_id:
@@ -92,8 +98,6 @@ class Session:
             raise ValueError(f"session_expiry_s is 0 to 4294967295, not {session_expiry_s}")
         if maximum_packet_bytes is not None and not 1 <= maximum_packet_bytes <= packets.LARGEST_PACKET_BYTES:
             raise ValueError(f"maximum_packet_bytes is 1 or more, not {maximum_packet_bytes}")
-        if will is not None:
-            packets.pack_topic(will().topic)
         for subscription in subscriptions:
             packets.check_filter(subscription.filter)
         self.connected = False
@@ -103,12 +107,14 @@ class Session:
         self.last_failure: str | None = None
         """Why the last attempt or connection ended, refusals included; None once one was accepted again."""
 
-        self._settings = settings
+        self._nodes = Nodes(settings, client_id)
         self._v5 = settings.version == "5"
         self._greeting = Greeting(
             client_id, clean_start, session_expiry_s, keepalive_s, receive_maximum, maximum_packet_bytes
         )
         self._will = will
+        self._needs = Needs(subscriptions, will and will(), session_expiry_s)
+        self._shortfalls: set[str] = set()
         self._subscriptions = tuple(subscriptions)
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
@@ -116,10 +122,11 @@ class Session:
         self._on_acknowledged = on_acknowledged
         self._on_failed = on_failed
         self._on_subscription_refused = on_subscription_refused
+        self._on_shortfall = on_shortfall
         self._on_retained_complete = on_retained_complete
 
         self._window = SendWindow(window)
-        self._back_off = BackOff()
+        self._back_off = BackOff(len(self._nodes))
         self._next_attempt = time.monotonic()
         self._generation = 0
         self._link: Link | None = None
@@ -138,6 +145,21 @@ class Session:
     def generation(self) -> int:
         """The number of the connection, or of the attempt, counted from 1; 0 before the first."""
         return self._generation
+
+    @property
+    def address(self) -> str:
+        """The broker, or its node that is tried or in use, as a person names it."""
+        return self._nodes.address
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the broker has several nodes, as far as is known."""
+        return self._nodes.several
+
+    @property
+    def features(self) -> Features:
+        """What the broker said that it can do, while connected."""
+        return self._link.features if self._link is not None else Features()
 
     @property
     def in_flight(self) -> int:
@@ -168,9 +190,9 @@ class Session:
             raise RuntimeError("publish() without room()")
         properties = packets.pack_content_type(publication.content_type) if self._v5 else b""
         payload = publication.payload
-        if packets.publish_bytes(topic, properties, payload) > link.largest_packet_bytes:
+        if packets.publish_bytes(topic, properties, payload) > link.features.largest_packet_bytes:
             self._refused_here.append((token, reasons.PACKET_TOO_LARGE))
-        elif publication.retain and not link.retain_available:
+        elif publication.retain and not link.features.retain:
             self._refused_here.append((token, reasons.RETAIN_NOT_SUPPORTED))
         else:
             mid = self._window.take(token)
@@ -240,15 +262,25 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        link = self._link
         try:
-            if link is not None and self.connected:
-                self._say_goodbye(link, time.monotonic() + timeout_s)
+            if self._link is not None and self.connected:
+                self._say_goodbye(self._link, time.monotonic() + timeout_s)
         finally:
-            if link is not None:
-                self._drop(link)
-            self._wake_in.close()
-            self._wake_out.close()
+            self._end()
+
+    def abandon(self) -> None:
+        """Closes the connection as if this client had died: the broker publishes its Will. The session can't
+        be used again.
+        """
+        if not self._closed:
+            self._closed = True
+            self._end()
+
+    def _end(self) -> None:
+        if self._link is not None:
+            self._drop(self._link)
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _step_without_connection(self, timeout_s: float) -> None:
         wait_s = self._next_attempt - time.monotonic()
@@ -260,7 +292,7 @@ class Session:
         self._generation += 1
         will = self._will() if self._will else None
         try:
-            link = Link(self._settings, self._greeting, will, self._generation, self._wake_out.fileno())
+            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_out.fileno())
         except (OSError, UnicodeError) as error:
             self._failed(*self._explain(error))
         else:
@@ -370,19 +402,22 @@ class Session:
         self._ended(link, f"the broker broke the protocol: {how}{hint}")
 
     def _accepted(self, link: Link, report: Accepted) -> None:
-        if not report.qos1_available:
-            why = reasons.describe_reason(reasons.QOS_NOT_SUPPORTED)
-            self._ended(link, f"connection of no use: {why}", refused=True)
+        missing = self._needs.missing(report.features)
+        if missing is not None:
+            self._ended(link, f"connection of no use: {missing}", refused=True)
             return
         link.keepalive.limit(report.keepalive_s or 0)
-        link.largest_packet_bytes = report.largest_packet_bytes
-        link.retain_available = report.retain_available
+        link.features = report.features
         if self._subscriptions:
             self._window.reserve(link.subscribe(self._subscriptions))
-        self._window.open(report.receive_maximum)
+        self._window.open(report.features.receive_maximum)
         self.connected = True
         self.last_refusal = self.last_failure = None
         self._on_connected(report.session_present)
+        for shortfall in set(self._needs.shortfalls(report.features)) - self._shortfalls:
+            self._shortfalls.add(shortfall)
+            if self._on_shortfall is not None:
+                self._on_shortfall(shortfall)
 
     def _hand_on_refusals(self) -> None:
         refused, self._refused_here = self._refused_here, []
@@ -407,7 +442,7 @@ class Session:
                 try:
                     chunk = link.wire.receive()
                 except ssl.SSLError as error:
-                    if reasons.describe_tls_error(error, self._settings):
+                    if reasons.describe_tls_error(error, self._nodes.current):
                         self._lost_by(link, error)
                     return
                 except OSError:
@@ -425,8 +460,10 @@ class Session:
         now = time.monotonic()
         if not self.connected:
             if now >= link.connack_due:
+                hint = "; if it doesn't speak MQTT 5, set --broker-version 3.1.1" if self._v5 else ""
                 self._ended(
-                    link, f"the broker took the connection, then said nothing for {CONNECT_TIMEOUT_S:g} s"
+                    link,
+                    f"the broker took the connection, then said nothing for {CONNECT_TIMEOUT_S:g} s{hint}",
                 )
         elif link.keepalive.lost(now):
             self._ended(link, f"nothing has come from the broker for {link.keepalive.silent_s(now):.0f} s")
@@ -456,17 +493,25 @@ class Session:
         if isinstance(error, FileUnusableError):
             return str(error), True
         refusal = (
-            reasons.describe_tls_error(error, self._settings) if isinstance(error, ssl.SSLError) else None
+            reasons.describe_tls_error(error, self._nodes.current)
+            if isinstance(error, ssl.SSLError)
+            else None
         )
         return refusal or reasons.describe_network_error(error), refusal is not None
 
     def _explain_early_end(self) -> str:
-        if not self._settings.tls:
+        if not self._nodes.current.tls:
             hint = "is that port for TLS (mqtts://), or not for MQTT at all?"
-        elif self._settings.cert_file:
+        elif self._nodes.current.cert_file:
             hint = "it may not accept our client certificate (--broker-cert-file)"
         else:
             hint = "it may want a client certificate (--broker-cert-file)"
+        will = self._will() if self._will else None
+        if will is not None and "." in will.topic:
+            hint += (
+                f" Or it doesn't take the Will's topic, {will.topic}, for its dot, as NATS before 2.10: "
+                "set --encode-dots"
+            )
         return f"the broker ended the connection before it answered: {hint}"
 
     def _closed_by_broker(self, link: Link) -> None:
@@ -504,15 +549,17 @@ class Session:
         now = time.monotonic()
         self._next_attempt = now + self._back_off.lost(now - link.began, taken_over=taken_over)
         self._on_disconnected(why)
+        self._nodes.go_on()
 
     def _failed(self, why: str, refused: bool) -> None:
         self._closed_soon = 0
-        self.last_failure = f"{self._settings.address}: {why}"
+        self.last_failure = f"{self.address}: {why}"
         if refused:
             self.last_refusal = self.last_failure
         self._next_attempt = time.monotonic() + self._back_off.failed()
         if self._on_failed is not None:
             self._on_failed(self.last_failure)
+        self._nodes.go_on()
 
     def _drop(self, link: Link) -> None:
         self.connected = False

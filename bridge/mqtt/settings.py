@@ -1,6 +1,6 @@
 """Where the broker is and how to be let in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Scheme = Literal["mqtt", "mqtts", "ws", "wss"]
@@ -12,6 +12,7 @@ DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss"
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
     """One broker. `port` None means the scheme's own (`DEFAULT_PORTS`); `path` counts for ws and wss only.
+    `others` are host and port of its further nodes, where it is a cluster.
 
     The files are PEM; they are read at each connection, so that a renewed certificate needs no restart.
     `ca_file` None trusts the system's certificate authorities. `cert_file` may hold the key too.
@@ -27,6 +28,13 @@ class BrokerSettings:
     cert_file: str | None = None
     key_file: str | None = None
     version: Version = "5"
+    others: tuple[tuple[str, int | None], ...] = ()
+
+    @property
+    def each(self) -> tuple["BrokerSettings", ...]:
+        """Each of its nodes by itself."""
+        nodes = ((self.host, self.port), *self.others)
+        return tuple(replace(self, host=host, port=port, others=()) for host, port in nodes)
 
     @property
     def tls(self) -> bool:

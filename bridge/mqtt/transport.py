@@ -33,32 +33,32 @@ class Stream(Protocol):
         """Whether the others wait."""
 
 
-def connect_tcp(host: str, port: int, deadline: float) -> socket.socket:
-    """A TCP connection, without Nagle's delay, to the first address of `host` that answers in time.
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As getaddrinfo gives it."""
 
-    `deadline` is by `time.monotonic`. Raises OSError, UnicodeError (a host name that can't be one).
+
+def connect_tcp(addresses: Sequence[Address], deadline: float) -> tuple[socket.socket, Address]:
+    """A TCP connection, without Nagle's delay, to the first of `addresses` that answers in time, and which.
+
+    `deadline` is by `time.monotonic`. Raises OSError.
     """
     failure: OSError = TimeoutError("no address answered in time")
-    addresses = resolve(host, port, deadline)
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+    for index, address in enumerate(addresses):
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             break
-        sock = socket.socket(family, kind, protocol)
+        sock = socket.socket(*address[:3])
         try:
             sock.settimeout(left_s / (len(addresses) - index))
-            sock.connect(address)
+            sock.connect(address[4])
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(max(0.01, deadline - time.monotonic()))
         except OSError as error:
             sock.close()
             failure = error
         else:
-            return sock
+            return sock, address
     raise failure
-
-
-Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 def resolve(host: str, port: int, deadline: float) -> Sequence[Address]:

@@ -51,7 +51,8 @@ def _interrupted(_: dict[str, Any]) -> str:
 
 def _unresolved(data: dict[str, Any]) -> str:
     missing = data.get("missing")
-    lacking = [str(one) for one in missing] if isinstance(missing, list) else []
+    listed = missing if isinstance(missing, list) else []
+    lacking = [str(one.get("text")) if isinstance(one, dict) else str(one) for one in listed]
     return "unresolved, still missing: " + ("; ".join(lacking) or "the evidence of either side")
 
 

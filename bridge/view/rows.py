@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bridge.view import migrations, words
 from bridge.view.text import Tone
-from bridge.wire.events import EVENTS, OWN
+from bridge.wire.events import EVENTS, OBJECTS, OWN
 from bridge.wire.messages import seconds
 from bridge.wire.topics import Address, Topics
 
@@ -72,12 +72,15 @@ class Reader:
         if not payload:
             return self._cleared(address, topic)
         message = _object(payload)
-        data = message.get("data")
         if address.kind == "replay":
             return Row(None, "", address.host, _replay(message), "dim")
-        if not isinstance(data, dict):
+        if not isinstance(message.get("data"), dict):
             return self._strange(topic, payload)
-        row = _READ[address.kind](self, address, data)
+        return self.row(address, message)
+
+    def row(self, address: Address, message: dict[str, Any]) -> Row:
+        """The row for a message of ours. address: what its topic names."""
+        row = _READ[address.kind](self, address, message["data"])
         return replace(row, at_s=_time(message))
 
     def forget(self) -> None:
@@ -107,6 +110,13 @@ class Reader:
         name, text = self.named(address.uuid, data), words.state(data)
         self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ").partition(" (")[0]
         return Row(None, name, address.host, text, "dim")
+
+    def _object(self, address: Address, data: dict[str, Any]) -> Row:
+        singular = OBJECTS[address.object].singular
+        about = data.get(singular)
+        name = str(about.get("name") or address.uuid) if isinstance(about, dict) else address.uuid
+        text = words.object_state(data) if address.kind == "object_state" else words.event(data)
+        return Row(None, name, address.host, f"{singular} {text}", "dim")
 
     def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
         text, before = words.host_status(data), self.statuses.get(address.host)
@@ -145,6 +155,9 @@ class Reader:
 
     def _cleared(self, address: Address, topic: str) -> Row:
         match address.kind:
+            case "object_state":
+                singular = OBJECTS[address.object].singular
+                return Row(None, address.uuid[:8], address.host, f"{singular} is no longer here", "dim")
             case "state":
                 self.domains.get(address.host, {}).pop(address.uuid, None)
                 return Row(None, self.named(address.uuid), address.host, "is no longer here", "dim")
@@ -168,6 +181,9 @@ _READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Row]]] = {
     "lifecycle": Reader._lifecycle,  # noqa: SLF001 - a table of this class's own methods
     "event": Reader._event,  # noqa: SLF001
     "state": Reader._state,  # noqa: SLF001
+    "object_lifecycle": Reader._object,  # noqa: SLF001
+    "object_event": Reader._object,  # noqa: SLF001
+    "object_state": Reader._object,  # noqa: SLF001
     "host_status": Reader._host_status,  # noqa: SLF001
     "correlator_status": Reader._correlator_status,  # noqa: SLF001
     "migration": Reader._migration,  # noqa: SLF001

@@ -134,6 +134,11 @@ def state(data: dict[str, Any]) -> str:
     return f"is {words} ({more})" if more else f"is {words}"
 
 
+def object_state(data: dict[str, Any]) -> str:
+    """What a network or pool is now."""
+    return "is active" if data.get("active") else "is inactive"
+
+
 def event(data: dict[str, Any]) -> str:
     """Another event in words, with the figures that a person looks for."""
     params = data.get("params")

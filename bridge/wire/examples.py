@@ -21,6 +21,7 @@ from bridge.wire.messages import (
     Lifecycle,
     Location,
     Migration,
+    Missing,
     Outcome,
     Resolved,
     build,
@@ -81,7 +82,9 @@ _MIGRATIONS: Final = {
     "unresolved": _migration(
         "unresolved",
         guest=Guest(host="host1", state="running"),
-        missing=["destination: host2 can't be heard"],
+        missing=[
+            Missing(side="destination", host="host2", code="blind", text="destination: host2 can't be heard")
+        ],
         **_OPEN,
     ),
     "completed": _migration("completed"),

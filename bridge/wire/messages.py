@@ -226,6 +226,18 @@ class Evidence(Model):
     id: str
 
 
+class Missing(Model):
+    """Evidence that was waited for in vain: of which side and host, what by a stable code, and in words."""
+
+    side: Side
+    host: str | None
+    code: str = Field(
+        description="`not_seen` (no host said that it is this side), `no_end` (how it ended there), `blind`"
+        " (the host can't be heard), `gap` (messages that it has given out didn't come). May gain words."
+    )
+    text: str
+
+
 class Migration(Model):
     """What became of one attempt to move a domain. What is unknown is null."""
 
@@ -246,8 +258,8 @@ class Migration(Model):
     confirmed_by: list[Side]
     evidence: list[Evidence]
     supersedes: str | None = Field(default=None, description="The id of the telling that this replaces.")
-    missing: list[str] | None = Field(
-        default=None, description="On unresolved: what was waited for in vain, in words."
+    missing: list[Missing] | None = Field(
+        default=None, description="On unresolved: what was waited for in vain."
     )
 
 

@@ -8,7 +8,7 @@ no `/`, `+`, `#`, space or control character reaches the broker.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -31,6 +31,7 @@ Kind = Literal[
 ]
 
 
+_DOT: Final = "%2E"
 _is_plain: Final = re.compile(r"[A-Za-z0-9._~-]+").fullmatch
 
 
@@ -46,13 +47,14 @@ def encode_level(text: str) -> str:
 def decode_level(level: str) -> str:
     """The text that `encode_level` made this level from.
 
-    Raises ValueError for a level that `encode_level` can't have made: each text has one spelling only,
-    so that two topics never mean the same host.
+    Raises ValueError for a level that it can't have made: each text has one spelling only, so that two
+    topics never mean the same host; but that its dots may all be encoded (`Topics.encode_dots`).
     """
     if _is_plain(level):
         return level
     text = unquote_to_bytes(level).decode()
-    if encode_level(text) != level:
+    encoded = encode_level(text)
+    if level not in (encoded, encoded.replace(".", _DOT)):
         raise ValueError(f"topic level {level!r} is not percent-encoded as {encode_level(text)!r}")
     return text
 
@@ -76,25 +78,34 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """All topics below one prefix. `prefix` itself may have several levels (`site1/libvirt`)."""
+    """All topics below one prefix. `prefix` itself may have several levels (`site1/libvirt`).
+
+    With `encode_dots` levels have `%2E` for a dot, for brokers that give that a meaning of their own.
+    """
 
     prefix: str = "libvirt"
+    encode_dots: bool = False
 
     @property
     def root(self) -> str:
         """What all topics of this version begin with."""
         return f"{self.prefix}/{VERSION}"
 
+    def level(self, text: str) -> str:
+        """One level for any non-empty text. Raises ValueError as `encode_level`."""
+        level = encode_level(text)
+        return level.replace(".", _DOT) if self.encode_dots else level
+
     def _domain(self, host: str, uuid: str) -> str:
-        return f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}"
+        return f"{self.root}/hosts/{self.level(host)}/domains/{self.level(uuid)}"
 
     def host_status(self, host: str) -> str:
         """An agent's status; retained."""
-        return f"{self.root}/hosts/{encode_level(host)}/status"
+        return f"{self.root}/hosts/{self.level(host)}/status"
 
     def replay(self, host: str) -> str:
         """Where an agent is asked for messages again."""
-        return f"{self.root}/hosts/{encode_level(host)}/replay"
+        return f"{self.root}/hosts/{self.level(host)}/replay"
 
     def state(self, host: str, uuid: str) -> str:
         """What a domain is now on a host; retained."""
@@ -102,45 +113,53 @@ class Topics:
 
     def object_state(self, host: str, plural: str, key: str) -> str:
         """What a network or pool is now on a host; retained."""
-        return f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}/state"
+        return f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}/state"
 
     def object_lifecycle(self, host: str, plural: str, key: str, event: str) -> str:
         """One lifecycle event of an object of this class on a host."""
-        head = f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}"
-        return f"{head}/lifecycle/{encode_level(event)}"
+        head = f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}"
+        return f"{head}/lifecycle/{self.level(event)}"
 
     def object_event(self, host: str, plural: str, key: str, name: str) -> str:
         """Another event of an object of this class, by libvirt's name."""
-        return (
-            f"{self.root}/hosts/{encode_level(host)}/{plural}/{encode_level(key)}/event/{encode_level(name)}"
-        )
+        return f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}/event/{self.level(name)}"
+
+    def replays_of(self, host: str) -> tuple[str, ...]:
+        """The filters for such requests: who asks may encode dots where this host doesn't."""
+        return tuple(dict.fromkeys((self.replay(host), replace(self, encode_dots=True).replay(host))))
 
     def states_of(self, host: str) -> tuple[str, ...]:
         """The filters for the states of all domains, networks and pools of one host."""
         classes = ("domains", *(plural for plural, each in OBJECTS.items() if each.keeps_state))
-        return tuple(f"{self.root}/hosts/{encode_level(host)}/{plural}/+/state" for plural in classes)
+        return tuple(f"{self.root}/hosts/{self.level(host)}/{plural}/+/state" for plural in classes)
 
     def lifecycle(self, host: str, uuid: str, event: str) -> str:
         """One lifecycle event of a domain on a host."""
-        return f"{self._domain(host, uuid)}/lifecycle/{encode_level(event)}"
+        return f"{self._domain(host, uuid)}/lifecycle/{self.level(event)}"
 
     def event(self, host: str, uuid: str, name: str) -> str:
         """Another event of a domain, by libvirt's name."""
-        return (
-            f"{self.root}/hosts/{encode_level(host)}/domains/{encode_level(uuid)}/event/{encode_level(name)}"
-        )
+        return f"{self.root}/hosts/{self.level(host)}/domains/{self.level(uuid)}/event/{self.level(name)}"
 
     def migration(self, uuid: str, outcome: str) -> str:
         """What became of a migration, by outcome."""
-        return f"{self.root}/domains/{encode_level(uuid)}/migration/{encode_level(outcome)}"
+        return f"{self.root}/domains/{self.level(uuid)}/migration/{self.level(outcome)}"
+
+    def migrations(self, outcome: str) -> str:
+        """The filter for what became of all domains' migrations, by outcome."""
+        return f"{self.root}/domains/+/migration/{encode_level(outcome)}"
 
     def location(self, uuid: str) -> str:
         """Which host has a domain; retained."""
-        return f"{self.root}/domains/{encode_level(uuid)}/location"
+        return f"{self.root}/domains/{self.level(uuid)}/location"
 
     def correlator_status(self, correlator: str) -> str:
         """A correlator's status; retained."""
-        return f"{self.root}/correlators/{encode_level(correlator)}/status"
+        return f"{self.root}/correlators/{self.level(correlator)}/status"
+
+    def correlator_statuses(self) -> str:
+        """The filter for all correlators' statuses."""
+        return f"{self.root}/correlators/+/status"
 
     def from_hosts(self) -> tuple[str, ...]:
         """The filters for agents' statuses, domains' states, and the two of the whole event stream."""
@@ -150,6 +169,10 @@ class Topics:
             f"{self.root}/hosts/+/+/+/lifecycle/+",
             f"{self.root}/hosts/+/+/+/event/+",
         )
+
+    def locations(self) -> str:
+        """The filter for which hosts have which domains."""
+        return f"{self.root}/domains/+/location"
 
     def retained_by_correlators(self) -> tuple[str, ...]:
         """The filters for what correlators retain about domains."""

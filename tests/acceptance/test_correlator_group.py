@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.broker import Broker
+from tests.broker import Broker, free_port
 from tests.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
+from tests.fake_broker import Behaviour, FakeBroker
 from tests.postgres import Postgres
 from tests.traces import load
 
@@ -41,6 +45,23 @@ def _members(
         CorrelatorProcess(broker, folder / f"member{n}", group="crew", store=url, **options)
         for n in range(count)
     ]
+
+
+def test_a_broker_without_shared_subscriptions_is_refused_aloud(tmp_path: Path, postgres: Postgres) -> None:
+    """RabbitMQ 4 grants the subscription and delivers nothing; its CONNACK says that it has none."""
+    http = free_port()
+    with (
+        FakeBroker(Behaviour(shared_available=False)) as fake,
+        CorrelatorProcess(
+            fake, tmp_path, group="crew", store=postgres.create("unshared"), http=f"127.0.0.1:{http}"
+        ) as correlator,
+    ):
+        correlator.until_logged("broker.absent")
+        assert not correlator.logged("broker.connected")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"http://127.0.0.1:{http}/readyz", timeout=5)
+        said = json.loads(refused.value.read())["problems"]["broker"]
+        assert "the broker has no shared subscriptions, which --group needs: run one correlator" in said
 
 
 def _streams(count: int, tag: str, scenarios: Sequence[str] = SCENARIOS) -> dict[str, list[Publication]]:

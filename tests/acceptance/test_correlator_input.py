@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -23,6 +24,7 @@ from tests.simulator.speech import publication
 from tests.traces import load
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import Sent, Stage
+from tests.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 
@@ -309,6 +311,42 @@ def test_without_a_broker_it_waits_and_with_one_it_is_ready(tmp_path: Path) -> N
             metrics = _text(http, "metrics")
             assert "libvirt_mqtt_correlator_messages_total 0.0" in metrics
             assert correlator.stop() == 0
+
+
+def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(
+    tmp_path: Path, broker: Broker
+) -> None:
+    http = free_port()
+    with (
+        UnretainedProxy(broker.port) as proxy,
+        CorrelatorProcess(proxy, tmp_path, http=f"127.0.0.1:{http}") as correlator,
+    ):
+        correlator.until_logged("broker.sends_no_retained")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"http://127.0.0.1:{http}/readyz", timeout=5)
+        said = json.loads(refused.value.read())["problems"]["retained"]
+        assert said.startswith("the broker sends retained messages to no subscription with a wildcard")
+
+
+@pytest.mark.parametrize(
+    ("rules", "hidden"),
+    [
+        (None, False),
+        ("topic readwrite libvirt/v1/hosts/#\ntopic write libvirt/v1/correlators/#", True),
+    ],
+    ids=["readable", "hidden by access rules"],
+)
+def test_a_broker_of_which_that_is_not_known_is_not(tmp_path: Path, rules: str | None, hidden: bool) -> None:
+    http = free_port()
+    with (
+        Broker(tmp_path / "broker", acl=rules) as broker,
+        CorrelatorProcess(broker, tmp_path, http=f"127.0.0.1:{http}") as correlator,
+    ):
+        correlator.until_logged("broker.hides_status" if hidden else "broker.connected")
+        time.sleep(2)
+        assert _answer(http, "readyz")["ok"] is True
+        assert not correlator.logged("broker.sends_no_retained")
+        assert bool(correlator.logged("broker.hides_status")) is hidden
 
 
 def test_the_status_says_offline_by_itself_and_by_the_will(tmp_path: Path, broker: Broker) -> None:

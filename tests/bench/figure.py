@@ -51,7 +51,9 @@ class Figure:
     @property
     def ratios(self) -> list[float]:
         """Ours divided by the baseline, for each round."""
-        return [ours / base for ours, base in zip(self.ours, self.baseline, strict=True) if base]
+        return [
+            ours / base for ours, base in zip(self.ours, self.baseline, strict=bool(self.baseline)) if base
+        ]
 
     @property
     def found(self) -> float | None:

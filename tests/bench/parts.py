@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.bench import agent, backlog, correlator, group, known, sizes
+from tests.bench import agent, backlog, correlator, dashboard, group, known, sizes
 from tests.bench.figure import Figure
 from tests.bench.place import Place
 
@@ -18,4 +18,5 @@ PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "known": known.measure,
     "group": group.measure,
     "sizes": sizes.measure,
+    "dashboard": dashboard.measure,
 }

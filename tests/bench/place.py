@@ -42,6 +42,7 @@ class Scale:
     hosts: int
     fleet: int
     fleet_s: float
+    rows: int
 
 
 FULL: Final = Scale(
@@ -59,6 +60,7 @@ FULL: Final = Scale(
     hosts=1_000,
     fleet=100_000,
     fleet_s=30.0,
+    rows=10_000_000,
 )
 SMOKE: Final = Scale(
     rounds=1,
@@ -75,6 +77,7 @@ SMOKE: Final = Scale(
     hosts=4,
     fleet=40,
     fleet_s=3.0,
+    rows=20_000,
 )
 
 

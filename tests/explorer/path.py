@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from bridge.consumer.intake import Intake
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
 from bridge.correlator.hearing import Hearing
-from bridge.correlator.intake import Intake
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft
 from bridge.correlator.telling import draft

@@ -145,9 +145,9 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
             *(topic for topic in of_host("host1") if re.search("/stat(e|us)$", topic)),
         ],
         CORRELATOR: [
-            topic
-            for topic in everything
-            if "/hosts/" in topic or topic in (TOPICS.location(UUID), TOPICS.correlator_status("main"))
+            *(topic for topic in everything if "/hosts/" in topic),
+            TOPICS.location(UUID),
+            TOPICS.correlator_status("main"),
         ],
         "reader": everything,
         "host9": [],

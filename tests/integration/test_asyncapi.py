@@ -1,8 +1,6 @@
 """The AsyncAPI document passes AsyncAPI's own parser."""
 
-import fcntl
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from bridge.wire.topics import Topics
-from tests.lab.install import CACHE_FOLDER, CACHE_VARIABLE
+from tests.npm import installed
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,20 +20,9 @@ WORTH_MENDING: Final = 1
 
 
 @pytest.fixture(scope="module")
-def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the parser, from npm; kept with what else the tests keep."""
-    kept = Path(os.environ.get(CACHE_VARIABLE) or CACHE_FOLDER) / f"asyncapi-parser-{PARSER}"
-    folder = kept if os.geteuid() == 0 else tmp_path_factory.mktemp("parser")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "installed").exists():
-            command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-save"]
-            command += ["--ignore-scripts", f"@asyncapi/parser@{PARSER}"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-            assert done.returncode == 0, done.stderr
-            (folder / "installed").touch()
-    return folder
+def parser() -> Path:
+    """The folder with the parser."""
+    return installed("@asyncapi/parser", PARSER)
 
 
 def parsed(parser: Path, document: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import pytest
 from bridge.correlator.case import Telling, Times
 from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.store import Draft, Store, StoreTroubleError
+from bridge.correlator.store import Draft, Store
 from bridge.correlator.words import Said
 from bridge.correlator.work import Heard
+from bridge.database import StoreTroubleError
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 

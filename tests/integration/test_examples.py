@@ -23,7 +23,8 @@ from tests.agents import DrivenAgent
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess, Fleet, messages_of
 from tests.integration.session_recorder import Client
-from tests.node_red import INSTALL_S, NodeRed, install, missing
+from tests.node_red import NodeRed, install, missing
+from tests.npm import INSTALL_S
 from tests.processes import environment, wait_until
 from tests.traces import load
 

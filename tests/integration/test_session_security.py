@@ -5,16 +5,18 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from bridge.mqtt.session import BrokerSettings, Subscription
+from bridge.mqtt.session import BrokerSettings, Publication, Subscription
 from bridge.mqtt.settings import Scheme
+from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.certificates import Certificates
 from tests.fake_broker import Behaviour, FakeBroker
 from tests.integration.session_recorder import Recorder
+from tests.matrix.brokers import Nats
 
 pytestmark = pytest.mark.server
 
@@ -32,9 +34,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
         yield broker
 
 
-def refusal(settings: BrokerSettings) -> str:
+def refusal(settings: BrokerSettings, **options: Any) -> str:
     """What the session says of the first attempt, which has to be refused."""
-    client = Recorder(settings)
+    client = Recorder(settings, **options)
     client.until(lambda: bool(client.failed))
     client.close()
     assert client.session.last_refusal == client.failed[0]
@@ -98,9 +100,84 @@ def test_a_broker_of_another_version_is_said_to_be_one(version: Literal["5", "3.
         client.close()
 
 
-def test_a_broker_without_qos_1_is_of_no_use() -> None:
-    with FakeBroker(Behaviour(maximum_qos=0)) as fake:
-        assert "doesn't do QoS 1" in refusal(BrokerSettings(port=fake.port))
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("max_qos 0", "doesn't do QoS 1"),
+        ("retain_available false", "keeps no retained messages"),
+    ],
+)
+def test_a_broker_that_lacks_what_is_needed_is_refused_with_it(tmp_path: Path, line: str, words: str) -> None:
+    with Broker(tmp_path / "lacking", line) as broker:
+        will = Publication("t", b"", retain=True)
+        assert words in refusal(broker.settings(), will=lambda: will)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "topic_filter", "words"),
+    [
+        (Behaviour(wildcards_available=False), "a/+", "takes no filters with + or #"),
+        (Behaviour(shared_available=False), "$share/g/a", "no shared subscriptions"),
+    ],
+)
+def test_a_subscription_of_a_kind_that_the_broker_lacks_is_refused_with_it(
+    behaviour: Behaviour, topic_filter: str, words: str
+) -> None:
+    """mosquitto lacks none of them."""
+    with FakeBroker(behaviour) as fake:
+        assert words in refusal(BrokerSettings(port=fake.port), subscriptions=[Subscription(topic_filter)])
+
+
+def test_a_broker_whose_packets_are_too_small_for_a_status_is_refused_with_it() -> None:
+    """mosquitto ends the connection over the Will before it says so."""
+    will = Publication("t", b"x" * 100)
+    with FakeBroker(Behaviour(maximum_packet_bytes=100)) as fake:
+        said = refusal(BrokerSettings(port=fake.port), will=lambda: will)
+    assert "takes packets of at most 100 bytes, and a status alone has 108" in said
+
+
+def test_what_the_broker_has_less_of_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Broker(tmp_path / "small", "max_inflight_messages 7") as broker:
+        client = Recorder(broker.settings(), will=lambda: Publication("t", b""), on_shortfall=told.append)
+        for _ in range(2):
+            client.connect()
+            broker.restart()
+            client.until(lambda: bool(client.disconnected))
+            client.disconnected.clear()
+        client.close()
+    (what,) = told
+    assert what.startswith("the broker takes 7 messages ahead of its acknowledgements, not 20")
+
+
+def test_a_session_that_is_kept_for_less_is_told() -> None:
+    told: list[str] = []
+    with FakeBroker(Behaviour(session_expiry_s=86_400)) as fake:
+        client = Recorder(
+            BrokerSettings(port=fake.port),
+            clean_start=False,
+            session_expiry_s=7 * 86_400,
+            on_shortfall=told.append,
+        )
+        client.connect()
+        client.close()
+    assert told == ["the broker keeps what comes while we are away for 1 day, not 7 days"]
+
+
+def test_a_will_that_the_broker_refuses_is_told_from_a_wrong_port(tmp_path: Path) -> None:
+    """NATS 2.9 takes no dot, and says so in its own log only."""
+    with Nats(tmp_path, "bookworm") as nats:
+        settings = nats.settings(version="3.1.1")
+        client = Recorder(settings, will=lambda: Publication("hosts/a.b/status", b""))
+        client.until(lambda: bool(client.failed))
+        client.close()
+        assert "doesn't take the Will's topic, hosts/a.b/status, for its dot" in client.failed[0]
+        assert "--encode-dots" in client.failed[0]
+        encoded = Recorder(
+            settings, will=lambda: Publication(Topics(encode_dots=True).host_status("a.b"), b"")
+        )
+        encoded.connect()
+        encoded.close()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy import text
 
-from bridge.correlator.store import CaseRow, Draft, HostRow, Store, StoreTroubleError
+from bridge.correlator.store import CaseRow, Draft, HostRow, Store
+from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
 from tests.memory_store import MemoryStore
 from tests.postgres import Postgres
@@ -204,7 +205,7 @@ def test_what_the_broker_refused_is_set_aside_and_bounded(
 
 @in_a_database
 def test_a_store_has_one_user(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.correlator.store.connection.LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr("bridge.database.connection.LOCK_PATIENCE_S", 0.1)
     first = open_store()
     with first.begin():
         pass

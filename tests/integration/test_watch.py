@@ -26,6 +26,8 @@ from bridge.watch import json_line
 from bridge.wire.topics import Topics
 from tests import traces
 from tests.broker import Broker
+from tests.correlators import Listening
+from tests.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 
@@ -71,7 +73,9 @@ def live(names: dict[str, str] | None = None) -> list[Publication]:
 class Watching:
     """A running `watch`, its output read as it comes: through a pipe, or on a terminal of some columns."""
 
-    def __init__(self, broker: Broker, *options: str, terminal: int | None = None, **variables: str) -> None:
+    def __init__(
+        self, broker: Listening, *options: str, terminal: int | None = None, **variables: str
+    ) -> None:
         command = [sys.executable, "-m", "bridge", "watch", "--broker", f"mqtt://127.0.0.1:{broker.port}"]
         environment = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "LINES"}}
         environment |= {"TERM": "xterm", "LC_ALL": "C.UTF-8", **variables}
@@ -133,6 +137,23 @@ def watching(
         yield watch
     finally:
         watch.end()
+
+
+def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(broker: Broker) -> None:
+    with UnretainedProxy(broker.port) as proxy:
+        watch = Watching(proxy, "--json")
+        try:
+            deadline = time.monotonic() + TIMEOUT_S
+            while not select.select([watch.out], [], [], 0.2)[0]:
+                assert time.monotonic() < deadline
+                publish(broker, [Publication("libvirt/v1/hosts/h/status", b"{}", retain=True)])
+            assert watch.process.stderr is not None
+            note = watch.process.stderr.readline().decode()
+            assert note.startswith(
+                "watch: this broker sends retained messages to no subscription with a wild"
+            )
+        finally:
+            watch.end()
 
 
 def lines(text: str) -> list[dict[str, object]]:

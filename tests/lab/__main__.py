@@ -10,6 +10,7 @@ from tests.lab.scenarios import SCENARIOS
 from tests.lab.stage import Stage
 from tests.lab.waiting import TimedOut
 from tests.lab.witness import Witness
+from tests.roots import Unavailable
 
 
 def run(names: list[str], releases: dict[str, str]) -> int:
@@ -75,6 +76,6 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (install.Unavailable, TimedOut) as failure:
+    except (Unavailable, TimedOut) as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)

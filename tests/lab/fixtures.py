@@ -11,6 +11,7 @@ from tests.lab import install
 from tests.lab.lab import Lab
 from tests.lab.stage import Stage
 from tests.lab.witness import Witness
+from tests.roots import Unavailable
 
 HOSTS = 3
 NEWER_RELEASE = "trixie"
@@ -54,7 +55,7 @@ def mixed_lab() -> Iterator[Lab]:
     needs_lab()
     try:
         install.release_root(NEWER_RELEASE)
-    except install.Unavailable as failure:
+    except Unavailable as failure:
         pytest.skip(f"no root of {NEWER_RELEASE}: {failure}")
     with Lab(HOSTS, releases={"host2": NEWER_RELEASE, "host3": NEWER_RELEASE}) as hosts:
         yield hosts

@@ -12,6 +12,7 @@ from typing import Self
 from tests.lab import install, process
 from tests.lab.host import Host
 from tests.lab.namespaces import NETWORK, Switch
+from tests.roots import Unavailable
 
 PREFIX = "libvirt-mqtt-lab-"
 
@@ -21,7 +22,7 @@ class Lab:
 
     `releases` gives hosts another Debian release than the machine's own, as `{"host2": "trixie"}`; its root
     is made on first use (a minute). `root_dir` is where the hosts' folders are put, by default a temporary
-    folder, removed at the end. Any number of labs can be up at once. Raises `install.Unavailable` where a
+    folder, removed at the end. Any number of labs can be up at once. Raises `Unavailable` where a
     lab can't be.
     """
 
@@ -39,7 +40,7 @@ class Lab:
     def __enter__(self) -> Self:
         lacking = install.missing()
         if lacking:
-            raise install.Unavailable(lacking)
+            raise Unavailable(lacking)
         clean_up()
         roots = {name: install.release_root(release) for name, release in self.releases.items()}
         self._make_folder()

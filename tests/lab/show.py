@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.lab import install, process, waiting
+from tests.lab import process, waiting
 from tests.lab.collector import Message
 from tests.lab.fleet import Fleet
 from tests.lab.guest import Guest, hypervisor
@@ -15,6 +15,7 @@ from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
 from tests.lab.waiting import TimedOut
+from tests.roots import Unavailable
 
 PATIENCE_S = 20.0
 READING_S = 1.0
@@ -25,7 +26,7 @@ def main() -> int:
     """Show it; returns 0 when both migrations were told as they happened, else 1."""
     try:
         return 0 if _show() else 1
-    except install.Unavailable as lacking:
+    except Unavailable as lacking:
         print(f"lab: {lacking}", file=sys.stderr)
         return 1
     except (TimedOut, AssertionError) as failure:

@@ -178,6 +178,7 @@ WRONG = {
     "broker_key_file": "/does/not/exist",
     "broker_version": "4",
     "prefix": "a/+/b",
+    "encode_dots": "perhaps",
     "host": "x" * 201,
     "connect": "nonsense",
     "state_dir": "",
@@ -309,6 +310,13 @@ def test_what_is_missing_for_postgresql_is_installed_as_the_rest_was(
     store = Store("postgresql+psycopg://u@127.0.0.1:1/d", owner="correlator")
     with pytest.raises(ConfigError, match=re.escape(f"psycopg is not installed: {how}")), store.begin():
         pass
+
+
+def test_a_prefix_with_a_dot_can_not_be_encoded() -> None:
+    """Who subscribes has the prefix as it is given."""
+    assert agent({"encode_dots": "true"}).settings.topics().host_status("a.b").endswith("/a%2Eb/status")
+    with pytest.raises(ConfigError, match=r"the prefix site\.a has one; accepted: a prefix without dots"):
+        agent({"encode_dots": "true", "prefix": "site.a"})
 
 
 def test_a_file_that_is_not_there_is_told() -> None:

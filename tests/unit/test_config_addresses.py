@@ -25,6 +25,9 @@ PORTS = st.integers(1, 65535)
         ("mqtt://[fe80::1%eth0]", BrokerAddress("mqtt", "fe80::1%eth0", 1883)),
         ("mqtt://[fe80::1%25]", BrokerAddress("mqtt", "fe80::1%25", 1883)),
         ("ws://h", BrokerAddress("ws", "h", 80, path="/mqtt")),
+        ("mqtts://u@a,b:8884,c", BrokerAddress("mqtts", "a", 8883, "u", others=(("b", 8884), ("c", 8883)))),
+        ("mqtt://[::1],[::1]:1884", BrokerAddress("mqtt", "::1", 1883, others=(("::1", 1884),))),
+        ("ws://a,b/x", BrokerAddress("ws", "a", 80, path="/x", others=(("b", 80),))),
         ("wss://u@h/x/y", BrokerAddress("wss", "h", 443, user="u", path="/x/y")),
     ],
 )
@@ -51,6 +54,12 @@ def test_a_broker_url_is_completed(url: str, address: BrokerAddress) -> None:
         ("mqtt://h/x", "path"),
         ("ws://h/x?y", "meaning"),
         ("mqtt://h#x", "meaning"),
+        ("mqtt://a,", "host"),
+        ("mqtt://a,,b", "host"),
+        ("mqtt://a,b:x", "port"),
+        ("mqtt://a,mqtt://b", "path"),
+        ("mqtt://a,u@b", "user"),
+        ("mqtt://a:1883,a", "twice"),
     ],
 )
 def test_a_wrong_broker_url_says_what_is_wrong(url: str, cause: str) -> None:
@@ -68,12 +77,15 @@ def test_the_error_of_a_port_repeats_nothing_of_it() -> None:
     scheme=st.sampled_from(["mqtt", "mqtts", "ws", "wss"]),
     host=HOSTS,
     port=PORTS,
+    others=st.lists(st.tuples(HOSTS, PORTS), max_size=3),
     user=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable() and _encodable(text)),
 )
 def test_an_address_is_read_back_as_it_is_shown(
-    scheme: Scheme, host: str, port: int, user: str | None
+    scheme: Scheme, host: str, port: int, others: list[tuple[str, int]], user: str | None
 ) -> None:
-    address = BrokerAddress(scheme, host, port, user, "/a" if scheme.startswith("ws") else "")
+    nodes = tuple(dict.fromkeys([(host, port), *others]))
+    path = "/a" if scheme.startswith("ws") else ""
+    address = BrokerAddress(scheme, host, port, user, path, nodes[1:])
     assert BrokerAddress.parse(str(address)) == address
 
 

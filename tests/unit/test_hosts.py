@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.consumer.inputs import Status
+from bridge.consumer.sequences import MAX_RANGES
+from bridge.consumer.streams import FIRST_PATIENCE_S, FLOWING_S, GRACE_S, LARGEST_REQUEST, TRIES
 from bridge.correlator.clock import Clock
-from bridge.correlator.hosts import FIRST_PATIENCE_S, FLOWING_S, GONE, GRACE_S, LARGEST_REQUEST, TRIES, Host
-from bridge.correlator.sequences import MAX_RANGES
+from bridge.correlator.hosts import GONE, Host
 
 
 def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:
@@ -21,16 +23,8 @@ def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:
     return host
 
 
-def _status(host: Host, last: int, *, epoch: str = "e", retained: bool = False, at: float = 0.0) -> None:
-    host.note_status(
-        online=True,
-        sees_libvirt=True,
-        epoch=epoch,
-        last_sequence=last,
-        lost=(),
-        received=at,
-        retained=retained,
-    )
+def _status(host: Host, last: int, *, retained: bool = False) -> None:
+    host.note_agent(Status("h", True, True, "e", last, (), 0.0), received=0.0, retained=retained)
 
 
 def test_in_order_everything_is_new_and_settled() -> None:
@@ -176,15 +170,7 @@ def test_what_cannot_be_had_is_given_up_and_said_once() -> None:
 
 def test_what_was_given_up_is_welcome_when_it_comes_after_all() -> None:
     host = _fed([1, 2, 6])
-    host.note_status(
-        online=True,
-        sees_libvirt=True,
-        epoch="e",
-        last_sequence=6,
-        lost=(("e", 3, 5),),
-        received=0.0,
-        retained=False,
-    )
+    host.note_agent(Status("h", True, True, "e", 6, (("e", 3, 5),), 0.0), received=0.0, retained=False)
     assert [(loss.first, loss.last) for loss in host.losses] == [(3, 5)]
     assert host.settled_to == (0, 6)
     assert host.see("e", 4, 0.0).is_new
@@ -249,15 +235,7 @@ def test_the_memory_of_a_host_installed_again_and_again_is_bounded() -> None:
 )
 def test_blind_is_offline_or_without_libvirt(online: bool, sees_libvirt: bool, blind: bool) -> None:
     host = Host("h")
-    host.note_status(
-        online=online,
-        sees_libvirt=sees_libvirt,
-        epoch="e",
-        last_sequence=0,
-        lost=(),
-        received=7.0,
-        retained=True,
-    )
+    host.note_agent(Status("h", online, sees_libvirt, "e", 0, (), 0.0), received=7.0, retained=True)
     assert host.blind_since == (7.0 if blind else None)
 
 

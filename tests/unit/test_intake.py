@@ -13,10 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bridge.consumer.inputs import Cleared, Forgotten, Status
+from bridge.consumer.intake import Intake
+from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
 from bridge.correlator.hosts import Host
-from bridge.correlator.intake import Intake
-from bridge.correlator.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
-from bridge.correlator.words import Cleared, Forgotten, Said, Status
+from bridge.correlator.words import Said, word_of
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.examples import examples
@@ -49,7 +50,7 @@ NOW = 1_790_000_000.25
 
 
 def _read(topic: str, payload: bytes, *, retain: bool = False) -> object:
-    return Intake(TOPICS).read(topic, payload, retain)
+    return word_of(Intake(TOPICS).read(topic, payload, retain))
 
 
 def _lifecycle(host: str = "host1", sequence: int = 7, name: str = "web01", **changes: Any) -> Publication:
@@ -384,7 +385,7 @@ def _accepted_by_the_models(payload: bytes) -> bool:
 def _raises_nothing_and_reads_what_the_models_accept(mutated: tuple[str, bytes, bool]) -> None:
     topic, payload, retain = mutated
     try:
-        word = Intake(TOPICS).read(topic, payload, retain)
+        word = word_of(Intake(TOPICS).read(topic, payload, retain))
     except Rejected:
         return
     if payload:

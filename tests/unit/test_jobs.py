@@ -15,6 +15,7 @@ from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
 from bridge.agent.jobs import Jobs
 from bridge.agent.reports import Arrived, JobGone, JobSeen
 from bridge.wire.vocabulary import state_codes
+from tests.processes import wait_until
 
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
 RUNNING, PAUSED = "running/booted", "paused/migration"
@@ -309,6 +310,7 @@ def test_the_figures_of_an_arrival_are_reported_once(
 ) -> None:
     played.arrivals = [*arrivals]
     watcher.arrived({A})
+    wait_until(lambda: played.asks == min(len(arrivals), 2))
     found = all_of(reports)
     assert played.asks == min(len(arrivals), 2)
     assert [(each.uuid, each.name, each.id, each.params) for each in found] == [(A, *FIGURES)] * told

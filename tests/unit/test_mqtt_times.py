@@ -11,11 +11,17 @@ from bridge.mqtt.keepalive import KeepAlive
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=30, max_size=30))
 def test_waits_grow_to_the_longest_and_stay_in_their_bounds(draws: list[float]) -> None:
     numbers = iter(draws)
-    back_off = BackOff(lambda: next(numbers))
+    back_off = BackOff(random=lambda: next(numbers))
     waits = [back_off.failed() for _ in draws]
     assert all(SHORTEST_S <= wait <= LONGEST_S for wait in waits)
     assert waits[0] <= 2 * SHORTEST_S
     assert all(wait >= LONGEST_S / 2 for wait in waits[6:])
+
+
+def test_all_nodes_of_a_broker_are_tried_in_one_wait() -> None:
+    one, three = BackOff(random=lambda: 0.5), BackOff(3, random=lambda: 0.5)
+    for _ in range(8):
+        assert sum(three.failed() for _ in range(3)) == pytest.approx(one.failed())
 
 
 def test_a_fleet_does_not_come_back_in_one_moment() -> None:
@@ -25,7 +31,7 @@ def test_a_fleet_does_not_come_back_in_one_moment() -> None:
 
 
 def test_only_a_connection_that_held_starts_the_waits_over() -> None:
-    back_off = BackOff(lambda: 0.0)
+    back_off = BackOff(random=lambda: 0.0)
     for _ in range(10):
         back_off.failed()
     assert back_off.lost(STEADY_S - 0.1) == LONGEST_S / 2
@@ -33,7 +39,7 @@ def test_only_a_connection_that_held_starts_the_waits_over() -> None:
 
 
 def test_a_connection_that_was_taken_over_never_counts_as_good() -> None:
-    back_off = BackOff(lambda: 0.0)
+    back_off = BackOff(random=lambda: 0.0)
     waits = [back_off.lost(1000.0, taken_over=True) for _ in range(8)]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_S / 2

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.agent.outbox import DamagedError, Limits, Outbox
 from bridge.agent.outbox.file import NAME
@@ -243,23 +244,22 @@ def test_a_directory_that_another_agent_took_meanwhile_is_its_own(tmp_path: Path
     other.close()
 
 
-def test_while_there_can_be_no_new_file_messages_wait_in_memory(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_while_there_can_be_no_new_file_messages_wait_in_memory(tmp_path: Path) -> None:
     folder = tmp_path / "parent" / "state"
     outbox = Outbox.open(folder)
     outbox.append(drafts(3))
     epoch = outbox.epoch
     shutil.rmtree(folder.parent)
     folder.parent.write_text("in the way")
-    for _ in range(3):
-        assert outbox.append(drafts(2)) == []
-        outbox.flush()
-        outbox.tidy()
-        assert outbox.oldest_unsent_age_s() is None
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert outbox.append(drafts(2)) == []
+            outbox.flush()
+            outbox.tidy()
+            assert outbox.oldest_unsent_age_s() is None
     assert "can't be replaced" in (outbox.trouble or "")
     assert (outbox.waiting, outbox.epoch, outbox.generation) == (6, epoch, 0)
-    assert capsys.readouterr().out.count("outbox.not_replaced") == 1
+    assert [line["event"] for line in lines] == ["outbox.not_replaced"]
     folder.parent.unlink()
     assert len(outbox.append([])) == 6
     assert outbox.trouble is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,32 @@ def test_every_topic_is_parsed_as_it_was_built(host: str, uuid: str, name: str) 
         assert topics.parse(topic) == address
 
 
+@given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
+def test_dots_can_be_encoded_and_are_read_either_way(host: str, uuid: str, name: str) -> None:
+    plain, encoding = Topics(), Topics(encode_dots=True)
+    builders: tuple[Callable[[Topics], str], ...] = (
+        lambda topics: topics.host_status(host),
+        lambda topics: topics.state(host, uuid),
+        lambda topics: topics.lifecycle(host, uuid, name),
+        lambda topics: topics.object_state(host, "networks", uuid),
+        lambda topics: topics.object_event(host, "pools", uuid, name),
+        lambda topics: topics.migration(uuid, name),
+        lambda topics: topics.correlator_status(name),
+    )
+    for build in builders:
+        encoded = build(encoding)
+        assert "." not in encoded
+        assert encoded.replace("%2E", ".") == build(plain)
+        assert plain.parse(encoded) == encoding.parse(build(plain)) == plain.parse(build(plain))
+
+
+def test_an_agent_is_asked_in_either_spelling_where_it_may_use_both() -> None:
+    plain, encoded = "libvirt/v1/hosts/a.b/replay", "libvirt/v1/hosts/a%2Eb/replay"
+    assert Topics().replays_of("a.b") == (plain, encoded)
+    assert Topics(encode_dots=True).replays_of("a.b") == (encoded,)
+    assert Topics().replays_of("a") == ("libvirt/v1/hosts/a/replay",)
+
+
 def test_topics_are_those_of_the_contract() -> None:
     """The literal spelling that subscribers rely on."""
     topics = Topics()
@@ -69,6 +96,8 @@ def test_topics_are_those_of_the_contract() -> None:
         "libvirt/v1/hosts/ho st/status",
         "libvirt/v1/hosts/%68ost1/status",
         "libvirt/v1/hosts/%ff/status",
+        "libvirt/v1/hosts/a.b%2Ec/status",
+        "libvirt/v1/hosts/a%2e/status",
         "libvirt/v1/hosts//status",
     ],
 )

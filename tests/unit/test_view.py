@@ -115,8 +115,13 @@ def test_a_migration_is_told_as_the_issue_has_it() -> None:
         ("interrupted", {}, "interrupted: post-copy broke, it may yet recover"),
         (
             "unresolved",
-            {"missing": ["source: host1 can't be heard", "destination: no host told of it"]},
-            "unresolved, still missing: source: host1 can't be heard; destination: no host told of it",
+            {
+                "missing": [
+                    {"side": "source", "host": "host1", "code": "blind", "text": "source: blind"},
+                    {"side": "destination", "host": None, "code": "not_seen", "text": "destination: no host"},
+                ]
+            },
+            "unresolved, still missing: source: blind; destination: no host",
         ),
         (
             "conflict",
@@ -396,3 +401,27 @@ def test_escape_sequences_in_names_are_spelled_out() -> None:
     data = {"domain": {"uuid": UUID, "name": evil}, "event": "started", "detail": "booted"}
     line = show(view(), TOPICS.lifecycle("host1", UUID, "started"), data)
     assert r"\x1b[2J\x9b31m\u202eweb\n01\u2028" in line
+
+
+@pytest.mark.parametrize(
+    ("topic", "data", "line"),
+    [
+        (
+            TOPICS.object_lifecycle("host1", "networks", UUID, "started"),
+            {"host": "host1", "event": "started", "network": {"uuid": UUID, "name": "default"}},
+            "12:00:01.500   default     host1          network started",
+        ),
+        (
+            TOPICS.object_state("host1", "pools", UUID),
+            {"host": "host1", "active": False, "pool": {"uuid": UUID, "name": "images"}},
+            "12:00:01.500   images      host1          pool is inactive",
+        ),
+    ],
+)
+def test_other_objects_than_domains_have_lines(topic: str, data: object, line: str) -> None:
+    assert show(view(), topic, data) == line
+
+
+def test_a_network_that_is_gone_has_a_line() -> None:
+    line = view().line(TOPICS.object_state("host1", "networks", UUID), b"", now_s=NOON)
+    assert line == "12:00:00.000   c7a5fdbd    host1          network is no longer here"

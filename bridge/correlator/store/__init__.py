@@ -1,10 +1,10 @@
 """Where the correlator keeps what it knows and what it has still to say: SQLite, or PostgreSQL.
 
-The only import of SQLAlchemy. The store decides nothing: it keeps cases and hosts as bytes, and tellings
+The store decides nothing: it keeps cases and hosts as bytes, and tellings
 until the broker has them. One transaction takes a batch of messages in: marks, cases and tellings together.
 """
 
-from bridge.correlator.store.connection import Store, StoreConflictError, StoreTroubleError
+from bridge.correlator.store.connection import Store
 from bridge.correlator.store.group import GroupStore, GroupTransaction, InboxRow
 from bridge.correlator.store.transaction import CaseRow, Draft, HostRow, Outgoing, Transaction
 
@@ -17,7 +17,5 @@ __all__ = [
     "InboxRow",
     "Outgoing",
     "Store",
-    "StoreConflictError",
-    "StoreTroubleError",
     "Transaction",
 ]

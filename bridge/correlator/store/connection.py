@@ -1,260 +1,40 @@
-"""The way to the store: connecting, locking, and turning trouble that may pass into one kind of error.
-
-SQLite runs with a write-ahead log and synchronous FULL: a commit is on the disk.
-"""
+"""The store of a correlator, or of a group."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 from bridge.correlator.store.tables import ADD_ATTENTION, ATTENTION_SINCE, TABLES, VERSION, cases_attention
 from bridge.correlator.store.transaction import Transaction
-from bridge.errors import ConfigError, NotInstalledError, StateInUseError
-from bridge.log import get_logger
-
-_CONFLICTS: Final = ("40001", "40P01", "55P03")
-"""PostgreSQL's serialization_failure, deadlock_detected and lock_not_available."""
-LOCK_PATIENCE_S: Final = 5.0
-"""How long a lock of a process that was killed a moment ago may take to be released."""
-
-_log = get_logger()
+from bridge.database import Database
 
 
-class StoreTroubleError(Exception):
-    """The store can't be reached or written now. Nothing of the transaction happened; try it again."""
+class Store(Database):
+    """A store of one owner: a correlator by its id, or a group by its name."""
 
-
-class StoreConflictError(StoreTroubleError):
-    """Another member of the group was in the way. To be tried again at once."""
-
-
-class Store:
-    """A store of one owner: a correlator by its id, or a group by its name.
-
-    Connects when first used, and again after trouble. Raises `StateInUseError` when another process has it,
-    `ConfigError` when it belongs to somebody else or can't be one, `StoreTroubleError` for what may pass.
-    """
+    _shared_by = ", or --group for all that share it"
 
     def __init__(self, url: str, *, owner: str, member: str = "") -> None:
-        self._url = make_url(url)
-        self._owner = owner
+        super().__init__(url, owner=owner, tables=TABLES, version=VERSION)
         self._member = member
-        self._engine: Engine | None = None
-        self._connection: Connection | None = None
-        self._lock_file: IO[bytes] | None = None
-
-    @property
-    def is_postgresql(self) -> bool:
-        """Whether it is PostgreSQL; else SQLite."""
-        return self._url.get_backend_name() == "postgresql"
-
-    def __str__(self) -> str:
-        return self._url.render_as_string(hide_password=True)
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
         """One transaction: all of it happens when the block ends well, nothing of it otherwise."""
-        try:
-            connection = self._connected()
-            with connection.begin():
-                yield self._transaction(connection)
-        except SQLAlchemyError as error:
-            raise self._trouble(error) from error
+        with self.begin_on_connection() as connection:
+            yield self._transaction(connection)
 
     def try_to_lead(self) -> bool:
         """Whether this correlator does what one of a group does for all."""
         return True
 
+    def _upgrade(self, connection: Connection, version: int) -> None:
+        if version < ATTENTION_SINCE:
+            connection.execute(ADD_ATTENTION)
+            cases_attention.create(connection)
+
     def _transaction(self, connection: Connection) -> Transaction:
         return Transaction(connection, self._member)
-
-    def close(self) -> None:
-        """Lets go of the store, and of its lock."""
-        self._disconnect()
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
-
-    def _trouble(self, error: SQLAlchemyError) -> Exception:
-        """What may pass is trouble; what is wrong with the statement is a defect, and stays what it is."""
-        cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS:
-            return StoreConflictError(cause)
-        self._disconnect()
-        if isinstance(error, OperationalError) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
-        ):
-            return StoreTroubleError(" ".join(cause.split())[:300])
-        return error
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.close()
-        except SQLAlchemyError as error:
-            _log.debug("store.close_failed", error=str(error))
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            connection = self._prepared_engine().connect()
-            try:
-                if self.is_postgresql:
-                    self._lock_postgresql(connection)
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
-    def _prepared_engine(self) -> Engine:
-        if self._engine is None:
-            if self.is_postgresql:
-                self._engine = _postgresql_engine(self._url)
-            else:
-                self._lock_sqlite()
-                self._engine = create_engine(self._url, poolclass=NullPool)
-                event.listen(self._engine, "connect", _set_up_sqlite)
-                event.listen(self._engine, "begin", _begin_sqlite)
-        return self._engine
-
-    def _lock_sqlite(self) -> None:
-        """A lock beside the file, held for as long as the process lives. A store in memory needs none."""
-        database = self._url.database
-        if not database or database == ":memory:" or self._lock_file is not None:
-            return
-        path = Path(database)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            why = f"store: {path} can't be used: {error.strerror}{_of_another(error)}"
-            raise ConfigError(f"{why}; accepted: a file in a folder that can be written") from error
-        lock_file = os.fdopen(descriptor, "r+b", buffering=0)
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock_file.close()
-            why = f"store: {path} is in use by another correlator"
-            raise StateInUseError(f"{why}; accepted: an id (and a store) of its own") from error
-        self._lock_file = lock_file
-        _set_aside_if_no_database(path)
-
-    def _lock_postgresql(self, connection: Connection) -> None:
-        """A lock that lives as long as the connection that all work goes through, and no longer."""
-        if not try_lock(connection, "pg_try_advisory_lock", "store", patience_s=LOCK_PATIENCE_S):
-            why = f"store: {self} is in use by another correlator"
-            raise StateInUseError(f"{why}; accepted: one of its own, or --group for all that share it")
-
-    def _prepare(self, connection: Connection) -> None:
-        """Tables, version and owner."""
-        with connection.begin():
-            if self.is_postgresql:
-                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('libvirt-mqtt tables'))"))
-            TABLES.create_all(connection)
-            transaction = Transaction(connection, self._member)
-            version, owner = transaction.meta("version"), transaction.meta("owner")
-            if version is None:
-                transaction.keep_meta("owner", self._owner)
-            elif int(version) > VERSION:
-                raise ConfigError(f"store: {self} has schema {version}; this version knows {VERSION}")
-            elif owner != self._owner:
-                why = f"store: {self} belongs to {owner}, not to {self._owner}"
-                raise ConfigError(f"{why}; each needs a store of its own")
-            elif int(version) < ATTENTION_SINCE:
-                connection.execute(ADD_ATTENTION)
-                cases_attention.create(connection)
-            transaction.keep_meta("version", str(VERSION))
-
-
-def _of_another(error: OSError) -> str:
-    """Whose a file is that can't be opened: a correlator that was once started as root leaves one of root."""
-    try:
-        owner = Path(str(error.filename)).stat().st_uid
-    except OSError:
-        return ""
-    return f", {error.filename} belongs to user {owner}, and we are {os.geteuid()}"
-
-
-def try_lock(connection: Connection, function: str, name: str, *, patience_s: float = 0.0) -> bool:
-    """Takes one of PostgreSQL's advisory locks, by a name within the schema, for the connection's lifetime.
-
-    function: `pg_try_advisory_lock`, or the same for a shared one.
-    """
-    ask = text(f"SELECT {function}(hashtext('libvirt-mqtt'), hashtext(current_schema() || '.' || :name))")
-    deadline = time.monotonic() + patience_s
-    while True:
-        with connection.begin():
-            if connection.execute(ask, {"name": name}).scalar_one():
-                return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.2)
-
-
-_POSTGRESQL: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "application_name": "libvirt-mqtt-correlator",
-    # A database made in the locale C says SQL_ASCII, and then the driver would return bytes for text.
-    "client_encoding": "UTF8",
-    # A member's machine that is gone must not hold its locks for two hours.
-    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-    " -c idle_in_transaction_session_timeout=60s -c lock_timeout=30s",
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-}
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    try:
-        return create_engine(url, poolclass=NullPool, connect_args=_POSTGRESQL)
-    except ModuleNotFoundError as error:
-        raise NotInstalledError(
-            f"store: {error.name}", pip="psycopg[binary]", apt="python3-psycopg"
-        ) from error
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-    connection.isolation_level = None  # transactions begin where we say so
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000", "cache_size = -16384"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _set_aside_if_no_database(path: Path) -> None:
-    """A file that isn't SQLite's is kept under another name, and the store begins anew."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except FileNotFoundError:
-        return
-    if head in (b"", b"SQLite format 3\0"):
-        return
-    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    _log.error("store.damaged", set_aside=str(aside), now="beginning anew; old migrations may be told again")

@@ -14,8 +14,9 @@ from typing import Final, cast
 
 from sqlalchemy import Connection, bindparam, text
 
-from bridge.correlator.store.connection import LOCK_PATIENCE_S, Store, try_lock
+from bridge.correlator.store.connection import Store
 from bridge.correlator.store.transaction import Transaction
+from bridge.database.connection import LOCK_PATIENCE_S, try_lock
 from bridge.errors import StateInUseError
 from bridge.wire.topics import decode_level, encode_level
 

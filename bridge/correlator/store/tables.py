@@ -18,17 +18,14 @@ from sqlalchemy import (
     text,
 )
 
+from bridge.database import meta_table
+
 VERSION: Final = 3
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 TABLES: Final = MetaData()
 
-Table(
-    "meta",
-    TABLES,
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-)
+meta_table(TABLES)
 _cases = Table(
     "cases",
     TABLES,

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, TextClause, bindparam, text
 
+from bridge.database import keep_meta, read_meta
 from bridge.wire.topics import decode_level, encode_level
 
 MAX_PARKED: Final = 1000
@@ -105,11 +106,6 @@ _FORGET_PARKED = text(
     " (SELECT n FROM outgoing WHERE parked IS NOT NULL ORDER BY n DESC LIMIT :kept) AS latest)"
 )
 _COUNT_PARKED = text("SELECT count(*) FROM outgoing WHERE parked IS NOT NULL")
-_READ_META = text("SELECT value FROM meta WHERE key = :key")
-_KEEP_META = text(
-    "INSERT INTO meta (key, value) VALUES (:key, :value)"
-    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-)
 
 
 _by_uuid = attrgetter("uuid")
@@ -239,12 +235,11 @@ class Transaction:
 
     def meta(self, key: str) -> str | None:
         """A word that was kept by `keep_meta`."""
-        found: str | None = self._connection.execute(_READ_META, {"key": key}).scalar()
-        return found
+        return read_meta(self._connection, key)
 
     def keep_meta(self, key: str, value: str) -> None:
         """Keeps a word of the store's own."""
-        self._connection.execute(_KEEP_META, {"key": key, "value": value})
+        keep_meta(self._connection, key, value)
 
 
 def _draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 
 
-def words() -> Iterator[list[str]]:
-    """Says that it is ready, and yields each line until the input ends or SIGTERM comes."""
+def words(**facts: object) -> Iterator[list[str]]:
+    """Says that it is ready, and these facts, and yields each line until the input ends or SIGTERM comes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    say()
+    say(**facts)
     for line in sys.stdin:
         yield line.split()
 

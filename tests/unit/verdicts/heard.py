@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bridge.consumer.inputs import Cleared, Status
+from bridge.consumer.intake import Intake
 from bridge.correlator.facts import Fact
-from bridge.correlator.intake import Intake
-from bridge.correlator.words import Cleared, Said, Status
+from bridge.correlator.words import Said, word_of
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.wire.messages import stamp
@@ -24,7 +25,7 @@ def heard(trace: Trace) -> list[Sent]:
     last: dict[str, int] = {}
     for timed in cast.messages(seen, started_s=START):
         publication = timed.publication
-        word = _INTAKE.read(publication.topic, publication.payload, publication.retain)
+        word = word_of(_INTAKE.read(publication.topic, publication.payload, publication.retain))
         if isinstance(word, Status):
             sees = word.online and word.sees_libvirt
             why: Literal["", "libvirt", "agent"] = "" if sees else "libvirt" if word.online else "agent"

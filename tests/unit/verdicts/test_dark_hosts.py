@@ -80,6 +80,22 @@ def test_no_conflict_while_events_are_on_their_way() -> None:
     assert words(told) == ("started", "completed")
 
 
+def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolved() -> None:
+    """The source's states came and its events didn't, and its agent is away for longer than `patience`."""
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=True)]
+    away = Sent(30.0, SOURCE, sees=False, why="agent", place=(0, 0))
+    back = Sent(1000.0, SOURCE, sees=True, place=(0, 0))
+    late = [
+        Delivery(each.t + 1001.0 * (is_event(each) and each.host == SOURCE), each)
+        for each in (*sent, away, back)
+    ]
+    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(told)
+    assert words(told) == ("started", "unresolved", "completed")
+    (missing,) = next(each.migration.missing for each in told if each.migration and each.migration.missing)
+    assert (missing.side, missing.host, missing.code) == ("source", SOURCE, "gap")
+
+
 def test_an_arrival_that_never_ran_is_no_location() -> None:
     """Prepared and paused when the source ends: the guest is nowhere, not at the destination."""
     said = "D(2,1) S:iter ~2 S(6,1) S(5,0) ~20 D(5,5)"

@@ -260,7 +260,7 @@ def test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again() -> No
     told = tell(stage)
     assert words(told) == ("started", "unresolved")
     (missing,) = [each.migration.missing for each in told if each.migration and each.migration.missing]
-    assert missing == [f"destination: how the arrival on {DESTINATION} ended"]
+    assert [(one.side, one.host, one.code) for one in missing] == [("destination", DESTINATION, "no_end")]
 
 
 def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:

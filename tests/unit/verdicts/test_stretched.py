@@ -8,9 +8,10 @@ from typing import Final, Literal
 
 import pytest
 
+from bridge.consumer.inputs import Cleared, Status
+from bridge.consumer.intake import Intake
 from bridge.correlator.facts import Fact
-from bridge.correlator.intake import Intake
-from bridge.correlator.words import Cleared, Said, Status
+from bridge.correlator.words import Said, word_of
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
 from tests.coverage_table import Proof
@@ -119,7 +120,7 @@ def recorded(name: str) -> list[Sent]:
         retain, topic, payload = line.split("\t", 2)
         if "/hosts/" not in topic:
             continue
-        word = intake.read(topic, payload.encode(), retain == "1")
+        word = word_of(intake.read(topic, payload.encode(), retain == "1"))
         if isinstance(word, (Said, Status)):
             begun_s = word.at if begun_s is None else begun_s
             at_s = max(at_s, word.at - begun_s)

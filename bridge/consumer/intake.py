@@ -1,4 +1,4 @@
-"""Bytes under a topic to what a host said, or a named refusal. Pure: no clock, no memory of earlier messages.
+"""Bytes under a topic to what an agent published, or a named refusal. Pure: no clock, no memory.
 
 A message is taken as `shapes` reads it, and held against the topic that it came under.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from functools import lru_cache
-from sys import intern
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from bridge.correlator.facts import FactKind
-from bridge.correlator.rejected import (
+from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, Status
+from bridge.consumer.rejected import (
     EARLIEST,
     LATEST,
     MAX_NAME_CHARACTERS,
@@ -23,9 +22,8 @@ from bridge.correlator.rejected import (
     contradiction,
     wrong_type,
 )
-from bridge.correlator.shapes import (
+from bridge.consumer.shapes import (
     DECODED,
-    Lifecycle,
     Message,
     ObjectMessage,
     State,
@@ -33,17 +31,11 @@ from bridge.correlator.shapes import (
     decode_object,
     read_model,
 )
-from bridge.correlator.words import Cleared, Forgotten, Said, Status, Word
 from bridge.wire import messages
 from bridge.wire.topics import Address, Topics
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _is_uuid: Final = re.compile(_UUID).fullmatch
-_KIND_OF_EVENT: Final[dict[str, FactKind]] = {
-    "migration_iteration": "iteration",
-    "job_completed": "job_completed",
-    "job_failed": "job_failed",
-}
 
 
 class Intake:
@@ -52,8 +44,8 @@ class Intake:
     def __init__(self, topics: Topics) -> None:
         self._address = lru_cache(maxsize=8192)(topics.parse)
 
-    def read(self, topic: str, payload: bytes, retain: bool) -> Word:
-        """What the host said. Raises `Rejected` and nothing else."""
+    def read(self, topic: str, payload: bytes, retain: bool) -> Input:
+        """What the agent published. Raises `Rejected` and nothing else."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise Rejected("absurd_size", f"{len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are read")
         try:
@@ -68,32 +60,29 @@ class Intake:
         if retain and kind != "state":
             raise Rejected("retained_event", "events tell of a moment and are never retained")
         if address.object:
-            return _counted(address, decode_object(payload, address.object, kind))
+            return _of_object(address, decode_object(payload, address.object, kind))
         if not payload and kind == "state":
             if not _is_uuid(address.uuid):
                 raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
             return Cleared(address.host, address.uuid)
-        return _said(address, decode(payload, kind))
+        return _of_domain(address, decode(payload, kind))
 
 
-def _counted(address: Address, message: ObjectMessage) -> Said:
-    """A message of the event stream that is about no domain: its sequence counts."""
+def _of_object(address: Address, message: ObjectMessage) -> HostMessage:
+    """An event of the stream that is about no domain."""
     if message.data.host != address.host:
         raise contradiction("host", address.host, message.data.host)
     if message.source != _source(address.host):
         raise contradiction("source", _source(address.host), message.source)
     epoch, sequence = _place(message)
-    return Said(
-        address.host, "", epoch, sequence, None, "", "event", "", None, _seconds(message.time),
-        message.time, message.id,
-    )  # fmt: skip
+    return HostMessage(address, epoch, sequence, stamped(message.time), message)
 
 
-def _said(address: Address, message: Message) -> Said:
+def _of_domain(address: Address, message: Message) -> HostMessage:
     kind, data, domain = address.kind, message.data, message.data.domain
     uuid, host = address.uuid, address.host
     if message.type != TYPES[kind]:
-        raise wrong_type(message.type, kind)
+        raise wrong_type(message.type, TYPES[kind])
     if domain.uuid != uuid or message.subject != uuid:
         if not _is_uuid(uuid):
             raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
@@ -106,28 +95,13 @@ def _said(address: Address, message: Message) -> Said:
         raise Rejected("malformed", "no UUID, lowercase with dashes")
     if len(domain.name) > MAX_NAME_CHARACTERS:
         raise Rejected("absurd_size", f"a domain's name of {len(domain.name)} characters")
-    at = _seconds(message.time)
+    at = stamped(message.time)
     if isinstance(data, State):
-        return Said(
-            host, uuid, data.epoch, data.as_of, "state", _words(data.state, data.reason), "state",
-            data.driver, domain.name, at, message.time, message.id, data.persistent,
-        )  # fmt: skip
+        return HostMessage(address, data.epoch, data.as_of, at, message)
     epoch, sequence = _place(message)
     if data.event != address.name:
         raise contradiction("event", address.name, data.event)
-    if isinstance(data, Lifecycle):
-        return Said(
-            host, uuid, epoch, sequence, "lifecycle", _words(data.event, data.detail), data.origin,
-            data.driver, domain.name, at, message.time, message.id,
-        )  # fmt: skip
-    fact_kind = _KIND_OF_EVENT.get(data.event)
-    operation = data.params.get("operation")
-    return Said(
-        host, uuid, epoch, sequence, fact_kind,
-        operation if isinstance(operation, str) and fact_kind != "iteration" else "",
-        data.origin, data.driver, domain.name, at, message.time, message.id, None,
-        _figures(fact_kind, data.params),
-    )  # fmt: skip
+    return HostMessage(address, epoch, sequence, at, message)
 
 
 def _place(message: Message | ObjectMessage) -> tuple[str, int]:
@@ -144,36 +118,6 @@ def _place(message: Message | ObjectMessage) -> tuple[str, int]:
     return epoch, sequence
 
 
-def _figures(kind: FactKind | None, params: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Numbers of libvirt that the decision uses, by libvirt's names (`virDomainJobParam…`)."""
-    if kind == "job_completed":
-        return _count(params.get("time_elapsed")), _count(params.get("downtime"))
-    if kind == "iteration":
-        return _count(params.get("iteration")), None
-    if kind == "job_failed":
-        return _micros(params.get("started_at")), None
-    return None, None
-
-
-def _micros(stamp: object) -> int | None:
-    """A stamp in µs; None for what isn't one."""
-    try:
-        return round(_seconds(stamp) * 1e6) if isinstance(stamp, str) else None
-    except Rejected:
-        return None
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEQUENCE:
-        return value
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _words(first: str, second: str) -> str:
-    return intern(f"{first}/{second}")
-
-
 @lru_cache(maxsize=8192)
 def _source(host: str) -> str:
     return messages.host_source(host)
@@ -182,7 +126,8 @@ def _source(host: str) -> str:
 _is_stamp: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII).fullmatch
 
 
-def _seconds(stamp: str) -> float:
+def stamped(stamp: str) -> float:
+    """A message's stamp in seconds. Raises `Rejected` for any other form, and for an absurd moment."""
     if not _is_stamp(stamp):
         raise Rejected("malformed", f"time {stamp[:40]!r} is not RFC 3339 in UTC with microseconds")
     try:
@@ -195,13 +140,13 @@ def _seconds(stamp: str) -> float:
 
 
 def _status(address: Address, payload: bytes) -> Status:
-    envelope = read_model(payload, "host_status")
+    envelope = read_model(payload, TYPES["host_status"])
     data = cast("messages.HostStatus", envelope.data)
     if data.host != address.host:
         raise contradiction("host", address.host, data.host)
     if envelope.source != _source(address.host):
         raise contradiction("source", _source(address.host), envelope.source)
-    at = _seconds(envelope.time)
+    at = stamped(envelope.time)
     if data.last_sequence > MAX_SEQUENCE:
         raise Rejected("absurd_number", f"last_sequence {data.last_sequence}")
     spans = []

@@ -1,4 +1,4 @@
-"""The shapes of agents' messages: the few fields that the correlator needs of each.
+"""The shapes of agents' messages: the few fields of each that its place and its meaning depend on.
 
 The models of `bridge.wire` are the contract. A message takes the short way first, msgspec into these shapes;
 what the short way doesn't accept is put before the models, which have the last word. So the short way may be
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 from pydantic import ValidationError
 
-from bridge.correlator.rejected import MAX_SEQUENCE, TYPES, Rejected, refusal, wrong_type
+from bridge.consumer.rejected import MAX_SEQUENCE, TYPES, Rejected, refusal, wrong_type
 from bridge.wire import messages
 from bridge.wire.messages import UnknownTypeError
 
@@ -71,7 +71,7 @@ class State(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """The CloudEvents attributes that the correlator looks at."""
+    """The CloudEvents attributes that are looked at."""
 
     id: _Text
     source: _Text
@@ -144,30 +144,30 @@ def decode_object(payload: bytes, plural: str, kind: str) -> ObjectMessage:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("malformed", str(error)[:200]) from error
     if message.type != expected.type:
-        raise wrong_type(message.type, kind)
+        raise wrong_type(message.type, expected.type)
     return message
 
 
 _DECODE_OBJECT: Final = msgspec.json.Decoder(ObjectMessage).decode
 
 
-def read_model(payload: bytes, kind: str) -> messages.Envelope[Any]:
-    """A message as its model has it: the long way. Raises `Rejected` and nothing else."""
+def read_model(payload: bytes, expected: str) -> messages.Envelope[Any]:
+    """A message of this type as its model has it: the long way. Raises `Rejected` and nothing else."""
     try:
         envelope = messages.parse(payload)
     except UnknownTypeError as error:
-        raise wrong_type(str(error), kind) from error
+        raise wrong_type(str(error), expected) from error
     except ValidationError as error:
-        raise refusal(payload, error, kind) from error
+        raise refusal(payload, error, expected) from error
     except (ValueError, RecursionError) as error:
         raise Rejected("not_json", str(error)[:200]) from error
-    if envelope.type != TYPES[kind]:
-        raise wrong_type(envelope.type, kind)
+    if envelope.type != expected:
+        raise wrong_type(envelope.type, expected)
     return envelope
 
 
 def _by_the_models(payload: bytes, kind: str) -> Message:
-    envelope = read_model(payload, kind)
+    envelope = read_model(payload, TYPES[kind])
     data = envelope.data
     domain = Domain(data.domain.uuid, data.domain.name, data.domain.id)
     head: dict[str, Any] = {

@@ -18,7 +18,7 @@ Range = list[int]
 class Epoch(msgspec.Struct, gc=False):
     """One epoch's sequences: `ranges` that came, ascending and apart; `lost`, those that were given up.
 
-    base: sequences up to here are not expected; they were sent before this correlator listened.
+    base: sequences up to here are not expected; they were sent before this consumer listened.
     expected: the last sequence that the agent says it has given out.
     """
 
@@ -80,6 +80,24 @@ class Epoch(msgspec.Struct, gc=False):
                 return at, first - 1
             at = max(at, last + 1)
         return (at, top) if at <= top else None
+
+    def holes(self) -> list[tuple[int, int, bool]]:
+        """What didn't come, as first and last, and whether it was given up."""
+        found: list[tuple[int, int, bool]] = []
+        if self.base < 0:
+            return found
+        at = self.base + 1
+        beyond = max(self.last, self.expected) + 1
+        lost = [(first, last, True) for first, last in self.lost]
+        for first, last, is_lost in sorted(
+            [*((*one, False) for one in self.ranges), *lost, (beyond, beyond, False)]
+        ):
+            if first > at:
+                found.append((at, first - 1, False))
+            if is_lost:
+                found.append((first, last, True))
+            at = max(at, last + 1)
+        return found
 
     def give_up(self, first: int, last: int) -> bool:
         """These won't come any more. False: there was nothing left to give up in them."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, Protocol
 
-from bridge.correlator.counters import Counters
-from bridge.correlator.store import StoreConflictError, StoreTroubleError
+from bridge.database.connection import StoreConflictError, StoreTroubleError
 from bridge.log import get_logger
 
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 
 _log = get_logger()
+
+
+class Counters(Protocol):
+    """Where troubles are counted."""
+
+    store_troubles: int
 
 
 class StoreTrouble:

@@ -57,17 +57,17 @@ def contradiction(what: str, topic: str, payload: str | None) -> Rejected:
     return Rejected("topic_contradicts_payload", f"{what} {topic[:100]!r} against {said!r}")
 
 
-def wrong_type(found: str, kind: str) -> Rejected:
-    """A type that no message under a topic of this kind has: another version of ours, or not ours."""
+def wrong_type(found: str, expected: str) -> Rejected:
+    """Another type than the topic's messages have: another version of ours, or not ours."""
     match = _VERSION.fullmatch(found)
     if match is None:
         return Rejected("not_ours", f"type {found[:100]!r}")
     if f"{TYPE_PREFIX}{match['name']}" in _OUR_NAMES and match["version"] != "1":
         return Rejected("other_version", f"type {found!r}; this program reads v1")
-    return Rejected("topic_contradicts_payload", f"type {found[:100]!r} under a topic for {kind}")
+    return Rejected("topic_contradicts_payload", f"type {found[:100]!r} under a topic for {expected!r}")
 
 
-def refusal(payload: bytes, error: ValidationError, kind: str) -> Rejected:
+def refusal(payload: bytes, error: ValidationError, expected: str) -> Rejected:
     """The name for what the models refused: the worst that is wrong with the bytes."""
     try:
         text = payload.decode()
@@ -83,8 +83,8 @@ def refusal(payload: bytes, error: ValidationError, kind: str) -> Rejected:
         return Rejected("not_ours", "no CloudEvent")
     if bare.specversion != "1.0" or not bare.type.startswith(TYPE_PREFIX):
         return Rejected("not_ours", f"type {bare.type[:100]!r}, specversion {bare.specversion[:20]!r}")
-    if bare.type != TYPES[kind]:
-        return wrong_type(bare.type, kind)
+    if bare.type != expected:
+        return wrong_type(bare.type, expected)
     where = ".".join(str(part) for part in first["loc"])
     numbers = {"greater_than_equal", "less_than_equal", "int_parsing_size", "finite_number"}
     if any(one["type"] in numbers for one in found):

@@ -1,0 +1,195 @@
+"""Everything that agents and correlators publish: each message once, and what is missing. Pure.
+
+A message of an agent's event stream has a place in it, so that a double and a gap are known. The others have
+none: a double of one that came lately is known by its CloudEvents source and id.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Final
+
+from bridge.consumer.inputs import Forgotten, HostMessage, Status
+from bridge.consumer.intake import Intake, stamped
+from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, Rejected, contradiction
+from bridge.consumer.shapes import read_model
+from bridge.consumer.streams import AgentStream, Loss
+from bridge.wire import messages
+from bridge.wire.messages import Envelope, ReplayRequest
+from bridge.wire.topics import Address, Topics
+
+REMEMBERED: Final = 10_000
+"""Ids of messages without a place that are remembered."""
+
+Gap = Loss
+"""Messages of an agent that can't be had any more: asked for, and not sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in an agent's event stream a message stands."""
+
+    host: str
+    epoch: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message that was found good. An empty payload clears a retained topic.
+
+    address: what the topic names. place: of a message of an agent's event stream.
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    address: Address
+    place: Place | None = None
+
+    @cached_property
+    def event(self) -> Envelope[Any] | None:
+        """The CloudEvent with the model of its data; None where the topic was cleared."""
+        return messages.parse(self.payload) if self.payload else None
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - the model is the one of the message's type
+        """The model of the event's data (see `bridge.wire.messages`); None where the topic was cleared."""
+        return None if self.event is None else self.event.data
+
+
+_TYPE_UNDER: Final[dict[str, Callable[[Address], messages.Kind | None]]] = {
+    "migration": lambda address: messages.MIGRATION.get(address.name),
+    "location": lambda _: messages.LOCATION,
+    "correlator_status": lambda _: messages.CORRELATOR_STATUS,
+    "object_state": lambda address: messages.OBJECT_STATE.get(address.object),
+}
+"""The kind of the messages under a kind of topic, beside those that `Intake` reads."""
+_RETAINED: Final = ("location", "correlator_status", "object_state")
+_OF_AGENTS: Final = ("host_status", "state", "lifecycle", "event", "object_lifecycle", "object_event")
+
+
+class Reader:
+    """Reads what is published below one prefix.
+
+    streams: what `dump` had kept of each host's event stream. follows: whether all of the agents' event
+    streams comes this way, so that what doesn't come is missing.
+    """
+
+    def __init__(
+        self, topics: Topics, streams: Mapping[str, bytes] | None = None, *, follows: bool = True
+    ) -> None:
+        self._topics = topics
+        self._intake = Intake(topics)
+        self._address = lru_cache(maxsize=8192)(topics.parse)
+        self._follows = follows
+        self._streams = {host: AgentStream.load(host, data) for host, data in (streams or {}).items()}
+        self._changed: set[str] = set()
+        self._recent: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def read(self, topic: str, payload: bytes, *, retain: bool, now: float) -> Message | None:
+        """The message; None for one that came before. Raises `Rejected` and nothing else."""
+        try:
+            address = self._address(topic)
+        except ValueError as error:
+            raise Rejected("not_ours", str(error)[:300]) from error
+        if address.kind in _OF_AGENTS:
+            return self._read_agent(address, topic, payload, retain, now)
+        return self._read_other(address, topic, payload, retain)
+
+    def tend(self, now: float) -> tuple[list[tuple[str, bytes]], list[Gap]]:
+        """What to ask agents for, as topics and payloads to publish; and what can't be had any more.
+
+        To be called about once a second, for as long as messages come.
+        """
+        asks, gaps = [], []
+        for stream in self._streams.values():
+            if stream.suspect and (ask := stream.tend(now)) is not None:
+                epoch, first, last = ask
+                request = ReplayRequest(epoch=epoch, first=first, last=last).model_dump_json(by_alias=True)
+                asks.append((self._topics.replay(stream.name), request.encode()))
+            if stream.losses:
+                gaps += stream.losses
+                stream.losses = []
+                self._changed.add(stream.name)
+        return asks, gaps
+
+    def changed(self) -> dict[str, bytes]:
+        """The event streams that changed since the last call, to be kept: host and bytes."""
+        changed, self._changed = self._changed, set()
+        return {host: self._streams[host].dump() for host in changed}
+
+    def _stream(self, host: str) -> AgentStream:
+        self._changed.add(host)
+        stream = self._streams.get(host)
+        if stream is None:
+            stream = self._streams[host] = AgentStream(host)
+        return stream
+
+    def _read_agent(
+        self, address: Address, topic: str, payload: bytes, retain: bool, now: float
+    ) -> Message | None:
+        read = self._intake.read(topic, payload, retain)
+        place = None
+        if isinstance(read, HostMessage) and address.kind != "state":
+            place = Place(address.host, read.epoch, read.sequence)
+        if self._follows:
+            if isinstance(read, HostMessage):
+                stream = self._stream(address.host)
+                if place is None:
+                    stream.note_as_of(read.epoch, read.sequence)
+                elif not stream.see(read.epoch, read.sequence, now).is_new:
+                    return None
+            elif isinstance(read, Status | Forgotten):
+                status = read if isinstance(read, Status) else None
+                self._stream(address.host).note_agent(status, retained=retain)
+        elif place is not None and self._came_before(
+            messages.host_source(place.host), messages.event_id(place.epoch, place.sequence)
+        ):
+            return None
+        return Message(topic, payload, retain, address, place)
+
+    def _read_other(self, address: Address, topic: str, payload: bytes, retain: bool) -> Message | None:
+        kind_of = _TYPE_UNDER.get(address.kind)
+        kind = kind_of(address) if kind_of is not None else None
+        if kind is None:
+            what = f"{address.kind} {address.name[:100]}".rstrip()
+            raise Rejected("not_ours", f"nothing that this version reads ({what})")
+        is_retained = address.kind in _RETAINED
+        if retain and not is_retained:
+            raise Rejected("retained_event", "what tells of a moment is never retained")
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise Rejected("absurd_size", f"{len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are read")
+        message = Message(topic, payload, retain, address)
+        if is_retained and not payload:
+            return message
+        event = read_model(payload, kind.type)
+        _hold_against(address, event)
+        message.__dict__["event"] = event  # it was read with its model already
+        if not is_retained and self._came_before(event.source, event.id):
+            return None
+        return message
+
+    def _came_before(self, source: str, id: str) -> bool:  # noqa: A002 - CloudEvents' name
+        key = (source, id)
+        if key in self._recent:
+            return True
+        self._recent[key] = None
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        return False
+
+
+def _hold_against(address: Address, event: Envelope[Any]) -> None:
+    """Raises `Rejected` where a message says of itself another thing than its topic."""
+    stamped(event.time)
+    if address.object:
+        if event.source != messages.host_source(address.host):
+            raise contradiction("source", messages.host_source(address.host), event.source)
+    elif not event.source.startswith("/correlators/"):
+        raise contradiction("source", "/correlators/…", event.source)
+    elif address.uuid and not address.uuid == event.subject == event.data.domain.uuid:
+        raise contradiction("UUID", address.uuid, event.subject)

@@ -1,0 +1,268 @@
+"""What is known of each host's event stream: what came, what is missing, what was given up.
+
+Pure: time is an argument. Sequences count within an epoch; an epoch that wasn't seen before is a host that
+was installed anew, and gets the next ordinal. A stream that is met in its middle begins there: what came
+before is no hole. All memory is bounded: what no longer fits is given up, and said.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from bridge.consumer.inputs import Status
+from bridge.consumer.sequences import Epoch
+
+MAX_EPOCHS: Final = 64
+GRACE_S: Final = 2.0
+"""How long a hole may fill by itself, and the stream be silent, before the agent is asked."""
+FLOWING_S: Final = 8.0
+"""How long a hole may stay while the stream flows past it: it isn't a backlog on its way."""
+TRIES: Final = 5
+FIRST_PATIENCE_S: Final = 2.0
+LONGEST_PATIENCE_S: Final = 60.0
+LARGEST_REQUEST: Final = 1000
+"""Sequences asked for at once; more are asked for when these came."""
+
+
+class Ask(msgspec.Struct, gc=False):
+    """A request for replay that was made, or is about to be."""
+
+    epoch: str
+    first: int
+    last: int
+    since: float
+    tries: int = 0
+    due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `Stream.see` found. `settled`: nothing before it in its epoch is missing."""
+
+    ordinal: int
+    is_new: bool
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Sequences that won't come any more, both ends included, and why."""
+
+    host: str
+    epoch: str
+    first: int
+    last: int
+    why: str
+
+
+class Kept(Protocol):
+    """What a store keeps of a stream."""
+
+    epochs: list[Epoch]
+    forgotten: int
+    current: int
+    last_event: float
+
+
+KeptT = TypeVar("KeptT", bound=Kept)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class Stream(ABC, Generic[KeptT]):
+    """One host's event stream.
+
+    suspect: whether there may be a hole, so that `tend` has something to look at. losses: what was given up
+    and nobody has taken note of yet.
+    """
+
+    def __init__(self, name: str, kept: KeptT) -> None:
+        self.name = name
+        self.kept: KeptT = kept
+        self.ask: Ask | None = None
+        self.losses: list[Loss] = []
+        self.suspect = any(epoch.first_hole() for epoch in kept.epochs)
+
+    def dump(self) -> bytes:
+        """The bytes of `kept`."""
+        return _ENCODER.encode(self.kept)
+
+    @property
+    @abstractmethod
+    def is_absent(self) -> bool:
+        """Whether its agent isn't there to be asked."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The newest epoch's ordinal and the last sequence that came in it."""
+        current = self.kept.current
+        return (0, 0) if current < 0 else (current, max(0, self._epoch(current).last))
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether something that its agent has given out isn't here, and may still come."""
+        current = self.kept.current
+        return self.suspect and current >= 0 and self._epoch(current).first_hole() is not None
+
+    @property
+    def settled_to(self) -> tuple[int, int]:
+        """Up to this place, an epoch's ordinal and a sequence, nothing is missing that may still come."""
+        current = self.kept.current
+        return (0, 0) if current < 0 else (current, max(0, self._epoch(current).complete_to()))
+
+    def see(self, epoch: str, sequence: int, received: float) -> Seen:
+        """A message of the event stream came."""
+        self.kept.last_event = received
+        kept = self.kept
+        ordinal = kept.current
+        if ordinal < 0 or self._epoch(ordinal).name != epoch:
+            ordinal = self._ordinal(epoch)
+        one = self._epoch(ordinal)
+        is_new = one.add(sequence)
+        if one.is_whole():
+            return Seen(ordinal, is_new, settled=True)
+        self.suspect = True
+        if hole := one.bound():
+            self.losses.append(Loss(self.name, one.name, *hole, "too many holes to remember"))
+        missing = one.first_hole()
+        return Seen(ordinal, is_new, missing is None or sequence < missing[0])
+
+    def has_turn(self, ordinal: int, sequence: int) -> bool:
+        """Whether nothing is missing between what came and this sequence."""
+        epoch = self._epoch(ordinal)
+        return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
+
+    def note_as_of(self, epoch: str, sequence: int) -> int:
+        """A state takes account of the event stream up to this sequence. Returns the epoch's ordinal."""
+        ordinal = self.ordinal_of(epoch)
+        one = self._epoch(ordinal)
+        if one.base >= 0 and sequence > one.expected:
+            one.expected = sequence
+            self.suspect = self.suspect or not one.is_whole()
+        return ordinal
+
+    def ordinal_of(self, epoch: str) -> int:
+        """The epoch's ordinal; a new epoch gets the next one."""
+        kept = self.kept
+        if kept.current >= 0 and self._epoch(kept.current).name == epoch:
+            return kept.current
+        return self._ordinal(epoch)
+
+    def note_status(self, status: Status, *, retained: bool) -> None:
+        """Its agent says how far the stream goes, and what can't be had any more."""
+        if status.epoch is not None:
+            one = self._epoch(self.ordinal_of(status.epoch))
+            if one.base < 0 and not retained:
+                one.base = status.last_sequence
+            one.expected = max(one.expected, status.last_sequence)
+            if one.base >= 0 and one.first_hole():
+                self.suspect = True
+        for name, first, last in status.lost:
+            self.give_up(name, first, last, "the agent no longer has them")
+
+    def give_up(self, epoch: str, first: int, last: int, why: str) -> None:
+        """These won't come any more; what of them was expected goes to `losses`."""
+        known = next((one for one in self.kept.epochs if one.name == epoch), None)
+        if known is not None:
+            self._lose(known, first, last, why)
+
+    def tend(self, now: float) -> tuple[str, int, int] | None:
+        """What to ask the agent for now, if anything: epoch, first, last. Gives up what can't be had.
+
+        To be called about once a second while `suspect`. Losses are appended to `losses`.
+        """
+        kept = self.kept
+        self.suspect = False
+        for ordinal, epoch in enumerate(kept.epochs, start=kept.forgotten):
+            hole = epoch.first_hole()
+            while hole is not None and ordinal < kept.current:
+                self._lose(epoch, *hole, "the host was installed anew")
+                hole = epoch.first_hole()
+            if hole is None:
+                continue
+            self.suspect = True
+            return self._tend_hole(epoch, hole, now)
+        self.ask = None
+        return None
+
+    def _tend_hole(self, epoch: Epoch, hole: tuple[int, int], now: float) -> tuple[str, int, int] | None:
+        first, last = hole[0], min(hole[1], hole[0] + LARGEST_REQUEST - 1)
+        ask = self.ask
+        if ask is None or (ask.epoch, ask.first) != (epoch.name, first):
+            # New, or some of it came: the agent is at work, the tries begin again.
+            ask = self.ask = Ask(epoch.name, first, last, since=now, due=now + GRACE_S)
+        ask.last = last
+        is_silent = now >= self.kept.last_event + GRACE_S
+        if now < ask.due or not (is_silent or now >= ask.since + FLOWING_S):
+            return None
+        if self.is_absent:
+            ask.due = now + GRACE_S
+            return None
+        if ask.tries >= TRIES:
+            self._lose(epoch, first, last, f"asked for {ask.tries} times in vain")
+            self.ask = None
+            return None
+        ask.due = now + min(LONGEST_PATIENCE_S, FIRST_PATIENCE_S * 2.0**ask.tries)
+        ask.tries += 1
+        return epoch.name, first, last
+
+    def missing(self) -> list[tuple[str, int, int]]:
+        """What was given up, as epoch, first and last, both included."""
+        return [(epoch.name, one[0], one[1]) for epoch in self.kept.epochs for one in epoch.lost]
+
+    def _lose(self, epoch: Epoch, first: int, last: int, why: str) -> None:
+        if epoch.give_up(first, last):
+            self.losses.append(Loss(self.name, epoch.name, first, last, why))
+
+    def _epoch(self, ordinal: int) -> Epoch:
+        return self.kept.epochs[ordinal - self.kept.forgotten]
+
+    def _ordinal(self, epoch: str) -> int:
+        kept = self.kept
+        for ordinal, one in enumerate(kept.epochs, start=kept.forgotten):
+            if one.name == epoch:
+                return ordinal
+        kept.epochs.append(Epoch(epoch))
+        if len(kept.epochs) > MAX_EPOCHS:
+            del kept.epochs[0]
+            kept.forgotten += 1
+        kept.current = kept.forgotten + len(kept.epochs) - 1
+        self.suspect = True
+        return kept.current
+
+
+class _Sequences(msgspec.Struct, array_like=True, gc=False):
+    epochs: list[Epoch] = []
+    forgotten: int = 0
+    current: int = -1
+    last_event: float = 0.0
+    is_absent: bool = False
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(_Sequences)
+
+
+class AgentStream(Stream[_Sequences]):
+    """The event stream of one agent, for a consumer that wants to know nothing else of its host."""
+
+    def __init__(self, name: str, kept: _Sequences | None = None) -> None:
+        super().__init__(name, _Sequences() if kept is None else kept)
+
+    @classmethod
+    def load(cls, name: str, data: bytes) -> AgentStream:
+        """Raises msgspec.DecodeError for what `dump` didn't make."""
+        return cls(name, _DECODER.decode(data))
+
+    @property
+    def is_absent(self) -> bool:
+        """As its status says."""
+        return self.kept.is_absent
+
+    def note_agent(self, status: Status | None, *, retained: bool) -> None:
+        """Its agent's status; None where that was emptied."""
+        self.kept.is_absent = status is None or not status.online
+        if status is not None:
+            self.note_status(status, retained=retained)

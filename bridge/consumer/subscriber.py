@@ -1,0 +1,148 @@
+"""A session with the broker that reads what is published, and asks agents for what is missing. No threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bridge.consumer.reader import Gap, Message, Reader
+from bridge.consumer.rejected import Rejected
+from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
+from bridge.wire.messages import MIGRATION
+from bridge.wire.topics import Topics, encode_level
+
+What = Literal["events", "states", "migrations", "locations"]
+"""What can be subscribed to: agents' whole event streams, with their statuses; what domains, networks and
+pools are now; what became of migrations; which host has a domain.
+"""
+RECEIVE_MAXIMUM: Final = 1000
+TEND_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as the broker delivered it, to be acknowledged when it was dealt with.
+
+    message: None for one that came before, or that was `rejected`.
+    """
+
+    received: Received
+    message: Message | None
+    rejected: Rejected | None = None
+
+
+class Subscriber:
+    """One subscriber, whose session the broker keeps for `session_expiry_s` after it is gone.
+
+    outcomes: which of the migrations' messages. streams: what `changed_streams` had given before. group: the
+    name under which several share the messages, each of which then comes to one of them; none of them can
+    see a gap.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        client_id: str,
+        topics: Topics,
+        what: Collection[What],
+        outcomes: Collection[str] = tuple(MIGRATION),
+        session_expiry_s: int,
+        streams: Mapping[str, bytes] | None = None,
+        group: str | None = None,
+        on_connected: Callable[[bool], None] = lambda _session_present: None,
+        on_disconnected: Callable[[str], None] = lambda _why: None,
+        on_failed: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        follows = "events" in what and group is None
+        self._reader = Reader(topics, streams, follows=follows)
+        self._items: list[Delivery | Gap] = []
+        self._next_tend_s = 0.0
+        self._session = Session(
+            settings,
+            client_id=client_id,
+            clean_start=False,
+            session_expiry_s=session_expiry_s,
+            subscriptions=_subscriptions(topics, what, outcomes, group),
+            receive_maximum=RECEIVE_MAXIMUM,
+            on_connected=on_connected,
+            on_disconnected=on_disconnected,
+            on_failed=on_failed,
+            on_message=self._on_message,
+            on_acknowledged=lambda _token, _code: None,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._session.connected
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why it isn't; None while it is."""
+        return self._session.last_failure
+
+    def receive(self, timeout_s: float) -> list[Delivery | Gap]:
+        """What came, in its order; waits so long at most for something to come, or for `wake`."""
+        self._session.step(timeout_s)
+        if time.monotonic() >= self._next_tend_s and self._session.connected:
+            self._next_tend_s = time.monotonic() + TEND_EVERY_S
+            self._tend()
+        items, self._items = self._items, []
+        return items
+
+    def acknowledge(self, received: Received) -> None:
+        """This was dealt with: the broker needn't deliver it again."""
+        self._session.acknowledge(received)
+
+    def changed_streams(self) -> dict[str, bytes]:
+        """The places in the agents' event streams that changed since the last call, by host."""
+        return self._reader.changed()
+
+    def wake(self) -> None:
+        """Lets `receive` return soon. From any thread."""
+        self._session.wake()
+
+    def close(self) -> None:
+        """Says goodbye to the broker, which keeps what comes from now on."""
+        self._session.close(1.0)
+
+    def _tend(self) -> None:
+        asks, gaps = self._reader.tend(time.time())
+        self._items += gaps
+        for topic, payload in asks[: max(0, self._session.room())]:
+            self._session.publish(Publication(topic, payload, content_type="application/json"), topic)
+
+    def _on_message(self, received: Received) -> None:
+        message, rejected = None, None
+        try:
+            message = self._reader.read(
+                received.topic, received.payload, retain=received.retain, now=time.time()
+            )
+        except Rejected as error:
+            rejected = error
+        self._items.append(Delivery(received, message, rejected))
+
+
+def _subscriptions(
+    topics: Topics, what: Collection[What], outcomes: Collection[str], group: str | None
+) -> list[Subscription]:
+    """What the broker is asked for. What is retained comes anew with each connection, so QoS 0 loses nothing
+    of it; at QoS 1 a broker's limit on queued messages would cut the states of a large fleet.
+    """
+    status, _, lifecycle, event = topics.from_hosts()
+    filters: Mapping[What, tuple[tuple[str, int], ...]] = {
+        "events": ((status, 0), (lifecycle, 1), (event, 1)),
+        "states": ((f"{topics.root}/hosts/+/+/+/state", 0),),
+        "migrations": tuple((topics.migrations(outcome), 1) for outcome in outcomes),
+        "locations": ((topics.locations(), 0),),
+    }
+    share = "" if group is None else f"$share/{encode_level(group)}/"
+    return [
+        Subscription(f"{share}{one}" if qos else one, qos=qos)
+        for each, those in filters.items()
+        if each in what
+        for one, qos in those
+    ]

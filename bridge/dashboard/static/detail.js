@@ -1,0 +1,71 @@
+// What a page about one thing has: a heading that the focus goes to, parts, and a stream that ends with it.
+import { Refused } from "./api.js";
+import { h, refill } from "./dom.js";
+import { Stream } from "./stream.js";
+
+/** Made with what it is about; `load` reads and shows, with true all of it anew; what it finds missing is said in its place. */
+export class Detail extends HTMLElement {
+  #drawing = false;
+  #stream = null;
+  heading = h("h2", { tabindex: -1 });
+  body = h("div", { class: "detail-body" });
+
+  constructor(of) {
+    super();
+    this.of = of;
+  }
+
+  connectedCallback() {
+    this.className = "detail";
+    this.append(h("nav", {}, h("a", { href: "?", class: "back" }, "Overview")), this.heading, this.body);
+    this.heading.focus({ preventScroll: true });
+  }
+
+  disconnectedCallback() {
+    this.#stream?.end();
+  }
+
+  /** Says what it is about, also in the title of the window. */
+  set name(nodes) {
+    refill(this.heading, nodes);
+    document.title = `${this.heading.textContent} – libvirt-mqtt`;
+  }
+
+  /** Follows the stream: `load` with each new connection, `take` for each event. */
+  follow(parameters, take) {
+    const news = (name, data) => name === "summary" || take(name, data);
+    this.#stream = new Stream(parameters, { begin: (anew) => this.begin(anew), take: news });
+  }
+
+  /** `load`, and in its place what keeps it from being read. */
+  async begin(anew) {
+    try {
+      return await this.load(anew);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      refill(this.body, h("p", { class: "none", role: "alert" }, error.status === 404 ? "Nothing is known of it, or it is no longer kept." : error.message));
+      return null;
+    }
+  }
+
+  /** Has `draw` called before the next picture, however often this is asked for. */
+  redraw() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      this.draw();
+    });
+  }
+}
+
+/** A part of the page with a heading. */
+export function part(title, ...children) {
+  return h("section", {}, h("h3", {}, title), children);
+}
+
+/** Pairs of a name and nodes; those without nodes are left out. */
+export function facts(pairs) {
+  const known = Object.entries(pairs).filter(([, value]) => value !== null && value !== undefined && value.length !== 0);
+  return h("dl", { class: "facts" }, known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}

@@ -1,0 +1,14 @@
+// The page's lists: a label, how a row is shown, and what tells one row from another.
+import { h } from "./dom.js";
+import { showDay } from "./rows.js";
+import "./windowed-list.js";
+
+/** A windowed list with a name for who can't see it, laid out as the style sheet has it for `kind`; rows with `day` are heads. */
+export function listed(kind, label, show, key = (row) => row.key) {
+  const element = h("windowed-list", { class: kind, role: "region", "aria-label": label, tabindex: 0 });
+  return Object.assign(element, {
+    isHead: (row) => row.day !== undefined,
+    row: (row) => (row.day ? showDay(row) : show(row)),
+    key: (row) => (row.day ? row.key : key(row)),
+  });
+}

@@ -1,0 +1,185 @@
+"""`check-broker` finds what a broker lacks, for whom, and says what to do about it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.mqtt.messages import Subscription
+from bridge.mqtt.settings import BrokerSettings
+from bridge.wire.topics import Topics
+from tests.broker import Broker, free_port
+from tests.fake_broker import Behaviour, FakeBroker
+from tests.integration.session_recorder import Recorder
+from tests.matrix.brokers import Nats
+from tests.processes import ROOT, environment
+from tests.secured import SecuredBroker
+from tests.unretained_proxy import UnretainedProxy
+
+pytestmark = pytest.mark.server
+
+NEEDS = ["connects", "reads", "QoS 1", "writes", "speed", "retained messages", "Will", "kept session"]
+
+
+class Checked:
+    """One run: its status, and what was found of each need by role."""
+
+    def __init__(self, port: int, *arguments: str, **options: object) -> None:
+        given = {"broker": f"mqtt://127.0.0.1:{port}", "host": "host1", **options}
+        flags = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in given.items()
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "check-broker", *arguments, *flags],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+            check=False,
+            timeout=120,
+        )
+        self.status = done.returncode
+        self.text = done.stdout
+        assert not done.stderr, done.stderr
+        self.found: dict[str, dict[str, tuple[str, str]]] = {}
+        role = ""
+        for line in done.stdout.splitlines():
+            if row := re.fullmatch(r"  (ok|missing|note|unknown) +(\S.*?)  +(\S.*)", line):
+                self.found[role][row[2]] = row[1], row[3]
+            elif not line.startswith("  "):
+                role = line.partition(" ")[0]
+                self.found[role] = {}
+
+    def marks(self, role: str, mark: str) -> list[str]:
+        """The needs that have this mark."""
+        return [need for need, (found, _) in self.found[role].items() if found == mark]
+
+
+def retained(settings: BrokerSettings) -> list[str]:
+    """The topics that hold something."""
+    reader = Recorder(settings, subscriptions=[Subscription("#")])
+    reader.connect()
+    reader.steps(0.3)
+    reader.close()
+    return [each.topic for each in reader.received]
+
+
+def test_a_broker_that_has_all_is_enough_and_is_left_as_it_was(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        checked = Checked(broker.port, group="crew")
+        assert checked.status == 0, checked.text
+        assert checked.marks("agent", "ok") == NEEDS
+        assert checked.marks("correlator", "ok") == [*NEEDS, "shared subscriptions"]
+        assert checked.marks("watch", "ok") == ["connects", "reads"]
+        for role in ("agent", "correlator", "watch"):
+            assert checked.marks(role, "note") == ["access rules"]
+            assert "docker/mosquitto/acl" in checked.found[role]["access rules"][1]
+        assert re.search(r"[\d.]+ ms there and back; [\d,]+ messages a second", checked.text)
+        assert retained(broker.settings()) == []
+        assert "check-" not in broker.log.rpartition("New client connected")[2], "no session is kept"
+
+
+def test_with_the_access_rules_that_are_shipped_each_may_do_what_it_has_to(tmp_path: Path) -> None:
+    """As its own program would connect, by its own table of the settings file."""
+    with SecuredBroker(tmp_path / "broker") as broker:
+        settings = tmp_path / "settings.toml"
+        tables = [f'broker_ca_file = "{broker.authority}"']
+        for role, user in (("agent", "host1"), ("correlator", "correlator-main")):
+            certificate, key = broker.certificate(user)
+            tables += [f"[{role}]", f'broker_cert_file = "{certificate}"', f'broker_key_file = "{key}"']
+        settings.write_text("\n".join(tables))
+        url = f"mqtts://127.0.0.1:{broker.tls_port}"
+        checked = Checked(0, "agent", "correlator", config=settings, broker=url)
+        assert checked.status == 0, checked.text
+        assert list(checked.found) == ["agent", "correlator"]
+        for role in checked.found:
+            assert checked.marks(role, "ok") == [*NEEDS, "access rules"]
+
+
+@pytest.mark.parametrize(
+    ("line", "rules", "role", "missing", "words"),
+    [
+        ("max_qos 0", None, "agent", "connects", "doesn't do QoS 1"),
+        ("retain_available false", None, "correlator", "connects", "keeps no retained messages"),
+        ("", "topic write #", "agent", "QoS 1", "isn't delivered: may this user read it?"),
+        ("", "topic read #", "correlator", "QoS 1", "can't be written: not authorized"),
+        (
+            "",
+            "topic readwrite libvirt/v1/hosts/host1/domains/+/state",
+            "agent",
+            "writes",
+            "/event/check: not authorized",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_with_what_to_do(  # noqa: PLR0917 - one for each column
+    tmp_path: Path, line: str, rules: str | None, role: str, missing: str, words: str
+) -> None:
+    with Broker(tmp_path / "broker", line, acl=rules) as broker:
+        checked = Checked(broker.port, role)
+    assert checked.status == 1, checked.text
+    mark, text = checked.found[role][missing]
+    assert mark == "missing"
+    assert words in text
+    assert f"missing for {role}: " in checked.text
+
+
+def test_retained_messages_that_no_wildcard_gets_are_missing_for_a_correlator(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker, UnretainedProxy(broker.port) as proxy:
+        checked = Checked(proxy.port, "agent", "correlator")
+    assert checked.status == 1
+    assert checked.marks("correlator", "missing") == ["retained messages"]
+    assert "take another broker" in checked.found["correlator"]["retained messages"][1]
+    assert "retained messages" in checked.marks("agent", "note")
+
+
+def test_shared_subscriptions_are_missing_only_for_a_group() -> None:
+    with FakeBroker(Behaviour(shared_available=False)) as fake:
+        checked = Checked(fake.port, "correlator", group="crew")
+    assert checked.status == 1
+    assert "run one correlator without it" in checked.found["correlator"]["shared subscriptions"][1]
+
+
+def test_a_dot_that_the_broker_does_not_take_is_named(tmp_path: Path) -> None:
+    with Nats(tmp_path / "nats", "bookworm") as nats:
+        checked = Checked(nats.port, "agent", broker_version="3.1.1", host="host.example")
+        assert checked.status == 1
+        assert "set --encode-dots" in checked.found["agent"]["connects"][1]
+        encoded = Checked(nats.port, "agent", broker_version="3.1.1", host="host.example", encode_dots=True)
+        assert encoded.status == 0, encoded.text
+        assert "MQTT 3.1.1 doesn't tell" in encoded.found["agent"]["access rules"][1]
+
+
+def test_no_broker_is_missing_for_everybody() -> None:
+    checked = Checked(free_port())
+    assert checked.status == 1
+    assert {role: list(found) for role, found in checked.found.items()} == {
+        "agent": ["connects"],
+        "correlator": ["connects"],
+        "watch": ["connects"],
+    }
+    assert "connection refused" in checked.text
+
+
+def test_a_wrong_setting_ends_it_with_78() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "check-broker", "--broker=http://h"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 78
+
+
+def test_its_topics_are_those_of_the_contract() -> None:
+    """Whoever sees them can read what they are about."""
+    from bridge.check_broker.checks import roles
+    from bridge.config import CheckSettings
+
+    for role in roles(CheckSettings(host="a.b")).values():
+        for topic in (*role.writes, *role.forbidden, *filter(None, (role.echo, role.status))):
+            Topics().parse(topic)

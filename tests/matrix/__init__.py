@@ -1,0 +1,1 @@
+"""The same checks at every broker that people have."""

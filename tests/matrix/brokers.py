@@ -1,0 +1,158 @@
+"""The brokers of the matrix: real ones, each with what it knows on disk where it can keep it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from bridge.mqtt.settings import BrokerSettings, Version
+from tests import npm, unpacked
+from tests.broker import Broker, accepts, free_port
+
+AEDES: Final = "1.2.0"
+_AEDES: Final = """
+import {Aedes} from "aedes";
+import {createServer} from "node:net";
+const broker = await Aedes.createBroker();
+createServer(broker.handle).listen(Number(process.argv[2]), "127.0.0.1");
+"""
+_START_S: Final = 30.0
+
+
+class Running(Protocol):
+    """What a check needs of a broker."""
+
+    @property
+    def port(self) -> int:
+        """Where it accepts connections, on 127.0.0.1."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self) -> None:
+        """Starts it with what it has kept."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def settings(self, *, version: Version = "5") -> BrokerSettings:
+        """How to reach it."""
+
+
+class Foreign:
+    """A broker that isn't mosquitto. `kill` and `start` keep what it has on disk."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What is started."""
+        raise NotImplementedError
+
+    def settings(self, *, version: Version = "5") -> BrokerSettings:
+        """How to reach it."""
+        return BrokerSettings(port=self.port, version=version)
+
+    def start(self) -> None:
+        """Starts it and waits until it accepts."""
+        deadline = time.monotonic() + _START_S
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        while not accepts("127.0.0.1", self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"it doesn't start:\n{(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL, also when it doesn't run."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+class Nats(Foreign):
+    """nats-server with JetStream on disk. `cluster` are name, own port and the routes to all of a cluster."""
+
+    def __init__(
+        self,
+        folder: Path,
+        release: str,
+        *,
+        name: str = "n1",
+        cluster: tuple[int, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(folder)
+        self._release = release
+        settings = {
+            "server_name": name,
+            "listen": f"127.0.0.1:{free_port()}",
+            "jetstream": {"store_dir": str(folder / "data")},
+            "mqtt": {"listen": f"127.0.0.1:{self.port}"},
+        }
+        if cluster is not None:
+            own, all_ports = cluster
+            settings["cluster"] = {
+                "name": "crew",
+                "listen": f"127.0.0.1:{own}",
+                "routes": [f"nats://127.0.0.1:{port}" for port in all_ports],
+            }
+            settings["mqtt"] = {
+                "listen": f"127.0.0.1:{self.port}",
+                "stream_replicas": 3,
+                "consumer_replicas": 3,
+            }
+        (folder / "nats.conf").write_text(json.dumps(settings))
+
+    @property
+    def command(self) -> Sequence[str]:
+        return [
+            *unpacked.command(self._release, "nats-server", "usr/sbin/nats-server"),
+            "-c",
+            str(self.folder / "nats.conf"),
+        ]
+
+
+class AedesBroker(Foreign):
+    """aedes by its own README, from npm: everything in memory."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ["node", str(_aedes()), str(self.port)]
+
+
+def mosquitto(folder: Path, release: str | None = None) -> Broker:
+    """mosquitto as a service is run: it keeps what it knows, and queues all."""
+    command = unpacked.command(release, "mosquitto", "usr/sbin/mosquitto") if release else ()
+    return Broker(
+        folder, "max_queued_messages 0", "autosave_interval 1", keeps_data=True, program_command=command
+    )
+
+
+def _aedes() -> Path:
+    program = npm.installed("aedes", AEDES) / "broker.mjs"
+    program.write_text(_AEDES)
+    return program

@@ -1,0 +1,1 @@
+"""The dashboard's page in Chromium, over the real program, a real broker and played agents."""

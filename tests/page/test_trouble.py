@@ -1,0 +1,156 @@
+"""The page in trouble: markup in names, passwords, a broker or dashboard that is away, an hour of sleep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.conftest import Look
+from tests.page.parts import World
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+MARKUP = '<script>document.title="taken"</script><img src=x onerror=alert(1)>" onclick="x\u202e&amp;'
+SILENT_S = 25
+"""After so long without a summary, which come every ten seconds, the page says that nothing comes."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as world:
+        yield world
+
+
+def test_a_name_full_of_markup_is_only_a_name(world: World, look: Look) -> None:
+    uuid = world.migrate("live", "<b>host</b>", MARKUP)
+    world.told(uuid, "completed")
+    window = look(world).open()
+    page = window.page
+    page.on("dialog", lambda dialog: window.faults.append(dialog.message))
+
+    window.row("past", MARKUP).get_by_role("link").first.click()
+    expect(page.locator(".detail h2")).to_contain_text(MARKUP)
+    page.get_by_role("link", name=MARKUP).first.click()
+    expect(page.locator(".detail h2")).to_have_text(MARKUP)
+    page.locator(".detail").get_by_role("link", name="host2-<b>host</b>").first.click()
+    expect(page.locator(".guests .who")).to_have_text(MARKUP)
+
+    assert page.locator("main script, main img, main b:not(.sides b)").count() == 0
+    assert page.title() != "taken"
+
+
+def test_a_stopped_broker_is_said_and_comes_back(world: World, look: Look) -> None:
+    world.told(world.migrate("live", "a"), "completed")
+    window = look(world).open()
+    trouble = window.page.locator("#trouble")
+    expect(trouble).to_be_hidden()
+
+    world.broker.stop()
+    expect(trouble).to_contain_text("As of ", timeout=15_000)
+    expect(trouble).to_contain_text("no connection to the broker")
+    expect(window.row("past", "web01")).to_be_visible()
+    world.broker.start()
+    expect(trouble).to_be_hidden(timeout=40_000)
+    world.migrate("live", "b", "web02")
+    window.row("past", "web02").wait_for()
+
+
+def test_a_stopped_dashboard_is_said_and_what_came_meanwhile_is_caught_up(world: World, look: Look) -> None:
+    world.told(world.migrate("live", "a"), "completed")
+    window = look(world).open()
+    trouble = window.page.locator("#trouble")
+    window.row("past", "web01").wait_for()
+
+    world.dashboard.kill()
+    expect(trouble).to_contain_text("nothing comes from the dashboard")
+    expect(window.row("past", "web01")).to_be_visible()
+    world.told(world.migrate("live", "b", "web02"), "completed")
+    world.dashboard.start()
+    window.row("past", "web02").wait_for()
+    expect(trouble).to_be_hidden()
+    assert sorted(row.split()[0] for row in window.rows("past")) == ["web01", "web02"]
+    window.faults[:] = [fault for fault in window.faults if "ERR_" not in fault]  # it says so of each try
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(SILENT_S - 5, False), (SILENT_S + 5, True)])
+def test_a_dashboard_that_hangs_is_found_out_when_two_summaries_are_missed(
+    world: World, look: Look, seconds: int, says: bool
+) -> None:
+    window = look(world)
+    window.page.clock.install()
+    window.open()
+    trouble = window.page.locator("#trouble")
+    os.kill(world.dashboard.pid, signal.SIGSTOP)
+    try:
+        window.page.clock.run_for(seconds * 1000)
+        window.page.wait_for_timeout(500)
+        assert trouble.is_visible() is says
+    finally:
+        os.kill(world.dashboard.pid, signal.SIGCONT)
+    window.page.clock.resume()
+    expect(trouble).to_be_hidden(timeout=15_000)
+
+
+def test_after_an_hour_asleep_it_shows_what_happened_meanwhile_once(world: World, look: Look) -> None:
+    world.told(world.migrate("live", "a"), "completed")
+    window = look(world)
+    window.page.clock.install()
+    window.open()
+    window.row("past", "web01").wait_for()
+
+    window.page.context.set_offline(True)
+    window.page.clock.pause_at(time.time() + 1)
+    for number in (2, 3):
+        world.told(world.migrate("live", f"night{number}", f"web0{number}"), "completed")
+    window.page.clock.fast_forward(3600_000)
+    window.page.context.set_offline(False)
+    window.page.clock.resume()
+
+    for number in (2, 3):
+        window.row("past", f"web0{number}").wait_for()
+    assert sorted(row.split()[0] for row in window.rows("past")) == ["web01", "web02", "web03"]
+    expect(window.page.locator("#trouble")).to_be_hidden()
+    window.faults[:] = [fault for fault in window.faults if "ERR_" not in fault]
+
+
+class TestWithAPassword:
+    """A dashboard that wants one."""
+
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> Iterator[World]:
+        file = tmp_path / "password"
+        file.write_text("a good one\n")
+        file.chmod(0o600)
+        with World(tmp_path, http_password_file=file) as world:
+            yield world
+
+    def test_nothing_is_shown_without_it_nor_with_a_wrong_one(self, world: World, look: Look) -> None:
+        world.told(world.migrate("live", "a"), "completed")
+        window = look(world)
+        page = window.page
+        page.goto(window.url)
+        password = page.get_by_label("Password", exact=True).last
+
+        expect(password).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(password).to_be_visible()
+        assert window.violations() == []
+        password.fill("a bad one")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("That isn't the password.")).to_be_visible()
+        assert window.rows("past") == []
+
+        password.fill("a good one")
+        page.keyboard.press("Enter")
+        window.row("past", "web01").wait_for()
+        (cookie,) = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        window.open()
+        window.row("past", "web01").wait_for()
+        window.faults[:] = [fault for fault in window.faults if "401" not in fault]
