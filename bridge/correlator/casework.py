@@ -16,7 +16,7 @@ import msgspec
 from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Loss
 from bridge.correlator.case import Case, Hosts, Judgement, Telling, Times
-from bridge.correlator.counters import Counters
+from bridge.correlator.counters import ENDS, Counters
 from bridge.correlator.hosts import GONE, Host
 from bridge.correlator.judging import judge
 from bridge.correlator.opencases import OpenCases
@@ -380,8 +380,9 @@ class Casework:
         data = telling.data
         self._counters.verdicts[telling.word, getattr(data, "reason", None) or ""] += 1
         if received is not None and telling.word != "unresolved":
-            self._counters.note_latency(max(0.0, now - received))
+            self._counters.latency_s.note(max(0.0, now - received))
         if isinstance(data, Migration):
+            self._note_times(data)
             _log.log(
                 logging.DEBUG if telling.word == "completed" and data.attention is None else logging.WARNING,
                 "migration.told",
@@ -390,6 +391,15 @@ class Casework:
                 source=data.source.host, destination=data.destination.host, guest_host=data.guest.host,
                 migration=data.migration, revision=data.revision,
             )  # fmt: skip
+
+    def _note_times(self, data: Migration) -> None:
+        if data.outcome in ENDS and data.revision == 0:
+            for histograms, ms in (
+                (self._counters.downtime_s, data.downtime_ms),
+                (self._counters.duration_s, data.duration_ms),
+            ):
+                if ms is not None:
+                    histograms[data.outcome].note(ms / 1000)
 
     def _note_loss(self, loss: Loss) -> None:
         self._counters.lost_sequences += loss.last - loss.first + 1

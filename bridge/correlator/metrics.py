@@ -11,13 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from bridge.correlator.attention import ATTENTION
-from bridge.correlator.counters import LATENCY_BOUNDS_S
 from bridge.wire.messages import Outcome, Reason
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from bridge.correlator.counters import Counters
+    from bridge.correlator.counters import Counters, Histogram
 
 _COUNTERS = {
     "messages": "Messages taken in, rejected ones among them.",
@@ -74,13 +73,28 @@ class CountersCollector(Collector):
         for (outcome, reason), count in (_NO_VERDICTS | dict(counters.verdicts)).items():
             verdicts.add_metric([outcome, reason], count)
         yield verdicts
-        bounds = [*(str(bound) for bound in LATENCY_BOUNDS_S), "+Inf"]
-        yield HistogramMetricFamily(
-            _PREFIX + "verdict_latency_seconds",
-            "From the message that decided to the verdict's commit.",
-            buckets=list(zip(bounds, accumulate(counters.latency_counts), strict=True)),
-            sum_value=counters.latency_sum_s,
+        yield from self._histograms()
+
+    def _histograms(self) -> Iterator[Metric]:
+        counters = self._counters
+        latency = HistogramMetricFamily(
+            _PREFIX + "verdict_latency_seconds", "From the message that decided to the verdict's commit."
         )
+        latency.add_metric([], _buckets(counters.latency_s), counters.latency_s.sum)
+        yield latency
+        for name, text, by_outcome in (
+            ("migration_downtime_seconds", "How long guests stood still, by libvirt.", counters.downtime_s),
+            ("migration_duration_seconds", "How long migrations took.", counters.duration_s),
+        ):
+            family = HistogramMetricFamily(_PREFIX + name, text, labels=["outcome"])
+            for outcome, histogram in by_outcome.items():
+                family.add_metric([outcome], _buckets(histogram), histogram.sum)
+            yield family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
 
 
 def registry(counters: Counters) -> CollectorRegistry:

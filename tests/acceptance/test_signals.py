@@ -25,7 +25,7 @@ services = pytest.mark.parametrize(
 def hang_up(process: ProgramProcess, line: str, times: int = 1) -> dict[str, object]:
     """Sends SIGHUP and waits for what the service says to it."""
     os.kill(process.pid, signal.SIGHUP)
-    process.until_logged(line, times)
+    process.until_logged(line, times, 40)
     return process.logged(line)[-1]
 
 
@@ -72,7 +72,7 @@ def test_certificates_are_read_again_without_a_word_of_being_offline(
             log_format="json",
             **options,
         ) as process:
-            hears.until(lambda: any(b'"online"' in payload for payload in hears.payloads))
+            hears.until(lambda: any(b'"online"' in payload for payload in hears.payloads), 30)
             files[1].write_text("no key")
             assert "broker-key-file" in str(hang_up(process, "config.not_reloaded")["why"])
             assert broker.log.count(f"u'{user}'") == 1

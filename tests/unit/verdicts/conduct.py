@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.correlator.case import Telling, Times
+from bridge.correlator.counters import Counters
 from bridge.correlator.facts import Fact
 from bridge.wire import messages as wire
 from bridge.wire.messages import Location, Migration
@@ -80,9 +81,14 @@ class Conductor:
         return self.told
 
     @property
+    def counters(self) -> Counters:
+        """What the correlator counts."""
+        return self._started().counters
+
+    @property
     def attention(self) -> dict[str, int]:
         """What a person has to see to now, each with the number of domains."""
-        return dict(self._started().counters.attention)
+        return dict(self.counters.attention)
 
     def restart(self, t: float) -> None:
         """The process ends, and another begins."""
