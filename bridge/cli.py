@@ -5,41 +5,50 @@ A program's modules are imported only when it is started: `watch` needs neither 
 
 import argparse
 import importlib
+import importlib.util
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Final, NoReturn, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
-from bridge.errors import BridgeError, NotInstalledError
+from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, HistorySettings, LogSettings
+from bridge.errors import BridgeError
 from bridge.options import Loaded, add_arguments, declared, load, nearest, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
     "correlator": "bridge.correlator.program",
     "dashboard": "bridge.dashboard.program",
+    "hook": "bridge.hook.program",
     "watch": "bridge.watch",
     "demo": "bridge.demo",
 }
 """The module of each program, whose `run(settings)` returns the exit status."""
 
+_NEED_LIBVIRT: Final = ("agent", "demo")
+"""The programs that need libvirt's bindings, which the others do without."""
+
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
     "correlator": "consumes every host's events and publishes what became of each migration",
     "dashboard": "keeps what happened, and shows it and the fleet in a browser",
+    "hook": "runs programs when something is published",
     "watch": "prints what happens, live",
     "demo": "the whole thing on one machine, with nothing configured",
+    "history": "prints what became of migrations, out of a dashboard's store or from its URL",
     "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
-CHECKABLE: Final = ("agent", "correlator", "dashboard")
+_AT_THE_END: Final = {"hook": "run"}
+"""The option of each program that is also what stands on its command line after `--`."""
+CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
 """The services whose configuration `check-config` prints."""
 ROLES: Final = ("agent", "correlator", "watch")
 """The programs whose needs `check-broker` tries."""
@@ -57,6 +66,12 @@ class _Service(Protocol):
 
 class _Checker(Protocol):
     def run(self, roles: Mapping[str, LogSettings]) -> int: ...
+
+
+class _History(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
 
 
 class _Schemas(Protocol):
@@ -111,7 +126,11 @@ def _fill_standard_streams() -> None:
 def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
     """Ends with the usage of the command that was given, and the option that may have been meant."""
     parser: argparse.ArgumentParser = arguments.parser
-    models: Mapping[str, type[LogSettings]] = {**PROGRAMS, "check-broker": CheckSettings}
+    models: Mapping[str, type[LogSettings]] = {
+        **PROGRAMS,
+        "check-broker": CheckSettings,
+        "history": HistorySettings,
+    }
     model = models.get(getattr(arguments, "service", arguments.command))
     flags = [option.flag for option in declared(model)] if model else []
     hints = [nearest(argument.partition("=")[0], flags) for argument in unknown]
@@ -127,24 +146,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-mqtt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for program, model in PROGRAMS.items():
+    for program in PROGRAMS:
         command = commands.add_parser(
             program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
-        add_arguments(command, model)
+        _add_arguments(command, program)
         command.set_defaults(parser=command)
 
     check = commands.add_parser("check-config", help=HELP["check-config"])
     services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
     for service in CHECKABLE:
         command = services.add_parser(service, allow_abbrev=False)
-        add_arguments(command, PROGRAMS[service])
+        _add_arguments(command, service)
         command.set_defaults(parser=command)
 
     check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
     check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
     add_arguments(check, CheckSettings)
     check.set_defaults(parser=check)
+
+    history = commands.add_parser(
+        "history", help=HELP["history"], description=HELP["history"], allow_abbrev=False
+    )
+    add_arguments(history, HistorySettings)
+    history.set_defaults(parser=history)
+    cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
 
     schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
@@ -154,10 +180,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_arguments(parser: argparse.ArgumentParser, program: str) -> None:
+    add_arguments(parser, PROGRAMS[program])
+    if option := _AT_THE_END.get(program):
+        parser.add_argument("at_the_end", nargs="*", metavar="-- PROGRAM", help=f"the same as --{option}")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schemas":
         schemas = cast("_Schemas", importlib.import_module("bridge.schemas"))
         return schemas.run(check=arguments.check, write=arguments.write)
+    if arguments.command == "history":
+        return cast("_History", importlib.import_module("bridge.history")).run(arguments)
     if arguments.command == "check-config":
         checked = _load(arguments.service, arguments)
         for line in render(checked):
@@ -166,10 +200,15 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "check-broker":
         return _check_broker(arguments)
+    if arguments.command in _NEED_LIBVIRT and importlib.util.find_spec("libvirt") is None:
+        raise BridgeError(
+            f"{arguments.command} needs libvirt's bindings for Python: "
+            "install python3-libvirt by the system's packages, or libvirt-mqtt[agent] by pip"
+        )
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
     _warn_of_unknown(loaded)
-    module = _import(RUNS_IN[arguments.command])
+    module = importlib.import_module(RUNS_IN[arguments.command])
     if arguments.command not in CHECKABLE:
         return cast("_Program", module).run(loaded.settings)
     from bridge.reload import Reload
@@ -177,17 +216,6 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = cast("BrokerUserSettings", loaded.settings)
     reload = Reload(settings, partial(_load, arguments.command, arguments))
     return cast("_Service", module).run(settings, reload)
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        if error.name not in ("libvirt", "libvirtmod"):
-            raise
-        raise NotInstalledError(
-            "libvirt's Python binding", pip="libvirt-python", apt="python3-libvirt"
-        ) from error
 
 
 def _check_broker(arguments: argparse.Namespace) -> int:
@@ -201,7 +229,10 @@ def _check_broker(arguments: argparse.Namespace) -> int:
 def _load(
     program: str, arguments: argparse.Namespace, model: type[LogSettings] | None = None
 ) -> Loaded[LogSettings]:
-    loaded = load(model or PROGRAMS[program], program, vars(arguments), os.environ, PROGRAMS)
+    given = vars(arguments)
+    if at_the_end := given.get("at_the_end"):
+        given[_AT_THE_END[program]] = shlex.join(at_the_end)
+    loaded = load(model or PROGRAMS[program], program, given, os.environ, PROGRAMS)
     for secret in loaded.settings.secrets():
         log.hide(secret)
     return loaded

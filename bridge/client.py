@@ -35,7 +35,8 @@ _POSITIONS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
 class Client:
     """A subscriber whose session the broker keeps under `id` for `session_expiry_s` while it is away.
 
-    broker: as in `--broker`, `mqtt[s]://[user@]host[:port]` or `ws[s]://…`. what: any of `events` (all that
+    broker: as in `--broker`, `mqtt[s]://[user@]host[:port][,host…]` or
+    `ws[s]://…`. what: any of `events` (all that
     agents publish as it happens, and their statuses), `states`, `migrations` and `locations`. positions: what
     `positions()` had returned before, so that what was lost while the program was away shows, too. Raises
     ValueError for a broker, an id or a prefix that can't be one; trouble with the network is never raised,
@@ -74,6 +75,7 @@ class Client:
                 cert_file=_name(cert_file),
                 key_file=_name(key_file),
                 version=version,
+                others=address.others,
             ),
             client_id=id,
             topics=Topics(prefix),

@@ -4,6 +4,7 @@
 bash and `_libvirt-mqtt` for zsh. Man pages are man(7), as groff and mandoc read them.
 """
 
+import argparse
 import re
 import shlex
 import sys
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge import __version__
+from bridge import __version__, history
 from bridge.cli import CHECKABLE, HELP, SCHEMAS_ACTIONS
-from bridge.config import PROGRAMS, CheckSettings, LogSettings
+from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
 from bridge.options import CONFIG_VARIABLE, declared
 
 _NAME: Final = "libvirt-mqtt"
@@ -45,10 +46,19 @@ def _options_of(model: type[LogSettings]) -> Iterator[_Line]:
             yield _Line(f"--no-{option.flag[2:]}", "", f"The contrary of {option.flag}.")
 
 
+def _options_of_history() -> Iterator[_Line]:
+    parser = argparse.ArgumentParser(add_help=False)
+    history.add_arguments(parser)
+    for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to read them
+        text = f"{(action.help or '')[:1].upper()}{(action.help or '')[1:]}."
+        yield _Line(action.option_strings[0], action.metavar if isinstance(action.metavar, str) else "", text)
+
+
 COMMANDS: Final[Mapping[str, Sequence[_Line]]] = {
     **{program: tuple(_options_of(model)) for program, model in PROGRAMS.items()},
     **{f"check-config {service}": tuple(_options_of(PROGRAMS[service])) for service in CHECKABLE},
     "check-broker": tuple(_options_of(CheckSettings)),
+    "history": (*_options_of(HistorySettings), *_options_of_history()),
     "schemas": tuple(
         _Line(flag, "[DIR]", f"{text[0].upper()}{text[1:]}; ./schemas unless given.")
         for flag, text in SCHEMAS_ACTIONS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
 
@@ -24,6 +24,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SUMMARIES: Final = {
     "host.status": "An agent's word about itself.",
     "domain.state": "What a domain is now on a host; an empty payload clears it.",
+    "domain.job": "Which job of a domain is under way, and how far it is; an empty payload when it is over.",
     "domain.lifecycle": "One lifecycle event of a domain.",
     "domain.event": "Another event of a domain by libvirt's name, and the agent's own.",
     **{
@@ -45,6 +46,7 @@ _SUMMARIES: Final = {
     "migration.failed": "A migration failed.",
     "migration.conflict": "The guest runs on two hosts.",
     "migration.resolved": "A conflict without a migration is over.",
+    "migration.current": "The attempt under way, and how far it is; an empty payload when there is none.",
 }
 
 _HOST: Final = {"host": "A host's name, percent-encoded."}
@@ -82,6 +84,7 @@ def _of_objects() -> dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]
 _CHANNELS: Final[dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]] = {
     "hostStatus": ("hosts/{host}/status", _HOST, ("host.status",), True),
     "domainState": ("hosts/{host}/domains/{uuid}/state", _HOST | _UUID, ("domain.state",), True),
+    "domainJob": ("hosts/{host}/domains/{uuid}/job", _HOST | _UUID, ("domain.job",), True),
     "domainLifecycle": (
         "hosts/{host}/domains/{uuid}/lifecycle/{event}",
         _HOST | _UUID | {"event": "The lifecycle event's name."},
@@ -100,10 +103,16 @@ _CHANNELS: Final[dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]] =
             f"domains/{{uuid}}/migration/{outcome}",
             _UUID,
             (f"migration.{outcome}",),
-            False,
+            outcome == "current",
         )
         for outcome in messages.MIGRATION
     },
+    "migrationLast": (
+        "domains/{uuid}/migration/last",
+        _UUID,
+        tuple(f"migration.{outcome}" for outcome in get_args(messages.Verdict)),
+        True,
+    ),
     "domainLocation": ("domains/{uuid}/location", _UUID, ("domain.location",), True),
     "correlatorStatus": (
         "correlators/{id}/status",

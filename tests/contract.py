@@ -11,7 +11,7 @@ from cloudevents.core.v1.event import CloudEvent
 from jsonschema import Draft202012Validator
 
 SCHEMAS: Final = Path(__file__).parent.parent / "schemas" / "v1"
-_EMPTY: Final = ("state", "location")
+_EMPTY: Final = ("state", "job", "location", "current")
 """What an empty payload clears: the last level of its topic."""
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import NAMESPACE_URL, uuid5
 
+from bridge.correlator.case import RETAINED
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.mqtt.session import Publication, Received, Subscription
@@ -128,8 +129,13 @@ class Fleet:
                 self.publish(again)
 
     def told(self, uuid: str | None = None) -> list[Told]:
-        """The tellings of migrations in the order they came, doubled ones among them."""
-        return [t for t in self._all() if t.word != "location" and uuid in (None, t.uuid)]
+        """The tellings of migrations as they came, doubled ones among them, without the retained."""
+        return [t for t in self._all() if t.word not in RETAINED and uuid in (None, t.uuid)]
+
+    def retained(self, word: str, uuid: str) -> Told | None:
+        """What was published last of one of `RETAINED`."""
+        published = [t for t in self._all() if (t.word, t.uuid) == (word, uuid)]
+        return published[-1] if published else None
 
     def told_once(self, uuid: str | None = None) -> list[Told]:
         """The same without what came again; the same id must be the same bytes."""
@@ -140,8 +146,8 @@ class Fleet:
 
     def location(self, uuid: str) -> str | None:
         """The host that was last told to have the domain."""
-        places = [t.data.get("host") for t in self._all() if t.word == "location" and t.uuid == uuid]
-        return places[-1] if places else None
+        told = self.retained("location", uuid)
+        return told.data.get("host") if told is not None else None
 
     def status(self, correlator: str = "main") -> dict[str, Any]:
         """A correlator's last word about itself."""
@@ -162,10 +168,10 @@ class Fleet:
     def _all(self) -> Iterable[Told]:
         for received in self.received:
             address = self.topics.parse(received.topic)
-            if address.kind == "location" and not received.payload:
-                yield Told("location", address.uuid, "", b"", {})
-            elif address.kind in ("migration", "location"):
-                message = json.loads(received.payload)
+            if address.kind in ("migration", "location"):
+                message: dict[str, Any] = {"id": "", "data": {}}
+                if received.payload:
+                    message = json.loads(received.payload)
                 word = address.name or "location"
                 yield Told(word, address.uuid, message["id"], received.payload, message["data"])
 

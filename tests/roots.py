@@ -68,13 +68,15 @@ def make(
             apt([], ["debootstrap"])
     unfinished = root.with_name(f".{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    run("debootstrap", "--variant=minbase", release, str(unfinished))
+    run("debootstrap", "--variant=minbase", release, unfinished)
     # Names are resolved, and proxies and mirrors configured, as they are on this machine.
     for name in ("resolv.conf", "hosts"):
         shutil.copyfile(Path("/etc") / name, unfinished / "etc" / name)
     settings = Path("/etc/apt/apt.conf.d")
     for configured in (*settings.glob("*proxy*"), *settings.glob("99*")):
         shutil.copyfile(configured, unfinished / "etc/apt/apt.conf.d" / configured.name)
+    # What a crash of the machine would spoil is made anew.
+    (unfinished / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
     inside = ["chroot", str(unfinished)]
     with services_kept_from_starting(unfinished):
         apt(inside, packages)

@@ -226,7 +226,8 @@ class Devices:
             "name": "Migrating",
             "icon": "mdi:server-network",
             "state_topic": current,
-            "value_template": "{{ 'ON' if value_json is defined else 'OFF' }}",
+            "value_template": "{{ 'ON' if value_json is defined"
+            " and value_json.data.phase not in ['unresolved', 'conflict'] else 'OFF' }}",
             "json_attributes_topic": current,
             "json_attributes_template": _ATTRIBUTES,
         }

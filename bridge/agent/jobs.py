@@ -8,6 +8,9 @@ where all events pass (`knowledge.py`), so a `stopped` that came meanwhile wins,
 An ask can block for as long as the domain's QEMU does, so `Asking` makes it: a guest that doesn't answer
 isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
 
+How far a job is, also another than a migration, is retained for who wants to know (`jobtopics.py`). No event
+tells of some jobs (a backup, a migration while it copies disks): after each list all that run are asked for.
+
 Of an incoming migration that ended libvirt keeps figures that equal the source's, and emits nothing. They are
 asked for a second after the end, when libvirt has them, and once more.
 """
@@ -25,6 +28,7 @@ import structlog
 
 from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, Asking, CallFailed, Connection, Job
+from bridge.agent.jobtopics import JobTopics
 from bridge.agent.reports import Arrived, JobGone, JobSeen
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
@@ -37,6 +41,7 @@ HANGS_REMEDY: Final = (
     "its QEMU doesn't answer libvirt: look at its storage (virsh domcontrol, virsh domblkerror); it isn't "
     "asked about its migration until it does or libvirtd was restarted, and no other while two guests hang"
 )
+_UNDER_WAY: Final = ("outgoing", "ending", "other")
 _IN_POSTCOPY: Final = frozenset(
     vocabulary.state_codes(state, reason)
     for state in ("paused", "running")
@@ -85,10 +90,12 @@ class Jobs:
         connection: Callable[[], Connection | None],
         asking: Asking,
         put: Callable[[Arrived | JobGone | JobSeen], None],
+        topics: JobTopics,
     ) -> None:
         self._connection = connection
         self._asking = asking
         self._put = put
+        self._topics = topics
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.worker = Worker("jobs", self._run)
         self._watched: dict[str, Watch] = {}
@@ -121,6 +128,14 @@ class Jobs:
     def watch(self, uuids: Collection[str], *, leaving: bool = False) -> None:
         """These domains may have an outgoing migration. With `leaving` they had one when last looked at."""
         self._inbox.put(partial(self._take_up, uuids, leaving))
+
+    def look(self, running: Collection[str], *, first: bool) -> None:
+        """These domains run, by a list: any may have a job. By a connection's first list no other has one."""
+        self._inbox.put(partial(self._look, running, first))
+
+    def held(self, uuid: str) -> None:
+        """The broker holds a job of this domain from before."""
+        self._inbox.put(partial(self._take_up_held, uuid))
 
     def arrived(self, uuids: Collection[str]) -> None:
         """An incoming migration of these domains has ended: its figures are reported."""
@@ -160,6 +175,16 @@ class Jobs:
             watch.again = watch.asked
         self._ask(fresh)
 
+    def _look(self, running: Collection[str], first: bool) -> None:
+        if first:
+            self._forget([uuid for uuid in self._topics.uuids if uuid not in running])
+        if len(self._asking.held_longer_than(HANGS_AFTER_S)) < MOST_OUTSTANDING:
+            self._take_up(running, leaving=False)
+
+    def _take_up_held(self, uuid: str) -> None:
+        if self._topics.held(uuid):
+            self._take_up([uuid], leaving=False)
+
     def _take_up_arrived(self, uuids: Iterable[str]) -> None:
         if not self._watched and not self._arrived:
             self._next_s = time.monotonic() + ASK_EVERY_S
@@ -189,6 +214,7 @@ class Jobs:
 
     def _forget(self, uuids: Iterable[str]) -> None:
         for uuid in uuids:
+            self._topics.clear(uuid)
             if self._watched.pop(uuid, None) is not None:
                 self._asking.forget(uuid)
         self._log_hung()
@@ -208,7 +234,7 @@ class Jobs:
         if connection is None:
             return
         if connection is self._unsupported:
-            self._watched.clear()
+            self._forget([*self._watched])
             return
         for uuid in uuids:
             watch = self._watched[uuid]
@@ -232,7 +258,7 @@ class Jobs:
         if isinstance(answer, Exception):
             if isinstance(answer, CallFailed) and answer.unsupported:
                 self._unsupported = connection
-                self._watched.clear()
+                self._forget([*self._watched])
                 return
             _log.debug("jobs.not_read", uuid=uuid, error=str(answer))
             return  # the next round asks again
@@ -242,14 +268,26 @@ class Jobs:
             self._ask([uuid])
         elif not goes_on:
             del self._watched[uuid]
+            self._topics.clear(uuid)
 
     def _judge(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
         """What an answer means; returns whether to go on watching."""
         job, seen = answer.job, answer.seen
+        if seen is not None and job.kind in ("outgoing", "other"):
+            self._topics.show(
+                job,
+                seen,
+                driver,
+                is_postcopy=(seen.state, seen.reason) in _IN_POSTCOPY,
+                at_ns=time.time_ns(),
+                now_s=answer.asked_s,
+            )
         if job.kind in ("outgoing", "ending"):
             self._leaves(uuid, watch, answer, driver)
             return True
-        if not watch.leaving or job.kind in ("absent", "inactive") or (seen and seen.id is None):
+        if not watch.leaving:
+            return job.kind == "other"
+        if job.kind in ("absent", "inactive") or (seen and seen.id is None):
             watch.leaving = False
             return False
         if seen is None:
@@ -285,7 +323,7 @@ def _ask_libvirt(connection: Connection, *, uuid: str, with_domain: bool) -> Ans
     """In the thread that may block. The domain itself is read where its job matters."""
     asked_s = time.monotonic()
     job = connection.job(uuid)
-    matters = with_domain or job.kind in ("outgoing", "ending")
+    matters = with_domain or job.kind in _UNDER_WAY
     return Answer(job, connection.read(uuid) if matters else None, asked_s)
 
 

@@ -66,7 +66,8 @@ class Step:
 
     `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
     read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
-    what was published, `gone` the domains whose state is to be cleared, `working` those that may have a job,
+    what was published, `running` those of a list that run, `gone` the domains whose state is to be cleared,
+    `working` those that may have a job,
     `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
     migration's, `stopped` those that have none any more, `arrived` those whose incoming one ended,
     `look_after_s` the time after which to list again. `objects` are lists of networks or pools whose states
@@ -79,6 +80,7 @@ class Step:
     changed: set[str] = field(default_factory=set)
     listed: Looked | None = None
     compared: Mapping[str, Seen] | None = None
+    running: set[str] | None = None
     gone: set[str] = field(default_factory=set)
     working: set[str] = field(default_factory=set)
     renewed: set[str] = field(default_factory=set)
@@ -336,7 +338,7 @@ class Knowledge:
         """A connection's first list: what was missed, then what waited. Of what was never known there is
         no difference to tell where this is the first list of all.
         """
-        step = Step(listed=looked, working=_active(looked.seen.values()))
+        step = Step(listed=looked, running=_active(looked.seen.values()))
         step.gone = (self._known.keys() | self._held_at_broker) - looked.seen.keys()
         self._held_at_broker.clear()
         quiet: set[str] = set()
@@ -386,7 +388,7 @@ class Knowledge:
 
     def _reconciled(self, looked: Looked) -> Step:
         known, seen_now = self._without(self._touched_since(looked.look), looked.seen)
-        step = Step(compared=seen_now)
+        step = Step(compared=seen_now, running=_active(looked.seen.values()))
         doubted, self._doubted = self._doubted, {}
         mark = self._began.get(looked.look, self._count)
         for uuid, verdict in resync.difference(known, seen_now).items():

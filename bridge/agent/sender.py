@@ -371,7 +371,7 @@ class Sender:
                 ),
                 *(
                     Subscription(ours, qos=0, no_local=True, needed=False)
-                    for ours in (self._status_topic, *self._topics.states_of(self._host))
+                    for ours in (self._status_topic, *self._topics.retained_of(self._host))
                 ),
                 *(self._homeassistant.subscriptions if self._homeassistant else ()),
             ],

@@ -21,6 +21,7 @@ from bridge import __version__
 from bridge.agent.homeassistant import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.jobs import Jobs
+from bridge.agent.jobtopics import JobTopics
 from bridge.agent.knowledge import Knowledge, Step
 from bridge.agent.lists import Lists
 from bridge.agent.outbox import Limits, Outbox, Row
@@ -98,7 +99,12 @@ class Agent:
             lambda: self.outbox.position,
             self._publish_state,
         )
-        self.jobs = Jobs(lambda: self.hypervisor.connection, self.hypervisor.asking, self.writer.put)
+        self.jobs = Jobs(
+            lambda: self.hypervisor.connection,
+            self.hypervisor.asking,
+            self.writer.put,
+            JobTopics(teller, self._publish_job),
+        )
         self._lists = Lists(
             teller,
             lambda: self.hypervisor.connection,
@@ -206,6 +212,10 @@ class Agent:
             self._homeassistant.state(topic, payload)
         self.sender.set_retained(topic, payload, as_of)
 
+    def _publish_job(self, topic: str, payload: bytes | None) -> None:
+        """After all that was reported before it, which the outbox's thread has stored by then."""
+        self.writer.ask(lambda outbox: self.sender.set_retained(topic, payload, outbox.last_sequence))
+
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
         self._lists.stepped(step, epoch, last_sequence)
         if step.gone:
@@ -222,6 +232,8 @@ class Agent:
             self.jobs.forget(step.stopped | step.renewed)
         if step.working:
             self.jobs.watch(step.working)
+        if step.running is not None:
+            self.jobs.look(step.running, first=step.listed is not None)
         if step.arrived:
             self.jobs.arrived(step.arrived)
         if step.leaving:
@@ -243,6 +255,8 @@ class Agent:
             uuid = address.uuid
             if address.kind == "object_state":
                 self._lists.held(address.object, uuid)
+            elif address.kind == "job":
+                self.jobs.held(uuid)
             elif str(UUID(uuid)) == uuid:
                 self.writer.put(Held(uuid))
 

@@ -272,6 +272,23 @@ class Teller:
             f'"epoch":{_text(epoch)},"as_of":{as_of}}}}}'
         ).encode()
 
+    def job(self, seen: Seen, driver: str, moment_ns: int, job: Mapping[str, Any]) -> bytes:
+        """The bytes of a domain's job, as it was found at a moment."""
+        data = {
+            "host": self.host,
+            "driver": driver,
+            "domain": {"uuid": seen.uuid, "name": seen.name, "id": seen.id},
+            **job,
+        }
+        return messages.build(
+            messages.JOB,
+            id=str(uuids.uuid4()),
+            source=messages.host_source(self.host),
+            time=stamp_ns(moment_ns),
+            subject=seen.uuid,
+            data=messages.Job.model_validate(data),
+        )
+
     def _about(self, driver: str, uuid: str, name: str, domain_id: int | None) -> str:
         number = "null" if domain_id is None else domain_id
         return (

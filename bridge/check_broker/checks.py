@@ -68,7 +68,7 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         name="agent",
         status=topics.host_status(host),
         echo=state,
-        own=topics.states_of(host)[0],
+        own=topics.retained_of(host)[0],
         reads=topics.replays_of(host),
         writes=(topics.lifecycle(host, NOBODY, "check"), topics.event(host, NOBODY, "check")),
         forbidden=(topics.state(f"{host}-other", NOBODY), location),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bridge.consumer.shapes import Message, ObjectMessage
+from bridge.wire.messages import Job
 from bridge.wire.topics import Address
 
 
@@ -33,6 +34,15 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOf:
+    """The job of a domain that is under way on a host, and how far it is; None: there is none."""
+
+    host: str
+    uuid: str
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """An agent's status. `lost` are spans (epoch, first, last) that it can't send any more."""
 
@@ -52,4 +62,4 @@ class Forgotten:
     host: str
 
 
-Input = HostMessage | Cleared | Status | Forgotten
+Input = HostMessage | Cleared | JobOf | Status | Forgotten

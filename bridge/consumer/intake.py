@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final, cast
 
-from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, Status
+from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, JobOf, Status
 from bridge.consumer.rejected import (
     EARLIEST,
     LATEST,
@@ -55,9 +55,9 @@ class Intake:
         kind = address.kind
         if kind == "host_status":
             return _status(address, payload) if payload else Forgotten(address.host)
-        if kind not in DECODED and kind not in ("object_lifecycle", "object_event"):
+        if kind not in DECODED and kind not in ("job", "object_lifecycle", "object_event"):
             raise Rejected("not_ours", f"nothing that an agent publishes ({kind})")
-        if retain and kind != "state":
+        if retain and kind not in ("state", "job"):
             raise Rejected("retained_event", "events tell of a moment and are never retained")
         if address.object:
             return _of_object(address, decode_object(payload, address.object, kind))
@@ -65,6 +65,8 @@ class Intake:
             if not _is_uuid(address.uuid):
                 raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
             return Cleared(address.host, address.uuid)
+        if kind == "job":
+            return _job(address, payload)
         return _of_domain(address, decode(payload, kind))
 
 
@@ -76,6 +78,20 @@ def _of_object(address: Address, message: ObjectMessage) -> HostMessage:
         raise contradiction("source", _source(address.host), message.source)
     epoch, sequence = _place(message)
     return HostMessage(address, epoch, sequence, stamped(message.time), message)
+
+
+def _job(address: Address, payload: bytes) -> JobOf:
+    """How far a job is has no place in the host's stream."""
+    if not _is_uuid(address.uuid):
+        raise Rejected("not_ours", "no UUID, lowercase with dashes, in the topic")
+    if not payload:
+        return JobOf(address.host, address.uuid, None)
+    data = cast("messages.Job", read_model(payload, TYPES["job"]).data)
+    if data.host != address.host:
+        raise contradiction("host", address.host, data.host)
+    if data.domain.uuid != address.uuid:
+        raise contradiction("UUID", address.uuid, data.domain.uuid)
+    return JobOf(address.host, address.uuid, data)
 
 
 def _of_domain(address: Address, message: Message) -> HostMessage:

@@ -6,15 +6,19 @@ none: a double of one that came lately is known by its CloudEvents source and id
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from bridge.consumer.derived import read_migration
 from bridge.consumer.inputs import Forgotten, HostMessage, Status
 from bridge.consumer.intake import Intake, stamped
-from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, Rejected, contradiction
+from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, Rejected, contradiction, refusal
 from bridge.consumer.shapes import read_model
 from bridge.consumer.streams import AgentStream, Loss
 from bridge.wire import messages
@@ -53,7 +57,7 @@ class Message:
     @cached_property
     def event(self) -> Envelope[Any] | None:
         """The CloudEvent with the model of its data; None where the topic was cleared."""
-        return messages.parse(self.payload) if self.payload else None
+        return _parse(self.payload) if self.payload else None
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - the model is the one of the message's type
@@ -61,14 +65,15 @@ class Message:
         return None if self.event is None else self.event.data
 
 
-_TYPE_UNDER: Final[dict[str, Callable[[Address], messages.Kind | None]]] = {
-    "migration": lambda address: messages.MIGRATION.get(address.name),
+_KIND_UNDER: Final[dict[str, Callable[[Address], messages.Kind | None]]] = {
     "location": lambda _: messages.LOCATION,
     "correlator_status": lambda _: messages.CORRELATOR_STATUS,
     "object_state": lambda address: messages.OBJECT_STATE.get(address.object),
 }
-"""The kind of the messages under a kind of topic, beside those that `Intake` reads."""
-_RETAINED: Final = ("location", "correlator_status", "object_state")
+"""The kind of the messages under a kind of topic that is retained, beside those that `Intake` reads."""
+_OPEN: Final = {("data", "reason"), ("data", "attention"), ("data", "mode")}
+"""What may gain words: a reader takes one that it doesn't know as it is."""
+_RETAINED_MIGRATIONS: Final = ("current", "last")
 _OF_AGENTS: Final = ("host_status", "state", "lifecycle", "event", "object_lifecycle", "object_event")
 
 
@@ -153,21 +158,15 @@ class Reader:
         return Message(topic, payload, retain, address, place)
 
     def _read_other(self, address: Address, topic: str, payload: bytes, retain: bool) -> Message | None:
-        kind_of = _TYPE_UNDER.get(address.kind)
-        kind = kind_of(address) if kind_of is not None else None
-        if kind is None:
-            what = f"{address.kind} {address.name[:100]}".rstrip()
-            raise Rejected("not_ours", f"nothing that this version reads ({what})")
-        is_retained = address.kind in _RETAINED
+        is_retained = address.kind in _KIND_UNDER or address.name in _RETAINED_MIGRATIONS
         if retain and not is_retained:
             raise Rejected("retained_event", "what tells of a moment is never retained")
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise Rejected("absurd_size", f"{len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are read")
         message = Message(topic, payload, retain, address)
         if is_retained and not payload:
             return message
-        event = read_model(payload, kind.type)
-        _hold_against(address, event)
+        event = _read_migration(address, payload) if address.kind == "migration" else _read(address, payload)
+        if not address.object and not event.source.startswith("/correlators/"):
+            raise contradiction("source", "/correlators/…", event.source)
         message.__dict__["event"] = event  # it was read with its model already
         if not is_retained and self._came_before(event.source, event.id):
             return None
@@ -183,13 +182,41 @@ class Reader:
         return False
 
 
-def _hold_against(address: Address, event: Envelope[Any]) -> None:
-    """Raises `Rejected` where a message says of itself another thing than its topic."""
+def _read_migration(address: Address, payload: bytes) -> Envelope[Any]:
+    read_migration(address, payload)
+    try:
+        return _parse(payload)
+    except ValidationError as error:
+        raise refusal(payload, error, messages.MIGRATION[address.name].type) from error
+
+
+def _read(address: Address, payload: bytes) -> Envelope[Any]:
+    """What is retained beside that. Raises `Rejected` and nothing else."""
+    kind_of = _KIND_UNDER.get(address.kind)
+    kind = kind_of(address) if kind_of is not None else None
+    if kind is None:
+        raise Rejected("not_ours", f"nothing that this version reads ({address.kind})")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Rejected("absurd_size", f"{len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are read")
+    event = read_model(payload, kind.type)
     stamped(event.time)
-    if address.object:
-        if event.source != messages.host_source(address.host):
-            raise contradiction("source", messages.host_source(address.host), event.source)
-    elif not event.source.startswith("/correlators/"):
-        raise contradiction("source", "/correlators/…", event.source)
-    elif address.uuid and not address.uuid == event.subject == event.data.domain.uuid:
+    if address.object and event.source != messages.host_source(address.host):
+        raise contradiction("source", messages.host_source(address.host), event.source)
+    if address.kind == "location" and not address.uuid == event.subject == event.data.domain.uuid:
         raise contradiction("UUID", address.uuid, event.subject)
+    return event
+
+
+def _parse(payload: bytes) -> Envelope[Any]:
+    """As `messages.parse`, but for words that this version doesn't know where there may be new ones."""
+    try:
+        return messages.parse(payload)
+    except ValidationError as error:
+        unknown = {each["loc"] for each in error.errors() if each["type"] == "literal_error"}
+        if error.error_count() != len(unknown) or not unknown <= _OPEN:
+            raise
+        content = json.loads(payload)
+        words = {str(name): content["data"].pop(name) for _, name in unknown}
+        known = {**content["data"], **dict.fromkeys(words)}
+        event = messages.parse(json.dumps({**content, "data": known}).encode())
+        return event.model_copy(update={"data": event.data.model_copy(update=words)})

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 from pydantic import ValidationError
 
-from bridge.wire.messages import EVENT, HOST_STATUS, KINDS, LIFECYCLE, STATE, TYPE_PREFIX
+from bridge.wire.messages import EVENT, HOST_STATUS, JOB, KINDS, LIFECYCLE, STATE, TYPE_PREFIX
 
 RejectionKind = Literal[
     "absurd_size",
@@ -35,6 +35,7 @@ TYPES: Final = {
     "lifecycle": LIFECYCLE.type,
     "event": EVENT.type,
     "state": STATE.type,
+    "job": JOB.type,
     "host_status": HOST_STATUS.type,
 }
 """The type of the messages under a kind of topic (`Address.kind`)."""

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from bridge.consumer.reader import Gap, Message, Reader
 from bridge.consumer.rejected import Rejected
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
-from bridge.wire.messages import MIGRATION
 from bridge.wire.topics import Topics, encode_level
+from bridge.wire.triggers import OUTCOMES
 
 What = Literal["events", "states", "migrations", "locations"]
 """What can be subscribed to: agents' whole event streams, with their statuses; what domains, networks and
@@ -48,7 +48,7 @@ class Subscriber:
         client_id: str,
         topics: Topics,
         what: Collection[What],
-        outcomes: Collection[str] = tuple(MIGRATION),
+        outcomes: Collection[str] = OUTCOMES,
         session_expiry_s: int,
         streams: Mapping[str, bytes] | None = None,
         group: str | None = None,
@@ -104,6 +104,10 @@ class Subscriber:
     def wake(self) -> None:
         """Lets `receive` return soon. From any thread."""
         self._session.wake()
+
+    def reconnect(self) -> None:
+        """Connects anew, with certificates as they are now; the session stays."""
+        self._session.reconnect()
 
     def close(self) -> None:
         """Says goodbye to the broker, which keeps what comes from now on."""

@@ -22,6 +22,8 @@ Ends = tuple[Half, Half]
 
 UNLINKED_MS: Final = 8000
 """What an arrival without a departure costs, in milliseconds apart."""
+PROVEN_MS: Final = 10**9
+"""What a link that is proven is worth: more than all others together."""
 
 
 @dataclass(frozen=True, slots=True)

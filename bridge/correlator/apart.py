@@ -50,7 +50,7 @@ def judge_offline(sitting: Sitting) -> None:
         if any(told.arrival == (destination, mark.key) for told in sitting.case.told):
             continue
         name = f"{sitting.case.uuid} {destination} {mark.id}"
-        told = Told(uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), half, done=True)
+        told = Told(uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), half, done=True, began=mark.at)
         sitting.case.told.append(told)
         sitting.tell_verdict(
             told, _offline_data(sitting, told, source=source, gone=gone, destination=destination, came=mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 
 from bridge.correlator.case import NAMESPACE, Telling, Told
 from bridge.correlator.facts import UNNOTICED_S
@@ -23,13 +24,44 @@ from bridge.wire.messages import (
 )
 
 
-def judge_attempt(sitting: Sitting, each: Pair) -> None:
-    """Tells what two halves, or one, prove and wasn't told; and notes which halves that was told of."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, and what was told of it: nothing yet, if the case has no such record."""
+
+    pair: Pair
+    verdict: Verdict
+    told: Told
+
+    @property
+    def began(self) -> float:
+        """When it began, in seconds of our clock."""
+        return self.told.began
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its verdict was told; a conflict isn't the last word."""
+        return self.told.last is not None and self.told.last.outcome != "conflict"
+
+    @property
+    def is_evident(self) -> bool:
+        """Whether it is a migration for sure: an iteration may as well be a save's."""
+        arrival = self.pair.arrival
+        is_open = arrival is not None and not arrival.tentative
+        return is_open or (self.verdict.ruling, self.verdict.when) != ("under_way", "never")
+
+
+def judge_attempt(sitting: Sitting, each: Pair) -> Attempt | None:
+    """Tells what two halves, or one, prove and wasn't told; and notes which halves that was told of. None:
+    it was told of others under the same name.
+    """
     source_track = sitting.tracks.get(each.source) if each.source else None
     verdict = rule(each, source_track, sitting.silent)
-    told = _told_of(sitting, each, verdict)
+    told = _told_of(sitting, each)
     if told is None:
-        return
+        return None
+    attempt = Attempt(each, verdict, told)
+    if each.arrival is None and not attempt.is_evident and told not in sitting.case.told:
+        return attempt
     before = len(sitting.tellings)
     _tell_of(sitting, told, each, verdict)
     is_told = len(sitting.tellings) > before
@@ -42,6 +74,7 @@ def judge_attempt(sitting: Sitting, each: Pair) -> None:
         told.departure = None
     if is_told and told not in sitting.case.told:
         sitting.case.told.append(told)
+    return attempt
 
 
 def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
@@ -106,8 +139,8 @@ def _may_change(sitting: Sitting, told: Told, each: Pair) -> bool:
     )
 
 
-def _told_of(sitting: Sitting, each: Pair, verdict: Verdict) -> Told | None:
-    """What was told of this attempt; a new record where nothing was and something may be."""
+def _told_of(sitting: Sitting, each: Pair) -> Told | None:
+    """What was told of this attempt; a new record where nothing was."""
     arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
     departure = (each.source, each.departure.key) if each.departure and each.source else None
     found = [t for t in sitting.case.told if arrival is not None and t.arrival == arrival]
@@ -122,8 +155,6 @@ def _told_of(sitting: Sitting, each: Pair, verdict: Verdict) -> Told | None:
             if other is not told and arrival == other.arrival:
                 other.arrival = None  # a verdict is revised, and none told beside it
         return told
-    if arrival is None and verdict.ruling == "under_way" and verdict.when == "never":
-        return None
     half = arrival or departure
     anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
     if half is None or anchor is None:
@@ -132,7 +163,7 @@ def _told_of(sitting: Sitting, each: Pair, verdict: Verdict) -> Told | None:
     identity = uuid.uuid5(NAMESPACE, name).hex
     if any(told.id == identity for told in sitting.case.told):
         return None  # it was told under this name, and what it was linked to has found another half
-    return Told(identity, arrival, departure)
+    return Told(identity, arrival, departure, began=anchor.at)
 
 
 def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
@@ -149,12 +180,22 @@ def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdi
     told.interrupted = breaks
 
 
+def is_unresolved(sitting: Sitting, told: Told, each: Pair) -> bool:
+    """Whether what is missing for a verdict was told to be, and still is."""
+    lacks = (_missing(sitting, each, 0.0)[0], _missing_in_gaps(sitting, each))
+    return any(_key(missing) in told.unresolved for missing in lacks)
+
+
+def _key(missing: list[Missing]) -> str:
+    return "; ".join(one.text for one in missing)
+
+
 def _tell_unresolved(
     sitting: Sitting, told: Told, each: Pair, verdict: Verdict, lacks: tuple[list[Missing], float]
 ) -> None:
     """Tells what has been missing, and since when, for `patience`: once for each set of it."""
     missing, since = lacks
-    key = "; ".join(one.text for one in missing)
+    key = _key(missing)
     if key in told.unresolved or not sitting.ripe(since + sitting.times.patience_s):
         return
     told.unresolved = [*told.unresolved, key][-8:]
@@ -200,7 +241,7 @@ def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
 def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> bool:
     """Tells the verdict unless it was told; False where it will have to be told again, later."""
     outcome: Outcome = verdict.ruling  # type: ignore[assignment]
-    data = _data(sitting, told, outcome, each, verdict)
+    data = data_of(sitting, told, outcome, each, verdict)
     last = told.last
     if last is not None:
         knew = _saw_the_end(sitting, each)
@@ -242,7 +283,7 @@ def _tell(
     message_id: str,
     missing: list[Missing] | None = None,
 ) -> None:
-    data = _data(sitting, told, outcome, each, verdict)
+    data = data_of(sitting, told, outcome, each, verdict)
     blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
     if outcome == "started" and each.arrival is not None and each.destination is not None:
         source = sitting.tracks.get(each.source) if each.source else None
@@ -259,7 +300,8 @@ def _tell(
     sitting.tellings.append(Telling(outcome, message_id, data.model_copy(update=blank)))
 
 
-def _data(sitting: Sitting, told: Told, outcome: Outcome, each: Pair, verdict: Verdict) -> Migration:
+def data_of(sitting: Sitting, told: Told, outcome: Outcome, each: Pair, verdict: Verdict) -> Migration:
+    """What is known of an attempt, as its messages have it."""
     return Migration(
         migration=told.id,
         revision=told.revision,

@@ -21,7 +21,7 @@ from bridge.correlator.hostlog import HostLog, is_state, take_in_order
 from bridge.correlator.machine import ACTIVE
 from bridge.correlator.signs import ORDINARY, sign_of
 from bridge.correlator.track import Track
-from bridge.wire.messages import DomainName, Location, Migration
+from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 
@@ -42,9 +42,12 @@ class Times:
         return max(self.settle_s, self.in_hand_s)
 
 
+RETAINED: Final = ("location", "current", "last")
+
+
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One message to publish. word: the outcome, or `location`; data None clears a retained location."""
+    """One message to publish. word: the outcome, or one of `RETAINED`; data None clears a retained one."""
 
     word: str
     id: str
@@ -87,7 +90,9 @@ class Conflict:
 
 @dataclass(slots=True)
 class Told:
-    """What was told of one attempt. source: the host that it came from, once known."""
+    """What was told of one attempt. source: the host that it came from, once known; began: when, by our
+    clock.
+    """
 
     id: str
     arrival: Half | None = None
@@ -102,11 +107,16 @@ class Told:
     at: float = 0.0
     was_conflict: bool = False
     done: bool = False
+    began: float = 0.0
 
 
 @dataclass(slots=True)
 class Case:
-    """One domain: its hosts' tracks, what was told of its attempts, and where it is."""
+    """One domain: its hosts' tracks, what was told of its attempts, and where it is.
+
+    jobs: how far its outgoing migration is on each host. current: what is retained of the attempt under way;
+    decided: when the attempt began whose verdict is retained.
+    """
 
     uuid: str
     logs: dict[str, HostLog] = field(default_factory=dict)
@@ -115,6 +125,10 @@ class Case:
     location: str | None = None
     location_name: str | None = None
     moves: int = 0
+    jobs: dict[str, Progress] = field(default_factory=dict)
+    current: Current | None = None
+    currents: int = 0
+    decided: float = 0.0
 
     @classmethod
     def new(cls, domain: str) -> Case:
@@ -155,6 +169,12 @@ class Case:
             log.complete = max(log.complete, fact.key)
         return log.add(fact)
 
+    def note_jobs(self, jobs: Mapping[str, Progress | None]) -> bool:
+        """How far the outgoing migration is on these hosts, None where none is; False if that is known."""
+        before = self.jobs
+        self.jobs = {host: job for host, job in {**before, **jobs}.items() if job is not None}
+        return self.jobs != before
+
     def settle(self, host: str, key: Key) -> bool:
         """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
         log = self.logs.get(host)
@@ -172,7 +192,7 @@ class Case:
     @property
     def is_quiet(self) -> bool:
         """Nothing but one host's ordinary life: by far the most frequent case."""
-        if self.told or len(self.logs) != 1:
+        if self.told or self.current or len(self.logs) != 1:
             return False
         ((_, log),) = self.logs.items()
         track = log.base

@@ -23,7 +23,7 @@ from bridge.correlator.opencases import OpenCases
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.correlator.words import Said
-from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
+from bridge.correlator.work import Heard, Work, fact_of, hear_cleared, hear_job
 from bridge.log import get_logger
 from bridge.wire.messages import Migration
 
@@ -177,6 +177,9 @@ class Casework:
             self._sight_changed(work, host, heard.received)
 
     def _hear_said(self, work: Work, host: Host, word: Said, received: float) -> None:
+        if word.kind == "job":
+            hear_job(work, word)
+            return
         if word.kind == "state":
             work.facts[word.uuid].append(
                 (fact_of(word, host, host.note_as_of(word.epoch, word.sequence), received), True)
@@ -253,7 +256,7 @@ class Casework:
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
         work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work))
-        cases = self._load_cases(work, tx, work.facts.keys() | work.uuids | waiting)
+        cases = self._load_cases(work, tx, work.facts.keys() | work.jobs.keys() | work.uuids | waiting)
         drafts: list[Draft] = []
         for uuid in sorted(cases):
             try:
@@ -273,7 +276,7 @@ class Casework:
     def _judge_one(self, work: Work, case: Case, now: float, judged_at: float) -> list[Draft]:
         uuid = case.uuid
         facts = work.facts.get(uuid, ())
-        changed = uuid in work.uuids
+        changed = case.note_jobs(work.jobs.get(uuid, {})) or uuid in work.uuids
         for fact, settled in facts:
             changed = case.add(fact, settled=settled) or changed
         for name in work.settle:
@@ -312,7 +315,7 @@ class Casework:
                 except msgspec.MsgspecError as error:
                     _log.error("case.unreadable", domain=uuid, error=str(error), now="begun anew")
                     cases[uuid] = Case.new(uuid)
-            elif uuid in work.facts:
+            elif uuid in work.facts or uuid in work.jobs:
                 cases[uuid] = Case.new(uuid)
         return cases
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from bridge.wire.messages import seconds
 
 FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
+Copied = tuple[int, ...]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
 SKEW_S: Final = 5.0
@@ -48,6 +49,7 @@ class Fact(Struct, frozen=True, gc=False):
     exact: whether the host's clock is known to be right, as far as a message's way lets that be known.
     figures: of a job that completed, `time_elapsed` and `downtime` in ms; of one that failed, when it began
         in µs of the host's clock, where the agent says so; of an iteration, its number.
+    copied: of a job that completed, the figures of the copy that both hosts hold, where all are there.
     """
 
     host: str
@@ -66,6 +68,7 @@ class Fact(Struct, frozen=True, gc=False):
     figures: tuple[int | None, int | None] = (None, None)
     exact: bool = False
     since: float | None = None
+    copied: Copied | None = None
 
     @property
     def key(self) -> Key:

@@ -22,7 +22,7 @@ from bridge.correlator.hosts import Host
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.correlator.words import Said
-from bridge.correlator.work import Heard, Work, fact_of, hear_cleared
+from bridge.correlator.work import Heard, Work, fact_of, hear_cleared, hear_job
 from bridge.log import get_logger
 
 HOLD_S: Final = 1.0
@@ -216,6 +216,8 @@ class GroupCasework(Casework):
             if word.kind == "cleared":
                 if not host.is_absent:
                     hear_cleared(work, host, word.uuid, row.received)
+            elif word.kind == "job":
+                hear_job(work, word)
             elif word.kind == "state":
                 fact = fact_of(word, host, host.note_as_of(word.epoch, word.sequence), row.received)
                 work.facts[word.uuid].append((fact, True))

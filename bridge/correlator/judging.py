@@ -12,6 +12,7 @@ from bridge.correlator.apart import judge_conflict, judge_offline
 from bridge.correlator.attempts import judge_attempt
 from bridge.correlator.attention import attention
 from bridge.correlator.case import Case, Hosts, Judgement, Times, Told
+from bridge.correlator.current import judge_current
 from bridge.correlator.facts import Key
 from bridge.correlator.pairing import Pair, pair
 from bridge.correlator.sitting import Sitting
@@ -53,12 +54,12 @@ def judge(
         if told.arrival and told.departure and (told.last is not None or told.interrupted)
     }
     pairs = pair(sitting.tracks, _done(case), linked)
-    for each in pairs:
-        judge_attempt(sitting, each)
+    attempts = [attempt for each in pairs if (attempt := judge_attempt(sitting, each)) is not None]
     sitting.is_open = sitting.is_open or (len(sitting.tracks) > 1 and bool(sitting.silent))
     judge_offline(sitting)
     judge_conflict(sitting, pairs)
     _judge_location(sitting, pairs)
+    judge_current(sitting, attempts)
     _prune(sitting)
     future = [due for due in sitting.dues if due > now]
     return Judgement(

@@ -198,8 +198,23 @@ def fold(track: Track, fact: Fact) -> None:
     sign = sign_of(fact)
     if sign is not None:
         apply(track, sign, _mark(track, fact), fact.figures)
+    if fact.copied is not None:
+        _note_copied(track, fact)
     if fact.origin in AS_IT_HAPPENED:
         track.heard = Instant(fact.at, fact.received)
+
+
+def _note_copied(track: Track, fact: Fact) -> None:
+    """The figures that both hosts hold of a pre-copy follow its end on either."""
+    last: Arrival | Departure | None
+    if fact.what == "migration_in":
+        last = track.arrivals[-1] if track.arrivals else None
+        is_over = last is not None and last.stage in ("arrived", "departed")
+    else:
+        last = track.departures[-1] if track.departures else None
+        is_over = last is not None and last.stage == "left"
+    if last is not None and is_over and not last.postcopy:
+        last.copied = fact.copied
 
 
 def _mark(track: Track, fact: Fact) -> Mark:
@@ -248,9 +263,7 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
         track.phase = "here"
 
 
-_OF_A_JOB: Final[frozenset[Sign]] = frozenset(
-    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
-)
+_OF_A_JOB: Final[frozenset[Sign]] = frozenset({"iteration", "source_postcopy", "left", "resumed_migrated"})
 
 
 def _job_begun(track: Track, began_us: int) -> Departure | None:

@@ -9,13 +9,23 @@ their say (`Pair.doubtful`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.alignment import Ends, Half, Link, best_links, crosses
-from bridge.correlator.facts import AS_IT_HAPPENED, DELAYED_S, SKEW_S, Instant, Mark, as_stamped, is_live
+from bridge.correlator.alignment import PROVEN_MS, Ends, Half, Link, best_links, crosses
+from bridge.correlator.facts import (
+    AS_IT_HAPPENED,
+    DELAYED_S,
+    SKEW_S,
+    Copied,
+    Instant,
+    Mark,
+    as_stamped,
+    is_live,
+)
 from bridge.correlator.signs import end_of
 from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
@@ -76,7 +86,7 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
     held = {half: found[0] if found else None for half, found in stays.items()}
     exact = frozenset(host for host, track in tracks.items() if track.exact)
-    links = _link(arrivals, departures, _Known(held, told, fixed, exact))
+    links = _link(arrivals, departures, _Known(held, told, fixed, exact, _proven(arrivals, departures)))
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -169,13 +179,15 @@ _COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts":
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What else is known: on which host the guest was when each arrival was opened and its stay there, what
-    was told as one attempt, which of that is fixed, and which hosts' clocks are known to be right.
+    was told as one attempt, which of that is fixed, which hosts' clocks are known to be right, and what
+    equal figures prove.
     """
 
     holders: Mapping[Half, tuple[str, Stay] | None]
     told: Collection[Ends]
     fixed: Collection[Ends]
     exact: frozenset[str]
+    proven: Mapping[Half, Half]
 
 
 def _fit(arrival: Arrival, departure: Departure) -> Fit:
@@ -214,10 +226,34 @@ def _link(
     }
 
 
+def _proven(
+    arrivals: Sequence[tuple[str, Arrival]], departures: Sequence[tuple[str, Departure]]
+) -> dict[Half, Half]:
+    """Arrival -> departure, where both hold the same figures of the copy, and no other half does: the one
+    thing that libvirt says of both sides.
+    """
+    halves: defaultdict[Copied, tuple[list[Half], list[Half]]] = defaultdict(lambda: ([], []))
+    for host, arrival in arrivals:
+        if arrival.copied is not None:
+            halves[arrival.copied][0].append((host, arrival.key))
+    for host, departure in departures:
+        if departure.copied is not None:
+            halves[departure.copied][1].append((host, departure.key))
+    return {
+        came[0]: left[0]
+        for came, left in halves.values()
+        if len(came) == len(left) == 1 and came[0][0] != left[0][0]
+    }
+
+
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
     here, there = (host, arrival.key), (s_host, departure.key)
+    if known.proven.get(here) == there:
+        return Link(here, there, -PROVEN_MS, 0, fits=True, is_doubtful=False, of=departure)
+    if here in known.proven or there in known.proven.values():
+        return None
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by, held=held) for by in (BY_STAMP, BY_RECEIPT))
@@ -227,7 +263,12 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     )
     marks = (arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
     is_exact = {host, s_host} <= known.exact
-    room_s = _room_s(marks, exact=is_exact)
+    fit = _fit(arrival, departure)
+    # Where the guest left the host that had it, and arrived, the clocks may be wrong, and nothing else is.
+    is_plain = (
+        held and fit == "fits" and holder is not None and _away_s(holder[1], arrival.first, BY_STAMP) == 0
+    )
+    room_s = SKEW_S if is_plain else _room_s(marks, exact=is_exact)
     most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
     if least_s > most_s:
         least_s = _gap_s(arrival, departure, _as_stamped, held=held)
@@ -238,7 +279,6 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         departure.opened, departure.ended
     ):
         gap_s += (_RECEIPT_IF_EXACT if is_exact else _RECEIPT) * receipt_gap_s
-    fit = _fit(arrival, departure)
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
     if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
         return None

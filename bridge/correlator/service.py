@@ -232,7 +232,7 @@ class Correlator:
         return RetainedReader(
             self._settings.broker_settings(),
             client_id=self._client_id(f"{self._instance}-states"),
-            filters=self._topics.from_hosts()[1:2],
+            filters=self._topics.from_hosts()[1:3],
             on_message=self._on_message,
         )
 
@@ -465,10 +465,11 @@ def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...
     queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
     subscription gets no retained messages; a `RetainedReader` reads those.
     """
-    status, state, lifecycle, event = topics.from_hosts()
+    status, state, job, lifecycle, event = topics.from_hosts()
+    filters: tuple[tuple[str, int], ...]
     if group is None:
-        filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
+        filters = ((status, 0), (state, 0), (job, 0), (lifecycle, 1), (event, 1))
     else:
         share = f"$share/{topics.level(group)}/"
-        filters = ((status, 0), (share + state, 1), (share + lifecycle, 1), (share + event, 1))
+        filters = ((status, 0), *((share + each, 1) for each in (state, job, lifecycle, event)))
     return tuple(Subscription(one, qos=qos) for one, qos in filters)

@@ -61,13 +61,17 @@ class Sitting:
         return sign_of_state(track) is None and self.ripe(track.late + self.times.settle_s)
 
     def tell_verdict(self, told: Told, data: Migration) -> None:
-        """Tells a verdict, and notes that it is told."""
+        """Tells a verdict, and notes that it is told; that of the newest attempt is retained, too."""
         told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
         told.last = data
         told.was_conflict = told.was_conflict or data.outcome == "conflict"
         told.at = self.now
         told.revision += 1
         self.tellings.append(Telling(data.outcome, told.last_id, data))
+        if data.outcome != "conflict" and told.began >= self.case.decided:
+            self.case.decided = told.began
+            self.case.jobs.pop(data.source.host or "", None)
+            self.tellings.append(Telling("last", told.last_id, data))
 
 
 def _is_former(track: Track, epoch: int) -> bool:

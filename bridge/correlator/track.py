@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.facts import CLEARED, Instant, Key, Mark
+from bridge.correlator.facts import CLEARED, Copied, Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
@@ -77,6 +77,7 @@ class Arrival:
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
+    copied: Copied | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class Departure:
     closed: Mark | None = None  # another job began: whatever became of this one, it is over
     after: Instant | None = None  # what was found afterwards happened after this
     announced: Mark | None = None  # when its end began, where the host said so
+    copied: Copied | None = None
 
     @property
     def is_over(self) -> bool:

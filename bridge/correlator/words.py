@@ -4,35 +4,42 @@ from __future__ import annotations
 
 from functools import lru_cache
 from sys import intern
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, Status
+from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, JobOf, Status
 from bridge.consumer.intake import stamped
 from bridge.consumer.rejected import MAX_SEQUENCE, Rejected
 from bridge.consumer.shapes import Lifecycle, ObjectMessage, State
-from bridge.correlator.facts import FactKind
+from bridge.correlator.facts import Copied, FactKind
+from bridge.wire.messages import Amount, Progress
 
 _KIND_OF_EVENT: Final[dict[str, FactKind]] = {
     "migration_iteration": "iteration",
     "job_completed": "job_completed",
     "job_failed": "job_failed",
 }
+_OF_PROGRESS: Final[dict[str, Any]] = {
+    **dict.fromkeys(Progress.model_fields, True),
+    **dict.fromkeys(("memory", "disk"), dict.fromkeys(Amount.model_fields, True)),
+}
+"""What is kept of a job: a field that a later version added may be of any size."""
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
     """What a host said of one domain. Fields as in `facts.Fact`, before the host's order and clock apply.
 
     `kind` None: a message of the event stream that tells nothing of migrations; its sequence counts.
-    For a state, `sequence` is its `as_of` and the message is no part of the event stream.
+    For a state, `sequence` is its `as_of` and the message is no part of the event stream; nor is a job, of
+    which `progress` is all that counts: how far an outgoing migration is, None where none is under way.
     """
 
     host: str
     uuid: str
     epoch: str
     sequence: int
-    kind: FactKind | None
+    kind: FactKind | Literal["job"] | None
     what: str
     origin: str
     driver: str
@@ -42,6 +49,8 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     id: str
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
+    copied: Copied | None = None
+    progress: dict[str, Any] | None = None
 
 
 Word = Said | Cleared | Status | Forgotten
@@ -49,7 +58,17 @@ Word = Said | Cleared | Status | Forgotten
 
 def word_of(read: Input) -> Word:
     """What of it the decision needs."""
+    if isinstance(read, JobOf):
+        return _job(read)
     return _said(read) if isinstance(read, HostMessage) else read
+
+
+def _job(read: JobOf) -> Said:
+    """How far a job is bears on no verdict, so neither its place in the host's order nor its stamp counts."""
+    job = read.job
+    is_migration = job is not None and job.operation == "migration_out"
+    progress = job.model_dump(include=_OF_PROGRESS) if job is not None and is_migration else None
+    return Said(read.host, read.uuid, "", 0, "job", "", "state", "", None, 0.0, "", "", progress=progress)
 
 
 def _said(read: HostMessage) -> Said:
@@ -78,7 +97,7 @@ def _said(read: HostMessage) -> Said:
         address.host, address.uuid, read.epoch, read.sequence, kind,
         operation if isinstance(operation, str) and kind != "iteration" else "",
         data.origin, data.driver, data.domain.name, read.at, message.time, message.id, None,
-        _figures(kind, data.params),
+        _figures(kind, data.params), _copied(kind, data.params),
     )  # fmt: skip
 
 
@@ -91,6 +110,26 @@ def _figures(kind: FactKind | None, params: dict[str, Any]) -> tuple[int | None,
     if kind == "job_failed":
         return _micros(params.get("started_at")), None
     return None, None
+
+
+_COPIED: Final = (
+    "memory_total",
+    "memory_processed",
+    "memory_constant",
+    "memory_normal",
+    "setup_time",
+    "downtime",
+)
+"""What both hosts of a pre-copy hold to the digit, on libvirt 9.0 and 11.3: libvirt sends the source's
+statistics along in the migration cookie (`qemuMigrationCookieStatisticsXMLFormat`).
+"""
+
+
+def _copied(kind: FactKind | None, params: dict[str, Any]) -> Copied | None:
+    if kind != "job_completed":
+        return None
+    found = [number for name in _COPIED if (number := _count(params.get(name))) is not None]
+    return tuple(found) if len(found) == len(_COPIED) else None
 
 
 def _micros(stamp: object) -> int | None:

@@ -12,7 +12,7 @@ from bridge.correlator.facts import AS_IT_HAPPENED, Fact
 from bridge.correlator.hosts import Host
 from bridge.correlator.store import CaseRow
 from bridge.correlator.words import Said, Word
-from bridge.wire.messages import stamp
+from bridge.wire.messages import Progress, stamp
 
 
 class Heard(msgspec.Struct, frozen=True, gc=False):
@@ -27,11 +27,13 @@ class Work:
     """What one transaction is about to change.
 
     settle: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind, came
-    back, or have been back for long enough. uuids: domains to judge though no fact came.
+    back, or have been back for long enough. jobs: of each domain how far its outgoing migration is on each
+    host. uuids: domains to judge though no fact came.
     """
 
     def __init__(self, blind: Mapping[str, float], returning: Mapping[str, float]) -> None:
         self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
+        self.jobs: defaultdict[str, dict[str, Progress | None]] = defaultdict(dict)
         self.uuids: set[str] = set()
         self.settle: set[str] = set()
         self.sight_changed: set[str] = set()
@@ -61,13 +63,21 @@ class Work:
 def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     """What a host said, at its place in the host's order and by our clock."""
     assert word.kind is not None
+    assert word.kind != "job"
     at = word.at + host.offset_s
     if word.origin in AS_IT_HAPPENED or word.kind == "state":
         host.note_saw(at)
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
         at, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact, host.dark_from(at),
+        word.copied,
     )  # fmt: skip
+
+
+def hear_job(work: Work, word: Said) -> None:
+    """How far a host's job is."""
+    progress = word.progress
+    work.jobs[word.uuid][word.host] = None if progress is None else Progress.model_validate(progress)
 
 
 def hear_cleared(work: Work, host: Host, uuid: str, received: float) -> None:

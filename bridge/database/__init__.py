@@ -6,6 +6,7 @@ from bridge.database.connection import (
     StoreTroubleError,
     keep_meta,
     meta_table,
+    postgresql_engine,
     read_meta,
 )
 from bridge.database.trouble import StoreTrouble
@@ -17,5 +18,6 @@ __all__ = [
     "StoreTroubleError",
     "keep_meta",
     "meta_table",
+    "postgresql_engine",
     "read_meta",
 ]

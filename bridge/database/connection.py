@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,6 +37,8 @@ _CONFLICTS: Final = ("40001", "40P01", "55P03")
 """PostgreSQL's serialization_failure, deadlock_detected and lock_not_available."""
 LOCK_PATIENCE_S: Final = 5.0
 """How long a lock of a process that was killed a moment ago may take to be released."""
+
+MAX_MEMBERS: Final = 100
 
 _log = get_logger()
 
@@ -131,7 +134,7 @@ class Database:
     def _prepared_engine(self) -> Engine:
         if self._engine is None:
             if self.is_postgresql:
-                self._engine = _postgresql_engine(self._url, self._program)
+                self._engine = postgresql_engine(self._url, self._program, poolclass=NullPool)
             else:
                 self._lock_sqlite()
                 self._engine = create_engine(self._url, poolclass=NullPool)
@@ -241,6 +244,22 @@ def try_lock(connection: Connection, function: str, name: str, *, patience_s: fl
         time.sleep(0.2)
 
 
+def lock_member_name(connection: Connection, store: str, wish: str, former: str | None) -> str:
+    """The name of a member of a group, while its connection lives: the one that it had, or the first of
+    `wish`, `wish-2` … that no other has. Raises StateInUseError where there is none.
+    """
+    lock = partial(try_lock, connection, "pg_try_advisory_lock")
+    if former is not None:
+        if not lock(f"member {former}", patience_s=LOCK_PATIENCE_S):
+            raise StateInUseError(f"store: another member took the name {former} meanwhile")
+        return former
+    for number in range(1, MAX_MEMBERS + 1):
+        name = wish if number == 1 else f"{wish}-{number}"
+        if lock(f"member {name}"):
+            return name
+    raise StateInUseError(f"store: {store} has {MAX_MEMBERS} members named {wish} already")
+
+
 _POSTGRESQL: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     # A database made in the locale C says SQL_ASCII, and then the driver would return bytes for text.
@@ -254,10 +273,11 @@ _POSTGRESQL: Final[dict[str, Any]] = {
 }
 
 
-def _postgresql_engine(url: URL, program: str) -> Engine:
+def postgresql_engine(url: URL, program: str, **pool: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's
+    """An engine for PostgreSQL. Raises ConfigError where its driver isn't installed."""
     options = _POSTGRESQL | {"application_name": f"libvirt-mqtt-{program}"}
     try:
-        return create_engine(url, poolclass=NullPool, connect_args=options)
+        return create_engine(url, connect_args=options, **pool)
     except ModuleNotFoundError as error:
         raise NotInstalledError(
             f"store: {error.name}", pip="psycopg[binary]", apt="python3-psycopg"

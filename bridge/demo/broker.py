@@ -48,7 +48,7 @@ def private_broker(folder: Path) -> Iterator[int]:
     """
     program = find_mosquitto()
     for attempt in range(_TRIES):
-        port = _free_port()
+        port = free_port()
         process = _start(program, folder, port)
         try:
             if _accepts(process, port):
@@ -96,7 +96,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on a moment ago."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -47,7 +47,7 @@ class Script:
     _programs: Programs | None = None
 
     def play(self) -> None:
-        """All steps. What should have come and didn't is in the stage's `missing`."""
+        """All steps but the last. What should have come and didn't is in the stage's `missing`."""
         self._step(
             "An agent starts on libvirt's test hypervisor, and a correlator: they say that they are there.",
             (self._start, [_online(HOST), _correlator("online"), _any_state(HOST)]),
@@ -74,6 +74,9 @@ class Script:
         self._migrate(
             "aborted", "Another, aborted while it copied: its source says nothing, and still it is told."
         )
+
+    def end(self) -> None:
+        """The last step."""
         self._step("All are stopped in order, and say so.", (self._stop, [*self._farewells()]))
 
     def _start(self) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from bridge import __version__
-from bridge.demo.broker import private_broker
+from bridge.demo.broker import free_port, private_broker
+from bridge.demo.fleet import live
 from bridge.demo.programs import Program, running
 from bridge.demo.script import CORRELATOR, DOMAIN, HOST, UUID, Programs, Script
 from bridge.demo.stage import Stage, StopAskedError
@@ -29,12 +32,15 @@ _SETTLE_S: Final = 2
 _PAUSE_S: Final = 1.2
 
 
-def show() -> int:
-    """Runs the demo on standard output; what is missing goes to standard error. Returns the exit status."""
+def show(*, keep: bool) -> int:
+    """Runs the demo on standard output; what is missing goes to standard error. Returns the exit status.
+
+    keep: once all is shown, a fleet goes on living until a signal comes.
+    """
     began_s = time.monotonic()
     try:
         with _checking_for_stop() as check, ExitStack() as stack:
-            stage = _play(stack, check, began_s)
+            stage = _play(stack, check, began_s, keep=keep)
     except StopAskedError:
         return 0
     except BrokenPipeError:
@@ -53,7 +59,7 @@ def show() -> int:
     return 0
 
 
-def _play(stack: ExitStack, check: Callable[[], None], began_s: float) -> Stage:
+def _play(stack: ExitStack, check: Callable[[], None], began_s: float, *, keep: bool) -> Stage:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="libvirt-mqtt-demo-")))
     port = stack.enter_context(private_broker(folder))
     _say(f"libvirt-mqtt {__version__}, the demo. Each line with a time is one message from a private broker.")
@@ -77,14 +83,26 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float) -> Stage:
         correlator += ["--id", CORRELATOR, "--settle", str(_SETTLE_S), "--log-format", "text"]
         for name, arguments in (("agent", agent), ("correlator", correlator)):
             programs.append(stack.enter_context(running(name, arguments, folder)))
-        return Programs(*programs)
+        found = Programs(*programs)
+        if find_spec("uvicorn") is not None:
+            http = f"127.0.0.1:{free_port()}"
+            dashboard = ["bridge", "dashboard", "--broker", broker, "--state-dir", str(folder / "dashboard")]
+            dashboard += ["--http", http, "--log-format", "text"]
+            programs.append(stack.enter_context(running("dashboard", dashboard, folder)))
+            _say(f"While this runs, it is also in a browser: http://{http}/", "bold")
+        return found
 
     broker = BrokerSettings(port=port)
-    stage = Stage(broker, show_line, check_all, deadline_s=began_s + _BUDGET_S)
+    stage = Stage(broker, show_line, check_all, deadline_s=math.inf if keep else began_s + _BUDGET_S)
     stack.callback(stage.close)
     stage.connect()
     steps = _Steps()
-    Script(stage, start, steps.explain, _PAUSE_S if sys.stdout.isatty() else 0.2).play()
+    script = Script(stage, start, steps.explain, _PAUSE_S if sys.stdout.isatty() else 0.2)
+    script.play()
+    if keep:
+        _say("From here on a fleet of four hosts goes on living, until Ctrl-C.", "bold")
+        live(stage, script.cast)
+    script.end()
     return stage
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 
 from bridge.view import words
 from bridge.view.rows import Reader, Row
 from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
-from bridge.wire.topics import Topics
+from bridge.wire.topics import Address, Topics
 
 _TIME: Final = 12
 _DOMAIN: Final = 10
@@ -56,6 +56,10 @@ class View:
         """
         row = self._reader.read(topic, payload)
         return self._render(row, now_s, dim=retain) if row.is_news else ""
+
+    def moment(self, address: Address, message: dict[str, Any], *, now_s: float) -> str:
+        """As `line`, for a message of ours that was read already. address: what its topic named."""
+        return self._render(self._reader.row(address, message), now_s, dim=False)
 
     def learn(self, topic: str, payload: bytes) -> None:
         """Takes a retained message in without a line: names, statuses and states for `summary`."""

@@ -15,6 +15,7 @@ MARK: Final[dict[str, tuple[str, Tone]]] = {
     "failed": ("✗", "bad"),
     "conflict": ("!", "alarm"),
     "resolved": ("✓", "good"),
+    "current": ("▸", "dim"),
 }
 """Each outcome's mark and tone."""
 
@@ -88,6 +89,12 @@ def _resolved(data: dict[str, Any]) -> str:
     return "conflict resolved: " + (f"runs on {where} only" if where else "runs on neither")
 
 
+def _current(data: dict[str, Any]) -> str:
+    phase = str(data.get("phase"))
+    how_far = words.progress(data.get("progress"))
+    return words.PHASE.get(phase, phase) + (f", {how_far}" if how_far else "")
+
+
 _TELL: Final = {
     "started": _started,
     "interrupted": _interrupted,
@@ -96,6 +103,7 @@ _TELL: Final = {
     "failed": _failed,
     "conflict": _conflict,
     "resolved": _resolved,
+    "current": _current,
 }
 
 

@@ -111,6 +111,11 @@ class Reader:
         self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ").partition(" (")[0]
         return Row(None, name, address.host, text, "dim")
 
+    def _job(self, address: Address, data: dict[str, Any]) -> Row:
+        operation, how_far = str(data.get("operation")), words.progress(data)
+        text = operation.replace("_", " ") + (f": {how_far}" if how_far else "")
+        return Row(None, self.named(address.uuid, data), address.host, text, "dim")
+
     def _object(self, address: Address, data: dict[str, Any]) -> Row:
         singular = OBJECTS[address.object].singular
         about = data.get(singular)
@@ -138,6 +143,8 @@ class Reader:
 
     def _migration(self, address: Address, data: dict[str, Any]) -> Row:
         outcome = address.name
+        if outcome == "last":
+            outcome = str(data.get("outcome"))
         return Row(
             None,
             self.named(address.uuid, data),
@@ -161,6 +168,10 @@ class Reader:
             case "state":
                 self.domains.get(address.host, {}).pop(address.uuid, None)
                 return Row(None, self.named(address.uuid), address.host, "is no longer here", "dim")
+            case "job":
+                return Row(None, self.named(address.uuid), address.host, "no job any more", "dim")
+            case "migration":
+                return Row(None, self.named(address.uuid), "", "no migration any more", "dim")
             case "location":
                 return Row(None, self.named(address.uuid), "", "is on no host any more", "dim")
             case "host_status":
@@ -181,6 +192,7 @@ _READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Row]]] = {
     "lifecycle": Reader._lifecycle,  # noqa: SLF001 - a table of this class's own methods
     "event": Reader._event,  # noqa: SLF001
     "state": Reader._state,  # noqa: SLF001
+    "job": Reader._job,  # noqa: SLF001
     "object_lifecycle": Reader._object,  # noqa: SLF001
     "object_event": Reader._object,  # noqa: SLF001
     "object_state": Reader._object,  # noqa: SLF001

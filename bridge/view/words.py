@@ -109,6 +109,16 @@ ATTENTION: Final[dict[str, str]] = {
     "postcopy_incomplete": "part of the guest's memory never arrived: restart it",
 }
 
+PHASE: Final[dict[str, str]] = {
+    "preparing": "preparing",
+    "copying": "copying",
+    "switching": "switching over",
+    "postcopy": "post-copy: runs there, its memory follows",
+    "interrupted": "interrupted: post-copy broke, it may yet recover",
+    "unresolved": "unresolved: evidence is missing",
+    "conflict": "CONFLICT: runs on both hosts",
+}
+
 MODE: Final[dict[str, str]] = {"postcopy": "by post-copy", "offline": "offline"}
 
 
@@ -209,6 +219,30 @@ def correlator_status(data: dict[str, Any]) -> str:
     rejected = data.get("rejected")
     refused = sum(int(n) for n in rejected.values() if is_figure(n)) if isinstance(rejected, dict) else 0
     return f"correlator online{under_way}{missed}" + (f", put {refused} messages aside" if refused else "")
+
+
+def progress(data: object) -> str:
+    """How far a copy is: as much of it as is known, empty where nothing is."""
+    if not isinstance(data, dict):
+        return ""
+    percent, total, eta = data.get("percent"), data.get("total_bytes"), data.get("eta_s")
+    parts = (
+        [f"{percent} %" + (f" of {_size(total)}" if is_figure(total) else "")] if is_figure(percent) else []
+    )
+    bandwidth, dirty = data.get("bandwidth_bytes_per_s"), data.get("dirty_bytes_per_s")
+    parts += [f"{_size(bandwidth)}/s"] if is_figure(bandwidth) else []
+    parts += [f"{_size(dirty)}/s written to"] if is_figure(dirty) and dirty else []
+    trend = data.get("trend")
+    parts += [str(trend)] if trend in ("stalled", "diverging") else []
+    parts += [f"{duration(eta * 1000)} left"] if is_figure(eta) else []
+    return ", ".join(parts)
+
+
+def _size(count: float) -> str:
+    """A number of bytes in the largest unit of which there is one."""
+    unit = next((n for n in (3, 2, 1) if count >= 1024**n), 0)
+    shown = count / 1024**unit
+    return f"{shown:.{0 if unit == 0 or shown >= 100 else 1}f} {('bytes', 'KiB', 'MiB', 'GiB')[unit]}"
 
 
 def is_figure(value: object) -> TypeGuard[float]:

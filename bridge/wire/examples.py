@@ -8,7 +8,9 @@ from typing import Any, Final
 from bridge.wire import messages
 from bridge.wire.events import EVENTS, OBJECTS, Event, Object
 from bridge.wire.messages import (
+    Amount,
     CorrelatorStatus,
+    Current,
     Domain,
     DomainEvent,
     DomainName,
@@ -17,12 +19,14 @@ from bridge.wire.messages import (
     Guest,
     HostRef,
     HostStatus,
+    Job,
     Libvirt,
     Lifecycle,
     Location,
     Migration,
     Missing,
     Outcome,
+    Progress,
     Resolved,
     build,
 )
@@ -68,6 +72,21 @@ _OPEN: Final[dict[str, object]] = {
     "confirmed_by": [],
 }
 
+_PROGRESS: Final = Progress(
+    total_bytes=4312604672,
+    processed_bytes=1824522240,
+    remaining_bytes=2505703424,
+    memory=Amount(total_bytes=4312604672, processed_bytes=1824522240, remaining_bytes=2505703424),
+    percent=41,
+    bandwidth_bytes_per_s=117178368,
+    dirty_bytes_per_s=21913600,
+    iteration=1,
+    throttle_percent=0,
+    downtime_ms=300,
+    trend="converging",
+    eta_s=26,
+)
+
 _MIGRATIONS: Final = {
     "started": _migration(
         "started",
@@ -104,12 +123,22 @@ _MIGRATIONS: Final = {
             "supersedes": "d9428888122b5f5a8c3d7f0a1b2c3d4e-conflict-0",
         }
     ),
+    "current": Current.model_validate(
+        {
+            **dict(_migration("started", guest=Guest(host="host1", state="running"))),
+            **_OPEN,
+            "outcome": None,
+            "phase": "copying",
+            "progress": _PROGRESS,
+        }
+    ),
 }
 
 _ID_ENDS: Final = {
     "started": "started",
     "interrupted": "interrupted-1",
     "unresolved": "unresolved-1",
+    "current": "current-7-5f2b1a9c4d3e",
 }
 
 
@@ -214,6 +243,22 @@ def examples() -> dict[str, bytes]:
                 persistent=True,
                 epoch=_EPOCH,
                 as_of=9,
+            ),
+        ),
+        messages.JOB: build(
+            messages.JOB,
+            id="0c7f2f2c-6f0e-4a53-9a43-6d3c9a3c2f75",
+            source=host,
+            time=_TIME,
+            subject=_UUID,
+            data=Job(
+                host="host1",
+                driver="QEMU",
+                domain=_DOMAIN,
+                operation="migration_out",
+                started_at="2026-11-22T18:04:15.561872Z",
+                time_elapsed_ms=15645,
+                **dict(_PROGRESS),
             ),
         ),
         messages.HOST_STATUS: build(

@@ -36,8 +36,10 @@ Stamp = Annotated[
     ),
 ]
 Code = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Origin = Literal["event", "resync"]
 Outcome = Literal["started", "interrupted", "unresolved", "completed", "failed", "conflict"]
+Verdict = Literal["completed", "failed"]
 Mode = Literal["precopy", "postcopy", "offline"]
 GuestState = Literal["running", "paused", "shutoff", "lost", "unknown"]
 Attention = Literal["source_left_paused", "guest_left_paused", "postcopy_incomplete"]
@@ -54,6 +56,8 @@ Reason = Literal[
     "source_job_ended",
 ]
 Side = Literal["source", "destination"]
+Phase = Literal["preparing", "copying", "switching", "postcopy", "interrupted", "unresolved", "conflict"]
+Trend = Literal["converging", "stalled", "diverging"]
 
 
 class Model(BaseModel):
@@ -135,6 +139,53 @@ class NamedOnly(Model):
     """An object of libvirt that has no UUID."""
 
     name: str
+
+
+class Amount(Model):
+    """Bytes of one part of a copy. QEMU sends a page again when the guest has written to it, so more than the
+    total may have been processed.
+    """
+
+    total_bytes: Count
+    processed_bytes: Count
+    remaining_bytes: Count
+
+
+class Progress(Model):
+    """How far a copy is. What isn't known is null."""
+
+    total_bytes: Count | None = Field(default=None, description="Memory and disks together, as the next two.")
+    processed_bytes: Count | None = None
+    remaining_bytes: Count | None = None
+    memory: Amount | None = None
+    disk: Amount | None = None
+    percent: int | None = Field(
+        default=None, ge=0, le=99, description="What doesn't remain of the total; 100 is never claimed."
+    )
+    bandwidth_bytes_per_s: Count | None = Field(default=None, description="Smoothed, as the next one.")
+    dirty_bytes_per_s: Count | None = Field(default=None, description="What the guest writes to its memory.")
+    iteration: Count | None = Field(default=None, description="From the first one of this attempt.")
+    throttle_percent: Count | None = Field(
+        default=None, description="By how much QEMU slows the guest down, so that the copy converges."
+    )
+    downtime_ms: Count | None = Field(default=None, description="As QEMU expects it.")
+    trend: Trend | None = None
+    eta_s: Count | None = Field(
+        default=None, description="Until the guest is switched over; null unless the copy converges."
+    )
+
+
+class _Job(Model):
+    host: str
+    driver: str
+    domain: Domain
+    operation: str = Field(description="`migration_out`, `save`, `dump`, `backup`, …")
+    started_at: Stamp | None
+    time_elapsed_ms: Count | None
+
+
+class Job(Progress, _Job):
+    """The job that is under way, and how far it is. Retained; an empty payload clears it."""
 
 
 class ObjectLifecycle(Model):
@@ -269,6 +320,14 @@ class Resolved(Migration):
     outcome: Literal["resolved"]  # type: ignore[assignment]  # a topic and a schema of its own
 
 
+class Current(Migration):
+    """The attempt under way. Retained; an empty payload clears it, with the verdict."""
+
+    outcome: None  # type: ignore[assignment]  # there is none yet
+    phase: Phase
+    progress: Progress | None = Field(description="What the source's `job` says of the copy.")
+
+
 class Location(Model):
     """Which host has the domain now. Retained; an empty payload when none has."""
 
@@ -355,6 +414,7 @@ def _kind(suffix: str, model: type[Model], schema_name: str | None = None) -> Ki
 LIFECYCLE = _kind("domain.lifecycle", Lifecycle)
 EVENT = _kind("domain.event", DomainEvent)
 STATE = _kind("domain.state", DomainState)
+JOB = _kind("domain.job", Job)
 HOST_STATUS = _kind("host.status", HostStatus)
 
 
@@ -384,13 +444,16 @@ CORRELATOR_STATUS = _kind("correlator.status", CorrelatorStatus)
 MIGRATION: Final[dict[str, Kind]] = {
     **{outcome: _kind(f"migration.{outcome}", Migration, "migration") for outcome in get_args(Outcome)},
     "resolved": _kind("migration.resolved", Resolved),
+    "current": _kind("migration.current", Current),
 }
+"""The kinds of a correlator's messages of migrations by their topics' last level; `last` holds a verdict."""
 KINDS: Final[dict[str, Kind]] = {
     kind.type: kind
     for kind in (
         LIFECYCLE,
         EVENT,
         STATE,
+        JOB,
         *OBJECT_LIFECYCLE.values(),
         *OBJECT_EVENT.values(),
         *OBJECT_STATE.values(),

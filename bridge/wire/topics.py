@@ -19,6 +19,7 @@ VERSION = "v1"
 Kind = Literal[
     "host_status",
     "state",
+    "job",
     "lifecycle",
     "event",
     "object_state",
@@ -111,6 +112,10 @@ class Topics:
         """What a domain is now on a host; retained."""
         return f"{self._domain(host, uuid)}/state"
 
+    def job(self, host: str, uuid: str) -> str:
+        """Which job of a domain is under way, and how far it is; retained."""
+        return f"{self._domain(host, uuid)}/job"
+
     def object_state(self, host: str, plural: str, key: str) -> str:
         """What a network or pool is now on a host; retained."""
         return f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}/state"
@@ -128,10 +133,11 @@ class Topics:
         """The filters for such requests: who asks may encode dots where this host doesn't."""
         return tuple(dict.fromkeys((self.replay(host), replace(self, encode_dots=True).replay(host))))
 
-    def states_of(self, host: str) -> tuple[str, ...]:
-        """The filters for the states of all domains, networks and pools of one host."""
+    def retained_of(self, host: str) -> tuple[str, ...]:
+        """The filters for what an agent retains: states of domains, networks and pools, and domains' jobs."""
         classes = ("domains", *(plural for plural, each in OBJECTS.items() if each.keeps_state))
-        return tuple(f"{self.root}/hosts/{self.level(host)}/{plural}/+/state" for plural in classes)
+        head = f"{self.root}/hosts/{self.level(host)}"
+        return (*(f"{head}/{plural}/+/state" for plural in classes), f"{head}/domains/+/job")
 
     def lifecycle(self, host: str, uuid: str, event: str) -> str:
         """One lifecycle event of a domain on a host."""
@@ -142,7 +148,9 @@ class Topics:
         return f"{self.root}/hosts/{self.level(host)}/domains/{self.level(uuid)}/event/{self.level(name)}"
 
     def migration(self, uuid: str, outcome: str) -> str:
-        """What became of a migration, by outcome."""
+        """What became of a migration, by outcome; retained: the one under way (`current`) and the newest
+        verdict (`last`).
+        """
         return f"{self.root}/domains/{self.level(uuid)}/migration/{self.level(outcome)}"
 
     def migrations(self, outcome: str) -> str:
@@ -162,10 +170,11 @@ class Topics:
         return f"{self.root}/correlators/+/status"
 
     def from_hosts(self) -> tuple[str, ...]:
-        """The filters for agents' statuses, domains' states, and the two of the whole event stream."""
+        """The filters for agents' statuses, domains' states and jobs, and the two of the event stream."""
         return (
             f"{self.root}/hosts/+/status",
             f"{self.root}/hosts/+/domains/+/state",
+            f"{self.root}/hosts/+/domains/+/job",
             f"{self.root}/hosts/+/+/+/lifecycle/+",
             f"{self.root}/hosts/+/+/+/event/+",
         )
@@ -176,7 +185,8 @@ class Topics:
 
     def retained_by_correlators(self) -> tuple[str, ...]:
         """The filters for what correlators retain about domains."""
-        return (f"{self.root}/domains/+/location",)
+        levels = ("location", "migration/current", "migration/last")
+        return tuple(f"{self.root}/domains/+/{each}" for each in levels)
 
     def everything(self) -> str:
         """The filter for all topics of this version."""
@@ -192,8 +202,10 @@ class Topics:
                 return Address("host_status", host=decode_level(host))
             case ["hosts", host, "replay"]:
                 return Address("replay", host=decode_level(host))
-            case ["hosts", host, "domains", uuid, "state"]:
-                return Address("state", host=decode_level(host), uuid=decode_level(uuid))
+            case ["hosts", host, "domains", uuid, "state" | "job" as kind]:
+                return Address(
+                    "state" if kind == "state" else "job", host=decode_level(host), uuid=decode_level(uuid)
+                )
             case ["hosts", host, "domains", uuid, "lifecycle", name]:
                 return Address(
                     "lifecycle", host=decode_level(host), uuid=decode_level(uuid), name=decode_level(name)

@@ -1,12 +1,16 @@
 """`libvirt-mqtt demo` as a user starts it: it shows all, fails when something is missing, leaves nothing."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,10 +48,10 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def start(scratch: Path, **variables: str) -> subprocess.Popen[str]:
+def start(scratch: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", **variables}
     return subprocess.Popen(
-        COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        (*COMMAND, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -89,6 +93,29 @@ def test_it_shows_everything_within_a_minute_and_leaves_nothing(scratch: Path) -
     }
     assert "not of this contract" not in out
     assert re.search(r"All \d+ messages came", out)
+
+
+def test_kept_it_shows_a_fleet_in_a_browser_until_it_is_stopped(scratch: Path) -> None:
+    """Migrations of several kinds, within a minute and a half."""
+    began = time.monotonic()
+    process = start(scratch, "--keep")
+    assert process.stdout is not None
+    while (found := re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())) is None:
+        pass
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    expected = {("completed", "precopy"), ("completed", "postcopy"), ("failed", "precopy")}
+    outcomes: set[tuple[str, str | None]] = set()
+    while not expected <= outcomes:
+        assert time.monotonic() - began < 90, outcomes
+        time.sleep(0.5)
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"{found[0]}api/v1/migrations?running=false") as answer,
+        ):
+            items = json.load(answer)["items"]
+            outcomes = {(each["data"]["outcome"], each["data"]["mode"]) for each in items}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize(
@@ -211,7 +238,7 @@ def test_each_message_that_is_missing_is_named(
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(bridge.demo.script, "packaged", lying)
     monkeypatch.setattr(bridge.demo.script, "_ANSWER_S", 3.0)
-    assert show.show() == 1
+    assert show.show(keep=False) == 1
     said = capsys.readouterr()
     assert said.err == "demo: missing: correlator: db01 migration/failed\n"
     assert "All" not in said.out.splitlines()[-1]

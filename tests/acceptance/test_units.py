@@ -1,20 +1,21 @@
 """The systemd units: as systemd reads them, and run by a real systemd."""
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
+from tests import machines
 from tests.containers import IMAGE, ROOT, Podman
+from tests.machines import Machine
 from tests.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
+NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
 PASSWORD: Final = "known to systemd only"
 SETTINGS: Final = """\
 broker = "mqtt://host1@127.0.0.1"
@@ -56,50 +57,14 @@ def test_systemd_reads_them_without_complaint_and_takes_them_as_well_contained(
     assert rated.returncode == 0, rated.stdout[-300:]
 
 
-class Machine:
-    """A container with systemd as its first process, and the units installed as documented."""
-
-    def __init__(self, podman: Podman, name: str) -> None:
-        self._podman = podman
-        self._name = name
-
-    def sh(self, script: str, *, check: bool = True) -> str:
-        """What a script prints, run as root."""
-        return self._podman("exec", self._name, "sh", "-ec", script, check=check)
-
-    def write(self, path: str, text: str) -> None:
-        self._podman(
-            "exec", self._name, "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'EOF'\n{text}EOF"
-        )
-
-    def show(self, unit: str, *properties: str) -> dict[str, str]:
-        lines = self.sh(f"systemctl show {unit} -p {','.join(properties)}").splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def logged(self, unit: str) -> list[dict[str, Any]]:
-        lines = self.sh(f"journalctl -q -o cat --no-pager -u {unit} _COMM=libvirt-mqtt", check=False)
-        return [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-
-    def until_logged(self, unit: str, event: str, times: int = 1) -> None:
-        wait_until(
-            lambda: [line["event"] for line in self.logged(unit)].count(event) >= times,
-            lambda: self.sh(f"systemctl status -n 30 {unit}", check=False),
-        )
-
-
 @pytest.fixture(scope="module")
 def machine(podman: Podman) -> Iterator[Machine]:
     """Units and settings are in place, nothing is started."""
-    # systemd counts on mounts being shared, as they are where it is a machine's first process.
-    first = ("-c", "mount --make-rshared /; exec /sbin/init")
-    options = ("--privileged", "--systemd=always", "--user", "0", "--entrypoint", "/bin/sh")
-    with podman.container("tested_units", *options, "-v", f"{UNITS}:/units:ro", IMAGE, *first) as name:
-        found = Machine(podman, name)
-        wait_until(lambda: "running" in found.sh("systemctl is-system-running || true", check=False))
+    with machines.machine(podman, "tested_units", IMAGE, "-v", f"{UNITS}:/units:ro") as found:
         found.sh(
             "cp /units/*.service /etc/systemd/system/;"
             "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"
-            "for unit in agent correlator; do"
+            "for unit in agent correlator dashboard; do"
             " install -D /units/password.conf /etc/systemd/system/libvirt-mqtt-$unit.service.d/password.conf;"
             "done; systemctl daemon-reload; systemctl stop mosquitto"
         )
@@ -134,14 +99,14 @@ class TestRunBySystemd:
         assert machine.sh(f"stat -c %U /proc/{shown['MainPID']}").strip() == "libvirt-mqtt"
         assert machine.sh("stat -c '%U %a' /var/lib/libvirt-mqtt").strip() == "libvirt-mqtt 700"
 
-    def test_both_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
+    def test_all_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
         machine.sh("systemctl start mosquitto")
         for unit in NAMES:
             machine.until_logged(unit, "broker.connected")
         said = machine.sh("journalctl -q --no-pager; systemctl show libvirt-mqtt-agent; ps axeww || true")
         assert PASSWORD not in said
         ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/readyz').read())"
-        for port in (9471, 9472):
+        for port in (9471, 9472, 9473):
             assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
             metrics = machine.sh(f'python3 -c "{ask.format(port=port).replace("readyz", "metrics")}"')
             assert "process_resident_memory_bytes " in metrics

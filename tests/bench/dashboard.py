@@ -14,9 +14,8 @@ from statistics import median
 from typing import Final, Self
 from urllib.parse import urlencode, urlsplit
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
-from bridge.dashboard.store import Store
 from bridge.dashboard.store.tables import TABLES
 from bridge.wire.examples import examples
 from bridge.wire.messages import LIFECYCLE, MIGRATION
@@ -128,8 +127,11 @@ def _uuid(number: int) -> str:
 
 def fill(path: Path, rows: int) -> None:
     """A store with so many rows of a month: 1,000 hosts, 100,000 domains, a migration's message in twenty."""
-    store = Store(f"sqlite:///{path}", id="main")
-    with store.begin_on_connection() as connection:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -262144"):
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        TABLES.create_all(connection)
         indexes = [index for table in TABLES.sorted_tables for index in table.indexes]
         for index in indexes:
             index.drop(connection)
@@ -144,7 +146,8 @@ def fill(path: Path, rows: int) -> None:
             ),
             {"last": DOMAINS - 1},
         )
-    store.close()
+        connection.commit()
+    engine.dispose()
 
 
 def _insert(connection: Connection, rows: int) -> None:

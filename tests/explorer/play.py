@@ -29,6 +29,8 @@ class Played:
     """What was published, and what came to the correlator by its asking."""
 
     told: list[Told] = field(default_factory=list)
+    retained: list[Told] = field(default_factory=list)
+    """The migration under way (`current`) and the newest verdict (`last`), each time it was published."""
     replayed: list[Message] = field(default_factory=list)
     rejected: int = 0
 
@@ -67,7 +69,8 @@ def play(seen: Observed) -> Played:
     for one in path.published:
         word = one.topic.rpartition("/")[2]
         parsed = json.loads(one.payload) if one.payload else {}
-        played.told.append(Told(one.at_s - START_S, word, parsed.get("id", ""), parsed.get("data")))
+        told = Told(one.at_s - START_S, word, parsed.get("id", ""), parsed.get("data"))
+        (played.retained if word in ("current", "last") else played.told).append(told)
     return played
 
 

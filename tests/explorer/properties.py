@@ -26,6 +26,8 @@ Honesty
 Nothing
     No verdict, and no conflict, of what was no attempt; none where Prepare failed, and none of a
     post-copy that stays broken.
+Retained
+    `last` is a verdict as it was published, and its newest revision; what is `current` isn't decided.
 Read
     No message of an agent is put aside.
 """
@@ -94,6 +96,7 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n])
     faults += _conflicts(seen, played.told)
     faults += _place(seen, played.told)
+    faults += _retained(played)
     return faults
 
 
@@ -419,6 +422,22 @@ def _conflicts(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
         yield Fault("nothing: a conflict where there is none", columns(alone[-1]))
     if not history.attempts and both and not alone:
         yield Fault("untold conflict", "both run")
+
+
+def _retained(played: Played) -> Iterator[Fault]:
+    kept = {one.word: one for one in played.retained}
+    verdicts = {one.id: one for one in played.told if one.word in ("completed", "failed")}
+    conflicts = {one.id for one in played.told if one.word == "conflict"}
+    newest = {one.data["migration"]: one for one in played.told if one.data and one.word in VERDICTS}
+    last = kept.get("last")
+    if (last is None) != (not verdicts) or (last and last.data != verdicts[last.id].data):
+        yield Fault("retained: last", f"{last and last.id} of {list(verdicts)}")
+    elif last and last.data and newest[last.data["migration"]].id not in (last.id, *conflicts):
+        yield Fault("retained: last is revised", last.id)
+    current = kept.get("current")
+    data = current.data if current else None
+    if data and (decided := newest.get(data["migration"])) and decided.id not in conflicts:
+        yield Fault("retained: current is decided", decided.id)
 
 
 def _both_run(first: dict[str, Any], steps: Sequence[Step]) -> bool:

@@ -105,6 +105,7 @@ def test_a_verdict_of_a_look_alike_is_found() -> None:
         "evidence": [],
     }
     played.told.append(Told(9.0, "failed", "m-failed-0", data | hosts | rest))
+    played.retained.append(Told(9.0, "last", "m-failed-0", data | hosts | rest))
     assert [fault.kind for fault in wrong_with(seen, played)] == ["nothing: a verdict of no attempt"]
 
 

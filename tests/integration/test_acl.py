@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -33,6 +32,7 @@ def of_host(host: str) -> list[str]:
     return [
         TOPICS.host_status(host),
         TOPICS.state(host, UUID),
+        TOPICS.job(host, UUID),
         TOPICS.lifecycle(host, UUID, "started"),
         TOPICS.event(host, UUID, "migration_iteration"),
         TOPICS.object_state(host, "networks", UUID),
@@ -44,7 +44,7 @@ def of_host(host: str) -> list[str]:
 
 def of_correlator(correlator: str = "main") -> list[str]:
     """Every topic that a correlator publishes to, but for replays."""
-    outcomes = ("started", "interrupted", "unresolved", "completed", "failed", "conflict")
+    outcomes = ("started", "interrupted", "unresolved", "completed", "failed", "conflict", "current", "last")
     return [
         *(TOPICS.migration(UUID, outcome) for outcome in outcomes),
         TOPICS.location(UUID),
@@ -70,20 +70,24 @@ FORBIDDEN: dict[str, list[str]] = {
         TOPICS.correlator_status(CORRELATOR),
         "elsewhere",
     ],
-    "reader": [
-        *of_host("host1"),
-        *of_host("reader"),
-        *of_correlator(),
-        TOPICS.correlator_status("reader"),
-        TOPICS.replay("host1"),
-        TOPICS.replay("reader"),
-        "elsewhere",
-    ],
+    **{
+        only_reads: [
+            *of_host("host1"),
+            *of_host(only_reads),
+            *of_correlator(),
+            TOPICS.correlator_status(only_reads),
+            TOPICS.replay("host1"),
+            TOPICS.replay(only_reads),
+            "elsewhere",
+        ]
+        for only_reads in ("reader", "dashboard")
+    },
 }
 ALLOWED: dict[str, list[str]] = {
     "host1": of_host("host1"),
     CORRELATOR: [*of_correlator(), TOPICS.replay("host1"), TOPICS.replay("host2")],
     "reader": [],
+    "dashboard": [],
 }
 
 
@@ -142,11 +146,11 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     expected = {
         "host1": [
             TOPICS.replay("host1"),
-            *(topic for topic in of_host("host1") if re.search("/stat(e|us)$", topic)),
+            *(topic for topic in of_host("host1") if topic.endswith(("/status", "/state", "/job"))),
         ],
         CORRELATOR: [
             *(topic for topic in everything if "/hosts/" in topic),
-            TOPICS.location(UUID),
+            *(topic for topic in everything if topic.endswith(("/location", "/current", "/last"))),
             TOPICS.correlator_status("main"),
         ],
         "reader": everything,

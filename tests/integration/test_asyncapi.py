@@ -43,7 +43,7 @@ def test_the_document_passes_the_official_parser(parser: Path) -> None:
     assert found["faults"] == []
     assert found["version"].startswith("3.")
     filled = [each.format(host="h", uuid="u", event="e", name="n", id="i") for each in found["addresses"]]
-    assert len({Topics().parse(each).kind for each in filled}) == 11
+    assert len({Topics().parse(each).kind for each in filled}) == 12
     assert len(found["messages"]) >= 13
 
 

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.server
 DOMAINS = 100_000
 LOST = DOMAINS // 100
 SOON_S = 20.0
-STATES = TOPICS.states_of(HOST)[0]
-(LOCATIONS,) = TOPICS.retained_by_correlators()
+STATES = TOPICS.retained_of(HOST)[0]
+LOCATIONS, CURRENTS, LASTS = TOPICS.retained_by_correlators()
 
 
 @pytest.fixture
@@ -237,6 +237,31 @@ def test_a_location_that_should_be_gone_is_cleared(tmp_path: Path, broker: Broke
     with CorrelatorProcess(broker, tmp_path, store=url):
         until(lambda: gone not in held(broker, LOCATIONS), SOON_S)
     assert held(broker, LOCATIONS) == {unknown: b"there"}
+
+
+def test_a_correlator_that_is_killed_in_mid_copy_leaves_nothing_standing(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """Who comes late has the attempt under way at once; the next process clears it with the verdict, whose
+    own bytes stay. A broker that forgot meanwhile is given it again.
+    """
+    uuid, stream = messages_of(load("live"), "killed")
+    current, last = TOPICS.migration(uuid, "current"), TOPICS.migration(uuid, "last")
+    copying = next(n for n, each in enumerate(stream) if "migration_iteration" in each.topic) + 1
+    with Fleet(broker) as fleet:
+        with CorrelatorProcess(broker, tmp_path) as killed:
+            killed.until_connected()
+            fleet.publish(stream[:copying])
+            until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), SOON_S)
+            killed.kill()
+        broker.restart()
+        with CorrelatorProcess(broker, tmp_path):
+            until(lambda: current in held(broker, CURRENTS), SOON_S)
+            fleet.publish(stream[copying:])
+            fleet.until(lambda: "completed" in [each.word for each in fleet.told(uuid)])
+            until(lambda: current not in held(broker, CURRENTS), SOON_S)
+        verdict = next(each for each in fleet.told(uuid) if each.word == "completed")
+    assert held(broker, LASTS) == {last: verdict.payload}
 
 
 def test_devices_and_states_of_an_agent_are_there_again(tmp_path: Path, broker: Broker) -> None:

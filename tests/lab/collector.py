@@ -40,9 +40,11 @@ class Message:
 
     @property
     def told(self) -> str | None:
-        """What of a migration it tells (`started`, `completed` …); None for any other message."""
+        """What of a migration it tells (`started`, `completed` …); None for what is retained of one, and for
+        any other message.
+        """
         before, _, word = self.topic.rpartition("/")
-        return word if before.endswith("/migration") else None
+        return word if before.endswith("/migration") and word not in ("current", "last") else None
 
 
 class Collector:

@@ -165,17 +165,6 @@ def test_an_unknown_option_ends_with_the_usage_of_its_command_and_what_was_meant
     assert meant is None or said.endswith(f"; {meant} (meant?)\n")
 
 
-@pytest.mark.parametrize("module", ["libvirt", "libvirtmod"])
-def test_without_libvirts_binding_it_is_said_what_to_install(module: str) -> None:
-    code = (
-        f"import sys; sys.modules[{module!r}] = None; from bridge import cli; sys.exit(cli.main(['agent']))"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode == 78
-    how = f"{sys.executable} -m pip install libvirt-python"
-    assert ended.stderr == f"libvirt-mqtt: libvirt's Python binding is not installed: {how}\n"
-
-
 def test_check_config_prints_what_counts_and_where_it_is_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -254,3 +243,18 @@ def test_reading_the_configuration_loads_no_program() -> None:
 def test_settings_are_the_models_of_their_program() -> None:
     assert PROGRAMS["agent"] is AgentSettings
     assert set(cli.RUNS_IN) == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", ["agent", "demo"])
+def test_a_program_that_needs_libvirt_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    assert cli.main([program]) == 1
+    assert capsys.readouterr().err.count("libvirt-mqtt[agent]") == 1
+
+
+@pytest.mark.parametrize("program", ["correlator", "watch"])
+def test_the_other_programs_are_imported_without_libvirt(program: str) -> None:
+    without = f"import sys; sys.modules['libvirt'] = None; import {cli.RUNS_IN[program]}"
+    subprocess.run([sys.executable, "-c", without], check=True)

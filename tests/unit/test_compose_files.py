@@ -14,7 +14,7 @@ DOCKER = Path(__file__).parents[2] / "docker"
 @pytest.mark.parametrize(
     ("file", "together"),
     [
-        ("compose.yaml", {"mosquitto", "agent", "correlator", "watcher"}),
+        ("compose.yaml", {"mosquitto", "agent", "correlator", "dashboard", "watcher"}),
         ("compose.hosts.yaml", {"agent"}),
         ("compose.hosts.yaml", {"correlator-1", "correlator-2", "postgres"}),
     ],

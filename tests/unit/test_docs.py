@@ -71,7 +71,7 @@ def test_every_topic_and_type_is_on_the_messages_page() -> None:
         filled = template.format(host="h", uuid="u", event="stopped", name="job_failed", id="main")
         address = Topics().parse(f"libvirt/v1/{filled}")
         kinds.add((address.kind, address.name if address.kind == "migration" else ""))
-    assert len(kinds) == 17
+    assert len(kinds) == 20
     for kind in messages.KINDS.values():
         name = kind.type.removeprefix(messages.TYPE_PREFIX).removesuffix(".v1")
         assert f"<!-- example {name} -->" in page

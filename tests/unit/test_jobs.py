@@ -13,10 +13,14 @@ from bridge.agent import jobs
 from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
 from bridge.agent.jobs import Jobs
+from bridge.agent.jobtopics import JobTopics
 from bridge.agent.reports import Arrived, JobGone, JobSeen
+from bridge.agent.tell import Teller
+from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
 from tests.processes import wait_until
 
+TELLER = Teller(Topics(), "host1")
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
 RUNNING, PAUSED = "running/booted", "paused/migration"
 
@@ -66,9 +70,13 @@ class PlayedConnection:
         """Nothing is open."""
 
 
+def _drop(_topic: str, _payload: bytes | None) -> None:
+    """What is retained has tests of its own: `test_job_topics.py`."""
+
+
 def jobs_of(played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]") -> Jobs:
     connection = cast("Connection", played)
-    return Jobs(lambda: connection, Asking(lambda: connection), reports.put)
+    return Jobs(lambda: connection, Asking(lambda: connection), reports.put, JobTopics(TELLER, _drop))
 
 
 @pytest.fixture
@@ -114,7 +122,7 @@ NONE, INACTIVE, ABSENT = Job("none"), Job("inactive"), Job("absent")
 
 STORIES: list[tuple[str, list[Look], list[str]]] = [
     ("no job at all", [(NONE, seen(A))], []),
-    ("a save", [(Job("other"), seen(A))], []),
+    ("a save", [(Job("other", {"operation": "save"}), seen(A)), (NONE, seen(A))], []),
     ("the destination of one", [(Job("incoming"), seen(A, PAUSED))], []),
     ("completed", [(outgoing(5), seen(A)), (INACTIVE, seen(A, "shutoff/migrated", None))], ["JobSeen"]),
     ("completed, and gone", [(outgoing(5), seen(A)), (ABSENT, None)], ["JobSeen"]),

@@ -123,15 +123,27 @@ def _changed(payload: bytes, **changes: object) -> bytes:
     return json.dumps(json.loads(payload) | changes).encode()
 
 
+def _with_data(**changes: object) -> bytes:
+    failed = _example("migration.failed")
+    return _changed(failed, data=json.loads(failed)["data"] | changes)
+
+
+def test_a_word_that_a_later_version_may_have_is_taken_as_it_is() -> None:
+    message = _read(Reader(TOPICS), FAILED, _with_data(reason="new", attention="newer", mode="newest"))
+    assert message is not None
+    assert (message.data.reason, message.data.attention, message.data.mode) == ("new", "newer", "newest")
+    assert message.data.domain.name == "web01"
+
+
 @pytest.mark.parametrize(
     ("kind", "topic", "payload", "retain"),
     [
         ("not_ours", "libvirt/v1/domains", b"", False),
-        ("not_ours", TOPICS.migration(UUID, "postponed"), _example("migration.failed"), False),
+        (CONTRADICTS, TOPICS.migration(UUID, "postponed"), _example("migration.failed"), False),
         ("not_ours", TOPICS.replay("h1"), b"{}", False),
         ("retained_event", FAILED, _example("migration.failed"), True),
         ("absurd_size", FAILED, b" " * 300_000, False),
-        ("not_json", FAILED, b"{", False),
+        ("malformed", FAILED, b"{", False),
         (CONTRADICTS, FAILED, _example("migration.completed"), False),
         (CONTRADICTS, TOPICS.migration(UUID[::-1], "failed"), _example("migration.failed"), False),
         (CONTRADICTS, FAILED, _changed(_example("migration.failed"), source="/hosts/h1"), False),
@@ -142,6 +154,8 @@ def _changed(payload: bytes, **changes: object) -> bytes:
             _changed(_example("network.state"), source="/hosts/h2"),
             True,
         ),
+        ("malformed", FAILED, _with_data(evidence="none"), False),
+        ("malformed", FAILED, _with_data(reason=7), False),
         ("absurd_number", FAILED, _changed(_example("migration.failed"), time=NEVER), False),
     ],
 )  # fmt: skip

@@ -24,10 +24,10 @@ def test_the_topic_table_is_the_topics() -> None:
         address = Topics().parse(f"libvirt/v1/{filled}")
         kinds.add((address.kind, address.name if address.kind == "migration" else ""))
     assert kinds == {
-        *((kind, "") for kind in ("host_status", "state", "lifecycle", "event", "replay")),
+        *((kind, "") for kind in ("host_status", "state", "job", "lifecycle", "event", "replay")),
         *((kind, "") for kind in ("object_state", "object_lifecycle", "object_event")),
         *((kind, "") for kind in ("location", "correlator_status")),
-        *(("migration", outcome) for outcome in MIGRATION),
+        *(("migration", word) for word in (*MIGRATION, "last")),
     }
 
 

@@ -102,6 +102,7 @@ def test_asyncapi_addresses_are_the_topics() -> None:
     assert kinds == {
         "host_status",
         "state",
+        "job",
         "lifecycle",
         "event",
         "object_state",

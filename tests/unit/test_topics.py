@@ -36,6 +36,7 @@ def test_every_topic_is_parsed_as_it_was_built(host: str, uuid: str, name: str) 
         topics.host_status(host): Address("host_status", host=host),
         topics.replay(host): Address("replay", host=host),
         topics.state(host, uuid): Address("state", host=host, uuid=uuid),
+        topics.job(host, uuid): Address("job", host=host, uuid=uuid),
         topics.lifecycle(host, uuid, name): Address("lifecycle", host=host, uuid=uuid, name=name),
         topics.event(host, uuid, name): Address("event", host=host, uuid=uuid, name=name),
         topics.migration(uuid, name): Address("migration", uuid=uuid, name=name),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.demo.fleet import SCENARIOS
 from bridge.demo.player import Cast, play
 from bridge.demo.trace import Trace, packaged
 from bridge.mqtt.messages import Publication
@@ -58,7 +59,7 @@ def test_every_recording_is_read() -> None:
     assert len(traces.names("11.3")) == 12
 
 
-@pytest.mark.parametrize("name", ["live", "aborted"])
+@pytest.mark.parametrize("name", sorted({*SCENARIOS}))
 def test_the_traces_in_the_package_are_the_recorded_ones(name: str) -> None:
     assert packaged(name) == traces.load(name)
 

@@ -10,17 +10,15 @@ import json
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from sqlalchemy import Connection, bindparam, text
 
 from bridge.correlator.store.connection import Store
 from bridge.correlator.store.transaction import Transaction
-from bridge.database.connection import LOCK_PATIENCE_S, try_lock
+from bridge.database.connection import LOCK_PATIENCE_S, lock_member_name, try_lock
 from bridge.errors import StateInUseError
 from bridge.wire.topics import decode_level, encode_level
-
-MAX_MEMBERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +215,7 @@ class GroupStore(Store):
             connection, "pg_try_advisory_lock", f"instance {self._member}", patience_s=LOCK_PATIENCE_S
         ):
             raise StateInUseError(f"store: {self} still holds a former connection of this member")
-        self.member_name = self._lock_name(connection)
-
-    def _lock_name(self, connection: Connection) -> str:
-        if self.member_name is not None:
-            if not try_lock(
-                connection, "pg_try_advisory_lock", f"member {self.member_name}", patience_s=LOCK_PATIENCE_S
-            ):
-                raise StateInUseError(f"store: another member took the name {self.member_name} meanwhile")
-            return self.member_name
-        for number in range(1, MAX_MEMBERS + 1):
-            name = self._wish if number == 1 else f"{self._wish}-{number}"
-            if try_lock(connection, "pg_try_advisory_lock", f"member {name}"):
-                return name
-        raise StateInUseError(f"store: {self} has {MAX_MEMBERS} members named {self._wish} already")
+        self.member_name = lock_member_name(connection, str(self), self._wish, self.member_name)
 
 
 _TRY_INSTANCE = text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event, text
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bridge.dashboard.store.query import Cursor, Filter, Query, Stored
 from bridge.dashboard.store.store import HORIZON
-from bridge.database import StoreTroubleError, read_meta
+from bridge.database import StoreTroubleError, postgresql_engine, read_meta
 from bridge.wire.topics import encode_level
 
 _ENDS = text(
@@ -26,6 +26,10 @@ _OF_ATTEMPT = text("SELECT n, at, attempt, payload FROM rows WHERE attempt = :at
 _AT_OF = text("SELECT at FROM rows WHERE source = :source AND id = :id")
 _HOLDS = text("SELECT EXISTS (SELECT 1 FROM rows WHERE attempt = :attempt)")
 _COUNT = text("SELECT max(n) - min(n) + 1 FROM rows")
+
+
+_POOL: Final[dict[str, Any]] = {"pool_size": 8, "max_overflow": 32}
+"""Connections that stay, and those for as many requests as the web server answers at once (40 threads)."""
 
 
 class CursorGoneError(Exception):
@@ -56,9 +60,13 @@ class Archive:
             found = found.set(
                 database=f"file:{quote(found.database or '')}", query={"mode": "ro", "uri": "true"}
             )
-        self._engine = create_engine(found, pool_size=8, max_overflow=32, pool_pre_ping=not self._on_sqlite)
-        if self._on_sqlite:
+            self._engine = create_engine(found, **_POOL)
             event.listen(self._engine, "connect", _set_up_sqlite)
+        else:
+            self._engine = postgresql_engine(found, "dashboard", pool_pre_ping=True, **_POOL)
+
+    def __str__(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Lets go of it."""

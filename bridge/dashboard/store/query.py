@@ -131,13 +131,13 @@ class Query:
             "outcome": self._one_of("outcome", wanted.outcomes),
         }
         few = wanted.uuids is None or len(wanted.uuids) <= MOST_DOMAINS
-        lead = next((name for name, condition in rest.items() if condition and (name != "uuid" or few)), "at")
+        leads = (name for name, condition in rest.items() if condition and (name != "uuid" or few))
+        lead = "attention" if wanted.attention else next(leads, "at")
         others = tuple(condition for name, condition in rest.items() if condition and name != lead) + latest
-        if wanted.attention:
-            yield _Range("latest_attention", (*others, "attention IS NOT NULL"))
-            return
         head = "latest" if wanted.latest else "rows"
         match lead:
+            case "attention":
+                yield _Range("latest_attention", (*others, "attention IS NOT NULL"))
             case "uuid":
                 for number, uuid in enumerate(wanted.uuids or ()):
                     yield _Range(f"{head}_uuid", (f"uuid = {self._value(f'uuid{number}', uuid)}", *others))

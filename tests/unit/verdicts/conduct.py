@@ -50,12 +50,15 @@ class Told:
 
 @dataclass(slots=True)
 class Conductor:
-    """One correlator over its lives. `deliver` takes messages in, `told` has what came out."""
+    """One correlator over its lives. `deliver` takes messages in, `told` has what came out, and `retained`
+    what was retained of migrations.
+    """
 
     times: Times = TIMES
     clocks: dict[str, float] = field(default_factory=dict)
     """By how much a host's clock is ahead, where its agent's status tells."""
     told: list[Told] = field(default_factory=list)
+    retained: list[Told] = field(default_factory=list)
     batches: int = 0
     _path: Path | None = None
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -75,7 +78,9 @@ class Conductor:
                 self.restart(delivery.received)
         path = self._started()
         path.run_to(START + until_s)
-        self.told += [self._read(one.at_s, one.topic, one.payload) for one in path.published]
+        for one in path.published:
+            told = self._read(one.at_s, one.topic, one.payload)
+            (self.retained if told.telling.word in ("current", "last") else self.told).append(told)
         path.published.clear()
         self.batches = path.counters.batches
         return self.told
@@ -130,17 +135,18 @@ class Conductor:
         return _of_domain(fact, sent.uuid, name)
 
     def _read(self, at_s: float, topic: str, payload: bytes) -> Told:
-        uuid = topic.split("/")[3]
+        uuid, word = topic.split("/")[3], topic.rpartition("/")[2]
         if not payload:
             self._cleared += 1
-            return Told(at_s - START, uuid, Telling("location", f"{uuid}-cleared-{self._cleared}", None))
+            return Told(at_s - START, uuid, Telling(word, f"{uuid}-cleared-{self._cleared}", None))
         message = msgspec.json.decode(payload)
-        word, data = topic.rpartition("/")[2], message["data"]
+        data = message["data"]
         if word == "location":
             return Told(at_s - START, uuid, Telling(word, message["id"], Location.model_validate(data)))
         for one in data["evidence"]:
             one["id"] = self._ids.get((one["source"], one["id"]), one["id"])
-        model = wire.MIGRATION[word].model.model_validate(data)
+        kind = wire.MIGRATION[data["outcome"] if word == "last" else word]
+        model = kind.model.model_validate(data)
         assert isinstance(model, Migration)
         return Told(at_s - START, uuid, Telling(word, message["id"], model))
 

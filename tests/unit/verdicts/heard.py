@@ -56,6 +56,7 @@ def heard(trace: Trace) -> list[Sent]:
 def fact_of_said(said: Said, received: float) -> Fact:
     """What a host said, come at that moment."""
     assert said.kind is not None
+    assert said.kind != "job"
     return Fact(
         said.host,
         0,

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.coverage_table import Proof
 from tests.unit.verdicts.conduct import Told
@@ -93,19 +91,15 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
         (5057, "the same, before the source iterates"),
         (8821, "an end that a blind host found afterwards is no sign of which host had the guest"),
         (13878, "a host that was installed anew keeps what it knew"),
+        (
+            4362,
+            "a first iteration begins a job; the suspend before it belongs to the one that couldn't resume",
+        ),
+        (7324, "a clock that seems right parts no halves that nothing else parts"),
     ],
 )
 def test_a_fleet_that_was_told_wrong_once(seed: int, what: str) -> None:
     assert not faults(draw(random.Random(seed), seed)), what
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.randoms(use_true_random=False))
-def test_every_verdict_of_a_fleet_that_hypothesis_draws_is_true(rng: random.Random) -> None:
-    """The same, drawn and made small by hypothesis."""
-    plan = draw(rng)
-    found = faults(plan)
-    assert not found, f"{plan}\n{found}"
 
 
 def test_a_plan_is_carried_out_the_same_way_each_time() -> None:

@@ -25,7 +25,7 @@ def test_a_domain_that_0_1_0_stored_is_evaluated_as_before(name: str) -> None:
     at, published, stored = AFTER[name]
     case = Case.load(base64.b64decode(stored))
     assert case.logs
-    assert judge(case, at, {}, Times()).tellings == ()
+    assert {telling.word for telling in judge(case, at, {}, Times()).tellings} <= {"current"}
     assert {told.started for told in case.told} <= {"started" in published}
     again = Case.load(case.dump())
     assert again.logs.keys() == case.logs.keys()

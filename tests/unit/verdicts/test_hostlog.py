@@ -1,10 +1,13 @@
 """What one host said of a domain: states that are looked at beside its events."""
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.correlator.facts import Fact, FactKind
 from bridge.correlator.hostlog import HostLog
 from bridge.wire.messages import stamp
+
+COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)
 
 START = 1_790_000_000.0
 
@@ -38,3 +41,20 @@ def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
     assert (departure.stage, track.phase) == ("left", "away")
     assert departure.ended is not None
     assert departure.ended.what == "stopped/migrated"
+
+
+def test_the_figures_of_a_copy_belong_to_the_end_that_they_follow_on_either_host() -> None:
+    log = HostLog()
+    for each in (
+        fact(1, 0.0, "started/migrated"),
+        fact(2, 1.0, "resumed/migrated"),
+        replace(fact(3, 2.0, "migration_in", "job_completed"), copied=COPIED),
+        fact(4, 10.0, "suspended/migrated"),
+        fact(5, 11.0, "stopped/migrated"),
+        replace(fact(6, 11.1, "migration_out", "job_completed"), copied=COPIED[::-1]),
+    ):
+        log.add(each)
+    log.complete = (0, 6)
+    track = log.view(lambda _due: True, 0.0)
+    assert [each.copied for each in track.arrivals] == [COPIED]
+    assert [each.copied for each in track.departures] == [COPIED[::-1]]

@@ -50,6 +50,36 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
     assert len(found[0]) == 1
 
 
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("apart_s", [0.0, 7200.0], ids=["clocks agree", "a clock is two hours wrong"])
+def test_equal_figures_prove_which_halves_belong_together(which: int, apart_s: float) -> None:
+    """Of two arrivals and one departure, whatever the stamps say."""
+    here, there = Track(), Track()
+    here.arrivals = [arrived(1, 28.02), arrived(11, 30.18)]
+    there.departures = [left(1, 28.05 + apart_s, 30.48 + apart_s)]
+    here.arrivals[which].copied = there.departures[0].copied = (1065095168, 8126464, 262144, 1984, 5, 27)
+    here.arrivals[1 - which].copied = (1065095168, 8126464, 262144, 1984, 5, 28)
+    linked = {
+        each.arrival and each.arrival.key
+        for each in pair({"host1": here, "host2": there}, ())
+        if each.departure
+    }
+    assert linked == {here.arrivals[which].key}
+
+
+def test_figures_that_several_have_prove_nothing() -> None:
+    here, there = Track(), Track()
+    here.arrivals = [arrived(1, 28.02), arrived(11, 68.18)]
+    there.departures = [left(1, 28.05, 30.48), left(11, 68.21, 70.0)]
+    for came, gone in zip(here.arrivals, there.departures, strict=True):
+        came.copied = gone.copied = (0, 0, 0, 0, 0, 0)
+    pairs = pair({"host1": here, "host2": there}, ())
+    assert [(p.arrival and p.arrival.key, p.departure and p.departure.key) for p in pairs] == [
+        ((0, 1), (0, 1)),
+        ((0, 11), (0, 11)),
+    ]
+
+
 def test_all_attempts_are_weighed_together() -> None:
     """Of eight attempts one departure wasn't heard: its arrival doesn't take that of the one before it."""
     here, there = Track(), Track()

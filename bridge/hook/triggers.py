@@ -1,0 +1,107 @@
+"""What is to be read for triggers, which messages are let through, and what a program is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from bridge.consumer.reader import Message
+from bridge.consumer.subscriber import What
+from bridge.wire.triggers import ANY, BY_PREFIX, LOCATION, OUTCOMES
+
+
+def subscribed(wanted: Collection[str]) -> tuple[set[What], set[str]]:
+    """What has to be read for these triggers, and which of migrations' messages.
+
+    An event of a host means its whole stream: only so is it known that none is missing.
+    """
+    what: set[What] = set()
+    if any(name.startswith(BY_PREFIX) for name in wanted):
+        what.add("events")
+    if LOCATION in wanted or ANY in wanted:
+        what.add("locations")
+    outcomes = set(OUTCOMES) if ANY in wanted else set(OUTCOMES) & set(wanted)
+    if outcomes:
+        what.add("migrations")
+    return what, outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Patterns as a shell has them (`web*`); a message has to match one of each kind that there are."""
+
+    domains: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+    def match(self, message: Message) -> bool:
+        """Whether programs are to run for it: by its domain's UUID or name, any host that it names, and its
+        reason.
+        """
+        data = message.data.model_dump()
+        domain = data.get("domain") or {}
+        return (
+            _matches(self.domains, (domain.get("uuid"), domain.get("name")))
+            and _matches(self.hosts, _hosts(data))
+            and _matches(self.reasons, (data.get("reason"),))
+        )
+
+
+def _matches(patterns: Sequence[str], values: Sequence[str | None]) -> bool:
+    return not patterns or any(
+        value is not None and fnmatchcase(value, pattern) for value in values for pattern in patterns
+    )
+
+
+def _hosts(data: Mapping[str, Any]) -> list[str | None]:
+    return [
+        data.get("host"),
+        *((data.get(key) or {}).get("host") for key in ("source", "destination", "guest")),
+    ]
+
+
+_VARIABLES: Final[Mapping[str, Sequence[str]]] = {
+    "OUTCOME": ("outcome",),
+    "DOMAIN_UUID": ("domain", "uuid"),
+    "DOMAIN_NAME": ("domain", "name"),
+    "SOURCE": ("source", "host"),
+    "DESTINATION": ("destination", "host"),
+    "REASON": ("reason",),
+    "GUEST_HOST": ("guest", "host"),
+    "GUEST_STATE": ("guest", "state"),
+    "MIGRATION": ("migration",),
+    "REVISION": ("revision",),
+    "EVENT": ("event",),
+    "DETAIL": ("detail",),
+}
+"""Where in a message's data each variable's value stands; the names behind `LIBVIRT_MQTT_`."""
+LONGEST_VALUE: Final = 4096
+VARIABLES: Final = ("TRIGGER", "ID", "TIME", *_VARIABLES)
+
+
+def variables(message: Message, trigger: str) -> dict[str, str]:
+    """What is most used of a message, for a program's environment. What isn't there is empty.
+
+    No value can hold a NUL, or be longer than the system takes: what no variable can hold is replaced by
+    U+FFFD or cut; standard input has it as it is.
+    """
+    event = message.event
+    assert event is not None
+    data = event.data.model_dump()
+    found = {"TRIGGER": trigger, "ID": event.id, "TIME": event.time}
+    for name, path in _VARIABLES.items():
+        value: Any = data
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found[name] = "" if value is None else str(value)
+    if not found["GUEST_HOST"]:
+        found["GUEST_HOST"] = str(data.get("host") or "")  # of a location, and of a host's own event
+    return {f"LIBVIRT_MQTT_{name}": _harmless(value) for name, value in found.items()}
+
+
+def _harmless(value: str) -> str:
+    return (
+        value.encode("utf-8", "replace").decode()[:LONGEST_VALUE].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

@@ -1,0 +1,188 @@
+"""How far a real copy is, on real hosts with agents and a correlator; nothing of it is left standing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bridge.mqtt.session import Subscription
+from bridge.wire.topics import Topics
+from tests.integration.session_recorder import Client
+from tests.lab.collector import Message
+from tests.lab.fleet import Fleet
+from tests.lab.lab import Lab
+from tests.lab.stage import Stage
+
+pytestmark = [pytest.mark.lab, pytest.mark.server]
+
+TOPICS = Topics()
+STALLS_MIB_S = 4
+"""The guest writes to the same 4 MiB at 6 MiB/s: each pass of a second finds all of it written to again."""
+CONVERGES_MIB_S = 7
+"""So each pass is a little shorter than the one before."""
+DOWNTIME_MS = 20
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: Lab) -> Iterator[Fleet]:
+    with Fleet(lab) as running:
+        yield running
+
+
+class Watched:
+    """A busy guest on host1; what is published of its job and its migration, and what the broker holds."""
+
+    def __init__(self, stage: Stage, fleet: Fleet) -> None:
+        self.stage, self.fleet = stage, fleet
+        stage.start(busy=True)
+        self.uuid = stage.guest.uuid
+        self.mark = fleet.collector.mark()
+        self.job_topic = TOPICS.job(stage.source.name, self.uuid)
+        self.current_topic = TOPICS.migration(self.uuid, "current")
+        self.last_topic = TOPICS.migration(self.uuid, "last")
+
+    def messages(self, topic: str) -> list[Message]:
+        return [each for each in self.fleet.collector.about(self.uuid, self.mark) if each.topic == topic]
+
+    @property
+    def jobs(self) -> list[Message]:
+        return self.messages(self.job_topic)
+
+    def job(self, of: Callable[[dict[str, Any]], object], timeout_s: float, what: str) -> Message:
+        """The first message of the job that is so."""
+        found = self.fleet.collector.wait_for(
+            lambda _: [each for each in self.jobs if each.raw and of(each.data)],
+            timeout_s,
+            what=lambda: f"{what}; {[said(each) for each in self.jobs]}\n{self.fleet.logs()}",
+        )
+        return found[0]
+
+    def held(self) -> dict[str, dict[str, Any]]:
+        """What somebody gets who comes now, by the last level of each topic."""
+        complete: list[bool] = []
+        reader = Client(
+            self.fleet.broker.settings(),
+            "late",
+            subscriptions=[
+                Subscription(each, qos=0) for each in (self.job_topic, self.current_topic, self.last_topic)
+            ],
+            on_retained_complete=lambda: complete.append(True),
+        )
+        reader.until(lambda: bool(complete), 20)
+        reader.close()
+        return {
+            each.topic.rpartition("/")[2]: json.loads(each.payload)["data"]
+            for each in reader.received
+            if each.payload
+        }
+
+    def until_nothing_stands(self) -> dict[str, dict[str, Any]]:
+        end_s = time.monotonic() + 30
+        while (found := self.held()).keys() & {"job", "current"}:
+            assert time.monotonic() < end_s, f"{found}\n{self.fleet.logs()}"
+            time.sleep(0.2)
+        return found
+
+
+def said(message: Message) -> tuple[object, ...]:
+    data = message.data
+    return tuple(data.get(key) for key in ("percent", "iteration", "trend", "eta_s"))
+
+
+@pytest.fixture
+def watched(stage: Stage, fleet: Fleet) -> Watched:
+    return Watched(stage, fleet)
+
+
+def test_a_copy_that_stalls_and_then_converges(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = watched.stage
+    migration = stage.migrate("--bandwidth", str(STALLS_MIB_S))
+    first = watched.job(lambda data: data["percent"], 15, "a first percentage")
+    assert (first.data["operation"], first.data["iteration"], first.data["trend"]) == (
+        "migration_out",
+        1,
+        None,
+    )
+    assert first.data["eta_s"] > 0
+    stalled = watched.job(lambda data: data["trend"] == "stalled", 90, "a stall")
+    assert stalled.data["eta_s"] is None
+    assert 80 < stalled.data["percent"] <= 99
+    late = watched.held()
+    assert late["current"]["phase"] == "copying"
+    assert any(late["current"]["progress"].items() <= each.data.items() for each in watched.jobs[-3:])
+    assert late["current"]["source"] == {"host": stage.source.name}
+    assert late["current"]["destination"] == {"host": stage.destination.name}
+    stage.source.virsh("migrate-setmaxdowntime", watched.uuid, str(DOWNTIME_MS))
+    stage.source.virsh("migrate-setspeed", watched.uuid, str(CONVERGES_MIB_S))
+    converging = watched.job(
+        lambda data: data["trend"] == "converging" and data["iteration"] > stalled.data["iteration"],
+        30,
+        "convergence",
+    )
+    assert converging.data["eta_s"] is not None
+    migration.succeed(60)
+    after = watched.until_nothing_stands()
+    assert after["last"]["outcome"] == "completed"
+    apart = [later.at_s - one.at_s for one, later in zip(watched.jobs, watched.jobs[1:-1], strict=False)]
+    assert min(apart) > 1.8, "at most every two seconds"
+    with capsys.disabled():
+        print(f" {[said(each) for each in watched.jobs]}", end="")
+
+
+def test_the_time_that_is_left_at_half_way(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = watched.stage
+    migration = stage.migrate("--bandwidth", str(CONVERGES_MIB_S))
+    watched.job(lambda data: data["percent"], 15, "a first percentage")
+    stage.source.virsh("migrate-setmaxdowntime", watched.uuid, str(DOWNTIME_MS))
+    migration.succeed(60)
+    watched.until_nothing_stands()
+    told = [each for each in watched.jobs if each.raw and each.data["eta_s"] is not None]
+    suspended = next(
+        each
+        for each in watched.fleet.collector.about(watched.uuid, watched.mark)
+        if each.topic.endswith("/lifecycle/suspended")
+    )
+    began_s = told[0].at_s - told[0].data["time_elapsed_ms"] / 1000
+    whole_s = suspended.at_s - began_s
+    half = min(told, key=lambda each: abs((each.at_s - began_s) - whole_s / 2))
+    error = (half.data["eta_s"] - (suspended.at_s - half.at_s)) / whole_s
+    with capsys.disabled():
+        print(
+            f" {whole_s:.1f} s, at half-way off by {error:+.0%} of it; {[said(each) for each in told]}",
+            end="",
+        )
+    assert abs(error) < 0.5
+
+
+@pytest.mark.parametrize("victim", ["agent", "libvirtd", "correlator"])
+def test_nothing_stands_after_a_kill_in_mid_copy(watched: Watched, victim: str) -> None:
+    """The job ends, or has ended, while the one that was killed is away."""
+    stage, fleet = watched.stage, watched.fleet
+    migration = stage.copy_slowly()
+    fleet.collector.wait_for(
+        lambda _: watched.messages(watched.current_topic) and watched.jobs and watched.held().get("current"),
+        20,
+        what=lambda: f"the copy to be told\n{fleet.logs()}",
+    )
+    agent = fleet.agent(stage.source)
+    if victim == "agent":
+        agent.kill()
+        migration.abort()
+        assert watched.held().keys() >= {"job", "current"}
+        agent.start()
+    elif victim == "libvirtd":
+        stage.source.stop_libvirtd(signal.SIGKILL)
+        time.sleep(1)
+        stage.source.start_libvirtd()
+    else:
+        fleet.correlator.kill()
+        migration.abort()
+        fleet.correlator.start()
+    last = watched.until_nothing_stands()["last"]
+    assert (last["outcome"], last["guest"]["host"]) == ("failed", stage.source.name)
+    fleet.wait_connected()
