@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from bridge.correlator.attention import ATTENTION
+from bridge.correlator.rules.attention import ATTENTION
 from bridge.wire.messages import Outcome, Reason
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import Host
+from bridge.correlator.input.hosts import Host
 from bridge.log import get_logger
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.namesake import Namesake

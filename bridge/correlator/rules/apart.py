@@ -6,11 +6,11 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.case import NAMESPACE, Conflict, Telling, Told
-from bridge.correlator.facts import CLEARED, SKEW_S, Mark
-from bridge.correlator.pairing import Pair
-from bridge.correlator.sitting import Sitting
-from bridge.correlator.track import Track
+from bridge.correlator.rules.case import NAMESPACE, Conflict, Telling, Told
+from bridge.correlator.rules.facts import CLEARED, SKEW_S, Mark
+from bridge.correlator.rules.pairing import Pair
+from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.track import Track
 from bridge.wire.messages import (
     DomainName,
     Evidence,

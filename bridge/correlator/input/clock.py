@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
+from bridge.correlator.rules.facts import CLOCK_EXACT
+
 CLOCK_WINDOW_S: Final = 1800.0
-CLOCK_EXACT: Final = (-0.5, 2.0)
-"""Offsets in between are the message's way, not the clock's fault."""
 
 
 class Clock(msgspec.Struct, gc=False):

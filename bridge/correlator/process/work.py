@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
-from bridge.correlator.case import Case, Hosts, Telling
-from bridge.correlator.facts import AS_IT_HAPPENED, Fact
-from bridge.correlator.hosts import Host
+from bridge.correlator.input.hosts import Host
+from bridge.correlator.input.words import Said
+from bridge.correlator.rules.case import Case, Hosts, Telling
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, Fact
 from bridge.correlator.store import CaseRow
-from bridge.correlator.words import Said, Word
 from bridge.wire.messages import Progress, stamp
-
-
-class Heard(msgspec.Struct, frozen=True, gc=False):
-    """A message that was read, and when it came, in our seconds."""
-
-    word: Word
-    received: float
-    retained: bool
 
 
 class Work:

@@ -24,6 +24,8 @@ UNNOTICED_S: Final = 30.0
 """How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
 broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
 """
+CLOCK_EXACT: Final = (-0.5, 2.0)
+"""Offsets of a host's clock in between are the messages' way, not the clock's fault."""
 LIVE_S: Final = 4.0
 """What comes later than this after it was sent was waiting somewhere."""
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from bridge.correlator import acts
-from bridge.correlator.alignment import Half
-from bridge.correlator.apart import judge_conflict, judge_offline
-from bridge.correlator.attempts import judge_attempt
-from bridge.correlator.attention import attention
-from bridge.correlator.case import Case, Hosts, Judgement, Times, Told
-from bridge.correlator.current import judge_current
-from bridge.correlator.facts import Key
-from bridge.correlator.pairing import Pair, pair
-from bridge.correlator.sitting import Sitting
-from bridge.correlator.track import Arrival, Departure, Track
+from bridge.correlator.rules import acts
+from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.apart import judge_conflict, judge_offline
+from bridge.correlator.rules.attempts import judge_attempt
+from bridge.correlator.rules.attention import attention
+from bridge.correlator.rules.case import Case, Hosts, Judgement, Times, Told
+from bridge.correlator.rules.current import judge_current
+from bridge.correlator.rules.facts import Key
+from bridge.correlator.rules.pairing import Pair, pair
+from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.track import Arrival, Departure, Track
 
 _KEPT_S: Final = 7 * 86400.0
 _RANK: Final = {

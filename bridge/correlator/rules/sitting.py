@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.correlator.case import Case, Hosts, Telling, Times, Told
-from bridge.correlator.signs import sign_of_state
-from bridge.correlator.track import Track
+from bridge.correlator.rules.case import Case, Hosts, Telling, Times, Told
+from bridge.correlator.rules.signs import sign_of_state
+from bridge.correlator.rules.track import Track
 from bridge.wire.messages import Migration
 
 

@@ -15,14 +15,14 @@ import msgspec
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Ask
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import Host
+from bridge.correlator.input.hosts import Host
+from bridge.correlator.input.words import Heard, Said
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
+from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
-from bridge.correlator.words import Said
-from bridge.correlator.work import Heard, Work, fact_of, hear_cleared, hear_job
 from bridge.log import get_logger
 
 HOLD_S: Final = 1.0

@@ -15,15 +15,15 @@ import msgspec
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Loss
-from bridge.correlator.case import Case, Hosts, Judgement, Telling, Times
 from bridge.correlator.counters import ENDS, Counters
-from bridge.correlator.hosts import GONE, Host
-from bridge.correlator.judging import judge
-from bridge.correlator.opencases import OpenCases
+from bridge.correlator.input.hosts import GONE, Host
+from bridge.correlator.input.words import Heard, Said
+from bridge.correlator.process.opencases import OpenCases
+from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
+from bridge.correlator.rules.case import Case, Hosts, Judgement, Telling, Times
+from bridge.correlator.rules.judging import judge
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
-from bridge.correlator.words import Said
-from bridge.correlator.work import Heard, Work, fact_of, hear_cleared, hear_job
 from bridge.log import get_logger
 from bridge.wire.messages import Migration
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from msgspec import structs
 
-from bridge.correlator.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
-from bridge.correlator.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
-from bridge.correlator.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
-from bridge.correlator.track import (
+from bridge.correlator.rules.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
+from bridge.correlator.rules.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
+from bridge.correlator.rules.track import (
     PART_IN_A_MIGRATION,
     Arrival,
     Departure,

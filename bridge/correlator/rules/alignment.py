@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.facts import Key
-from bridge.correlator.track import Departure
+from bridge.correlator.rules.facts import Key
+from bridge.correlator.rules.track import Departure
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""

@@ -15,12 +15,12 @@ from typing import Final
 
 import msgspec
 
-from bridge.correlator.alignment import Half
-from bridge.correlator.facts import CLEARED, Fact, Key
-from bridge.correlator.hostlog import HostLog, is_state, take_in_order
-from bridge.correlator.machine import ACTIVE
-from bridge.correlator.signs import ORDINARY, sign_of
-from bridge.correlator.track import Track
+from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.facts import CLEARED, Fact, Key
+from bridge.correlator.rules.hostlog import HostLog, is_state, take_in_order
+from bridge.correlator.rules.machine import ACTIVE
+from bridge.correlator.rules.signs import ORDINARY, sign_of
+from bridge.correlator.rules.track import Track
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.acts import KEPT
-from bridge.correlator.clock import CLOCK_EXACT
-from bridge.correlator.facts import CLEARED, SKEW_S, Mark, is_live
-from bridge.correlator.joint import (
+from bridge.correlator.rules.acts import KEPT
+from bridge.correlator.rules.facts import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.joint import (
     JOINT,
     UNDER_WAY,
     UNDER_WAY_WATCHED,
@@ -24,8 +23,8 @@ from bridge.correlator.joint import (
     is_told,
     stages,
 )
-from bridge.correlator.pairing import Pair, is_well_after
-from bridge.correlator.track import Arrival, Departure, Track
+from bridge.correlator.rules.pairing import Pair, is_well_after
+from bridge.correlator.rules.track import Arrival, Departure, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 

@@ -11,8 +11,7 @@ from typing import Final
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
-from bridge.correlator.words import word_of
-from bridge.correlator.work import Heard
+from bridge.correlator.input.words import Heard, word_of
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from bridge.correlator.case import NAMESPACE, Telling, Told
-from bridge.correlator.facts import UNNOTICED_S
-from bridge.correlator.joint import BREATH_S, When, is_final
-from bridge.correlator.pairing import Pair
-from bridge.correlator.sitting import Sitting
-from bridge.correlator.verdict import Verdict, rule
+from bridge.correlator.rules.case import NAMESPACE, Telling, Told
+from bridge.correlator.rules.facts import UNNOTICED_S
+from bridge.correlator.rules.joint import BREATH_S, When, is_final
+from bridge.correlator.rules.pairing import Pair
+from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.verdict import Verdict, rule
 from bridge.wire.messages import (
     DomainName,
     Evidence,

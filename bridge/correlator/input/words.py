@@ -12,7 +12,7 @@ from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, JobOf
 from bridge.consumer.intake import stamped
 from bridge.consumer.rejected import MAX_SEQUENCE, Rejected
 from bridge.consumer.shapes import Lifecycle, ObjectMessage, State
-from bridge.correlator.facts import Copied, FactKind
+from bridge.correlator.rules.facts import Copied, FactKind
 from bridge.wire.messages import Amount, Progress
 
 _KIND_OF_EVENT: Final[dict[str, FactKind]] = {
@@ -54,6 +54,14 @@ class Said(msgspec.Struct, frozen=True, gc=False):
 
 
 Word = Said | Cleared | Status | Forgotten
+
+
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """A message that was read, and when it came, in our seconds."""
+
+    word: Word
+    received: float
+    retained: bool
 
 
 def word_of(read: Input) -> Word:

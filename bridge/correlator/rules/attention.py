@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, get_args
 
-from bridge.correlator.alignment import Half
-from bridge.correlator.case import Told
-from bridge.correlator.sitting import Sitting
+from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.case import Told
+from bridge.correlator.rules.sitting import Sitting
 from bridge.wire.messages import Attention
 
 ATTENTION: Final = ("conflict", *get_args(Attention), "unresolved")

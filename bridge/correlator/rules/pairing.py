@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.alignment import PROVEN_MS, Ends, Half, Link, best_links, crosses
-from bridge.correlator.facts import (
+from bridge.correlator.rules.alignment import PROVEN_MS, Ends, Half, Link, best_links, crosses
+from bridge.correlator.rules.facts import (
     AS_IT_HAPPENED,
     DELAYED_S,
     SKEW_S,
@@ -26,8 +26,8 @@ from bridge.correlator.facts import (
     as_stamped,
     is_live,
 )
-from bridge.correlator.signs import end_of
-from bridge.correlator.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.signs import end_of
+from bridge.correlator.rules.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
 _DOUBTFUL_S: Final = 2.0
 _ASKED_S: Final = 2.5
