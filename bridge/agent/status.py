@@ -65,7 +65,7 @@ def build(
             state=state,
             epoch=facts.epoch,
             version=version,
-            libvirt=facts.libvirt,
+            libvirt=facts.libvirt if state == "online" else None,
             last_sequence=facts.last_sequence,
             dropped=list(facts.dropped),
             lost=list(facts.lost),

@@ -64,8 +64,11 @@ class Correlator:
     error.
     """
 
-    def __init__(self, settings: CorrelatorSettings) -> None:
+    def __init__(self, settings: CorrelatorSettings, reload: Callable[[], bool] = bool) -> None:
+        """reload: called in the loop's thread after `ask_to_reload`; whether to connect again."""
         self._settings = settings
+        self._reload = reload
+        self._reload_asked = False
         self._topics = settings.topics()
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
@@ -83,6 +86,7 @@ class Correlator:
             counters=self.counters,
             hosts=self._casework.hosts.values,
         )
+        self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
         self._wildcards = WildcardCheck(self._new_probe)
         self._held = HeldStates(settings.settle_s)
@@ -136,6 +140,11 @@ class Correlator:
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
+        self._wake()
+
+    def ask_to_reload(self) -> None:
+        """Has the settings read again soon. From any thread, and from a signal's handler."""
+        self._reload_asked = True
         self._wake()
 
     def _wake(self) -> None:
@@ -200,13 +209,17 @@ class Correlator:
     def _new_session(self) -> Session:
         settings = self._settings
         group = settings.group
+        self._status_topic = self._status.topic
         return Session(
             settings.broker_settings(),
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
-            subscriptions=_subscriptions(self._topics, group),
+            subscriptions=(
+                *_subscriptions(self._topics, group),
+                Subscription(self._status_topic, qos=0, no_local=True, needed=False),
+            ),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
@@ -282,6 +295,10 @@ class Correlator:
             _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
+        if received.topic == self._status_topic:
+            if received.retain:
+                self._status.holds(received.payload)
+            return
         self._hearing.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
@@ -289,9 +306,11 @@ class Correlator:
             self._sender.acknowledged(token, code)
             if token.retain and code < REFUSAL:
                 self._restorer.published(token.topic, token.payload)
-        elif code >= REFUSAL:
+            return
+        if code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
-        elif token == self._topics.correlator_status(self.name):
+        elif token == self._status_topic:
+            self._status.published()
             self._wildcards.published(str(token))
 
     # One turn of the loop
@@ -300,6 +319,10 @@ class Correlator:
         session = self._session
         assert session is not None
         self._last_loop = time.monotonic()
+        if self._reload_asked:
+            self._reload_asked = False
+            if self._reload():
+                session.reconnect()
         waiting = len(self._hearing)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))

@@ -251,7 +251,7 @@ class HostStatus(Model):
     state: Literal["online", "offline"]
     epoch: str | None
     version: str
-    libvirt: Libvirt
+    libvirt: Libvirt | None = Field(description="Null when offline: nobody looks.")
     last_sequence: int = Field(ge=0)
     dropped: list[Span] = Field(
         default_factory=list, description="What the outbox's limit made it drop: a loss is never silent."
@@ -351,6 +351,7 @@ class CorrelatorStatus(Model):
     holes: list[dict[str, Any]] = Field(
         default_factory=list, description="Sequences missing and not to be had: host, epoch, first, last."
     )
+    reason: str | None = Field(default=None, description="Why something is not as it should be.")
 
 
 class ReplayRequest(BaseModel):

@@ -10,6 +10,7 @@ from bridge.correlator.rules import acts
 from bridge.correlator.rules.alignment import Half
 from bridge.correlator.rules.apart import judge_conflict, judge_offline
 from bridge.correlator.rules.attempts import judge_attempt
+from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.case import Case, Hosts, Judgement, Times, Told
 from bridge.correlator.rules.current import judge_current
 from bridge.correlator.rules.facts import Key
@@ -67,6 +68,7 @@ def judge(
         sitting.is_open or bool(case.tails),
         frozenset(case.logs),
         frozenset(case.tails) | sitting.withheld,
+        attention(sitting),
     )
 
 
