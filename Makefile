@@ -4,10 +4,10 @@ BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
 TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptables debootstrap systemd prometheus \
-    polkitd openssl postgresql nodejs npm jq chromium fonts-dejavu-core
+    polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install packages demo check lint test explore lab bench soak pictures released clean
+.PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak pictures released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
@@ -17,19 +17,21 @@ help:
 	@echo 'make explore   histories of migrations, every one within bounds: a fixed slice of them'
 	@echo 'make lab       as root: two real hosts, a real guest migrated there and back, shown live'
 	@echo 'make bench     what it costs, against the barest thing that does the same'
+	@echo 'make packages  as root: packages for Debian, into dist/'
+	@echo 'make release   as root, with VERSION=: checks everything, tags, and leaves what is released in dist/'
 	@echo 'make soak      the long version of the tests'
 	@echo 'make pictures  the pictures of the page in the README, anew'
 
-install: packages .venv/installed
+install: system .venv/installed
 
-packages:
+system:
 	@PYTHON=$(PYTHON) .ci/install-packages $(PACKAGES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	    { echo 'needs Python 3.11 or newer, and $(PYTHON) is not; another: make PYTHON=python3.11' >&2; exit 1; }
 
-.venv/installed: pyproject.toml | packages
+.venv/installed: pyproject.toml | system
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,dashboard,postgresql]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,agent,dashboard,postgresql]'
 	@touch $@
 
 demo: install
@@ -70,6 +72,46 @@ soak: install
 pictures: install
 	$(BIN)/pytest -q tests/page/test_pictures.py -k made
 	mkdir -p docs/pictures && cp tests/page/results/*.png docs/pictures/
+
+# Debian's packages, into dist/; as root.
+packages: install
+	@.ci/install-packages debootstrap
+	$(BIN)/python -m tests.packages dist
+
+.venv/release: .venv/installed
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[release]'
+	@touch $@
+
+# The versions and hashes of all that is shipped with the program, anew: what Debian 12's packages bring along
+# (its PyYAML is new enough), what is in the image, and in the one without libvirt.
+COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --generate-hashes --upgrade \
+    --no-header pyproject.toml
+lock: .venv/release
+	$(COMPILE) --no-emit-package pyyaml --extra dashboard -o docker/lock/debian.txt
+	$(COMPILE) --extra postgresql --extra dashboard -o docker/lock/correlator.txt
+	$(COMPILE) --extra postgresql --extra dashboard --extra agent -o docker/lock/agent.txt
+
+# What goes to PyPI, with a list of what it was tested with (CycloneDX), into dist/. Where the database of known
+# vulnerabilities isn't reached: make release-check AUDIT=true
+AUDIT ?= $(BIN)/pip-audit --strict --disable-pip --require-hashes -r docker/lock/agent.txt
+release-check: .venv/release
+	rm -f dist/*.whl dist/*.tar.gz dist/*.cdx.json
+	$(BIN)/uv build -q --no-config -o dist
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	    -o "dist/libvirt_mqtt-$$($(BIN)/libvirt-mqtt --version | cut -d ' ' -f 2).cdx.json" docker/lock/agent.txt
+	$(AUDIT)
+
+# Checks, tags, and leaves everything in dist/: make release VERSION=0.2.0
+release: install
+	$(BIN)/python -m tests.release $(VERSION)
+	rm -rf dist
+	$(MAKE) test
+	$(MAKE) packages
+	$(MAKE) release-check
+	git tag -a -m 'Version $(VERSION)' v$(VERSION)
+	$(MAKE) released
+	@echo 'Tagged v$(VERSION). Commit tests/data/released, then push the tag and what is in dist/.'
 
 # At a release: from then on nothing that its readers rely on may change.
 released:

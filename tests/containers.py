@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +27,7 @@ IN_THE_BASE: Final = (
     *("mosquitto", "postgresql", "systemd", "systemd-sysv"),
 )
 IMAGE: Final = "localhost/libvirt-mqtt"
+IMAGE_WITHOUT_LIBVIRT: Final = "localhost/libvirt-mqtt-correlator"
 BASE: Final = "localhost/base"
 
 _STORAGE: Final = """\
@@ -109,28 +109,29 @@ class Podman:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Waits until no other run of the tests on this machine has containers: they have fixed names."""
+def alone(names: str = "") -> Iterator[None]:
+    """Waits until no other run of the tests on this machine has these containers: they have fixed names."""
     folder = Podman().folder
-    with (folder / ".in-use").open("w") as lock:
+    with (folder / f".in-use{names}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def built() -> Podman:
-    """podman with the base and the image of docker/Dockerfile, which is built anew from the working tree."""
+    """podman with the base and the images of docker/Dockerfile, built anew from the working tree."""
     podman = Podman()
-    with (podman.folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (podman.folder / ".lock").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
         _ensure_base(podman)
         wheels = _wheels(podman.folder)
-        podman.run(
-            *("buildah", "bud", "-q", "--layers", "--format", "docker", "--isolation", "chroot"),
-            *("--build-arg", f"BASE={BASE}", "--build-arg", "PIP_NO_INDEX=1"),
-            *("--build-arg", f"PIP_FIND_LINKS={wheels}", "--volume", f"{wheels}:{wheels}:ro"),
-            *("-f", "docker/Dockerfile", "-t", IMAGE, "."),
-            timeout_s=300.0,
-        )
+        for lock, image in (("agent", IMAGE), ("correlator", IMAGE_WITHOUT_LIBVIRT)):
+            podman.run(
+                *("buildah", "bud", "-q", "--layers", "--format", "docker", "--isolation", "chroot"),
+                *("--build-arg", f"BASE={BASE}", "--build-arg", f"LOCK={lock}"),
+                *("--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"PIP_FIND_LINKS={wheels}"),
+                *("--volume", f"{wheels}:{wheels}:ro", "-f", "docker/Dockerfile", "-t", image, "."),
+                timeout_s=300.0,
+            )
         podman("image", "prune", "-f", "--filter", "until=24h")
     return podman
 
@@ -157,15 +158,16 @@ def _ensure_base(podman: Podman) -> None:
 
 def _wheels(folder: Path) -> Path:
     """A folder with all that the Dockerfile's pip wants."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgresql"], sys.version]
+    lock = ROOT / "docker" / "lock" / "agent.txt"
+    wanted = [lock.read_text(), sys.version]
     wheels = folder / f"wheels-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]}"
     if not wheels.exists():
         for old in folder.glob("wheels-*"):
             shutil.rmtree(old)
         unfinished = folder / "wheels.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-        roots.run(*pip, "-w", str(unfinished), "hatchling>=1.27", f"{ROOT}[dashboard,postgresql]")
+        pip = (sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", unfinished)
+        roots.run(*pip, "--no-deps", "--require-hashes", "-r", lock)
+        roots.run(*pip, "setuptools")  # to build libvirt-python with
         unfinished.rename(wheels)
     return wheels

@@ -29,6 +29,7 @@ from bridge.options import declared
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.examples import examples
 from tests import state_machine
+from tests.matrix import table as matrix
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 _PART: Final = re.compile(r"<!-- ([a-z]+ [^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -187,6 +188,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join([line(head), "|---" * len(head) + "|", *(line(row) for row in rows)])
 
 
+def _matrix(_name: str) -> str:
+    """What each check finds at each broker."""
+    return _table(*matrix.page())
+
+
 _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "options": _options,
     "example": _example,
@@ -195,6 +201,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "events": _events,
     "alerts": _alerts,
     "metrics": _metrics,
+    "matrix": _matrix,
     "machine": state_machine.part,
 }
 

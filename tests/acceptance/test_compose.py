@@ -9,7 +9,7 @@ from bridge.demo import living
 from bridge.mqtt.session import BrokerSettings, Subscription
 from bridge.wire.topics import Topics
 from tests.broker import free_port
-from tests.containers import IMAGE, Podman, stand_in
+from tests.containers import IMAGE, IMAGE_WITHOUT_LIBVIRT, Podman, stand_in
 from tests.integration.session_recorder import Client
 from tests.processes import wait_until
 
@@ -62,6 +62,20 @@ def test_the_health_check_says_that_it_lives(podman: Podman, port: int, role: st
         "from urllib.request import urlopen as u; print(u('http://127.0.0.1:8080/metrics').read().decode())"
     )
     assert f"libvirt_mqtt_{role}_" in podman("exec", name, "python", "-c", asked)
+
+
+def test_the_image_without_libvirt_has_all_but_the_agent(podman: Podman, port: int) -> None:
+    """It runs as no root, and stops as asked."""
+    own = (f"--broker=mqtt://127.0.0.1:{port}", "--id=small", f"--http=127.0.0.1:{free_port()}")
+    image = (IMAGE_WITHOUT_LIBVIRT, "correlator", *own)
+    with podman.container("tested_small", "--network", "host", *image) as name:
+        wait_until(lambda: "broker.connected" in podman("logs", name))
+        assert podman("exec", name, "id", "-u").strip() == "10001"
+        assert "libvirt-mqtt[agent]" in podman("exec", name, "libvirt-mqtt", "agent", check=False)
+        imported = podman("exec", name, "python", "-c", "import psycopg; print(psycopg.pq.__impl__)")
+        assert imported.strip() == "binary"
+        podman("stop", "-t", "8", name)
+        assert podman("inspect", name, "--format", "{{.State.ExitCode}}").strip() == "0"
 
 
 def test_a_health_check_fails_where_nothing_answers(podman: Podman, port: int) -> None:

@@ -1,16 +1,17 @@
 """The systemd units: as systemd reads them, and run by a real systemd."""
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
+from tests import machines
 from tests.containers import IMAGE, ROOT, Podman
+from tests.machines import Machine
 from tests.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
@@ -59,46 +60,10 @@ def test_systemd_reads_them_without_complaint_and_takes_them_as_well_contained(
     assert rated.returncode == 0, rated.stdout[-300:]
 
 
-class Machine:
-    """A container with systemd as its first process, and the units installed as documented."""
-
-    def __init__(self, podman: Podman, name: str) -> None:
-        self._podman = podman
-        self._name = name
-
-    def sh(self, script: str, *, check: bool = True) -> str:
-        """What a script prints, run as root."""
-        return self._podman("exec", self._name, "sh", "-ec", script, check=check)
-
-    def write(self, path: str, text: str) -> None:
-        self._podman(
-            "exec", self._name, "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'EOF'\n{text}EOF"
-        )
-
-    def show(self, unit: str, *properties: str) -> dict[str, str]:
-        lines = self.sh(f"systemctl show {unit} -p {','.join(properties)}").splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def logged(self, unit: str) -> list[dict[str, Any]]:
-        lines = self.sh(f"journalctl -q -o cat --no-pager -u {unit} _COMM=libvirt-mqtt", check=False)
-        return [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-
-    def until_logged(self, unit: str, event: str, times: int = 1) -> None:
-        wait_until(
-            lambda: [line["event"] for line in self.logged(unit)].count(event) >= times,
-            lambda: self.sh(f"systemctl status -n 30 {unit}", check=False),
-        )
-
-
 @pytest.fixture(scope="module")
 def machine(podman: Podman) -> Iterator[Machine]:
     """Units and settings are in place, nothing is started."""
-    # systemd counts on mounts being shared, as they are where it is a machine's first process.
-    first = ("-c", "mount --make-rshared /; exec /sbin/init")
-    options = ("--privileged", "--systemd=always", "--user", "0", "--entrypoint", "/bin/sh")
-    with podman.container("tested_units", *options, "-v", f"{UNITS}:/units:ro", IMAGE, *first) as name:
-        found = Machine(podman, name)
-        wait_until(lambda: "running" in found.sh("systemctl is-system-running || true", check=False))
+    with machines.machine(podman, "tested_units", IMAGE, "-v", f"{UNITS}:/units:ro") as found:
         found.sh(
             "cp /units/*.service /etc/systemd/system/;"
             "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"

@@ -13,12 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.request import urlopen
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 from bridge.mqtt.messages import Publication
-from bridge.wire.messages import seconds
+from bridge.wire.examples import examples
+from bridge.wire.messages import MIGRATION, seconds, stamp
+from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port
 from tests.correlators import CorrelatorProcess, messages_of, stamped_now
 from tests.correlators import Fleet as Agents
@@ -145,6 +148,21 @@ def _named(publication: Publication, name: str) -> Publication:
     if "domain" in message["data"]:
         message["data"]["domain"]["name"] = name
     return replace(publication, payload=json.dumps(message).encode())
+
+
+def verdict(name: str, at_s: float, outcome: str = "completed", **data: Any) -> Publication:
+    """A correlator's message about a migration of its own, of the domain of this name."""
+    kind = MIGRATION[outcome]
+    message = json.loads(examples()[kind.type])
+    uuid, migration = str(uuid5(NAMESPACE_URL, name)), uuid5(NAMESPACE_URL, f"{name} {at_s}").hex
+    message |= {"id": f"{migration}-{outcome}-0", "time": stamp(at_s), "subject": uuid, "partitionkey": uuid}
+    message["data"] |= {
+        "migration": migration,
+        "domain": {"uuid": uuid, "name": name},
+        "ended_at": stamp(at_s),
+    }
+    message["data"] |= {"revision": 0, "supersedes": None, "started_at": stamp(at_s - 2.0), **data}
+    return Publication(Topics().migration(uuid, outcome), json.dumps(message).encode())
 
 
 class Window:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -10,12 +9,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bridge.mqtt.messages import Publication
-from bridge.wire.examples import examples
-from bridge.wire.messages import MIGRATION, seconds, stamp
 from tests.integration.session_recorder import Client
 from tests.page.conftest import Look
-from tests.page.parts import World
+from tests.page.parts import World, verdict
 from tests.processes import wait_until
 from tests.simulator.fleet import PLACED_BY_S, Fleet
 from tests.simulator.speech import publication
@@ -53,12 +49,10 @@ def test_first_view_new_row_and_memory(world: World, look: Look, browser: Browse
         expect(page.locator("#hosts .count")).to_have_text("1,000")
         first_views_s.append(time.perf_counter() - began)
 
-    verdict = json.loads(examples()[MIGRATION["completed"].type])
-    verdict["time"] = verdict["data"]["ended_at"] = stamp(time.time())
-    topic = world.agents.topics.migration(verdict["subject"], "completed")
-    world.agents.publish([Publication(topic, json.dumps(verdict).encode())])
-    window.row("past", verdict["data"]["domain"]["name"]).wait_for()
-    late_s = time.time() - seconds(verdict["time"])
+    published_at = time.time()
+    world.agents.publish([verdict("web03", published_at)])
+    window.row("past", "web03").wait_for()
+    late_s = time.time() - published_at
 
     page.get_by_label("Guest, by name or UUID").press("Enter")
     guests = page.locator(".guests")
