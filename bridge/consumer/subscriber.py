@@ -106,6 +106,10 @@ class Subscriber:
         """Lets `receive` return soon. From any thread."""
         self._session.wake()
 
+    def reconnect(self) -> None:
+        """Connects anew, with certificates as they are now; the session stays."""
+        self._session.reconnect()
+
     def close(self) -> None:
         """Says goodbye to the broker, which keeps what comes from now on."""
         self._session.close(1.0)

@@ -154,7 +154,7 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     expected = {
         "host1": [
             TOPICS.replay("host1"),
-            *(topic for topic in of_host("host1") if topic.endswith(("/state", "/job"))),
+            *(topic for topic in of_host("host1") if topic.endswith(("/status", "/state", "/job"))),
         ],
         CORRELATOR: [
             *(topic for topic in everything if "/hosts/" in topic),
