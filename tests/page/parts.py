@@ -64,6 +64,13 @@ class DashboardProcess(ProgramProcess):
         with urlopen(f"{self.url}api/v1/{path}", timeout=10) as answer:
             return json.load(answer)
 
+    def streams(self) -> int:
+        """How many streams are open."""
+        with urlopen(f"{self.url}metrics", timeout=10) as answer:
+            found = re.search(r"_streams (\d+)", answer.read().decode())
+        assert found
+        return int(found[1])
+
     def _accepts(self) -> bool:
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) == 0
