@@ -203,6 +203,17 @@ class Devices:
             "state_topic": topics.location(uuid),
             "value_template": "{{ value_json.data.host if value_json is defined else none }}",
         }
+        progress: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{uuid}-progress",
+            "name": "Progress",
+            "icon": "mdi:progress-clock",
+            "unit_of_measurement": "%",
+            "state_topic": topics.job(host, uuid),
+            "value_template": "{{ value_json.data.percent if value_json is defined else none }}",
+            "json_attributes_topic": topics.job(host, uuid),
+            "json_attributes_template": "{{ value_json.data | tojson if value_json is defined else '{}' }}",
+        }
         return msgspec.json.encode(
             {
                 "device": {
@@ -213,7 +224,7 @@ class Devices:
                     "serial_number": uuid,
                 },
                 "origin": {"name": NODE, "sw_version": self._version},
-                "components": {"state": state, "location": location},
+                "components": {"state": state, "location": location, "progress": progress},
                 "qos": 1,
             }
         )

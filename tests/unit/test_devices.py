@@ -253,8 +253,8 @@ def test_the_description_has_what_home_assistant_requires() -> None:
     assert found["origin"]["name"]
     assert found["device"]["identifiers"] == [f"libvirt-mqtt-{UUID}"]
     assert found["device"]["name"] == "web01"
-    assert set(found["components"]) == {"state", "location"}
+    assert set(found["components"]) == {"state", "location", "progress"}
     identifiers = {entity["unique_id"] for entity in found["components"].values()}
-    assert len(identifiers) == 2
+    assert len(identifiers) == 3
     assert all(UUID in identifier and "h1" not in identifier for identifier in identifiers)
     assert {entity["platform"] for entity in found["components"].values()} == {"sensor"}
