@@ -19,7 +19,7 @@ from uuid import uuid4
 from bridge.config import WatchSettings
 from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.session import Received, Session, Subscription
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.view import ALL, Selection, View
 from bridge.view.text import paint
 from bridge.wire.topics import Topics
@@ -27,14 +27,16 @@ from bridge.wire.topics import Topics
 _STEP_S: Final = 0.25
 _QUIET_S: Final = 0.4
 """When the broker has sent nothing for this long after connecting, all that it retains has come."""
+_SILENCE_S: Final = 10.0
+"""A program that runs is heard of at once, by its retained status: after so long nobody is there."""
 _CLOSE_S: Final = 2.0
 
 
 def run(settings: WatchSettings) -> int:
-    """Prints until SIGINT or SIGTERM, or until nobody reads the output any more; returns 0."""
+    """Prints until SIGINT, SIGTERM or SIGHUP, or until nobody reads the output any more; returns 0."""
     watch = Watch(settings, sys.stdout, sys.stderr)
     try:
-        with stop_signals(watch.stop):
+        with signals(watch.stop, watch.stop):
             watch.run()
     except BrokenPipeError:
         leave_broken_pipe()
@@ -61,6 +63,7 @@ class Watch:
         self._drawn = 0
         self._stopping = False
         self._gathering_until: float | None = None
+        self._silent_since: float | None = None
         self._failures: set[str] = set()
         self._summarises = out.isatty() and not settings.as_json
         self._broker = settings.broker_settings()
@@ -87,6 +90,8 @@ class Watch:
                 self._session.step(_STEP_S)
                 if self._gathering_until is not None and time.monotonic() >= self._gathering_until:
                     self._summarise()
+                if self._silent_since is not None and time.monotonic() >= self._silent_since + _SILENCE_S:
+                    self._note_silence()
                 self._look_at_probe()
                 if reader.gone():
                     raise BrokenPipeError
@@ -102,6 +107,7 @@ class Watch:
 
     def _message(self, received: Received) -> None:
         self._session.acknowledge(received)
+        self._silent_since = None
         self._has_retained = self._has_retained or received.retain
         if not self._has_retained and self._probe is None and received.topic.endswith("/status"):
             self._probe = WildcardProbe(
@@ -128,9 +134,11 @@ class Watch:
         elif is_progress is not False and self._view.adds(
             received.topic, received.payload, retain=received.retain
         ):
-            self._print(
-                self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
+            line = self._view.line(
+                received.topic, received.payload, now_s=time.time(), retain=received.retain
             )
+            if line:
+                self._print(line)
 
     def _look_at_probe(self) -> None:
         """Of a status that was seen live, and of nothing from before: is that the broker's way?"""
@@ -149,17 +157,25 @@ class Watch:
         lines = self._view.summary()
         self._print(*lines)
         if not lines:
-            self._note(f"nobody has published below {self._topics.root} yet: is an agent running?")
+            self._note_silence()
+
+    def _note_silence(self) -> None:
+        self._silent_since = None
+        self._note(
+            f"nobody has published below {self._topics.root} yet: is an agent running, with this --prefix?"
+        )
 
     def _connected(self, _session_present: bool) -> None:
         if self._failures or self._notes.isatty():
             self._note(f"connected to {self._session.address}")
         self._failures.clear()
         self._view.forget()
+        self._silent_since = time.monotonic()
         if self._summarises:
             self._gathering_until = time.monotonic() + _QUIET_S
 
     def _disconnected(self, why: str) -> None:
+        self._silent_since = None
         self._failures.add(why)
         self._note(f"{why}; connecting again, what happens meanwhile isn't shown")
 

@@ -331,6 +331,20 @@ def test_each_line_comes_at_once(broker: Broker) -> None:
             watch.read_until(lambda text, n=number: text.count("\n") == n + 2)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_that_nothing_is_there_is_said_after_a_while(broker: Broker, options: tuple[str, ...]) -> None:
+    """A wrong prefix would else be silent for ever."""
+    watch = Watching(broker, "--prefix=elsewhere", *options)
+    try:
+        assert watch.process.stderr is not None
+        began = time.monotonic()
+        line = watch.process.stderr.readline().decode()
+        assert 5 < time.monotonic() - began < 20
+    finally:
+        watch.end()
+    assert "nobody has published below elsewhere/v1 yet" in line
+
+
 def test_it_connects_again_and_says_so(broker: Broker) -> None:
     with watching(broker, "--json") as watch:
         broker.restart()

@@ -194,22 +194,56 @@ def test_all_messages_of_all_traces_are_aligned() -> None:
     cast = Cast()
     for scenario in traces.names("9.0"):
         play(traces.load(scenario).as_agents_saw_it(), said.append, speed=math.inf, cast=cast, started_s=NOON)
-    shown = view()
+    shown = view(200)
     for publication in said:
         shown.line(publication.topic, publication.payload, now_s=NOON)
-    lines = [shown.line(p.topic, p.payload, now_s=NOON) for p in said]
+    lines = [line for p in said if (line := shown.line(p.topic, p.payload, now_s=NOON))]
     starts = {re.match(r".{12}   .*?(?=host\d)", line).end() for line in lines}  # type: ignore[union-attr]
     assert len(starts) == 1
     assert not any("not of this contract" in line for line in lines)
 
 
-def test_on_a_terminal_no_line_is_wider_than_it() -> None:
-    shown = view(80)
-    long = "a" * 60
+@pytest.mark.parametrize("width", [45, 60, 80])
+@pytest.mark.parametrize("name", ["web01", "a" * 60])
+def test_on_a_terminal_no_line_is_wider_than_it(width: int, name: str) -> None:
+    shown = view(width)
     for outcome in wire.MIGRATION:
-        data = migration(outcome, domain={"uuid": UUID, "name": long}, source={"host": "x" * 70})
+        data = migration(outcome, domain={"uuid": UUID, "name": name}, source={"host": "x" * len(name)})
         for part in show(shown, TOPICS.migration(UUID, outcome), data).split("\n"):
-            assert columns(part) <= 80
+            assert columns(part) <= width
+
+
+def test_a_narrow_terminal_breaks_no_word() -> None:
+    told = show(view(60), TOPICS.migration(UUID, "conflict"), migration("conflict")).split("\n")
+    words = show(view(), TOPICS.migration(UUID, "conflict"), migration("conflict")).split()
+    assert " ".join(told).split() == words
+    assert len(told) > 2
+
+
+def test_in_a_file_a_long_name_moves_no_other_line() -> None:
+    shown = view()
+    topic = TOPICS.migration(UUID, "completed")
+    before = show(shown, topic, migration("completed"))
+    long = show(shown, topic, migration("completed", domain={"uuid": UUID, "name": "a" * 60}))
+    assert "a" * 60 in long
+    assert show(shown, topic, migration("completed")) == before
+
+
+def test_a_status_that_differs_in_numbers_alone_is_no_line() -> None:
+    """An agent that moves on says so every few seconds; so does a correlator with migrations under way."""
+    shown = view()
+    sees = {"connected": True, "uri": "qemu:///system", "hypervisor_version": "7.2.22"}
+    agent = {"state": "online", "libvirt": sees, "last_sequence": 1, "parked": 0}
+    correlator = {"state": "online", "open_migrations": 0, "holes": []}
+    for topic, first, moved, other in (
+        (TOPICS.host_status("h"), agent, {"last_sequence": 9}, {"parked": 3}),
+        (TOPICS.host_status("h2"), agent | {"parked": 1}, {"parked": 3}, {"state": "offline"}),
+        (TOPICS.correlator_status("main"), correlator, {"open_migrations": 2}, {"holes": [{}]}),
+    ):
+        assert show(shown, topic, first)
+        assert show(shown, topic, first | moved) == ""
+        assert show(shown, topic, first | other)
+        assert show(shown, topic, first)
 
 
 def test_a_long_verdict_goes_on_below_its_beginning() -> None:
@@ -268,7 +302,7 @@ def test_the_summary_says_what_each_host_has() -> None:
         shown.learn(topic, json.dumps({"data": data}).encode())
 
     learn(TOPICS.host_status("host1"), {"state": "online", "libvirt": {"connected": True}})
-    learn(TOPICS.host_status("host2"), {"state": "offline", "libvirt": {"connected": False}})
+    learn(TOPICS.host_status("host2"), {"state": "offline", "libvirt": None})
     learn(TOPICS.correlator_status("main"), {"state": "online"})
     for number in range(7):
         uuid = UUID[:-1] + str(number)
