@@ -11,14 +11,15 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from bridge import __version__, log
-from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
+from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, HistorySettings, LogSettings
 from bridge.errors import BridgeError
-from bridge.options import Loaded, add_arguments, load, render
+from bridge.options import Loaded, add_arguments, declared, load, nearest, render
 
 RUNS_IN: Final = {
     "agent": "bridge.agent.program",
@@ -59,6 +60,10 @@ class _Program(Protocol):
     def run(self, settings: LogSettings) -> int: ...
 
 
+class _Service(Protocol):
+    def run(self, settings: BrokerUserSettings, reload: Callable[[], bool]) -> int: ...
+
+
 class _Checker(Protocol):
     def run(self, roles: Mapping[str, LogSettings]) -> int: ...
 
@@ -81,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _fill_standard_streams()
     log.configure(None, "info")
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        _refuse(arguments, unknown)
     try:
         _stop_on_sigterm()
         status = _run(arguments)
@@ -116,6 +123,21 @@ def _fill_standard_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays open
 
 
+def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
+    """Ends with the usage of the command that was given, and the option that may have been meant."""
+    parser: argparse.ArgumentParser = arguments.parser
+    models: Mapping[str, type[LogSettings]] = {
+        **PROGRAMS,
+        "check-broker": CheckSettings,
+        "history": HistorySettings,
+    }
+    model = models.get(getattr(arguments, "service", arguments.command))
+    flags = [option.flag for option in declared(model)] if model else []
+    hints = [nearest(argument.partition("=")[0], flags) for argument in unknown]
+    meant = "".join(f"; {hint} (meant?)" for hint in hints if hint)
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="libvirt-mqtt",
@@ -129,26 +151,32 @@ def _parser() -> argparse.ArgumentParser:
             program, help=HELP[program], description=HELP[program], allow_abbrev=False
         )
         _add_arguments(command, program)
+        command.set_defaults(parser=command)
 
     check = commands.add_parser("check-config", help=HELP["check-config"])
     services = check.add_subparsers(dest="service", metavar="|".join(CHECKABLE), required=True)
     for service in CHECKABLE:
-        _add_arguments(services.add_parser(service, allow_abbrev=False), service)
+        command = services.add_parser(service, allow_abbrev=False)
+        _add_arguments(command, service)
+        command.set_defaults(parser=command)
 
     check = commands.add_parser("check-broker", help=HELP["check-broker"], allow_abbrev=False)
     check.add_argument("roles", nargs="*", metavar="|".join(ROLES), choices=[*ROLES, []])
     add_arguments(check, CheckSettings)
+    check.set_defaults(parser=check)
 
     history = commands.add_parser(
         "history", help=HELP["history"], description=HELP["history"], allow_abbrev=False
     )
     add_arguments(history, HistorySettings)
+    history.set_defaults(parser=history)
     cast("_History", importlib.import_module("bridge.history")).add_arguments(history)
 
     schemas = commands.add_parser("schemas", help=HELP["schemas"])
     action = schemas.add_mutually_exclusive_group(required=True)
     for flag, text in SCHEMAS_ACTIONS:
         action.add_argument(flag, metavar="DIR", type=Path, nargs="?", const=Path("schemas"), help=text)
+    schemas.set_defaults(parser=schemas)
     return parser
 
 
@@ -168,8 +196,7 @@ def _run(arguments: argparse.Namespace) -> int:
         checked = _load(arguments.service, arguments)
         for line in render(checked):
             print(line)
-        for name in checked.unknown_variables:
-            print(f"# {name} in the environment is no option")
+        _warn_of_unknown(checked)
         return 0
     if arguments.command == "check-broker":
         return _check_broker(arguments)
@@ -180,10 +207,15 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     loaded = _load(arguments.command, arguments)
     log.configure(loaded.settings.log_format, loaded.settings.log_level)
-    for name in loaded.unknown_variables:
-        log.get_logger().warning("config.unknown_variable", variable=name)
-    program = cast("_Program", importlib.import_module(RUNS_IN[arguments.command]))
-    return program.run(loaded.settings)
+    _warn_of_unknown(loaded)
+    module = importlib.import_module(RUNS_IN[arguments.command])
+    if arguments.command not in CHECKABLE:
+        return cast("_Program", module).run(loaded.settings)
+    from bridge.reload import Reload
+
+    settings = cast("BrokerUserSettings", loaded.settings)
+    reload = Reload(settings, partial(_load, arguments.command, arguments))
+    return cast("_Service", module).run(settings, reload)
 
 
 def _check_broker(arguments: argparse.Namespace) -> int:
@@ -204,6 +236,11 @@ def _load(
     for secret in loaded.settings.secrets():
         log.hide(secret)
     return loaded
+
+
+def _warn_of_unknown(loaded: Loaded[LogSettings]) -> None:
+    for name, near in loaded.unknown_variables.items():
+        log.get_logger().warning("config.unknown_variable", variable=name, meant=near)
 
 
 def _stop_on_sigterm() -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
@@ -46,6 +47,7 @@ _STORES: Final = {
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:([^\s%]|%[0-9A-Fa-f]{2})+")
 
+_BYTES: Final = "bytes, or with a unit: 2GB, or 2G, is 2 billion, 2GiB is 2147483648"
 _FIRST_LINE: Final = "a file whose first line is the password"
 
 
@@ -332,7 +334,8 @@ class StoreSettings(LogSettings):
     def store_url(self) -> str:
         """The store's SQLAlchemy URL, the default filled in. May hold a password."""
         if self.store is None:
-            return f"sqlite:///{self.state_dir}/{self.store_name}-{encode_level(self.id)}.db"
+            name = f"{self.store_name}-{self.id.replace('/', encode_level('/'))}.db"
+            return f"sqlite:///{quote(f'{self.state_dir}/{name}')}"
         if self._store_password is None:
             return self.store
         password = quote(self._store_password, safe="")
@@ -376,18 +379,16 @@ class AgentSettings(BrokerUserSettings):
     outbox_max_rows: Annotated[int, Field(ge=1000), Option("ROWS", "a number, 1000 or more")] = Field(
         5_000_000, description="How many messages the outbox holds at most."
     )
-    outbox_max_bytes: Annotated[
-        ByteSize, Field(ge=1_000_000), Option("BYTES", "bytes, or with a unit as in 2GiB, 1MB or more")
-    ] = Field(ByteSize(2 << 30), description="How much the outbox holds at most.")
+    outbox_max_bytes: Annotated[ByteSize, Field(ge=1_000_000), Option("BYTES", f"{_BYTES}; 1MB or more")] = (
+        Field(ByteSize(2 << 30), description="How much the outbox holds at most.")
+    )
     outbox_policy: Annotated[
         Literal["newest", "oldest"], BeforeValidator(_lowered), Option("WHICH", "newest or oldest")
     ] = Field("newest", description="Which unsent messages are kept when the outbox is full.")
     retain_hours: Annotated[float, Field(ge=0, le=8760), Option("HOURS", "hours, 0 to 8760")] = Field(
         24, description="How long sent messages are kept for a replay."
     )
-    retain_bytes: Annotated[
-        ByteSize, Field(ge=0), Option("BYTES", "bytes, or with a unit as in 2GiB, 0 or more")
-    ] = Field(
+    retain_bytes: Annotated[ByteSize, Field(ge=0), Option("BYTES", f"{_BYTES}; 0 or more")] = Field(
         ByteSize(512 << 20), description="Sent messages are kept only while the outbox is smaller than this."
     )
     homeassistant: Annotated[bool, Option("", "true or false")] = Field(
@@ -410,7 +411,9 @@ class CorrelatorSettings(BrokerUserSettings, StoreSettings):
         float, Field(ge=0, le=86400), Option("SECONDS", "seconds, 0 to 86400", name="settle")
     ] = Field(10, description="Seconds to wait for the other side once one side is conclusive.")
     patience_s: Annotated[
-        float, Field(gt=0, le=31536000), Option("SECONDS", "seconds, more than 0", name="patience")
+        float,
+        Field(gt=0, le=31536000),
+        Option("SECONDS", "seconds, more than 0, to 31536000", name="patience"),
     ] = Field(600, description="Seconds of missing evidence before a migration is told as unresolved.")
     http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
 
@@ -430,12 +433,12 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
 
     store_name = "dashboard"
 
-    keep_days: Annotated[float, Field(gt=0, le=36500), Option("DAYS", "days, more than 0")] = Field(
+    keep_days: Annotated[float, Field(gt=0, le=36500), Option("DAYS", "days, more than 0, to 36500")] = Field(
         30, description="How long what happened is kept."
     )
-    keep_bytes: Annotated[
-        ByteSize, Field(ge=1_000_000), Option("BYTES", "bytes, or with a unit as in 2GiB, 1MB or more")
-    ] = Field(ByteSize(10 << 30), description="How large the store may become; the oldest rows go first.")
+    keep_bytes: Annotated[ByteSize, Field(ge=1_000_000), Option("BYTES", f"{_BYTES}; 1MB or more")] = Field(
+        ByteSize(10 << 30), description="How large the store may become; the oldest rows go first."
+    )
     http: Annotated[
         InstanceOf[HttpAddress],
         BeforeValidator(_http),
@@ -466,6 +469,14 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
             raise _conflict(
                 "http_key_file", "there is no certificate that it belongs to", "http_cert_file beside it"
             )
+        if self.http_cert_file:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                    self.http_cert_file, self.http_key_file
+                )
+            except (ssl.SSLError, OSError) as error:
+                accepted = "a certificate with its key, PEM, the key without a passphrase"
+                raise _conflict("http_cert_file", f"can't be used: {error}", accepted) from None
         return self
 
     @property
@@ -485,14 +496,24 @@ def _triggers(value: str) -> str:
     return value
 
 
+def _filled(value: str | None) -> str | None:
+    """Names or patterns, none of which is empty or longer than a name can be."""
+    for name in (value or "").split(",") if value is not None else ():
+        if not 1 <= len(name) <= 200:
+            raise ValueError("one of them is empty, or longer than 200 characters")
+    return value
+
+
 def _command(value: str) -> str:
-    if not shlex.split(value):
+    if not any(shlex.split(value)[:1]):
         raise ValueError("no program")
     return value
 
 
 Patterns = Annotated[
-    str | None, Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all")
+    str | None,
+    AfterValidator(_filled),
+    Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all"),
 ]
 
 
@@ -544,9 +565,9 @@ class HookSettings(BrokerUserSettings, StoreSettings):
     parked: Annotated[bool, Option("", "true or false")] = Field(
         default=False, description="Don't run: print what was put aside."
     )
-    again: Annotated[str | None, Option("ID", "the id of a message that was put aside, or all")] = Field(
-        None, description="Don't run: have the runner try this one anew."
-    )
+    again: Annotated[
+        str | None, AfterValidator(_filled), Option("ID", "the id of a message that was put aside, or all")
+    ] = Field(None, description="Don't run: have the runner try this one anew.")
 
     @model_validator(mode="after")
     def _check_hook(self) -> Self:
@@ -579,6 +600,12 @@ class WatchSettings(BrokerUserSettings):
     as_json: Annotated[bool, Option("", "true or false", name="json")] = Field(
         default=False, description="Print each message as one JSON line."
     )
+    host: Patterns = Field(None, description="Show only what names one of these hosts.")
+    domain: Patterns = Field(None, description="Show only what is about these domains, by UUID or name.")
+    only: Annotated[
+        Literal["migrations", "events", "states"] | None,
+        Option("KIND", "migrations, events or states", default="all"),
+    ] = Field(None, description="Show only this kind of messages.")
 
 
 class CheckSettings(BrokerUserSettings):

@@ -3,6 +3,8 @@
 What a program can live with (no broker, no libvirtd, a message it can't read) is not an error of this kind.
 """
 
+import shlex
+import sys
 from typing import ClassVar
 
 
@@ -31,6 +33,17 @@ class OptionError(ConfigError):
         self.given = given
         self.accepted = accepted
         super().__init__(f"{option} ({origin}): given {given}; accepted: {accepted}")
+
+
+class NotInstalledError(ConfigError):
+    """Something that this program needs isn't installed. The message says how: as the program was."""
+
+    def __init__(self, what: str, *, pip: str, apt: str) -> None:
+        is_of_the_system = sys.prefix == sys.base_prefix
+        by_pip = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(pip)}"
+        super().__init__(
+            f"{what} is not installed: {f'apt-get install {apt}' if is_of_the_system else by_pip}"
+        )
 
 
 class StateInUseError(ConfigError):

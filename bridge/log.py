@@ -29,7 +29,7 @@ _secrets: set[str] = set()
 
 
 def get_logger() -> FilteringBoundLogger:
-    """A logger that follows `configure`, also where it was made before."""
+    """A logger that follows each `configure`, also where it was made or used before."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
 
@@ -83,7 +83,6 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(standard_error),
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.WARNING), force=True)
     logging.captureWarnings(capture=True)

@@ -77,7 +77,8 @@ class Loaded(Generic[SettingsT]):
 
     settings: SettingsT
     origins: Mapping[str, str]
-    unknown_variables: tuple[str, ...]
+    unknown_variables: Mapping[str, str | None]
+    """Each with the one that may have been meant."""
 
 
 def declared(model: type[BaseModel]) -> Iterator[Declared]:
@@ -159,7 +160,7 @@ def load(
     except ValidationError as error:
         raise _option_error(error, options, found) from None
     origins = {field: found[field].origin if field in found else "default" for field in options}
-    return Loaded(settings, origins, tuple(_unknown_variables(environ, known)))
+    return Loaded(settings, origins, dict(_unknown_variables(environ, known)))
 
 
 def _from_file(
@@ -174,7 +175,7 @@ def _from_file(
             for inner in value:
                 _check_key(inner, keys[key], f"[{key}] in {path}")
         else:
-            _check_key(key, everything, str(path))
+            _check_key(key, keys if isinstance(value, dict) else everything, str(path))
     own = content.get(program)
     table = own if isinstance(own, dict) else {}
     for option in options:
@@ -205,9 +206,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _check_key(key: str, accepted: Iterable[str], origin: str) -> None:
     accepted = sorted(accepted)
     if key not in accepted:
-        near = difflib.get_close_matches(key.replace("-", "_"), accepted, n=1)
-        hint = f"{near[0]} (meant?), " if near else ""
-        others = ", ".join(name for name in accepted if name not in near)
+        near = nearest(key.replace("-", "_"), accepted)
+        hint = f"{near} (meant?), " if near else ""
+        others = ", ".join(name for name in accepted if name != near)
         raise OptionError(_one_line(key), origin=origin, given="an unknown key", accepted=hint + others)
 
 
@@ -264,11 +265,18 @@ def _one_line(text: object) -> str:
     return line if len(line) <= 500 else line[:500] + "…"
 
 
-def _unknown_variables(environ: Mapping[str, str], known: Mapping[str, type[BaseModel]]) -> Iterator[str]:
+def nearest(given: str, accepted: Iterable[str]) -> str | None:
+    """What was probably meant by something that isn't accepted."""
+    return next(iter(difflib.get_close_matches(given, list(accepted), n=1)), None)
+
+
+def _unknown_variables(
+    environ: Mapping[str, str], known: Mapping[str, type[BaseModel]]
+) -> Iterator[tuple[str, str | None]]:
     variables = {option.variable for model in known.values() for option in declared(model)}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in variables and name != CONFIG_VARIABLE:
-            yield name
+            yield name, nearest(name, variables)
 
 
 def render(loaded: Loaded[SettingsT]) -> Iterator[str]:

@@ -296,9 +296,8 @@ def run(*, check: Path | None, write: Path | None) -> int:
     known = {folder / name for name in files}
     strange = [path for path in sorted(folder.glob("v1/*")) if path not in known]
     for name in stale:
-        sys.stderr.write(
-            f"{folder / name} differs from the models: run `libvirt-mqtt schemas --write {folder}`\n"
-        )
+        what = "differs from the models" if (folder / name).exists() else "is missing"
+        sys.stderr.write(f"{folder / name} {what}: run `libvirt-mqtt schemas --write {folder}`\n")
     for path in strange:
         sys.stderr.write(f"{path} belongs to no message\n")
     return 1 if stale or strange else 0

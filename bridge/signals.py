@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and their like, taken as a request to stop."""
+"""Signals of the process, taken as requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from types import FrameType
 
 
 @contextmanager
-def stop_signals(stop: Callable[[], object], *more: signal.Signals) -> Iterator[None]:
-    """While it lasts, SIGTERM, SIGINT and `more` call `stop`; then the handlers that were there come back.
+def signals(stop: Callable[[], object], hangup: Callable[[], object]) -> Iterator[None]:
+    """While it lasts, SIGTERM and SIGINT call `stop`, SIGHUP `hangup`; then the handlers that were there
+    come back.
 
     For the main thread; raises ValueError in any other.
     """
+    calls = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: hangup}
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
+    def handle(number: int, _frame: FrameType | None) -> None:
+        calls[signal.Signals(number)]()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, *more)}
+    before = {number: signal.signal(number, handle) for number in calls}
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ class _Comparison:
         old, new = _resolve(self._old, old), _resolve(self._new, new)
         added = _types(self._new, new) - _types(self._old, old)
         found = [f"{place}: may be {word} now" for word in sorted(added)]
+        old, new = _present(self._old, old), _present(self._new, new)
         found += self._values(old, new, place)
         lost = set(old.get("required", ())) - set(new.get("required", ()))
         found += [f"{place}.{name}: may be missing now" for name in sorted(lost)]
@@ -83,6 +84,12 @@ def _resolve(whole: Schema, part: Schema) -> Schema:
             target = target[level]
         part = target | {name: value for name, value in part.items() if name != "$ref"}
     return part
+
+
+def _present(whole: Schema, part: Schema) -> Schema:
+    """What may be null as it is when it isn't."""
+    offered = [one for one in part.get("anyOf", ()) if one.get("type") != "null"]
+    return _resolve(whole, offered[0]) if len(offered) == 1 else part
 
 
 def _types(whole: Schema, part: Schema) -> set[str]:

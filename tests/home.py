@@ -27,7 +27,7 @@ class Home:
         return next((r.payload for r in reversed(self.recorder.received) if r.topic == topic), b"")
 
     def device(self, uuid: str) -> dict[str, Any] | None:
-        """A domain's description; None where it has none."""
+        """The description of a domain, or of a host as `host-NAME`; None where it has none."""
         payload = self.last(f"homeassistant/device/libvirt-mqtt/{uuid}/config")
         return json.loads(payload) if payload else None
 

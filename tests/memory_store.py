@@ -4,6 +4,7 @@ many.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -91,6 +92,9 @@ class MemoryTransaction(Transaction):
 
     def next_due(self) -> float | None:
         return min((row.due for row in self._store.cases.values() if row.due is not None), default=None)
+
+    def attention(self) -> Counter[str]:
+        return Counter(kind for row in self._store.cases.values() for kind in row.attention)
 
     def open_cases(self) -> Iterator[tuple[str, bytes, list[str]]]:
         for uuid, row in sorted(self._store.cases.items()):

@@ -17,6 +17,8 @@ class Counters:
     """How often the broker accepted the connection; the second and later are reconnects."""
     failures: int = 0
     """Attempts to connect that led to no connection."""
+    host_conflicts: int = 0
+    """Connections at which another agent of the same name was found."""
     replay_requests: Counter[str] = field(default_factory=Counter)
     """Requests for messages again, by what became of them (`accepted`, `too_many`, `malformed`, …)."""
     replayed: int = 0

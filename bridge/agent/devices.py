@@ -1,4 +1,4 @@
-"""Home Assistant's devices, one a domain: which agent describes a device, and when it goes.
+"""Home Assistant's devices, one a host and one a domain: which agent describes a device, and when it goes.
 
 Pure: no clock, no I/O. The description of a domain's device has one topic, whichever host the domain is on,
 and names the topics of the host that has it; so exactly one agent should write it. What one agent can know:
@@ -11,11 +11,12 @@ Where a location is known, it decides: that host's agent describes the device, n
 nobody removes it, as a domain that is missing here is then somewhere else or about to be told as gone. Where
 none is known (the domain is gone, or there is no correlator), the agent that described it last keeps it
 while it has the domain and removes it a while after; another takes it over only when the domain begins to
-run there.
+run there. A host's device is described by its own agent alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +36,11 @@ PACE_S: Final = 1.0
 """Another agent's description is replaced at most once in this time."""
 
 _STATE_NAMES: Final = [*STATES, UNKNOWN]
+_HOST: Final = "host-"
+"""What the names of hosts' devices begin with; a UUID has no such letters."""
+_IS_ONLINE: Final = "value_json.data.state == 'online'"
+_ATTRIBUTES: Final = "{{ value_json.data | tojson if value_json is defined else '{}' }}"
+_SEES: Final = "(value_json.data.libvirt or {}).get('connected')"
 
 
 class Here(msgspec.Struct, frozen=True):
@@ -64,6 +70,8 @@ class Devices:
         self._host = host
         self._version = version
         self._root = f"{prefix}/device/{NODE}/"
+        self._own = _HOST + _object_id(host)
+        self._own_held: bytes | None = None
         self._devices: dict[str, _Device] = {}
         self._to_look: set[str] = set()
         self._complete = False
@@ -78,7 +86,7 @@ class Devices:
         return f"{self._root}{uuid}/config"
 
     def uuid(self, topic: str) -> str | None:
-        """The domain that a description's topic names; None for another topic."""
+        """The domain, or the host's device, that a description's topic names; None for another topic."""
         if not topic.startswith(self._root):
             return None
         uuid, _, rest = topic[len(self._root) :].partition("/")
@@ -86,6 +94,7 @@ class Devices:
 
     def begin(self) -> None:
         """A new connection: the broker tells anew what it holds."""
+        self._own_held = None
         for uuid, device in self._devices.items():
             device.location = device.held = device.owner = device.waits_since_s = None
             self._to_look.add(uuid)
@@ -117,6 +126,9 @@ class Devices:
 
     def holds(self, uuid: str, description: bytes | None) -> None:
         """What the broker holds of a device; None: nothing."""
+        if uuid.startswith(_HOST):
+            self._own_held = description if uuid == self._own else self._own_held
+            return
         device = self._device(uuid)
         device.held = description
         device.owner = None if description is None else self._owner(description)
@@ -127,6 +139,9 @@ class Devices:
         To be called again after everything that came in, and within a second. What was given is taken as
         published.
         """
+        if self._own_held != (own := self.describe_host()):
+            self._own_held = own
+            yield self.topic(self._own), own
         looked, self._to_look = self._to_look, set()
         for uuid in looked:
             device = self._devices[uuid]
@@ -189,9 +204,10 @@ class Devices:
             "state_topic": topics.state(host, uuid),
             "value_template": "{{ value_json.data.state if value_json is defined else none }}",
             "json_attributes_topic": topics.state(host, uuid),
-            "json_attributes_template": "{{ value_json.data | tojson if value_json is defined else '{}' }}",
+            "json_attributes_template": _ATTRIBUTES,
             "availability_topic": topics.host_status(host),
-            "availability_template": "{{ value_json.data.state }}",
+            "availability_template": "{{ 'online' if value_json is defined"
+            f" and {_IS_ONLINE} and {_SEES} else 'offline' }}}}",
             "payload_available": "online",
             "payload_not_available": "offline",
         }
@@ -203,20 +219,75 @@ class Devices:
             "state_topic": topics.location(uuid),
             "value_template": "{{ value_json.data.host if value_json is defined else none }}",
         }
-        return msgspec.json.encode(
-            {
-                "device": {
-                    "identifiers": [f"{NODE}-{uuid}"],
-                    "name": here.name,
-                    "manufacturer": "libvirt",
-                    "model": f"{here.driver} domain",
-                    "serial_number": uuid,
-                },
-                "origin": {"name": NODE, "sw_version": self._version},
-                "components": {"state": state, "location": location},
-                "qos": 1,
-            }
+        current, last = topics.migration(uuid, "current"), topics.migration(uuid, "last")
+        migrating: dict[str, Any] = {
+            "platform": "binary_sensor",
+            "unique_id": f"{NODE}-{uuid}-migrating",
+            "name": "Migrating",
+            "icon": "mdi:server-network",
+            "state_topic": current,
+            "value_template": "{{ 'ON' if value_json is defined"
+            " and value_json.data.phase not in ['unresolved', 'conflict'] else 'OFF' }}",
+            "json_attributes_topic": current,
+            "json_attributes_template": _ATTRIBUTES,
+        }
+        verdict: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{uuid}-migration",
+            "name": "Last migration",
+            "icon": "mdi:server-network",
+            "device_class": "enum",
+            "options": ["completed", "failed"],
+            "state_topic": last,
+            "value_template": "{{ value_json.data.outcome if value_json is defined else none }}",
+            "json_attributes_topic": last,
+            "json_attributes_template": _ATTRIBUTES,
+        }
+        device = {
+            "identifiers": [f"{NODE}-{uuid}"],
+            "name": here.name,
+            "manufacturer": "libvirt",
+            "model": f"{here.driver} domain",
+            "serial_number": uuid,
+            "via_device": f"{NODE}-{self._own}",
+        }
+        return self._description(
+            device, {"state": state, "location": location, "migrating": migrating, "migration": verdict}
         )
+
+    def describe_host(self) -> bytes:
+        """The device of this host: whether its agent is there and sees."""
+        status = self._topics.host_status(self._host)
+        state: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{self._own}-state",
+            "name": "Agent",
+            "icon": "mdi:server-security",
+            "device_class": "enum",
+            "options": ["online", "blind", "offline"],
+            "state_topic": status,
+            "value_template": f"{{{{ none if value_json is not defined else 'offline' if not {_IS_ONLINE}"
+            f" else 'online' if {_SEES} else 'blind' }}}}",
+            "json_attributes_topic": status,
+            "json_attributes_template": _ATTRIBUTES,
+        }
+        device = {
+            "identifiers": [f"{NODE}-{self._own}"],
+            "name": self._host,
+            "manufacturer": "libvirt",
+            "model": "host",
+            "sw_version": self._version,
+        }
+        return self._description(device, {"state": state})
+
+    def _description(self, device: dict[str, Any], components: dict[str, Any]) -> bytes:
+        origin = {"name": NODE, "sw_version": self._version}
+        return msgspec.json.encode({"device": device, "origin": origin, "components": components, "qos": 1})
+
+
+def _object_id(name: str) -> str:
+    """A name as a level of a discovery topic, which holds `[a-zA-Z0-9_-]+` only; no two become the same."""
+    return re.sub("[^a-zA-Z0-9-]", lambda found: "".join(f"_{byte:02x}" for byte in found[0].encode()), name)
 
 
 def _runs(device: _Device) -> bool:

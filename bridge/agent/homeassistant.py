@@ -1,4 +1,4 @@
-"""Describes this host's domains to Home Assistant, by MQTT discovery.
+"""Describes this host and its domains to Home Assistant, by MQTT discovery.
 
 What is published is retained; what is there already is learned from the broker, and nothing is kept here.
 """
@@ -15,6 +15,7 @@ import structlog
 
 from bridge.agent.devices import Devices, Here
 from bridge.agent.reports import Looked
+from bridge.mqtt.backoff import BackOff
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.wire.messages import LOCATION
@@ -52,7 +53,8 @@ _decode_location: Final = msgspec.json.Decoder(_LocationMessage).decode
 
 
 class HomeAssistant:
-    """One device a domain. It rides on the sender's session: a broker may allow a user only one.
+    """A device for the host, and one for each domain. It rides on the sender's session: a broker may allow a
+    user only one.
 
     `state` and `listed` may be called from any thread, and don't block; everything else is the sender's.
     """
@@ -63,7 +65,10 @@ class HomeAssistant:
         self._inbox: queue.SimpleQueue[tuple[str, bytes | None] | Looked] = queue.SimpleQueue()
         self._to_publish: dict[str, bytes | None] = {}
         self._complete = False
-        self._refused: set[int] = set()
+        self._refused: dict[str, bytes | None] = {}
+        self._refusals_said: set[int] = set()
+        self._back_off = BackOff()
+        self._retry_at_s: float | None = None
         self.subscriptions: Final = (
             Subscription(f"{topics.root}/domains/+/location", qos=0),
             Subscription(self._devices.filter, qos=0),
@@ -81,6 +86,7 @@ class HomeAssistant:
         """A new connection: the broker is about to send what it holds; before that nothing is decided."""
         self._complete = False
         self._to_publish.clear()
+        self._refused.clear()
         self._devices.begin()
 
     def complete(self) -> None:
@@ -107,15 +113,32 @@ class HomeAssistant:
         self._take_reports()
         if not self._complete:
             return
+        self._retry(now_s)
         self._to_publish.update(self._devices.due(now_s))
         for topic in list(itertools.islice(self._to_publish, room)):
+            self._refused.pop(topic, None)
             yield Publication(topic, self._to_publish.pop(topic) or b"", retain=True)
 
-    def answered(self, topic: str, code: int) -> None:
-        """The broker answered a message of `due`."""
-        if code >= REFUSAL and code not in self._refused:
-            self._refused.add(code)
+    def answered(self, publication: Publication, code: int) -> None:
+        """The broker answered a message of `due`: one that it refused is due again, after a while."""
+        topic = publication.topic
+        if code < REFUSAL:
+            self._back_off = BackOff()
+            return
+        self._refused[topic] = publication.payload
+        if code not in self._refusals_said:
+            self._refusals_said.add(code)
             _log.warning("homeassistant.refused", topic=topic, code=code, why=describe_reason(code))
+
+    def _retry(self, now_s: float) -> None:
+        """What was refused, unless there is something newer to say on its topic."""
+        if not self._refused:
+            self._retry_at_s = None
+        elif self._retry_at_s is None:
+            self._retry_at_s = now_s + self._back_off.failed()
+        elif now_s >= self._retry_at_s:
+            self._to_publish = self._refused | self._to_publish
+            self._refused, self._retry_at_s = {}, None
 
     def _take_reports(self) -> None:
         while True:

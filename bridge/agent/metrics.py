@@ -76,6 +76,11 @@ class AgentCollector(Collector):
                 agent.writer.left_out,
             ),
             ("broker_connections", "How often the broker accepted the connection.", counters.connections),
+            (
+                "host_conflicts",
+                "Connections at which another agent with the same --host was found.",
+                counters.host_conflicts,
+            ),
             ("broker_failures", "Attempts to connect to the broker that failed.", counters.failures),
             (
                 "libvirt_connections",

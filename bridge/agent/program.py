@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from bridge.agent.service import Agent
 from bridge.config import AgentSettings
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.systemd import Notifier
 
 SUPERVISE_S: Final = 0.5
+Request = Literal["stop", "reload"]
 
 
-def run(settings: AgentSettings) -> int:
-    """Runs an agent until SIGTERM or SIGINT; returns the exit status.
+def run(settings: AgentSettings, reload: Callable[[], bool]) -> int:
+    """Runs an agent until SIGTERM or SIGINT; returns the exit status. SIGHUP: see `bridge.reload`.
 
     Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
     """
-    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
-    with stop_signals(partial(asked.put, None)):
+    asked: queue.SimpleQueue[Request] = queue.SimpleQueue()  # its `put` may interrupt its `get`
+    with signals(partial(asked.put, "stop"), partial(asked.put, "reload")):
         agent = Agent(settings)
         notifier = Notifier()
         agent.start()
         try:
             with _health(settings, agent):
                 notifier.ready()
-                _supervise(agent, asked, notifier)
+                _supervise(agent, asked, reload, notifier)
         finally:
             notifier.stopping()
             agent.stop()
     return 0
 
 
-def _supervise(agent: Agent, asked: queue.SimpleQueue[None], notifier: Notifier) -> None:
+def _supervise(
+    agent: Agent, asked: queue.SimpleQueue[Request], reload: Callable[[], bool], notifier: Notifier
+) -> None:
     while True:
         with suppress(queue.Empty):
-            asked.get(timeout=SUPERVISE_S)
-            return
+            if asked.get(timeout=SUPERVISE_S) == "stop":
+                return
+            if reload():
+                agent.sender.reconnect()
         agent.check()
         if not any(agent.live().values()):
             notifier.watchdog()

@@ -11,9 +11,12 @@ outbox.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal
 
+import msgspec
 import structlog
 
 from bridge.agent import replay, status
@@ -24,12 +27,24 @@ from bridge.agent.replay import MalformedRequestError, Replay
 from bridge.agent.retained import Retained
 from bridge.agent.status import Facts
 from bridge.agent.stream import AskOutbox, Stream
+from bridge.mqtt.namesake import Namesake
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 from bridge.wire.messages import CONTENT_TYPE, Libvirt
 from bridge.wire.topics import Topics
 
 log = structlog.get_logger()
+
+
+class _Status(msgspec.Struct):
+    epoch: str
+
+
+class _StatusMessage(msgspec.Struct):
+    data: _Status
+
+
+_decode_status: Final = msgspec.json.Decoder(_StatusMessage).decode
 
 WINDOW: Final = 100
 SESSION_EXPIRY_S: Final = 3_600
@@ -41,6 +56,8 @@ LARGEST_FROM_BROKER_BYTES: Final = 65_536
 LAST_WORDS_S: Final = 1.5
 """Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
 TOPIC_NAME_INVALID: Final = 0x90
+UNANNOUNCED: Final = "the agent ended, or lost its connection to the broker, without saying so"
+"""What a Will says. It is made at connect: whatever else it named could be otherwise by then."""
 
 
 class Sender:
@@ -80,11 +97,14 @@ class Sender:
         self._broker = broker
         self._topics = topics
         self._host = host
+        self._status_topic = topics.host_status(host)
         self._version = version
         self._outbox = outbox
         self._window = window
         self._stream = Stream(outbox, ask, self.counters, Replay(replay_rows_a_minute))
-        self._retained = Retained()
+        self._retained = Retained(lambda topic: topics.parse(topic).kind == "state")
+        self._namesake = Namesake()
+        self._is_complete = False
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
         self._told: Facts | None = None
         self._told_at_s = 0.0
@@ -95,6 +115,7 @@ class Sender:
         self._said: set[tuple[str, object]] = set()
         self._node: str | None = None
         self._stop_at_s: float | None = None
+        self._reconnect_asked = False
         self._session = self._make_session()
 
     def committed(self, rows: Sequence[Row]) -> None:
@@ -123,6 +144,11 @@ class Sender:
         thread.
         """
         self._stop_at_s = time.monotonic() + timeout_s
+        self._session.wake()
+
+    def reconnect(self) -> None:
+        """Has `run` connect anew, with the certificates as they are then. From any thread."""
+        self._reconnect_asked = True
         self._session.wake()
 
     @property
@@ -156,7 +182,11 @@ class Sender:
             self._turned()
         if self._stream.generation != self._outbox.generation:
             self._begin_epoch()
+        if self._reconnect_asked:
+            self._reconnect_asked = False
+            self._session.reconnect()
         now_s = time.monotonic()
+        self._hand_on_held(now_s)
         self._describe(now_s)
         self._send(now_s)
         replaying = self._stream.replay.active and self._session.room() > 1
@@ -185,11 +215,20 @@ class Sender:
             room -= self._stream.send(self._publish_row, room)
             self._send_states(room)
 
+    def _hand_on_held(self, now_s: float) -> None:
+        """States that the broker holds and that aren't from here: of a domain that is gone, unless another
+        agent has our name.
+        """
+        if self._is_complete:
+            for topic in self._namesake.due(now_s):
+                if self._held is not None:
+                    self._held(topic)
+
     def _describe(self, now_s: float) -> None:
         if self._homeassistant is None or (room := self._room()) <= 0:
             return
         for publication in self._homeassistant.due(now_s, max(1, room // 4)):
-            answered = partial(self._homeassistant.answered, publication.topic)
+            answered = partial(self._homeassistant.answered, publication)
             self._session.publish(publication, answered)
 
     def _room(self) -> int:
@@ -224,11 +263,13 @@ class Sender:
     def _facts(self) -> Facts:
         outbox = self._outbox
         libvirt, reason = self._libvirt
-        aside = outbox.set_aside
+        aside, other = outbox.set_aside, self._namesake.found
         reasons = [
             reason,
             outbox.trouble,
             f"the outbox was damaged and set aside as {aside}" if aside else None,
+            "the outbox was removed while the agent ran" if outbox.was_removed else None,
+            f"another agent has this --host, too; its epoch is {other}" if other else None,
             self._node,
         ]
         return Facts(
@@ -239,6 +280,7 @@ class Sender:
             dropped=tuple(outbox.dropped),
             lost=tuple(self._stream.replay.lost),
             parked=outbox.parked,
+            states=len(self._retained.kept),
         )
 
     def _send_status(self, now_s: float) -> int:
@@ -252,10 +294,14 @@ class Sender:
             if due_s is None or due_s > now_s:
                 return 0
         self._told, self._told_at_s = facts, now_s
-        topic = self._topics.host_status(self._host)
-        answered = partial(self._retained_answered, topic)
-        code = self._publish(topic, self._status(facts, "online"), answered, retain=True)
+        answered = partial(self._status_answered, facts.epoch)
+        code = self._publish(self._status_topic, self._status(facts, "online"), answered, retain=True)
         return 0 if code else 1
+
+    def _status_answered(self, epoch: str, code: int) -> None:
+        self._retained_answered(self._status_topic, code)
+        if code < REFUSAL:
+            self._namesake.said(epoch)
 
     def _status(self, facts: Facts, state: Literal["online", "offline"], mark: str = "") -> bytes:
         return status.build(self._host, self._version, facts, state=state, now_s=time.time(), mark=mark)
@@ -282,8 +328,9 @@ class Sender:
                 break
             session.step(min(left_s, TICK_S))
         if session.connected and session.room() > 0:
-            topic = self._topics.host_status(self._host)
-            code = self._publish(topic, self._status(self._facts(), "offline"), self._gone, retain=True)
+            code = self._publish(
+                self._status_topic, self._status(self._facts(), "offline"), self._gone, retain=True
+            )
             self._offline_answered = code != 0
             while (
                 session.in_flight
@@ -293,18 +340,20 @@ class Sender:
                 session.step(left_s)
         stream.report(time.monotonic(), at_once=True)
         left = "all that there was" if stream.finished else "not all that there was"
+        if not self.counters.connections:
+            left = "nothing, as the broker was never reached"
         log.info("broker.left", sent=left, said_offline=self._offline_answered)
         session.close(max(0.0, stop_at_s - LAST_WORDS_S / 4 - time.monotonic()))
         stream.report(time.monotonic(), at_once=True)
 
     def _gone(self, code: int) -> None:
         self._offline_answered = True
-        self._retained_answered(self._topics.host_status(self._host), code)
+        self._retained_answered(self._status_topic, code)
 
     def _will(self) -> Publication:
         return Publication(
-            self._topics.host_status(self._host),
-            self._status(self._facts(), "offline", "-will"),
+            self._status_topic,
+            self._status(replace(self._facts(), reason=UNANNOUNCED), "offline", "-will"),
             retain=True,
             content_type=CONTENT_TYPE,
         )
@@ -322,8 +371,8 @@ class Sender:
                     for requests in self._topics.replays_of(self._host)
                 ),
                 *(
-                    Subscription(states, qos=0, no_local=True, needed=False)
-                    for states in self._topics.retained_of(self._host)
+                    Subscription(ours, qos=0, no_local=True, needed=False)
+                    for ours in (self._status_topic, *self._topics.retained_of(self._host))
                 ),
                 *(self._homeassistant.subscriptions if self._homeassistant else ()),
             ],
@@ -349,10 +398,13 @@ class Sender:
         self._told = None
         self._look_at_s = 0.0
         self._retained.begin()
+        self._namesake.begin(time.monotonic())
+        self._is_complete = False
         if self._homeassistant:
             self._homeassistant.begin()
 
     def _on_retained_complete(self) -> None:
+        self._is_complete = True
         if lacking := self._retained.complete():
             log.info("broker.lacks", lacking=lacking, of=len(self._retained))
         if self._homeassistant:
@@ -386,10 +438,10 @@ class Sender:
         if self._homeassistant and self._homeassistant.take(received):
             return
         if received.topic not in self._topics.replays_of(self._host):
-            if received.retain:
-                known = self._retained.holds(received.topic, received.payload)
-                if self._held and not known:
-                    self._held(received.topic)
+            if received.topic == self._status_topic:
+                self._take_status(received)
+            elif received.retain and not self._retained.holds(received.topic, received.payload):
+                self._namesake.wait(received.topic)
             return
         try:
             if received.retain:
@@ -401,11 +453,20 @@ class Sender:
             return
         verdict = self._stream.replay.ask(request, self._outbox.epoch, self._stream.sent)
         self.counters.replay_requests[verdict] += 1
+        if request.states:
+            self._retained.publish_again()
         log.debug(
             "replay.asked", epoch=request.epoch, first=request.first, last=request.last, verdict=verdict
         )
         if verdict == "too_many":
             self._say_once("replay.too_many", None, waiting=replay.MOST_WAITING)
+
+    def _take_status(self, received: Received) -> None:
+        with suppress(msgspec.MsgspecError):
+            epoch = _decode_status(received.payload).data.epoch
+            if received.retain and self._namesake.holds(epoch, self._outbox.epoch):
+                self.counters.host_conflicts += 1
+                self._say_once("agent.host_conflict", None, host=self._host, other_epoch=epoch)
 
     def _say_once(self, event: str, kind: object, /, **facts: object) -> None:
         """One line for each kind; the others are counted."""

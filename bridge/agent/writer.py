@@ -114,10 +114,10 @@ class Writer:
         if held is not None and time.monotonic() >= held:
             _log.warning("libvirt.list_is_late")
             self._release()
+        self._outbox.flush()
         if self._outbox.trouble:
             self._store(Step())
         else:
-            self._outbox.flush()
             self._outbox.tidy()
             self._note_sent()
 

@@ -175,9 +175,10 @@ def _status(address: Address, payload: bytes) -> Status:
     return Status(
         host=data.host,
         online=data.state == "online",
-        sees_libvirt=data.libvirt.connected,
+        sees_libvirt=data.libvirt is not None and data.libvirt.connected,
         epoch=data.epoch,
         last_sequence=data.last_sequence,
         lost=tuple(spans),
         at=at,
+        states=data.states,
     )

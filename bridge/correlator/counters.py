@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
 LATENCY_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Up to which latency each class of `latency_counts` goes; the last class has no bound."""
+DOWNTIME_BOUNDS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+DURATION_BOUNDS_S: Final = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+ENDS: Final = ("completed", "failed")
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many values there were up to each bound, from the one before; the last class has none."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(init=False)
+    sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def note(self, value: float) -> None:
+        """There was one more."""
+        self.sum += value
+        self.counts[bisect_left(self.bounds, value)] += 1
+
+
+def _by_outcome(bounds: tuple[float, ...]) -> dict[str, Histogram]:
+    return {outcome: Histogram(bounds) for outcome in ENDS}
 
 
 @dataclass(slots=True)
 class Counters:
     """Since the start of the process.
 
-    verdicts: by outcome and reason (empty where there is none). latencies_s: of the latest verdicts, from the
-    receipt of the message that decided to the commit; those that a timer decided aren't in it.
+    verdicts: by outcome and reason (empty where there is none). latency_s: from the receipt of the message
+    that decided a verdict to its commit; those that a timer decided aren't in it. downtime_s, duration_s: of
+    migrations whose verdict has it, by outcome; each once, as it was told first. attention: domains that a
+    person has to see to, by what it is; of the store, and so not only of this process.
     """
 
     messages: int = 0
@@ -24,23 +49,20 @@ class Counters:
     batches: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=1024), repr=False)
-    latency_sum_s: float = 0.0
-    latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
+    latency_s: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+    downtime_s: dict[str, Histogram] = field(default_factory=lambda: _by_outcome(DOWNTIME_BOUNDS_S))
+    duration_s: dict[str, Histogram] = field(default_factory=lambda: _by_outcome(DURATION_BOUNDS_S))
     broker_connected: bool = False
     broker_connections: int = 0
+    id_conflicts: int = 0
     holes: int = 0
+    hosts_without_states: int = 0
     lost_sequences: int = 0
     replays_asked: int = 0
     tellings_sent: int = 0
     tellings_refused: int = 0
     store_troubles: int = 0
     open_migrations: int = 0
+    attention: Counter[str] = field(default_factory=Counter)
     hosts: int = 0
     blind_hosts: int = 0
-
-    def note_latency(self, latency_s: float) -> None:
-        """A verdict was stored so long after the message that decided it came."""
-        self.latencies_s.append(latency_s)
-        self.latency_sum_s += latency_s
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1

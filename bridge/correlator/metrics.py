@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from bridge.correlator.counters import LATENCY_BOUNDS_S
+from bridge.correlator.rules.attention import ATTENTION
 from bridge.wire.messages import Outcome, Reason
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from bridge.correlator.counters import Counters
+    from bridge.correlator.counters import Counters, Histogram
 
 _COUNTERS = {
     "messages": "Messages taken in, rejected ones among them.",
@@ -27,11 +27,13 @@ _COUNTERS = {
     "tellings_sent": "Messages that the broker took.",
     "tellings_refused": "Messages that the broker refused.",
     "broker_connections": "How often the broker accepted the connection.",
+    "id_conflicts": "Connections at which another correlator with the same --id was found.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
 }
 _GAUGES = {
     "broker_connected": "1 while there is a broker.",
     "holes": "Runs of agents' messages that are missing and not to be had, up to 100.",
+    "hosts_without_states": "Hosts of which fewer states came than they keep at the broker.",
     "open_migrations": "Domains with something still to come.",
     "hosts": "Hosts that were ever heard of.",
     "blind_hosts": "Hosts that can't tell what happens on them, but for those whose status was emptied.",
@@ -60,19 +62,40 @@ class CountersCollector(Collector):
         for kind, count in dict(counters.rejected).items():
             rejected.add_metric([kind], count)
         yield rejected
+        attention = GaugeMetricFamily(
+            _PREFIX + "attention", "Domains that a person has to see to, by what it is.", labels=["kind"]
+        )
+        for kind in ATTENTION:
+            attention.add_metric([kind], counters.attention[kind])
+        yield attention
         verdicts = CounterMetricFamily(
             _PREFIX + "verdicts", "Tellings of what became of migrations.", labels=["outcome", "reason"]
         )
         for (outcome, reason), count in (_NO_VERDICTS | dict(counters.verdicts)).items():
             verdicts.add_metric([outcome, reason], count)
         yield verdicts
-        bounds = [*(str(bound) for bound in LATENCY_BOUNDS_S), "+Inf"]
-        yield HistogramMetricFamily(
-            _PREFIX + "verdict_latency_seconds",
-            "From the message that decided to the verdict's commit.",
-            buckets=list(zip(bounds, accumulate(counters.latency_counts), strict=True)),
-            sum_value=counters.latency_sum_s,
+        yield from self._histograms()
+
+    def _histograms(self) -> Iterator[Metric]:
+        counters = self._counters
+        latency = HistogramMetricFamily(
+            _PREFIX + "verdict_latency_seconds", "From the message that decided to the verdict's commit."
         )
+        latency.add_metric([], _buckets(counters.latency_s), counters.latency_s.sum)
+        yield latency
+        for name, text, by_outcome in (
+            ("migration_downtime_seconds", "How long guests stood still, by libvirt.", counters.downtime_s),
+            ("migration_duration_seconds", "How long migrations took.", counters.duration_s),
+        ):
+            family = HistogramMetricFamily(_PREFIX + name, text, labels=["outcome"])
+            for outcome, histogram in by_outcome.items():
+                family.add_metric([outcome], _buckets(histogram), histogram.sum)
+            yield family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
 
 
 def registry(counters: Counters) -> CollectorRegistry:

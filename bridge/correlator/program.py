@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bridge.correlator.service import Correlator
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.systemd import Notifier
 
 if TYPE_CHECKING:
     from bridge.config import CorrelatorSettings
 
 
-def run(settings: CorrelatorSettings) -> int:
-    """Runs a correlator until SIGTERM or SIGINT; returns the exit status."""
+def run(settings: CorrelatorSettings, reload: Callable[[], bool]) -> int:
+    """Runs a correlator until SIGTERM or SIGINT; returns the exit status. SIGHUP: see `bridge.reload`."""
     # Cases hold no cycles, and there are many of them: looking for some took a third of the time.
     gc.set_threshold(100_000, 50, 100)
-    correlator = Correlator(settings)
-    with stop_signals(correlator.ask_to_stop), _health(settings, correlator):
+    correlator = Correlator(settings, reload)
+    with signals(correlator.ask_to_stop, correlator.ask_to_reload), _health(settings, correlator):
         correlator.run(Notifier())
     return 0
 

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.counters import Counters
+from bridge.correlator.heldstates import HeldStates
 from bridge.correlator.input.hearing import Hearing
 from bridge.correlator.output.restoring import Restorer
 from bridge.correlator.output.sender import Sender
@@ -63,8 +64,11 @@ class Correlator:
     error.
     """
 
-    def __init__(self, settings: CorrelatorSettings) -> None:
+    def __init__(self, settings: CorrelatorSettings, reload: Callable[[], bool] = bool) -> None:
+        """reload: called in the loop's thread after `ask_to_reload`; whether to connect again."""
         self._settings = settings
+        self._reload = reload
+        self._reload_asked = False
         self._topics = settings.topics()
         self._source = correlator_source(settings.group or settings.id)
         self._instance = secrets.token_hex(8)
@@ -82,8 +86,10 @@ class Correlator:
             counters=self.counters,
             hosts=self._casework.hosts.values,
         )
+        self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
         self._wildcards = WildcardCheck(self._new_probe)
+        self._held = HeldStates(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -134,6 +140,11 @@ class Correlator:
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
+        self._wake()
+
+    def ask_to_reload(self) -> None:
+        """Has the settings read again soon. From any thread, and from a signal's handler."""
+        self._reload_asked = True
         self._wake()
 
     def _wake(self) -> None:
@@ -198,13 +209,17 @@ class Correlator:
     def _new_session(self) -> Session:
         settings = self._settings
         group = settings.group
+        self._status_topic = self._status.topic
         return Session(
             settings.broker_settings(),
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
-            subscriptions=_subscriptions(self._topics, group),
+            subscriptions=(
+                *_subscriptions(self._topics, group),
+                Subscription(self._status_topic, qos=0, no_local=True, needed=False),
+            ),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
@@ -266,6 +281,7 @@ class Correlator:
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
+        self._held.begin()
         self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
@@ -279,6 +295,10 @@ class Correlator:
             _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
+        if received.topic == self._status_topic:
+            if received.retain:
+                self._status.holds(received.payload)
+            return
         self._hearing.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
@@ -286,9 +306,11 @@ class Correlator:
             self._sender.acknowledged(token, code)
             if token.retain and code < REFUSAL:
                 self._restorer.published(token.topic, token.payload)
-        elif code >= REFUSAL:
+            return
+        if code >= REFUSAL:
             _log.error("publish.refused", topic=token, reason=describe_reason(code))
-        elif token == self._topics.correlator_status(self.name):
+        elif token == self._status_topic:
+            self._status.published()
             self._wildcards.published(str(token))
 
     # One turn of the loop
@@ -297,6 +319,10 @@ class Correlator:
         session = self._session
         assert session is not None
         self._last_loop = time.monotonic()
+        if self._reload_asked:
+            self._reload_asked = False
+            if self._reload():
+                session.reconnect()
         waiting = len(self._hearing)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))
@@ -366,8 +392,10 @@ class Correlator:
             now = self._clock()
             if self._casework.take(batch, now, self._hearing.deaf_since or now):
                 self._sender.more()
-        for received, _ in messages:
+        for received, heard in messages:
             session.acknowledge(received)
+            if heard is not None:
+                self._held.take(heard.word)
         self._hearing.taken()
 
     # What is due once a second
@@ -381,19 +409,40 @@ class Correlator:
             self._casework.look_around(now)
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
+        if self._settings.group is None:  # a member is sent a part of them
+            self._look_for_states(session, now)
         self._restorer.start()
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
+    def _look_for_states(self, session: Session, now: float) -> None:
+        """Asks hosts for states that the broker kept back, with their last message of the event stream."""
+        self.counters.hosts_without_states = len(self._held.missing(now))
+        if session.room() <= 0:
+            return
+        for status in self._held.news(now):
+            _log.warning(
+                "host.states_missing", host=status.host, came=self._held.came(status.host), of=status.states
+            )
+            last = max(1, status.last_sequence)
+            self._ask(
+                session,
+                status.host,
+                ReplayRequest(epoch=str(status.epoch), first=last, last=last, states=True),
+            )
+
     def _ask_replay(self, session: Session, host: str, epoch: str, first: int, last: int) -> None:
         if session.room() <= 0:
             return
-        topic = self._topics.replay(host)
-        request = ReplayRequest(epoch=epoch, first=first, last=last).model_dump_json(by_alias=True)
-        session.publish(Publication(topic, request.encode(), content_type="application/json"), topic)
+        self._ask(session, host, ReplayRequest(epoch=epoch, first=first, last=last))
         self.counters.replays_asked += 1
         _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
+
+    def _ask(self, session: Session, host: str, request: ReplayRequest) -> None:
+        topic = self._topics.replay(host)
+        payload = request.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+        session.publish(Publication(topic, payload, content_type="application/json"), topic)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
         return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))

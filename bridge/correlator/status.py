@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, Literal
+
+import msgspec
 
 from bridge import __version__
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
+from bridge.log import get_logger
 from bridge.mqtt.messages import Publication
+from bridge.mqtt.namesake import Namesake
 from bridge.wire.messages import CONTENT_TYPE, CORRELATOR_STATUS, CorrelatorStatus, build, stamp
 from bridge.wire.topics import Topics
 
 STATUS_EVERY_S: Final = 10.0
 TOLD_HOLES: Final = 100
+
+_log = get_logger()
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+_decode_id: Final = msgspec.json.Decoder(_Id).decode
 
 
 class Status:
@@ -42,6 +56,8 @@ class Status:
         self._name = name
         self._counters = counters
         self._hosts = hosts
+        self.namesake = Namesake()
+        """Another correlator with our id, if there is one."""
         self._number = 0
         self._said: object = None
         self._due_s = 0.0
@@ -49,13 +65,33 @@ class Status:
     def begin(self) -> None:
         """A new connection: a status is due at once."""
         self._said = None
+        self.namesake.begin(time.monotonic())
+
+    @property
+    def topic(self) -> str:
+        """Where the status is."""
+        return self._topics.correlator_status(self._name())
+
+    def holds(self, payload: bytes) -> None:
+        """The broker held this status when we connected."""
+        with suppress(msgspec.MsgspecError):
+            other = _decode_id(payload).id.rpartition("-")[0]
+            if self.namesake.holds(other, self._instance):
+                self._counters.id_conflicts += 1
+                if self._counters.id_conflicts == 1:
+                    _log.error("correlator.id_conflict", id=self._name(), other_instance=other)
+
+    def published(self) -> None:
+        """The broker took a status."""
+        self.namesake.said(self._instance)
 
     def due(self) -> Publication | None:
         """The status on each connection, and then when something in it changed, not too often."""
         holes = self._holes()
         self._counters.holes = len(holes)
-        says = (self._counters.open_migrations, dict(self._counters.rejected), holes)
         now = time.monotonic()
+        self.namesake.due(now)
+        says = (self._counters.open_migrations, dict(self._counters.rejected), holes, self.namesake.found)
         if says == self._said or (self._said is not None and now < self._due_s):
             return None
         self._said, self._due_s = says, now + STATUS_EVERY_S
@@ -74,7 +110,7 @@ class Status:
 
     def _make(self, state: Literal["online", "offline"], holes: list[dict[str, Any]]) -> Publication:
         self._number += 1
-        name = self._name()
+        name, other = self._name(), self.namesake.found
         data = CorrelatorStatus(
             correlator=name,
             state=state,
@@ -83,6 +119,7 @@ class Status:
             open_migrations=self._counters.open_migrations,
             rejected=dict(self._counters.rejected),
             holes=holes,
+            reason=f"another correlator has this --id, too: {other}" if other else None,
         )
         payload = build(
             CORRELATOR_STATUS,
@@ -91,5 +128,4 @@ class Status:
             time=stamp(time.time()),
             data=data,
         )
-        topic = self._topics.correlator_status(name)
-        return Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
+        return Publication(self.topic, payload, retain=True, content_type=CONTENT_TYPE)

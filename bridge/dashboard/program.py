@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bridge.errors import ConfigError
-from bridge.signals import stop_signals
+from bridge.errors import NotInstalledError
+from bridge.signals import signals
 from bridge.systemd import Notifier
 
 if TYPE_CHECKING:
     from bridge.config import DashboardSettings
 
 
-def run(settings: DashboardSettings) -> int:
-    """Runs a dashboard until SIGTERM or SIGINT; returns the exit status."""
+def run(settings: DashboardSettings, reload: Callable[[], bool]) -> int:
+    """Runs a dashboard until SIGTERM or SIGINT; returns the exit status. SIGHUP: see `bridge.reload`."""
     try:
         from bridge.dashboard.server import Server
         from bridge.dashboard.service import Dashboard
@@ -22,12 +23,15 @@ def run(settings: DashboardSettings) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
-        raise ConfigError(f"{error.name} is not installed: pip install 'libvirt-mqtt[dashboard]'") from error
+        raise NotInstalledError(error.name, pip=error.name, apt=f"python3-{error.name}") from error
     # What is known of domains holds no cycles, and there is much of it.
     gc.set_threshold(100_000, 50, 100)
-    dashboard = Dashboard(settings)
+    dashboard = Dashboard(settings, reload)
     web = Web(settings, dashboard)
     dashboard.listener = web.feed.put
-    with stop_signals(dashboard.ask_to_stop), Server(settings, web, dashboard.ask_to_stop):
+    with (
+        signals(dashboard.ask_to_stop, dashboard.ask_to_reload),
+        Server(settings, web, dashboard.ask_to_stop),
+    ):
         dashboard.run(Notifier())
     return 0

@@ -46,8 +46,11 @@ _log = get_logger()
 class Dashboard:
     """One dashboard. `run` works in the caller's thread."""
 
-    def __init__(self, settings: DashboardSettings) -> None:
+    def __init__(self, settings: DashboardSettings, reload: Callable[[], bool] = bool) -> None:
+        """reload: called in the loop's thread after `ask_to_reload`; whether to connect again."""
         self._settings = settings
+        self._reload = reload
+        self._reload_asked = False
         self._topics = Topics(settings.prefix)
         self.counters = Counters()
         self.present = Present()
@@ -74,6 +77,12 @@ class Dashboard:
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
+        if self._session is not None:
+            self._session.wake()
+
+    def ask_to_reload(self) -> None:
+        """Has the settings read again soon. From any thread, and from a signal's handler."""
+        self._reload_asked = True
         if self._session is not None:
             self._session.wake()
 
@@ -165,6 +174,10 @@ class Dashboard:
 
     def _turn(self, session: Session) -> None:
         self._last_loop = time.monotonic()
+        if self._reload_asked:
+            self._reload_asked = False
+            if self._reload():
+                session.reconnect()
         if len(self._waiting) < WAITING_MESSAGES:
             session.step(self._patience_s())
         else:

@@ -30,7 +30,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bridge.errors import ConfigError, StateInUseError
+from bridge.errors import ConfigError, NotInstalledError, StateInUseError
 from bridge.log import get_logger
 
 _CONFLICTS: Final = ("40001", "40P01", "55P03")
@@ -151,8 +151,9 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            why = f"store: {path} can't be used: {error.strerror}"
+            why = f"store: {path} can't be used: {error.strerror}{_of_another(error)}"
             raise ConfigError(f"{why}; accepted: a file in a folder that can be written") from error
         lock_file = os.fdopen(descriptor, "r+b", buffering=0)
         try:
@@ -186,7 +187,12 @@ class Database:
             elif owner != self._owner:
                 why = f"store: {self} belongs to {owner}, not to {self._owner}"
                 raise ConfigError(f"{why}; each needs a store of its own")
+            else:
+                self._upgrade(connection, int(version))
             keep_meta(connection, "version", str(self._version))
+
+    def _upgrade(self, connection: Connection, version: int) -> None:
+        """Changes tables that an older version made to what this one knows."""
 
 
 _READ_META = text("SELECT value FROM meta WHERE key = :key")
@@ -211,6 +217,15 @@ def read_meta(connection: Connection, key: str) -> str | None:
 def keep_meta(connection: Connection, key: str, value: str) -> None:
     """Keeps something of the store's own."""
     connection.execute(_KEEP_META, {"key": key, "value": value})
+
+
+def _of_another(error: OSError) -> str:
+    """Whose a file is that can't be opened: a program that was once started as root leaves one of root."""
+    try:
+        owner = Path(str(error.filename)).stat().st_uid
+    except OSError:
+        return ""
+    return f", {error.filename} belongs to user {owner}, and we are {os.geteuid()}"
 
 
 def try_lock(connection: Connection, function: str, name: str, *, patience_s: float = 0.0) -> bool:
@@ -264,8 +279,8 @@ def postgresql_engine(url: URL, program: str, **pool: Any) -> Engine:  # noqa: A
     try:
         return create_engine(url, connect_args=options, **pool)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"store: {error.name} is not installed: pip install 'libvirt-mqtt[postgresql]'"
+        raise NotInstalledError(
+            f"store: {error.name}", pip="psycopg[binary]", apt="python3-psycopg"
         ) from error
 
 

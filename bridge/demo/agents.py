@@ -75,10 +75,12 @@ class PlayedAgent:
                 "epoch": self.epoch,
                 "version": __version__,
                 "libvirt": {
-                    "connected": self.connected and state == "online",
+                    "connected": self.connected,
                     "uri": "qemu:///system",
                     "hypervisor_version": self.libvirt,
-                },
+                }
+                if state == "online"
+                else None,
                 "last_sequence": self.sequence,
             }
         )

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from typing import Final
 
 from bridge import log
@@ -22,6 +23,7 @@ from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import PROGRAMS, AgentSettings
 from bridge.errors import BridgeError
 from bridge.options import load
+from bridge.reload import Reload
 
 NAME: Final = "demo01"
 UUID: Final = "0d1ed0d0-0000-4000-8000-000000000001"
@@ -33,13 +35,14 @@ PAUSE_S: Final = 2.0
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     try:
-        settings = load(AgentSettings, "agent", {"connect": TEST_URI}, os.environ, PROGRAMS).settings
+        read = partial(load, AgentSettings, "agent", {"connect": TEST_URI}, os.environ, PROGRAMS)
+        settings = read().settings
         log.configure(settings.log_format, settings.log_level)
         for secret in settings.secrets():
             log.hide(secret)
         running_loop()  # libvirt wants it before the first connection
         threading.Thread(target=_live, name="domain", daemon=True).start()
-        return program.run(settings)
+        return program.run(settings, Reload(settings, read))
     except BridgeError as error:
         print(f"libvirt-mqtt: {log.mask(str(error))}", file=sys.stderr)
         return error.exit_status

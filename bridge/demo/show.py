@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from bridge.demo.programs import Program, running
 from bridge.demo.script import CORRELATOR, DOMAIN, HOST, UUID, Programs, Script
 from bridge.demo.stage import Stage, StopAskedError
 from bridge.mqtt.session import BrokerSettings
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.view.text import Tone, paint, wrap
 from bridge.watch import has_colour, leave_broken_pipe, terminal_width, view_for
 from bridge.wire.topics import Topics
@@ -69,7 +68,9 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float, *, keep: 
 
     def show_line(topic: str, payload: bytes) -> None:
         view.width = terminal_width(sys.stdout)
-        print(view.line(topic, payload, now_s=time.time()), flush=True)
+        is_new = view.progress(topic, payload) is None and view.adds(topic, payload)
+        if is_new and (line := view.line(topic, payload, now_s=time.time())):
+            print(line, flush=True)
 
     def check_all() -> None:
         check()
@@ -135,5 +136,6 @@ def _checking_for_stop() -> Iterator[Callable[[], None]]:
         if asked:
             raise StopAskedError
 
-    with stop_signals(partial(asked.append, True), signal.SIGHUP):
+    stop = partial(asked.append, True)
+    with signals(stop, stop):
         yield check

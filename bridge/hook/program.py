@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
 from bridge.hook.service import Runner
 from bridge.hook.store import Job, OpenedBeside
-from bridge.signals import stop_signals
+from bridge.signals import signals
 from bridge.systemd import Notifier
 from bridge.view.text import harmless
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from bridge.config import HookSettings
 
 
-def run(settings: HookSettings) -> int:
-    """Runs a runner until SIGTERM or SIGINT, or shows or revives what one put aside; the exit status."""
+def run(settings: HookSettings, reload: Callable[[], bool]) -> int:
+    """Runs a runner until SIGTERM or SIGINT, or shows or revives what one put aside; the exit status. SIGHUP:
+    see `bridge.reload`.
+    """
     if settings.parked or settings.again is not None:
         return _see_to_parked(settings)
-    runner = Runner(settings)
-    with stop_signals(runner.ask_to_stop), _health(settings, runner):
+    runner = Runner(settings, reload)
+    with signals(runner.ask_to_stop, runner.ask_to_reload), _health(settings, runner):
         runner.run(Notifier())
     return 0
 

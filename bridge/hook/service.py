@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from select import select
@@ -45,8 +46,11 @@ class Runner:
     error.
     """
 
-    def __init__(self, settings: HookSettings) -> None:
+    def __init__(self, settings: HookSettings, reload: Callable[[], bool] = bool) -> None:
+        """reload: called in the loop's thread after `ask_to_reload`; whether to connect again."""
         self._settings = settings
+        self._reload = reload
+        self._reload_asked = False
         self._topics = settings.topics()
         self._programs: Programs = (
             Command(settings.triggers(), settings.command()) if settings.run else Folder(settings.hooks_dir)
@@ -77,6 +81,11 @@ class Runner:
         self._stop.set()
         self._wake()
 
+    def ask_to_reload(self) -> None:
+        """Has the settings read again soon. From any thread, and from a signal's handler."""
+        self._reload_asked = True
+        self._wake()
+
     def run(self, notifier: Notifier | None = None) -> None:
         """Works until `ask_to_stop`. Programs that run then are ended, and run again at the next start."""
         notifier = notifier or Notifier({})
@@ -96,6 +105,10 @@ class Runner:
 
     def _turn(self) -> None:
         self._last_loop_s = time.monotonic()
+        if self._reload_asked:
+            self._reload_asked = False
+            if self._reload() and self._subscriber is not None:
+                self._subscriber.reconnect()
         if self._subscriber is None:
             select([self._stop], [], [], self._patience_s())
         else:

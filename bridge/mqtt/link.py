@@ -10,8 +10,9 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from select import POLLIN, POLLOUT, poll
-from typing import Any
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -321,27 +322,44 @@ def _connect_properties(greeting: Greeting) -> Properties:
 
 
 def tls_context(settings: BrokerSettings) -> ssl.SSLContext:
-    """What TLS needs, read from the settings' files. Raises `FileUnusableError`, which names the file."""
+    """What TLS needs, read from the settings' files. Raises `FileUnusableError`, which names the option, the
+    file and what is wrong with it.
+    """
+    ca, cert, key = settings.ca_file, settings.cert_file, settings.key_file
+    for option, file in (("ca", ca), ("cert", cert), ("key", key)):
+        if file is not None:
+            try:
+                Path(file).read_bytes()
+            except OSError as error:
+                raise FileUnusableError(option, file, error.strerror or str(error)) from error
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:
-        raise FileUnusableError(f"--broker-ca-file {settings.ca_file}", error) from error
-    if settings.cert_file is not None:
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
-        except OSError as error:
-            files = " with --broker-key-file ".join(
-                file for file in (settings.cert_file, settings.key_file) if file
-            )
-            raise FileUnusableError(f"--broker-cert-file {files}", error) from error
+        context = ssl.create_default_context(cafile=ca)
+    except ssl.SSLError as error:
+        raise FileUnusableError("ca", str(ca), _NO_CERTIFICATE) from error
+    if cert is None:
+        return context
+    try:
+        ssl.create_default_context(cafile=cert)
+    except ssl.SSLError as error:
+        raise FileUnusableError("cert", cert, _NO_CERTIFICATE) from error
+    try:
+        context.load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        if key is None:
+            why = "it holds no key to its certificate, and there is no --broker-key-file"
+            raise FileUnusableError("cert", cert, why) from error
+        is_another = error.reason == "KEY_VALUES_MISMATCH"
+        why = f"it is not the key to --broker-cert-file {cert}" if is_another else _NO_KEY
+        raise FileUnusableError("key", key, why) from error
     return context
 
 
-class FileUnusableError(OSError):
-    """A certificate or key file can't be read, or isn't one."""
+_NO_CERTIFICATE: Final = "it holds no certificate as PEM"
+_NO_KEY: Final = "it holds no key as PEM, or one with a passphrase"
 
-    def __init__(self, what: str, error: OSError) -> None:
-        why = error.strerror or error
-        if isinstance(error, ssl.SSLError):
-            why = f"not PEM, or the two don't belong together ({error.reason or error})"
-        super().__init__(f"{what} can't be used: {why}")
+
+class FileUnusableError(OSError):
+    """A certificate or key file can't be read, or isn't what it has to be."""
+
+    def __init__(self, option: str, file: str, why: str) -> None:
+        super().__init__(f"--broker-{option}-file {file} can't be used: {why}")

@@ -133,6 +133,7 @@ class Session:
         self._refused_here: list[tuple[object, int]] = []
         self._closed_soon = 0
         self._closed = False
+        self._leaving = False
         self._woken = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -232,6 +233,25 @@ class Session:
                 self._read(link)
             if self._link is link and self._flush(link):
                 self._stay_alive(link)
+
+    def reconnect(self, timeout_s: float = 1.0) -> None:
+        """Disconnects cleanly, as `close` does, and lets the next `step` connect again, with certificates as
+        they are then.
+        """
+        self._next_attempt = time.monotonic()
+        link = self._link
+        if link is None:
+            return
+        was_connected, self._leaving = self.connected, True
+        try:
+            if was_connected:
+                self._say_goodbye(link, time.monotonic() + timeout_s)
+        finally:
+            self._leaving = False
+            if self._link is link:
+                self._drop(link)
+        if was_connected:
+            self._on_disconnected("to connect again with the certificates as they are now")
 
     def close(self, timeout_s: float) -> None:
         """Writes what waits and disconnects cleanly, so that the Will isn't published; gives up on a silent
@@ -518,7 +538,7 @@ class Session:
         was_connected = self.connected
         self._closed_soon = 0
         self._drop(link)
-        if self._closed:
+        if self._closed or self._leaving:
             return
         if not was_connected:
             self._failed(why, refused)

@@ -7,7 +7,9 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from bridge.view import words
+from bridge.view.bars import Bars
 from bridge.view.rows import Reader, Row
+from bridge.view.selection import ALL, Selection
 from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
 from bridge.wire.topics import Address, Topics
 
@@ -17,6 +19,8 @@ _DOMAIN: Final = 10
 _WHERE: Final = 13
 _TEXT: Final = 24
 """What is left to the words, however narrow the terminal."""
+_BELOW: Final = 4
+"""Where words begin that stand below the names."""
 _NAMED: Final = 6
 """How many domains of a host the summary names."""
 
@@ -24,8 +28,9 @@ _NAMED: Final = 6
 class View:
     """One line a message. Columns grow with the names that come and never shrink.
 
-    width: the terminal's columns, None for a file, where nothing is cut. colour: whether to colour.
-    plain_ascii: for a terminal that can't show more. zone: whose time is shown, None for the local one.
+    width: the terminal's columns, None for a file, where nothing is cut and no column grows. colour: whether
+    to colour. plain_ascii: for a terminal that can't show more. zone: whose time is shown, None for the
+    local one.
     """
 
     def __init__(
@@ -36,22 +41,56 @@ class View:
         plain_ascii: bool = False,
         zone: tzinfo | None = None,
         topics: Topics | None = None,
+        selection: Selection = ALL,
     ) -> None:
         self.width = width
         self._colour = colour
         self._plain_ascii = plain_ascii
         self._zone = zone
         self._reader = Reader(topics or Topics())
+        self._selection = selection
+        self._bars = Bars()
         self._domain = _DOMAIN
         self._where = _WHERE
 
     def line(self, topic: str, payload: bytes, *, now_s: float, retain: bool = False) -> str:
-        """The line for one message, without a newline at its end; a long one may hold newlines inside.
+        """The line for one message, without a newline at its end; a long one may hold newlines inside. Empty
+        for one that says what was said before but for its numbers.
 
         `now_s`, in seconds since 1970, is shown where a message has no time, and tells today from other days.
         """
         row = self._reader.read(topic, payload)
-        return self._render(row, now_s, dim=retain)
+        return self._render(row, now_s, dim=retain) if row.is_news else ""
+
+    def wants(self, topic: str, payload: bytes) -> bool:
+        """Whether a message is among what is selected."""
+        if not self._selection:
+            return True
+        found = self._reader.look(topic, payload)
+        if found is None:
+            return False
+        address, data = found
+        return self._selection.takes(address, data, self._reader.named(address.uuid, data))
+
+    def adds(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Whether a message says what none has said: a verdict is published before it is retained."""
+        found = self._reader.look(topic, payload)
+        return retain or found is None or (found[0].kind, found[0].name) != ("migration", "last")
+
+    def progress(self, topic: str, payload: bytes) -> bool | None:
+        """Takes a message of what is under way in, for `bars`, and returns whether there is something new to
+        see; None for another message.
+        """
+        found = self._reader.look(topic, payload)
+        if found is None or not self._bars.knows(found[0]):
+            return None
+        address, data = found
+        return self._bars.take(address, self._reader.read(topic, payload), data if payload else None)
+
+    def bars(self) -> list[str]:
+        """What is under way, one line each, without colours and never wider than the terminal."""
+        lines = [self._render(row, None, dim=False) for row in self._bars.rows()]
+        return lines if self.width is None else [cut(line, self.width) for line in lines]
 
     def moment(self, address: Address, message: dict[str, Any], *, now_s: float) -> str:
         """As `line`, for a message of ours that was read already. address: what its topic named."""
@@ -64,6 +103,7 @@ class View:
     def forget(self) -> None:
         """Drops what `summary` would tell: the broker is about to say it anew. Names are kept."""
         self._reader.forget()
+        self._bars.forget()
 
     def summary(self) -> list[str]:
         """What `learn` was told, one line a host."""
@@ -100,9 +140,10 @@ class View:
         self._widen(domain, where)
         tone: Tone = "dim" if dim else row.tone
         time = self._time(row.at_s if row.at_s is not None else now_s, now_s)
-        head, name, place = fit(self._clean(row.mark), 1), fit(domain, self._domain), fit(where, self._where)
+        head, name = fit(self._clean(row.mark), 1), self._cell(domain, self._domain)
+        place = self._cell(where, self._where)
         left = _TIME + 3 + self._domain + 2 + self._where + 2
-        first, *more = self._broken(text, left, whole=row.whole and not dim)
+        left, (first, *more) = self._broken(text, left, whole=row.whole and not dim)
         if tone == "alarm":
             whole = f"{head} {name}  {place}  {first}"
             cells = [self._paint(whole if self.width is None else fit(whole, self.width - _TIME - 1), tone)]
@@ -125,19 +166,29 @@ class View:
             text = text.replace("…", "~")
         return paint(text, tone) if self._colour else text
 
+    def _cell(self, text: str, width: int) -> str:
+        """A name in its column; in a file a longer one moves only what is on its line."""
+        return text if self.width is None and columns(text) > width else fit(text, width)
+
     def _widen(self, domain: str, where: str) -> None:
         """Room for these two, but never so much that the words have none."""
-        room = None if self.width is None else max(0, self.width - _TIME - 7 - _TEXT)
-        most = (columns(domain), columns(where)) if room is None else (room * 2 // 5, room * 3 // 5)
-        self._domain = max(self._domain, min(columns(domain), most[0]))
-        self._where = max(self._where, min(columns(where), most[1]))
+        if self.width is not None:
+            room = max(0, self.width - _TIME - 7 - _TEXT)
+            self._domain = max(self._domain, min(columns(domain), room * 2 // 5))
+            self._where = max(self._where, min(columns(where), room * 3 // 5))
 
-    def _broken(self, text: str, left: int, *, whole: bool) -> list[str]:
-        """The words in the room that they have: all of them in several lines, or one line, cut."""
+    def _broken(self, text: str, left: int, *, whole: bool) -> tuple[int, list[str]]:
+        """Where the words begin, and the words in the room that they have: all of them in several lines, or
+        one line, cut. On a terminal that is too narrow beside the names, all of them begin below.
+        """
         if self.width is None:
-            return [text]
-        room = max(_TEXT, self.width - left)
-        return wrap(text, room) if whole else [cut(text, room)]
+            return left, [text]
+        room = self.width - left
+        if room >= _TEXT:
+            return left, wrap(text, room) if whole else [cut(text, room)]
+        if whole:
+            return _BELOW, ["", *wrap(text, max(1, self.width - _BELOW))]
+        return left, [cut(text, room)]
 
     def _time(self, at_s: float | None, now_s: float | None) -> str:
         """The time of day, or the date where that isn't today's."""

@@ -6,8 +6,10 @@ Rows are made from whatever comes: a message that breaks the contract, or is of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from bridge.view import migrations, words
@@ -31,6 +33,7 @@ _ALARMING: Final = frozenset(
 _WARNING: Final = frozenset({name for name, event in EVENTS.items() if event.warns} | OWN.keys())
 
 _PREVIEW: Final = 200
+_without_numbers: Final = partial(re.sub, r"(, )?\d+ under way|\d+", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Row:
     mark: str = ""
     whole: bool = False
     """Whether it is worth several lines where one isn't wide enough."""
+    is_news: bool = True
+    """Whether anything but a number differs from what was said before."""
 
 
 @dataclass(slots=True)
@@ -76,7 +81,16 @@ class Reader:
     def row(self, address: Address, message: dict[str, Any]) -> Row:
         """The row for a message of ours. address: what its topic names."""
         row = _READ[address.kind](self, address, message["data"])
-        return Row(_time(message), row.domain, row.where, row.text, row.tone, row.mark, row.whole)
+        return replace(row, at_s=_time(message))
+
+    def look(self, topic: str, payload: bytes) -> tuple[Address, dict[str, Any]] | None:
+        """What a topic names, and its message's data, empty where there is none; None for a strange topic."""
+        try:
+            address = self.topics.parse(topic)
+        except ValueError:
+            return None
+        data = _object(payload).get("data")
+        return address, data if isinstance(data, dict) else {}
 
     def forget(self) -> None:
         """Drops statuses and states, which a new connection brings anew. Names are kept."""
@@ -121,8 +135,8 @@ class Reader:
     def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
         text, before = words.host_status(data), self.statuses.get(address.host)
         self.statuses[address.host] = data
-        if before is not None and words.host_status(before) == text:
-            return Row(None, "", address.host, text, "dim")
+        if before is not None and _without_numbers(words.host_status(before)) == _without_numbers(text):
+            return Row(None, "", address.host, text, "dim", is_news=False)
         libvirt = data.get("libvirt")
         sees = isinstance(libvirt, dict) and bool(libvirt.get("connected"))
         fine = data.get("state") == "online" and sees and not data.get("dropped") and not data.get("lost")
@@ -131,8 +145,8 @@ class Reader:
     def _correlator_status(self, address: Address, data: dict[str, Any]) -> Row:
         text, before = words.correlator_status(data), self.correlators.get(address.correlator)
         self.correlators[address.correlator] = data
-        if before is not None and words.correlator_status(before) == text:
-            return Row(None, "", address.correlator, text, "dim")
+        if before is not None and _without_numbers(words.correlator_status(before)) == _without_numbers(text):
+            return Row(None, "", address.correlator, text, "dim", is_news=False)
         fine = data.get("state") == "online" and not data.get("holes")
         return Row(None, "", address.correlator, text, "plain" if fine else "warn")
 

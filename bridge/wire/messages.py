@@ -251,7 +251,7 @@ class HostStatus(Model):
     state: Literal["online", "offline"]
     epoch: str | None
     version: str
-    libvirt: Libvirt
+    libvirt: Libvirt | None = Field(description="Null when offline: nobody looks.")
     last_sequence: int = Field(ge=0)
     dropped: list[Span] = Field(
         default_factory=list, description="What the outbox's limit made it drop: a loss is never silent."
@@ -260,6 +260,9 @@ class HostStatus(Model):
         default_factory=list, description="What was asked for again and is no longer there."
     )
     parked: int = Field(default=0, description="Messages that the broker refused and that are kept.")
+    states: int | None = Field(
+        default=None, ge=0, description="How many states of domains the broker has accepted to retain."
+    )
     reason: str | None = Field(default=None, description="Why something is not as it should be.")
 
 
@@ -348,6 +351,7 @@ class CorrelatorStatus(Model):
     holes: list[dict[str, Any]] = Field(
         default_factory=list, description="Sequences missing and not to be had: host, epoch, first, last."
     )
+    reason: str | None = Field(default=None, description="Why something is not as it should be.")
 
 
 class ReplayRequest(BaseModel):
@@ -358,6 +362,9 @@ class ReplayRequest(BaseModel):
     epoch: str
     first: int = Field(alias="from", ge=1)
     last: int = Field(alias="to", ge=1)
+    states: bool = Field(
+        default=False, description="Whether to publish the states of all domains again, too."
+    )
 
 
 Data = TypeVar("Data", bound=Model)

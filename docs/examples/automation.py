@@ -1,22 +1,20 @@
-"""Tells on `alerts/migration` of each migration that failed."""
+"""Says of each migration that failed where the guest is now."""
 
 import asyncio
-import json
 import os
 
-import aiomqtt
-
-HOST, PORT = os.environ.get("MQTT_HOST", "127.0.0.1"), int(os.environ.get("MQTT_PORT", "1883"))
+from bridge.client import Client, Message
 
 
 async def main() -> None:
-    """Runs until the broker goes away. It keeps what fails while this is down."""
-    async with aiomqtt.Client(HOST, PORT, identifier="migration-alerts", clean_session=False) as client:
-        await client.subscribe("libvirt/v1/domains/+/migration/failed", qos=1)
-        async for message in client.messages:
-            data = json.loads(message.payload)["data"]
-            text = "{domain[name]} is {guest[state]} on {guest[host]}: {reason}".format(**data)
-            await client.publish("alerts/migration", text, qos=1)
+    """Runs for ever, whatever becomes of the broker. It gets what fails while this is down, and each once."""
+    client = Client(
+        os.environ.get("BROKER", "mqtt://127.0.0.1:1883"), id="failed-migrations", what=["migrations"]
+    )
+    async for message in client.messages():
+        if isinstance(message, Message) and message.address.name == "failed":
+            data = message.data
+            print(f"{data.domain.name} is {data.guest.state} on {data.guest.host}: {data.reason}", flush=True)
 
 
 asyncio.run(main())

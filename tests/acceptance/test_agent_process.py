@@ -1,11 +1,14 @@
 """The agent as a process: it is killed, its broker goes and comes, and nothing that it stored is lost."""
 
 import random
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
+from bridge.agent.sender import UNANNOUNCED
+from bridge.agent.writer import TIDY_AFTER_S
 from tests.agents import AgentProcess, DrivenAgent, Emitted, Subscriber, assert_no_hole, spoken
 from tests.broker import Broker
 
@@ -80,9 +83,32 @@ def test_a_killed_agent_is_said_to_be_offline_by_its_will(tmp_path: Path) -> Non
     with Broker(tmp_path / "broker") as broker, Subscriber(broker) as subscriber:
         agent = AgentProcess(broker, tmp_path / "agent", connect="test:///default")
         with agent:
-            subscriber.until(lambda: subscriber.status().get("state") == "online")
+            subscriber.until(lambda: bool((subscriber.status().get("libvirt") or {}).get("connected")))
             agent.kill()
             subscriber.until(lambda: subscriber.status().get("state") == "offline")
+        status = subscriber.status()
+    assert (status["libvirt"], status["reason"]) == (None, UNANNOUNCED)
+
+
+def test_a_state_directory_that_is_removed_is_said_at_once_and_made_again(tmp_path: Path) -> None:
+    """While nothing happens; what happens afterwards is durable again."""
+    with Broker(tmp_path / "broker") as broker, Subscriber(broker) as subscriber:
+        with DrivenAgent(broker, tmp_path / "agent") as agent:
+            first = agent.drive(2)
+            until_told(subscriber, first)
+            shutil.rmtree(tmp_path / "agent" / "state")
+            took_s = subscriber.until(lambda: "removed" in (subscriber.status().get("reason") or ""))
+            assert took_s < 2 * TIDY_AFTER_S
+            assert subscriber.status()["epoch"] != first.epoch
+            assert len(agent.logged("outbox.missing")) == 1
+            second = agent.drive(2)
+            assert second.epoch == subscriber.status()["epoch"]
+            agent.kill()
+        with DrivenAgent(broker, tmp_path / "agent") as agent:
+            third = agent.drive(1)
+            assert third.epoch == second.epoch
+            until_told(subscriber, third)
+        assert_no_hole(subscriber.stream(epoch=third.epoch))
 
 
 def test_it_waits_for_a_libvirt_that_is_not_there(tmp_path: Path) -> None:

@@ -122,9 +122,8 @@ def _what(kind: str, payload: bytes, sequence: int) -> str:
     if kind == "state":
         return f"   state {data['state']}/{data['reason']} as of {data['as_of']}"
     if kind == "status":
-        return (
-            f"   status {data['state']}, libvirt {data['libvirt']['connected']}, last {data['last_sequence']}"
-        )
+        sees = data["libvirt"] and data["libvirt"]["connected"]
+        return f"   status {data['state']}, libvirt {sees}, last {data['last_sequence']}"
     return f"   {kind}"
 
 

@@ -395,7 +395,7 @@ class Agent:
     ) -> None:
         facts = status.Facts(
             self.epoch,
-            Libvirt(connected=connected and state == "online", uri="qemu:///system"),
+            Libvirt(connected=connected, uri="qemu:///system"),
             None,
             self.sequence,
         )

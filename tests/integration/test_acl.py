@@ -82,12 +82,20 @@ FORBIDDEN: dict[str, list[str]] = {
         ]
         for only_reads in ("reader", "dashboard")
     },
+    "hook": [
+        *of_host("host1"),
+        *of_host("hook"),
+        *of_correlator(),
+        TOPICS.correlator_status("hook"),
+        "elsewhere",
+    ],
 }
 ALLOWED: dict[str, list[str]] = {
     "host1": of_host("host1"),
     CORRELATOR: [*of_correlator(), TOPICS.replay("host1"), TOPICS.replay("host2")],
     "reader": [],
     "dashboard": [],
+    "hook": [TOPICS.replay("host1"), TOPICS.replay("host2")],
 }
 
 
@@ -146,7 +154,7 @@ def test_each_may_read_what_it_needs_and_nothing_else(broker: SecuredBroker) -> 
     expected = {
         "host1": [
             TOPICS.replay("host1"),
-            *(topic for topic in of_host("host1") if topic.endswith(("/state", "/job"))),
+            *(topic for topic in of_host("host1") if topic.endswith(("/status", "/state", "/job"))),
         ],
         CORRELATOR: [
             *(topic for topic in everything if "/hosts/" in topic),

@@ -74,7 +74,7 @@ def new_domain() -> DrivenDomain:
 
 
 def connected(subscriber: Subscriber) -> bool:
-    return bool(subscriber.status().get("libvirt", {}).get("connected"))
+    return bool((subscriber.status().get("libvirt") or {}).get("connected"))
 
 
 def has_state(subscriber: Subscriber, uuid: str, state: str | None) -> bool:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -36,6 +37,7 @@ LINES = [
 ]
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 ALERTS = "alerts/migration"
+FAILED = "libvirt/v1/domains/+/migration/failed"
 
 
 class Stage:
@@ -55,6 +57,7 @@ class Stage:
             "HOME": str(home.parent),
             "MQTT_HOST": "127.0.0.1",
             "MQTT_PORT": str(broker.port),
+            "BROKER": f"mqtt://127.0.0.1:{broker.port}",
         }
         self.environment.pop("XDG_CONFIG_HOME", None)
 
@@ -83,6 +86,12 @@ class Stage:
         output, errors = process.communicate(timeout=30)
         assert quiet(errors), errors
         return output
+
+    def automation(self, name: str, **options: Any) -> subprocess.Popen[Any]:
+        """Starts one of the programs; it may not warn of anything."""
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", str(EXAMPLES / name)], env=self.environment, **options
+        )
 
     def until_subscribed(self, topic: str, times: int = 1) -> None:
         """Waits until somebody new has subscribed to a topic."""
@@ -219,17 +228,33 @@ def assert_alerted(stage: Stage, before: int, expected: str) -> None:
     assert re.fullmatch(expected, received.payload.decode())
 
 
-def test_the_automation_acts_on_a_failed_migration(stage: Stage) -> None:
+@pytest.mark.parametrize("failed_while", ["running", "down"])
+def test_the_automation_acts_on_a_failed_migration(stage: Stage, failed_while: str) -> None:
     """Also on one that failed while it was down."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "automation.py")]
-    topic = "libvirt/v1/domains/+/migration/failed"
+    before = stage.broker.log.count("Sending SUBACK to failed-migrations")
+    if failed_while == "down":
+        stage.play("aborted")
+    with stage.automation("automation.py", stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: stage.broker.log.count("Sending SUBACK to failed-migrations") > before)
+            if failed_while == "running":
+                stage.play("aborted")
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert re.fullmatch(r"aborted is running on host1-\S+: destination_failed\n", said)
+        finally:
+            process.kill()
+
+
+def test_the_automation_with_aiomqtt_acts_on_a_failed_migration(stage: Stage) -> None:
+    """Also on one that failed while it was down."""
     for failed_while in ("running", "down"):
-        before, alerts = stage.subscribed(topic), len(stage.alerts.received)
+        before, alerts = stage.subscribed(FAILED), len(stage.alerts.received)
         if failed_while == "down":
             stage.play("aborted")
-        with subprocess.Popen(command, env=stage.environment, stdout=subprocess.PIPE) as process:
+        with stage.automation("automation_aiomqtt.py", stdout=subprocess.PIPE) as process:
             try:
-                stage.until_subscribed(topic, before + 1)
+                stage.until_subscribed(FAILED, before + 1)
                 if failed_while == "running":
                     stage.play("aborted")
                 assert_alerted(stage, alerts, r"aborted is running on host1-\S+: destination_failed")

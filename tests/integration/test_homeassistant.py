@@ -1,7 +1,9 @@
 """Home Assistant's discovery, by a real agent and a real correlator: devices come, follow, and go."""
 
 import json
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +23,7 @@ from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 from bridge.mqtt.session import Publication
 from bridge.wire.examples import examples
-from bridge.wire.messages import LOCATION, STATE
+from bridge.wire.messages import LOCATION, MIGRATION, STATE, Libvirt
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess
@@ -173,11 +175,73 @@ def test_a_device_follows_its_domain_to_another_host(broker: Broker, home: Home,
 
 def test_empty_topics_render_as_unknown() -> None:
     """`None` is Home Assistant's word for it; a template that fails would fill its log."""
-    device = json.loads(Devices(TOPICS, "h1", "0.1.0", "homeassistant").describe(UUID, HERE))
-    for entity in device["components"].values():
-        assert render(entity["value_template"], b"") == "None"
-    state = device["components"]["state"]
-    assert json.loads(render(state["json_attributes_template"], b"")) == {}
+    devices = Devices(TOPICS, "h1", "0.1.0", "homeassistant")
+    for description in (devices.describe(UUID, HERE), devices.describe_host()):
+        for name, entity in json.loads(description)["components"].items():
+            assert render(entity["value_template"], b"") == ("OFF" if name == "migrating" else "None")
+            if "json_attributes_template" in entity:
+                assert json.loads(render(entity["json_attributes_template"], b"")) == {}
+            if "availability_template" in entity:
+                assert render(entity["availability_template"], b"") == "offline"
+
+
+def test_what_a_blind_host_said_last_is_not_shown_as_what_is(
+    broker: Broker, home: Home, tmp_path: Path
+) -> None:
+    agent = Host(broker, "h1", tmp_path)
+    try:
+        agent.sender.set_status(Libvirt(connected=True))
+        agent.has("running")
+        home.until(
+            lambda: (home.shows(UUID, "state"), home.shows("host-h1", "state")) == ("running", "online")
+        )
+        agent.sender.set_status(Libvirt(connected=False), "no connection to libvirt")
+        home.until(lambda: home.shows(UUID, "state") == "unavailable")
+        assert home.shows("host-h1", "state") == "blind"
+    finally:
+        agent.stop()
+    home.until(lambda: home.shows("host-h1", "state") == "offline")
+    assert home.shows(UUID, "state") == "unavailable"
+
+
+def test_a_migration_and_its_verdict_are_shown(broker: Broker, home: Home, tmp_path: Path) -> None:
+    def tell(word: str, payload: bytes) -> None:
+        publication = Publication(TOPICS.migration(UUID, word), payload, retain=True)
+        home.recorder.session.publish(publication, object())
+
+    def shows(migrating: str, verdict: str) -> bool:
+        return (home.shows(UUID, "migrating"), home.shows(UUID, "migration")) == (migrating, verdict)
+
+    agent = Host(broker, "h1", tmp_path)
+    try:
+        agent.has("running")
+        home.until(lambda: shows("OFF", "None"))
+        tell("current", json.dumps({"data": {"phase": "copying"}}).encode())
+        home.until(lambda: shows("ON", "None"))
+        tell("last", examples()[MIGRATION["failed"].type])
+        tell("current", b"")
+        home.until(lambda: shows("OFF", "failed"))
+    finally:
+        agent.stop()
+
+
+def test_a_description_that_was_refused_is_published_once_the_broker_takes_it(tmp_path: Path) -> None:
+    """On the same connection: the broker's rules are read again, as after a mistake in them."""
+    rules = "topic readwrite libvirt/#\ntopic read homeassistant/#\n"
+    with Broker(tmp_path / "broker", acl=rules) as broker:
+        home = Home(broker)
+        agent = Host(broker, "h1", tmp_path / "agent")
+        try:
+            agent.has("running")
+            home.recorder.steps(1.0)
+            assert home.device(UUID) is None
+            (tmp_path / "broker" / "acl").write_text(rules + "topic write homeassistant/#\n")
+            os.kill(broker.pid, signal.SIGHUP)
+            home.until(lambda: bool(home.device(UUID) and home.device("host-h1")))
+            assert agent.sender.counters.connections == 1
+        finally:
+            agent.stop()
+            home.close()
 
 
 def test_the_access_rules_of_the_page_are_enough_and_no_more(tmp_path: Path) -> None:

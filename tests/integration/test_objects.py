@@ -74,7 +74,7 @@ def running(subscriber: Subscriber, tmp_path: Path, **more: Any) -> Iterator[Age
     agent = Agent(AgentSettings(broker=address, **given))
     agent.start()
     try:
-        subscriber.until(lambda: bool(subscriber.status().get("libvirt", {}).get("connected")))
+        subscriber.until(lambda: bool((subscriber.status().get("libvirt") or {}).get("connected")))
         yield agent
     finally:
         agent.stop()

@@ -167,7 +167,7 @@ def test_a_session_that_is_kept_for_less_is_told() -> None:
 def test_a_will_that_the_broker_refuses_is_told_from_a_wrong_port(tmp_path: Path) -> None:
     """NATS 2.9 takes no dot, and says so in its own log only."""
     with Nats(tmp_path, "bookworm") as nats:
-        settings = nats.settings(version="3.1.1")
+        settings = nats.settings()
         client = Recorder(settings, will=lambda: Publication("hosts/a.b/status", b""))
         client.until(lambda: bool(client.failed))
         client.close()
@@ -276,14 +276,30 @@ def test_files_that_cannot_be_used_are_named_and_may_be_mended_without_a_restart
     client.close()
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("not a certificate")
-    assert "not PEM" in refusal(broker.settings("mqtts", ca_file=garbage))
-    good, other = certificates.sign("agent2"), certificates.sign("agent3")
-    said = refusal(
-        broker.settings(
-            "mqtts", ca_file=certificates.authority, cert_file=good.certificate, key_file=other.key
-        )
+    assert f"--broker-ca-file {garbage} can't be used: it holds no certificate" in refusal(
+        broker.settings("mqtts", ca_file=garbage)
     )
-    assert f"--broker-key-file {other.key}" in said
+    good, other = certificates.sign("agent2"), certificates.sign("agent3")
+    nowhere = tmp_path / "nowhere.pem"
+    for certificate, key, named, why in (
+        (
+            good.certificate,
+            other.key,
+            f"key-file {other.key}",
+            f"not the key to --broker-cert-file {good.certificate}",
+        ),
+        (good.certificate, nowhere, f"key-file {nowhere}", "No such file"),
+        (good.certificate, garbage, f"key-file {garbage}", "it holds no key"),
+        (good.certificate, None, f"cert-file {good.certificate}", "there is no --broker-key-file"),
+        (garbage, good.key, f"cert-file {garbage}", "it holds no certificate"),
+        (nowhere, good.key, f"cert-file {nowhere}", "No such file"),
+    ):
+        settings = broker.settings(
+            "mqtts", ca_file=certificates.authority, cert_file=certificate, key_file=key
+        )
+        said = refusal(settings)
+        assert f"--broker-{named} can't be used: " in said
+        assert why in said
 
 
 def test_tls_to_a_port_without_and_the_other_way_round(broker: Broker, certificates: Certificates) -> None:

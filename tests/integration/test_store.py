@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from sqlalchemy import text
 
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store
 from bridge.database import StoreTroubleError
@@ -100,6 +105,37 @@ def test_a_case_is_replaced_as_a_whole(open_store: Open) -> None:
         assert tx.cases(["a"]) == {"a": b"two"}
         assert tx.due(100.0, 10) == []
         assert list(tx.open_cases()) == []
+
+
+def test_what_a_person_has_to_see_to_is_counted_by_domain(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        both = ("conflict", "source_left_paused")
+        tx.keep_cases([CaseRow("a", b"", None, False, attention=both), CaseRow("c", b"", None, False)])
+        tx.keep_cases([CaseRow("b", b"", None, True, attention=("conflict",))])
+        assert tx.attention() == {"conflict": 2, "source_left_paused": 1}
+        tx.keep_cases([CaseRow("a", b"", None, False)])
+    store.close()
+    with open_store().begin() as tx:
+        assert tx.attention() == {"conflict": 1}
+
+
+@in_a_database
+def test_a_store_of_an_older_version_is_taken_over(open_store: Open) -> None:
+    store = open_store()
+    with store.begin() as tx:
+        tx.keep_cases([CaseRow("a", b"one", None, False)])
+        tx.keep_meta("version", "2")
+        for statement in ("DROP INDEX cases_attention", "ALTER TABLE cases DROP COLUMN attention"):
+            tx._connection.execute(text(statement))
+    store.close()
+    for _ in range(2):
+        store = open_store()
+        with store.begin() as tx:
+            assert tx.cases(["a"]) == {"a": b"one"}
+            assert tx.attention() == {}
+            tx.keep_cases([CaseRow("b", b"", None, True)])
+        store.close()
 
 
 def test_what_is_due_comes_in_its_order(open_store: Open) -> None:
@@ -232,6 +268,30 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
     store.close()
     (aside,) = tmp_path.glob("store.db.damaged-*")
     assert aside.read_bytes().startswith(b"this is no database")
+
+
+def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/store.db", owner="correlator main")
+    with store.begin() as tx:
+        tx.keep_meta("word", "kept")
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o600"}
+    store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+@pytest.mark.parametrize("name", ["store.db.lock", "store.db"])
+def test_whose_a_file_is_that_can_not_be_opened_is_said(name: str) -> None:
+    """It was started as root once, by hand."""
+    nobody = 65534
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        (Path(folder) / name).touch(mode=0o600)
+        code = (
+            f"import os; from bridge.correlator.store import Store; os.setuid({nobody}); "
+            f"Store('sqlite:///{folder}/store.db', owner='correlator main').begin().__enter__()"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"Permission denied, {folder}/{name} belongs to user 0, and we are {nobody}" in ended.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_a_wrong_configuration(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import __version__, cli, log
 from bridge.config import PROGRAMS, AgentSettings, LogSettings
@@ -80,7 +81,7 @@ def test_each_program_gets_its_settings_and_its_status_is_ours(
 ) -> None:
     seen: list[LogSettings] = []
 
-    def run(settings: LogSettings) -> int:
+    def run(settings: LogSettings, *_reload: object) -> int:
         seen.append(settings)
         return 7
 
@@ -96,7 +97,7 @@ def test_each_program_gets_its_settings_and_its_status_is_ours(
 def test_how_a_program_ends_is_told_by_the_status(
     error: BaseException, status: int, play_program: PlayProgram, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_settings: LogSettings) -> int:
+    def run(_settings: LogSettings, *_reload: object) -> int:
         raise error
 
     play_program("agent", run)
@@ -142,6 +143,28 @@ def test_what_is_opened_never_takes_the_place_of_a_closed_standard_stream() -> N
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode > 2
 
 
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        (["agent", "--brokr", "x"], "--broker"),
+        (["check-config", "correlator", "--setle=3"], "--settle"),
+        (["watch", "--jsn"], "--json"),
+        (["schemas", "--check", "--wriet"], None),
+    ],
+)
+def test_an_unknown_option_ends_with_the_usage_of_its_command_and_what_was_meant(
+    command: list[str], meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    named = " ".join(each for each in command[:2] if not each.startswith("-"))
+    assert said.startswith(f"usage: libvirt-mqtt {named} ")
+    assert ("(meant?)" in said) is (meant is not None)
+    assert meant is None or said.endswith(f"; {meant} (meant?)\n")
+
+
 def test_check_config_prints_what_counts_and_where_it_is_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -149,12 +172,15 @@ def test_check_config_prints_what_counts_and_where_it_is_from(
     monkeypatch.setenv("LIBVIRT_MQTT_PREFIX", "site/1")
     monkeypatch.setenv("LIBVIRT_MQTT_HSOT", "x")
     arguments = ["--broker", "mqtts://u@h", "--broker-password-file", str(tmp_path / "password")]
-    assert cli.main(["check-config", "agent", *arguments]) == 0
+    with capture_logs() as lines:
+        assert cli.main(["check-config", "agent", *arguments]) == 0
     printed = capsys.readouterr().out
     assert 'prefix = "site/1"  # LIBVIRT_MQTT_PREFIX in the environment\n' in printed
     assert 'broker = "mqtts://u@h:8883"  # --broker on the command line\n' in printed
     assert "reconcile = 30  # default\n" in printed
-    assert "# LIBVIRT_MQTT_HSOT in the environment is no option\n" in printed
+    assert [(line["event"], line["variable"], line["meant"]) for line in lines] == [
+        ("config.unknown_variable", "LIBVIRT_MQTT_HSOT", "LIBVIRT_MQTT_HOST")
+    ]
     assert "geheim" not in printed
     assert tomllib.loads(printed)["prefix"] == "site/1"
 

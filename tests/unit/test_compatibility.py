@@ -26,6 +26,7 @@ LAST = {
 
 BROKEN = {
     "domain.event": ["$.data.origin: may be 'resync' now"],
+    "host.status": ["$.data.libvirt: may be null now"],
     "migration": ["$.data.missing[]: may be object now"],
 }
 """What an older reader does stumble over, by intent: the changelog says to upgrade readers first."""
@@ -85,6 +86,8 @@ def changed(change: str, schema: dict[str, Any]) -> dict[str, Any]:
             outcome["enum"] = [*outcome["enum"], "postponed"]
         case "null where there was none":
             data["properties"]["revision"] = {"anyOf": [data["properties"]["revision"], {"type": "null"}]}
+        case "null where there was an object":
+            data["properties"]["guest"] = {"anyOf": [data["properties"]["guest"], {"type": "null"}]}
         case "deep inside":
             new["$defs"]["Guest"]["properties"]["state"]["enum"].append("dreaming")
     return new
@@ -104,6 +107,7 @@ def test_what_may_change(change: str) -> None:
         ("another type", "revision: may be string now"),
         ("a value more", "outcome: may be 'postponed' now"),
         ("null where there was none", "revision: may be null now"),
+        ("null where there was an object", "guest: may be null now"),
         ("deep inside", "state: may be 'dreaming' now"),
     ],
 )

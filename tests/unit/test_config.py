@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from bridge.addresses import BrokerAddress, HttpAddress
 from bridge.config import PROGRAMS, AgentSettings, CorrelatorSettings, default_state_dir
+from bridge.correlator.store import Store
 from bridge.errors import ConfigError
 from bridge.mqtt.settings import BrokerSettings
 from bridge.options import Declared, Loaded, declared, load, render
@@ -162,7 +164,7 @@ def configure_libvirt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_variables_are_named_and_do_no_harm() -> None:
     environ = {"LIBVIRT_MQTT_HSOT": "x", "LIBVIRT_MQTT_SETTLE": "nonsense, but not ours", "HOST": "x"}
-    assert agent(environ=environ).unknown_variables == ("LIBVIRT_MQTT_HSOT",)
+    assert agent(environ=environ).unknown_variables == {"LIBVIRT_MQTT_HSOT": "LIBVIRT_MQTT_HOST"}
 
 
 # A value for each option that it can't take; what isn't here takes any text.
@@ -194,9 +196,29 @@ WRONG = {
     "store": "mysql://h/d",
     "store_password_file": "/does/not/exist",
     "group": "",
+    "keep_days": "0",
+    "keep_bytes": "1",
+    "keep": "perhaps",
+    "http_password_file": "/does/not/exist",
+    "http_open": "perhaps",
+    "http_cert_file": "/does/not/exist",
+    "http_key_file": "/does/not/exist",
     "settle": "nan",
     "patience": "0",
     "json": "perhaps",
+    "only": "some",
+    "run": " ",
+    "on": "completed,finished",
+    "hooks_dir": "",
+    "domain": "web*,",
+    "reason": ",",
+    "timeout": "0",
+    "tries": "0",
+    "retry": "0",
+    "parallel": "0",
+    "max_age": "0",
+    "parked": "perhaps",
+    "again": "",
 }
 
 
@@ -225,14 +247,14 @@ def test_a_wrong_value_is_told_in_one_line_wherever_it_stands(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("hsot = 1", "hsot ({path}): given an unknown key; accepted: host (meant?), broker, "),
+        ("hsot = 1", "hsot ({path}): given an unknown key; accepted: host (meant?), again, broker, "),
         ("state-dir = 1", "state-dir ({path}): given an unknown key; accepted: state_dir (meant?), "),
         ("[agent]\nsettle = 1", "settle ([agent] in {path}): given an unknown key; accepted: "),
         (
             "[correlator]\nsettel = 1",
             "settel ([correlator] in {path}): given an unknown key; accepted: settle (m",
         ),
-        ("[agnet]\nhost = 1", "agnet ({path}): given an unknown key"),
+        ("[agnet]\nhost = 1", "agnet ({path}): given an unknown key; accepted: agent (meant?), correlator, "),
         ("agent = 1", "agent ({path}): given an unknown key"),
         ("host = true", "host ({path}): given true; accepted: a name"),
         ("host = [1]", "host ({path}): given [1]; accepted: a name"),
@@ -247,6 +269,67 @@ def test_a_wrong_file_is_told_in_one_line(text: str, told: str, toml: WriteToml)
     with pytest.raises(ConfigError, match="^" + re.escape(told.format(path=path))) as error:
         agent({"config": path})
     assert "\n" not in str(error.value)
+
+
+BOUNDED = [
+    (program, option, bound)
+    for program, model in PROGRAMS.items()
+    for option in declared(model)
+    for constraint in model.model_fields[option.field].metadata
+    for name in ("ge", "gt", "le", "lt")
+    if (bound := getattr(constraint, name, None)) is not None
+]
+
+
+@pytest.mark.parametrize(("program", "option", "bound"), BOUNDED)
+def test_every_bound_is_said_where_it_is_enforced(program: str, option: Declared, bound: float) -> None:
+    said = option.accepts.replace("1MB", "1000000")
+    assert re.search(rf"\b{bound:g}\b" if bound < 1e6 else rf"\b{int(bound)}\b", said), option.accepts
+
+
+def test_there_are_bounds() -> None:
+    assert len(BOUNDED) > 10
+
+
+def test_units_of_bytes_are_what_is_said_of_them() -> None:
+    for text, counted in (("2G", 2_000_000_000), ("2GB", 2_000_000_000), ("2GiB", 2_147_483_648)):
+        assert agent({"outbox_max_bytes": text}).settings.outbox_max_bytes == counted
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("main", "correlator-main.db"),
+        ("a b%ü", "correlator-a b%ü.db"),  # as 0.1.0 named it
+        ("../../x", "correlator-..%2F..%2Fx.db"),
+    ],
+)
+def test_an_id_makes_no_folders(name: str, file: str, tmp_path: Path) -> None:
+    state = tmp_path / "st%41te"
+    url = correlator({"id": name, "state_dir": str(state)}).settings.store_url()
+    store = Store(url, owner="correlator")
+    with store.begin():
+        pass
+    store.close()
+    assert (state / file).exists()
+    assert [each.name for each in tmp_path.iterdir()] == [state.name]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "how"),
+    [
+        ("/opt/libvirt-mqtt", f"{sys.executable} -m pip install 'psycopg[binary]'"),
+        (sys.base_prefix, "apt-get install python3-psycopg"),
+    ],
+)
+def test_what_is_missing_for_postgresql_is_installed_as_the_rest_was(
+    prefix: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setattr(sys, "prefix", prefix)
+    store = Store("postgresql+psycopg://u@127.0.0.1:1/d", owner="correlator")
+    with pytest.raises(ConfigError, match=re.escape(f"psycopg is not installed: {how}")), store.begin():
+        pass
 
 
 def test_a_prefix_with_a_dot_can_not_be_encoded() -> None:
@@ -385,4 +468,5 @@ def test_an_option_means_the_same_for_every_program() -> None:
     meanings: dict[str, set[tuple[str, str]]] = {}
     for _program, option in OPTIONS:
         meanings.setdefault(option.key, set()).add((option.accepts, option.default))
-    assert [key for key, meaning in meanings.items() if len(meaning) > 1] == []
+    # For the hook `host` is a filter; the dashboard is there for its page.
+    assert [key for key, meaning in meanings.items() if len(meaning) > 1] == ["host", "http"]

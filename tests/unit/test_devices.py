@@ -1,6 +1,7 @@
 """Which agent describes a domain to Home Assistant, and when the device goes."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ class Fleet:
         self.agents = {host: Devices(TOPICS, host, "0.1.0", "homeassistant") for host in hosts}
         self.held: bytes | None = None
         self.published: list[str] = []
+        self.hosts: list[str] = []
         self.now_s = 1000.0
         for agent in self.agents.values():
             agent.listed([])
@@ -47,7 +49,9 @@ class Fleet:
         while self.now_s < end_s:
             for host, agent in self.agents.items():
                 for topic, description in agent.due(self.now_s):
-                    assert topic == TOPIC
+                    if topic != TOPIC:
+                        self.hosts.append(topic)
+                        continue
                     self.held = description
                     self.published.append(f"{host} {'describes' if description else 'removes'}")
                     for other in self.agents.values():
@@ -253,8 +257,37 @@ def test_the_description_has_what_home_assistant_requires() -> None:
     assert found["origin"]["name"]
     assert found["device"]["identifiers"] == [f"libvirt-mqtt-{UUID}"]
     assert found["device"]["name"] == "web01"
-    assert set(found["components"]) == {"state", "location"}
+    assert found["device"]["via_device"] == "libvirt-mqtt-host-h1"
+    assert set(found["components"]) == {"state", "location", "migrating", "migration"}
     identifiers = {entity["unique_id"] for entity in found["components"].values()}
-    assert len(identifiers) == 2
+    assert len(identifiers) == 4
     assert all(UUID in identifier and "h1" not in identifier for identifier in identifiers)
-    assert {entity["platform"] for entity in found["components"].values()} == {"sensor"}
+    assert {entity["platform"] for entity in found["components"].values()} == {"sensor", "binary_sensor"}
+
+
+def test_each_agent_describes_its_host_once_and_again_where_the_broker_holds_another() -> None:
+    fleet = Fleet("h1", "h2")
+    topics = {host: f"homeassistant/device/libvirt-mqtt/host-{host}/config" for host in ("h1", "h2")}
+    fleet.settle()
+    assert fleet.hosts == [topics["h1"], topics["h2"]]
+    fleet["h1"].holds("host-h2", b"another")
+    fleet["h2"].holds("host-h2", b"another")
+    fleet.settle()
+    assert fleet.hosts[2:] == [topics["h2"]]
+    fleet["h1"].begin()
+    fleet["h1"].holds("host-h1", fleet["h1"].describe_host())
+    fleet["h2"].begin()
+    fleet.settle()
+    assert fleet.hosts[3:] == [topics["h2"]]
+
+
+def test_any_host_name_makes_a_topic_that_home_assistant_takes_and_no_other_host_has() -> None:
+    """Its discovery topics have levels of `[a-zA-Z0-9_-]+`."""
+    names = ["h1", "H1", "h.1", "h_1", "h_2e1", "hö", "h/1"]
+    found = []
+    for name in names:
+        devices = Devices(TOPICS, name, "0.1.0", "homeassistant")
+        devices.listed([])
+        found += [topic.split("/")[3] for topic, _ in devices.due(0.0)]
+    assert all(re.fullmatch("[a-zA-Z0-9_-]+", level) for level in found)
+    assert len(set(found)) == len(names)

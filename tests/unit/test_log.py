@@ -43,6 +43,12 @@ def test_a_logger_made_before_the_configuration_follows_it() -> None:
     assert json.loads(line)["event"] == "a"
 
 
+def test_a_logger_that_was_used_follows_the_next_configuration() -> None:
+    code = "l = log.get_logger(); l.info('a'); log.configure('json', 'warning'); l.info('b'); l.warning('c')"
+    found = lines(f"log.configure('json', 'info'); {code}")
+    assert [json.loads(line)["event"] for line in found] == ["a", "c"]
+
+
 def test_lines_go_where_standard_error_is_now() -> None:
     code = (
         "import io, sys; real, sys.stderr = sys.stderr, io.StringIO(); log.configure('json', 'info')\n"

@@ -30,6 +30,16 @@ def test_without_openssl_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl")
+def test_the_usage_is_said_also_where_the_script_was_found_by_a_relative_path(tmp_path: Path) -> None:
+    (tmp_path / "make-certificates").symlink_to(SCRIPT)
+    for wrong in (["certs"], ["certs", "authority", "more"], ["certs", "client"], ["certs", "nothing"]):
+        command = ["./make-certificates", *wrong]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("make-certificates FOLDER authority")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl")
 def test_what_openssl_refuses_is_said_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """Here a key that belongs to another authority."""
     for folder in (tmp_path / "one", tmp_path / "other"):

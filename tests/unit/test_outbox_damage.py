@@ -2,15 +2,18 @@
 
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.agent.outbox import DamagedError, Limits, Outbox
 from bridge.agent.outbox.file import NAME
-from bridge.errors import BridgeError
+from bridge.agent.outbox.lock import LOCK_NAME
+from bridge.errors import BridgeError, StateInUseError
 from bridge.wire.messages import Span
 from tests.small_disk import fill_up, small_disk
 from tests.unit.test_outbox import draft, drafts, stored, unsent
@@ -177,6 +180,107 @@ def test_of_a_file_that_was_removed_it_is_named_what_it_had_not_sent(tmp_path: P
     outbox = Outbox.open(tmp_path)
     assert outbox.append([draft()])[0].sequence == 1
     assert outbox.dropped == [Span(epoch=epoch, first=acknowledged + 1, last=last)]
+    outbox.close()
+
+
+def remove(folder: Path, what: str) -> None:
+    if what == "the directory":
+        shutil.rmtree(folder)
+    else:
+        (folder / {"the file": NAME, "the lock": LOCK_NAME}[what]).unlink()
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "quiet"])
+@pytest.mark.parametrize("what", ["the directory", "the file"])
+def test_what_is_removed_while_running_begins_a_new_epoch(tmp_path: Path, what: str, busy: bool) -> None:
+    """At the next commit, or the next look while there is nothing to do."""
+    folder = tmp_path / "state"
+    outbox = Outbox.open(folder)
+    outbox.append(drafts(30))
+    outbox.acknowledge(10)
+    outbox.remember({"u": b"known"})
+    epoch, generation = outbox.epoch, outbox.generation
+    remove(folder, what)
+    rows = outbox.append(drafts(2 if busy else 0))
+    outbox.flush()
+    assert outbox.epoch != epoch
+    assert outbox.generation == generation + 1
+    assert outbox.was_removed
+    rows += outbox.append(drafts(3))
+    assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+    assert stored(outbox) == rows
+    assert outbox.dropped == [Span(epoch=epoch, first=11, last=30)]
+    with pytest.raises(StateInUseError):
+        Outbox.open(folder)
+    outbox.close()
+    outbox = Outbox.open(folder)
+    assert outbox.known() == {"u": b"known"}
+    assert unsent(outbox) == [row.sequence for row in rows]
+    outbox.close()
+
+
+def test_a_lock_that_is_removed_is_taken_again_and_changes_nothing_else(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append(drafts(3))
+    epoch = outbox.epoch
+    remove(tmp_path, "the lock")
+    outbox.flush()
+    with pytest.raises(StateInUseError):
+        Outbox.open(tmp_path)
+    outbox.append(drafts(1))
+    assert outbox.position == (epoch, 4)
+    assert not outbox.was_removed
+    outbox.close()
+
+
+def test_a_directory_that_another_agent_took_meanwhile_is_its_own(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path / "state")
+    remove(tmp_path / "state", "the directory")
+    other = Outbox.open(tmp_path / "state")
+    with pytest.raises(StateInUseError):
+        outbox.flush()
+    other.append(drafts(1))
+    assert unsent(other) == [1]
+    other.close()
+
+
+def test_while_there_can_be_no_new_file_messages_wait_in_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "parent" / "state"
+    outbox = Outbox.open(folder)
+    outbox.append(drafts(3))
+    epoch = outbox.epoch
+    shutil.rmtree(folder.parent)
+    folder.parent.write_text("in the way")
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert outbox.append(drafts(2)) == []
+            outbox.flush()
+            outbox.tidy()
+            assert outbox.oldest_unsent_age_s() is None
+    assert "can't be replaced" in (outbox.trouble or "")
+    assert (outbox.waiting, outbox.epoch, outbox.generation) == (6, epoch, 0)
+    assert [line["event"] for line in lines] == ["outbox.not_replaced"]
+    folder.parent.unlink()
+    assert len(outbox.append([])) == 6
+    assert outbox.trouble is None
+    assert outbox.dropped == [Span(epoch=epoch, first=1, last=3)]
+    outbox.close()
+
+
+def test_an_older_copy_in_its_place_gives_out_no_sequence_twice(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    outbox.append(drafts(3))
+    outbox._ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    shutil.copy(tmp_path / NAME, tmp_path / "copy")
+    outbox.append(drafts(3))
+    epoch = outbox.epoch
+    remove(tmp_path, "the file")
+    (tmp_path / f"{NAME}-wal").unlink()
+    (tmp_path / "copy").rename(tmp_path / NAME)
+    rows = outbox.append(drafts(1))
+    assert outbox.epoch != epoch
+    assert [row.sequence for row in rows] == [1]
+    assert outbox.dropped == [Span(epoch=epoch, first=1, last=6)]
     outbox.close()
 
 

@@ -35,6 +35,13 @@ def test_a_stale_file_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureF
     assert "old.schema.json" in said
 
 
+def test_a_missing_file_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert schemas.run(check=tmp_path / "nowhere", write=None) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(schemas.documents())
+    assert all(" is missing: run `libvirt-mqtt schemas --write " in line for line in said)
+
+
 @pytest.mark.parametrize("message_type", sorted(KINDS))
 def test_each_example_is_valid(message_type: str) -> None:
     """The example of each type passes its model and its schema, and the schema itself is sound."""

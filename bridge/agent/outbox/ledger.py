@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from bridge.agent.outbox import file, room, spans
+from bridge.agent.outbox.lock import Identity
 from bridge.agent.outbox.room import CHUNK, Meta
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.errors import ConfigError
@@ -92,6 +93,13 @@ class Ledger:
         self._oldest_at_s: float | None = None
         self._commits = 0
         file.lengthen_log(self.path)
+        self._identity = Identity(self.path)
+        self._is_open = True
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is open, and its path still leads to it."""
+        return self._is_open and self._identity.holds
 
     def fold_log(self) -> None:
         """Folds what is in the write-ahead log into the file, if it is worth it, so that no commit has to."""
@@ -101,6 +109,7 @@ class Ledger:
 
     def close(self) -> None:
         """Closes the file; SQLite folds the log into it if nobody else reads."""
+        self._is_open = False
         with suppress(sqlite3.Error):
             self._db.close()
 

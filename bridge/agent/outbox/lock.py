@@ -14,6 +14,22 @@ LOCK_NAME: Final = "outbox.lock"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
+class Identity:
+    """Which file a path led to, to find out whether it still does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = path.stat()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the path still leads there; true where that can't be found out at present."""
+        try:
+            return os.path.samestat(self._path.stat(), self._found)
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What was last committed, by the word of a second file."""
@@ -55,6 +71,7 @@ class FolderLock:
                 f"state_dir: {folder} is in use by another agent{who}; accepted: a directory of its own"
             ) from error
         self.found = self._read()
+        self.identity = Identity(path)
 
     def _read(self) -> Mark | None:
         fields = os.pread(self._descriptor, 200, 0).split()

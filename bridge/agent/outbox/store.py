@@ -16,7 +16,7 @@ from bridge.agent.outbox.lock import FolderLock, Mark
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.agent.outbox.waiting import Waiting
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, StateInUseError
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ class Outbox:
 
     Every message gets a sequence when it is committed: 1, 2, 3 … in the order of `append`, never twice in
     one `epoch`, whatever was deleted meanwhile and however the process ended. An epoch is one life of the
-    file: a damaged one is set aside and a new epoch begins.
+    file: a damaged one is set aside, and a new epoch begins, as where somebody removes it.
 
     While the disk takes nothing, messages wait in memory (`waiting`, `trouble`) and go in with the next
     `append` that succeeds. Whatever had to be dropped used up its sequences and is named in `dropped`.
@@ -64,6 +64,8 @@ class Outbox:
         """Why the disk takes nothing at present."""
         self.set_aside: Path | None = None
         """Where the damaged file is that this process found, if it found one."""
+        self.was_removed = False
+        """Whether somebody removed the file, or its directory, from under this process."""
         self.committed_rows = 0
         """How many messages this process stored."""
         self.dropped_rows = 0
@@ -98,8 +100,8 @@ class Outbox:
                 raise file.DamagedError(
                     f"it ends at sequence {meta.last_sequence}, but {mark.last_sequence} was committed"
                 )
-            if ledger.created and mark is not None:
-                log.warning("outbox.missing", path=str(self._path), new_epoch=meta.epoch)
+            if mark is not None and mark.epoch != meta.epoch:
+                log.error("outbox.missing", path=str(self._path), old_epoch=mark.epoch, new_epoch=meta.epoch)
                 self._lose(mark)
         except (sqlite3.Error, UnicodeDecodeError, file.DamagedError) as error:
             if not file.is_damage(error):
@@ -126,6 +128,30 @@ class Outbox:
             lost=self._holes[-1].model_dump() if self._holes else None,
         )
         return ledger
+
+    def _make_again(self, mark: Mark) -> Ledger:
+        """The directory, the lock and the file, as far as they are gone."""
+        self._lock_again()
+        ledger = self._open_ledger(mark)
+        self.generation += 1
+        self.was_removed = self.set_aside is None
+        return ledger
+
+    def _lock_again(self) -> None:
+        if not self._lock.identity.holds:
+            lock = FolderLock(self._path.parent)
+            self._lock.close()
+            self._lock = lock
+
+    def _is_locked(self) -> bool:
+        try:
+            self._lock_again()
+        except StateInUseError:
+            raise
+        except BridgeError as error:
+            self.trouble = str(error)
+            return False
+        return True
 
     def _lose(self, old: Mark) -> None:
         """The file of this mark is gone: what it had not sent yet will be named as dropped."""
@@ -253,6 +279,8 @@ class Outbox:
         To be called now and then while there is nothing else to do; `append` does as much by the way.
         """
         end_s = time.monotonic() + most_s
+        if not self._ledger.is_there:
+            return False
         try:
             while self._ledger.has_expired:
                 if time.monotonic() >= end_s:
@@ -267,6 +295,8 @@ class Outbox:
 
     def oldest_unsent_age_s(self) -> float | None:
         """How long the first message that waits for the broker has been stored; None if none waits."""
+        if not self._ledger.is_there:
+            return None
         try:
             return self._ledger.oldest_unsent_age_s() if self._ledger.meta.rows else None
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -296,8 +326,12 @@ class Outbox:
 
     def _commit(self, batch: Sequence[Draft | Gap], *, tidying: bool = False) -> list[Row] | None:
         """One transaction; None where the disk took nothing."""
+        if not self._ledger.is_there:
+            self._abandon("it was removed")
         self._take_answers()
         for _ in range(3):
+            if not (self._ledger.is_there and self._is_locked()):
+                return None
             if not batch and not tidying and not (self._settlement or self._remembered or self._holes):
                 return []
             try:
@@ -338,17 +372,27 @@ class Outbox:
         return False
 
     def _abandon(self, why: str) -> None:
+        """Begins a new file in place of one that is damaged or gone. While there can't be one, messages wait
+        in memory, and the next commit tries again.
+        """
         meta, known = self._ledger.meta, self._ledger.known
-        holes = self._ledger.dropped + self._holes
+        mark = Mark(meta.epoch, meta.last_sequence, meta.settled)
+        is_damaged = self._ledger.is_there
+        before, self._holes = self._holes, []
         self._ledger.close()
-        self._holes = []
         try:
-            ledger = self._replace(why, Mark(meta.epoch, meta.last_sequence, meta.settled))
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            self.trouble = f"the outbox is damaged and can't be replaced: {error}"
-            log.error("outbox.not_replaced", why=str(error))
+            ledger = self._replace(why, mark) if is_damaged else self._make_again(mark)
+        except StateInUseError:
+            raise
+        except (sqlite3.Error, UnicodeDecodeError, OSError, BridgeError) as error:
+            self._holes = before
+            trouble = f"the outbox can't be replaced: {error}"
+            if trouble != self.trouble:
+                log.error("outbox.not_replaced", why=str(error))
+            self.trouble = trouble
             return
-        self._holes = holes + self._holes
+        self.trouble = None
+        self._holes = self._ledger.dropped + before + self._holes
         self._settlement = Settlement()
         self._remembered = {**known, **self._remembered}
         self._ledger = ledger

@@ -15,7 +15,7 @@ import msgspec
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Loss
-from bridge.correlator.counters import Counters
+from bridge.correlator.counters import ENDS, Counters
 from bridge.correlator.input.hosts import GONE, Host
 from bridge.correlator.input.words import Heard, Said
 from bridge.correlator.process.opencases import OpenCases
@@ -79,6 +79,7 @@ class Casework:
                 self._index(uuid, frozenset(hosts), Case.load(data).tails)
             self.next_due = tx.next_due()
             heard = tx.meta("heard_until")
+            self._counters.attention = tx.attention()
         self.heard_until = None if heard is None else float(heard)
         for host in self.hosts.values():
             self._mirror(host)
@@ -220,11 +221,13 @@ class Casework:
                     work.uuids.update(tx.due(now, due_limit))
                 drafts = self._judge_and_keep(work, tx, now, judged_at)
                 self._note_heard(tx, now)
+                attention = tx.attention()
                 if due_limit:
                     self.next_due = tx.next_due()
         except BaseException:
             self._take_back(work)
             raise
+        self._counters.attention = attention
         self._keep(work, now)
         return len(drafts)
 
@@ -380,8 +383,9 @@ class Casework:
         data = telling.data
         self._counters.verdicts[telling.word, getattr(data, "reason", None) or ""] += 1
         if received is not None and telling.word != "unresolved":
-            self._counters.note_latency(max(0.0, now - received))
+            self._counters.latency_s.note(max(0.0, now - received))
         if isinstance(data, Migration):
+            self._note_times(data)
             _log.log(
                 logging.DEBUG if telling.word == "completed" and data.attention is None else logging.WARNING,
                 "migration.told",
@@ -390,6 +394,15 @@ class Casework:
                 source=data.source.host, destination=data.destination.host, guest_host=data.guest.host,
                 migration=data.migration, revision=data.revision,
             )  # fmt: skip
+
+    def _note_times(self, data: Migration) -> None:
+        if data.outcome in ENDS and data.revision == 0:
+            for histograms, ms in (
+                (self._counters.downtime_s, data.downtime_ms),
+                (self._counters.duration_s, data.duration_ms),
+            ):
+                if ms is not None:
+                    histograms[data.outcome].note(ms / 1000)
 
     def _note_loss(self, loss: Loss) -> None:
         self._counters.lost_sequences += loss.last - loss.first + 1
@@ -404,4 +417,6 @@ def _host_row(host: Host) -> HostRow:
 
 
 def _row(case: Case, judgement: Judgement) -> CaseRow:
-    return CaseRow(case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts)
+    return CaseRow(
+        case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts, judgement.attention
+    )

@@ -99,6 +99,7 @@ class GroupCasework(Casework):
         with self._group_store.begin_shared() as tx:
             waiting = tx.waiting_hosts(HOSTS)
             self._counters.open_migrations = tx.count_open()
+            self._counters.attention = tx.attention()
             self.next_due = tx.next_due()
             tx.keep_meta("heard_until", repr(now))
         if waiting:

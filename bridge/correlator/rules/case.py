@@ -56,8 +56,8 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to tell now, when to judge again though nothing comes, which hosts it depends on, and of which
-    of them something is missing that is waited for.
+    """What to tell now, when to judge again though nothing comes, which hosts it depends on, of which
+    of them something is missing that is waited for, and what of the domain needs a person's attention.
     """
 
     tellings: tuple[Telling, ...]
@@ -65,6 +65,7 @@ class Judgement:
     is_open: bool
     hosts: frozenset[str]
     waits: frozenset[str] = frozenset()
+    attention: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from bridge.correlator.store.tables import TABLES, VERSION
+from bridge.correlator.store.tables import ADD_ATTENTION, ATTENTION_SINCE, TABLES, VERSION, cases_attention
 from bridge.correlator.store.transaction import Transaction
 from bridge.database import Database
 
@@ -30,6 +30,11 @@ class Store(Database):
     def try_to_lead(self) -> bool:
         """Whether this correlator does what one of a group does for all."""
         return True
+
+    def _upgrade(self, connection: Connection, version: int) -> None:
+        if version < ATTENTION_SINCE:
+            connection.execute(ADD_ATTENTION)
+            cases_attention.create(connection)
 
     def _transaction(self, connection: Connection) -> Transaction:
         return Transaction(connection, self._member)

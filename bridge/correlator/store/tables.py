@@ -15,11 +15,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 from bridge.database import meta_table
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 TABLES: Final = MetaData()
@@ -33,6 +34,7 @@ _cases = Table(
     Column("due", Double),  # when to judge again though nothing comes, in seconds
     Column("is_open", Boolean, nullable=False),
     Column("hosts", Text, nullable=False),  # whose silence would matter, as a JSON list
+    Column("attention", Text, nullable=False, server_default=""),  # what a person has to see to: words
     sqlite_with_rowid=False,
 )
 Index(
@@ -40,6 +42,12 @@ Index(
     _cases.c.due,
     sqlite_where=_cases.c.due.isnot(None),
     postgresql_where=_cases.c.due.isnot(None),
+)
+cases_attention: Final = Index(
+    "cases_attention",
+    _cases.c.attention,
+    sqlite_where=_cases.c.attention != "",
+    postgresql_where=_cases.c.attention != "",
 )
 Index("cases_open", _cases.c.uuid, sqlite_where=_cases.c.is_open, postgresql_where=_cases.c.is_open)
 Table(
@@ -83,3 +91,7 @@ _inbox = Table(
     sqlite_autoincrement=True,
 )
 Index("inbox_host", _inbox.c.host)
+
+ATTENTION_SINCE: Final = 3
+ADD_ATTENTION: Final = text("ALTER TABLE cases ADD COLUMN attention TEXT NOT NULL DEFAULT ''")
+"""What a store of an older version lacks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,13 +19,16 @@ MAX_PARKED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class CaseRow:
-    """One domain's case. `due` in seconds, None: nothing to wait for; `hosts`: whose silence would matter."""
+    """One domain's case. `due` in seconds, None: nothing to wait for; `hosts`: whose silence would matter;
+    `attention`: what of it a person has to see to.
+    """
 
     uuid: str
     data: bytes
     due: float | None
     is_open: bool
     hosts: Collection[str] = ()
+    attention: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,11 @@ class Outgoing:
 _SELECT_CASES = "SELECT uuid, data FROM cases WHERE uuid IN (SELECT value FROM json_each(?))"
 _SELECT_CASES_POSTGRESQL = "SELECT uuid, data FROM cases WHERE uuid = ANY(%s)"
 _KEEP_CASE = (
-    "INSERT INTO cases (uuid, data, due, is_open, hosts) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO cases (uuid, data, due, is_open, hosts, attention) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, due = excluded.due,"
-    " is_open = excluded.is_open, hosts = excluded.hosts"
+    " is_open = excluded.is_open, hosts = excluded.hosts, attention = excluded.attention"
 )
+_ATTENTION = text("SELECT attention, count(*) AS domains FROM cases WHERE attention <> '' GROUP BY attention")
 _SELECT_DUE = text(
     "SELECT uuid FROM cases WHERE due IS NOT NULL AND due <= :now ORDER BY due, uuid LIMIT :limit"
 )
@@ -136,6 +141,7 @@ class Transaction:
                     row.due,
                     row.is_open,
                     json.dumps(sorted(row.hosts)) if row.hosts else "[]",
+                    " ".join(sorted(row.attention)),
                 )
                 for row in sorted(rows, key=_by_uuid)
             ],
@@ -148,6 +154,13 @@ class Transaction:
     def next_due(self) -> float | None:
         """When the next case is due."""
         found: float | None = self._connection.execute(_NEXT_DUE).scalar()
+        return found
+
+    def attention(self) -> Counter[str]:
+        """What a person has to see to, each with the number of domains."""
+        found: Counter[str] = Counter()
+        for row in self._connection.execute(_ATTENTION):
+            found.update(dict.fromkeys(row.attention.split(), row.domains))
         return found
 
     def open_cases(self) -> Iterator[tuple[str, bytes, list[str]]]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.correlator.counters import Counters
 from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.rules.facts import Fact
 from bridge.wire import messages as wire
@@ -74,7 +75,7 @@ class Conductor:
         for n, delivery in enumerate(deliveries):
             self.take(delivery.received, delivery.sent)
             if restart(n):
-                self._started().start(START + delivery.received)
+                self.restart(delivery.received)
         path = self._started()
         path.run_to(START + until_s)
         for one in path.published:
@@ -83,6 +84,22 @@ class Conductor:
         path.published.clear()
         self.batches = path.counters.batches
         return self.told
+
+    @property
+    def counters(self) -> Counters:
+        """What the correlator counts."""
+        return self._started().counters
+
+    @property
+    def attention(self) -> dict[str, int]:
+        """What a person has to see to now, each with the number of domains."""
+        return dict(self.counters.attention)
+
+    def restart(self, t: float) -> None:
+        """The process ends, and another begins."""
+        path = self._started()
+        path.counters.attention.clear()
+        path.start(START + t)
 
     def take(self, received: float, *sent: Sent) -> None:
         """What comes at one moment, as one batch."""
@@ -104,7 +121,7 @@ class Conductor:
                 "state": "offline" if sent.why == "agent" else "online",
                 "epoch": None if place is None else _epoch(sent.host, place[0]),
                 "version": "1.0",
-                "libvirt": {"connected": bool(sent.sees)},
+                "libvirt": None if sent.why == "agent" else {"connected": bool(sent.sees)},
                 "last_sequence": 0 if place is None else place[1],
             }
             payload = _encode(wire.HOST_STATUS, sent.host, f"status-{sent.t}", wire.stamp(at), data)

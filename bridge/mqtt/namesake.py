@@ -1,0 +1,60 @@
+"""Whether another program works under our name, by the status that the broker holds of us. Pure.
+
+The two have one client id, so the broker ends the connection of one when the other connects, and each finds
+the other's status. Our own former life may have left one, too: that is told apart by who spoke last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.mqtt.backoff import LONGEST_S
+from bridge.mqtt.link import CONNECT_TIMEOUT_S
+
+BACK_S: Final = LONGEST_S + CONNECT_TIMEOUT_S
+"""Who was thrown out of its session is back within the longest wait and one attempt (`BackOff`)."""
+
+
+class Namesake:
+    """One connection after the other. An identity is what differs between two that have one name."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+        """The identity of the other one, until a connection has lasted long enough to be ours alone."""
+        self.times = 0
+        """At how many connections another one was found."""
+        self._ours: str | None = None
+        self._is_foreign = False
+        self._since_s = 0.0
+        self._waiting: list[str] = []
+
+    def begin(self, now_s: float) -> None:
+        """A new connection."""
+        self._is_foreign = False
+        self._since_s = now_s
+        self._waiting.clear()
+
+    def said(self, ours: str) -> None:
+        """The broker holds our status."""
+        self._ours = ours
+
+    def holds(self, theirs: str, ours: str) -> bool:
+        """The broker held this status before ours. Whether that is somebody else's: we had spoken last."""
+        self._is_foreign = theirs != ours
+        if not self._is_foreign or self._ours != ours:
+            return False
+        self.found = theirs
+        self.times += 1
+        return True
+
+    def wait(self, topic: str) -> None:
+        """The broker holds what isn't ours, on a topic that only we write to: it may be the other one's."""
+        self._waiting.append(topic)
+
+    def due(self, now_s: float) -> list[str]:
+        """What has waited, once it is sure to be nobody else's."""
+        if self._is_foreign and now_s < self._since_s + BACK_S:
+            return []
+        self._is_foreign, self.found = False, None
+        waited, self._waiting = self._waiting, []
+        return waited
