@@ -12,14 +12,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.groupwork import IN_HAND_S, GroupCasework
-from bridge.correlator.hearing import Hearing
-from bridge.correlator.heldstates import HeldStates
-from bridge.correlator.restoring import Restorer
-from bridge.correlator.sender import Sender
+from bridge.correlator.input.hearing import Hearing
+from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.wildcards import WildcardCheck
+from bridge.correlator.output.restoring import Restorer
+from bridge.correlator.output.sender import Sender
+from bridge.correlator.output.telling import draft
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.process.groupwork import IN_HAND_S, GroupCasework
+from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.status import Status
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import (
@@ -28,8 +30,6 @@ from bridge.correlator.store import (
     Outgoing,
     Store,
 )
-from bridge.correlator.telling import draft
-from bridge.correlator.wildcards import WildcardCheck
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from bridge import __version__
 from bridge.correlator.counters import Counters
-from bridge.correlator.hosts import Host
+from bridge.correlator.input.hosts import Host
 from bridge.mqtt.messages import Publication
 from bridge.wire.messages import CONTENT_TYPE, CORRELATOR_STATUS, CorrelatorStatus, build, stamp
 from bridge.wire.topics import Topics

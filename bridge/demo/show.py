@@ -69,7 +69,8 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float, *, keep: 
 
     def show_line(topic: str, payload: bytes) -> None:
         view.width = terminal_width(sys.stdout)
-        print(view.line(topic, payload, now_s=time.time()), flush=True)
+        if view.progress(topic, payload) is None and view.adds(topic, payload):
+            print(view.line(topic, payload, now_s=time.time()), flush=True)
 
     def check_all() -> None:
         check()

@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from bridge.consumer.intake import Intake
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
-from bridge.correlator.hearing import Hearing
+from bridge.correlator.input.hearing import Hearing
+from bridge.correlator.output.telling import draft
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft
-from bridge.correlator.telling import draft
 from bridge.mqtt.session import Received
 from bridge.wire.messages import correlator_source
 from bridge.wire.topics import Topics

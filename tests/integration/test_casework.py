@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.casework import Casework
 from bridge.correlator.counters import Counters
+from bridge.correlator.input.words import Heard, Said
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.store import Draft, Store
-from bridge.correlator.words import Said
-from bridge.correlator.work import Heard
 from bridge.database import StoreTroubleError
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"

@@ -197,6 +197,7 @@ WRONG = {
     "settle": "nan",
     "patience": "0",
     "json": "perhaps",
+    "only": "some",
 }
 
 

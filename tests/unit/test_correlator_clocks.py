@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.correlator.clock import Clock
+from bridge.correlator.input.clock import Clock
 from bridge.correlator.steady import SteadyClock
 
 

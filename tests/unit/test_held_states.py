@@ -1,8 +1,8 @@
 """Whether fewer states came than a host keeps."""
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
-from bridge.correlator.heldstates import HeldStates
-from bridge.correlator.words import Said
+from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.words import Said
 
 SETTLE_S = 10.0
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from bridge.consumer.inputs import Status
 from bridge.consumer.sequences import MAX_RANGES
 from bridge.consumer.streams import FIRST_PATIENCE_S, FLOWING_S, GRACE_S, LARGEST_REQUEST, TRIES
-from bridge.correlator.clock import Clock
-from bridge.correlator.hosts import GONE, Host
+from bridge.correlator.input.clock import Clock
+from bridge.correlator.input.hosts import GONE, Host
 
 
 def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.correlator.case import Telling, Times
-from bridge.correlator.facts import Fact
+from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.rules.facts import Fact
 from bridge.wire import messages as wire
 from bridge.wire.messages import Location, Migration
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bridge.agent.domains import Known, Seen, after_event, as_known
 from bridge.agent.resync import compare
-from bridge.correlator.facts import Fact, FactKind
+from bridge.correlator.rules.facts import Fact, FactKind
 from bridge.wire.messages import stamp
 from bridge.wire.vocabulary import (
     UNKNOWN,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.correlator.clock import CLOCK_EXACT
-from bridge.correlator.facts import Mark
-from bridge.correlator.track import Arrival
-from bridge.correlator.verdict import _duration_ms
+from bridge.correlator.rules.facts import CLOCK_EXACT, Mark
+from bridge.correlator.rules.track import Arrival
+from bridge.correlator.rules.verdict import _duration_ms
 from bridge.wire.messages import stamp
 
 BEGAN_S = 1_800_000_000.0

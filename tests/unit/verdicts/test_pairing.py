@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.correlator import acts, machine
-from bridge.correlator.alignment import Ends
-from bridge.correlator.facts import Mark
-from bridge.correlator.pairing import Pair, pair
-from bridge.correlator.track import Arrival, Departure, Stay, Track
+from bridge.correlator.rules import acts, machine
+from bridge.correlator.rules.alignment import Ends
+from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.pairing import Pair, pair
+from bridge.correlator.rules.track import Arrival, Departure, Stay, Track
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from bridge.correlator.facts import Fact
-from bridge.correlator.joint import FINAL, JOINT
-from bridge.correlator.machine import TABLE
-from bridge.correlator.signs import STATE_SIGNS, Sign, sign_of
-from bridge.correlator.track import ArrivalStage, DepartureStage, Phase
+from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.joint import FINAL, JOINT
+from bridge.correlator.rules.machine import TABLE
+from bridge.correlator.rules.signs import STATE_SIGNS, Sign, sign_of
+from bridge.correlator.rules.track import ArrivalStage, DepartureStage, Phase
 from tests.pages import DOCS, render
 from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS

@@ -1,0 +1,1 @@
+"""A batch of messages as one transaction of the store."""

@@ -1,0 +1,278 @@
+"""The same work shared by the members of a group.
+
+A shared subscription hands one domain's messages to several members in any order. So a host's messages are
+taken in by whichever member claims the host, in the host's order: what comes while another member has it, or
+before its turn, waits in the store's inbox. A message is acknowledged when it was taken in or waits there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+import msgspec
+
+from bridge.consumer.inputs import Cleared, Forgotten, Status
+from bridge.consumer.streams import Ask
+from bridge.correlator.counters import Counters
+from bridge.correlator.input.hosts import Host
+from bridge.correlator.input.words import Heard, Said
+from bridge.correlator.process.casework import Casework
+from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
+from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.steady import SteadyClock
+from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
+from bridge.log import get_logger
+
+HOLD_S: Final = 1.0
+"""How long a message waits for those before it, which another member may have in hand."""
+IN_HAND_S: Final = 20.0
+"""How long what another member has in hand may take: if it died, the agent's status shows within seconds that
+something is missing, and the agent is asked for it. Until then no state stands for an event that was lost:
+which events came before a state, or before it was cleared, isn't known while others have them.
+"""
+ROWS: Final = 2000
+HOSTS: Final = 500
+RETRY_S: Final = 0.02
+HELD_RETRY_S: Final = 0.1
+
+_log = get_logger()
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Said)
+
+
+class GroupCasework(Casework):
+    """One member's share.
+
+    What is in memory here is only what every member hears for itself: each host's status, and so whether it
+    sees and how its clock goes.
+    """
+
+    def __init__(
+        self,
+        store: GroupStore,
+        times: Times,
+        draft: Callable[[Telling, str, float], Draft],
+        counters: Counters,
+    ) -> None:
+        super().__init__(store, times, draft, counters)
+        self._group_store = store
+        self._statuses: defaultdict[str, list[Heard]] = defaultdict(list)
+        self._sight_changed_on: set[str] = set()
+        self._left: set[str] = set()
+        self._in_store: set[str] = set()
+        self._asks: dict[str, Ask] = {}
+
+    def load(self, clock: SteadyClock | None = None) -> None:
+        """As for one correlator, but for the clock: members run on machines of their own.
+
+        Raises StoreTroubleError.
+        """
+        del clock
+        super().load()
+        self._in_store |= self.hosts.keys()
+
+    # What comes
+
+    def take(self, batch: Sequence[Heard], now: float, judged_at: float) -> int:
+        """As for one correlator; what can't be taken in at once waits in the store."""
+        rows = []
+        for heard in batch:
+            word = heard.word
+            if isinstance(word, Said):
+                rows.append(InboxRow(None, word.host, heard.received, _ENCODER.encode(word)))
+            elif isinstance(word, Cleared):
+                rows.append(InboxRow(None, word.host, heard.received, _ENCODER.encode(_cleared(word))))
+            elif heard not in self._statuses[word.host]:
+                self._note_status(word, heard)
+        return self._work_on(rows, self._statuses.keys() | self._left, now, judged_at)
+
+    def catch_up(self, now: float, judged_at: float) -> int:
+        """Takes in what waits, as far as its turn has come."""
+        if self.retry_at is None or now < self.retry_at:
+            return 0
+        return self._work_on([], self._statuses.keys() | self._left, now, judged_at)
+
+    def look_around(self, now: float) -> None:
+        """Looks for what other members have left to do: one may have died. Raises StoreTroubleError."""
+        with self._group_store.begin_shared() as tx:
+            waiting = tx.waiting_hosts(HOSTS)
+            self._counters.open_migrations = tx.count_open()
+            self.next_due = tx.next_due()
+            tx.keep_meta("heard_until", repr(now))
+        if waiting:
+            self._left.update(waiting)
+            self.retry_at = self.retry_at or 0.0
+
+    def tend_hosts(self, now: float, judged_at: float) -> list[tuple[str, str, int, int]]:
+        """As for one correlator; one member does it for all."""
+        if not self._group_store.try_to_lead():
+            return []
+        work = self._new_work()
+        asks = []
+        try:
+            with self._group_store.begin_shared() as tx:
+                for name, data in tx.claim_suspects().items():
+                    host = self._loaded(name, data)
+                    host.ask = self._asks.pop(name, None)
+                    ask = host.tend(now)
+                    if ask is not None:
+                        asks.append((name, *ask))
+                    if host.ask is not None:
+                        self._asks[name] = host.ask
+                    work.hosts[name] = host
+                    work.settle.add(name)
+                self._judge_and_keep(work, tx, now, judged_at)
+        except BaseException:
+            self._take_back(work)
+            raise
+        self._keep(work, now)
+        return asks
+
+    # How it is worked through
+
+    def _note_status(self, word: Status | Forgotten, heard: Heard) -> None:
+        """Every member hears every status: what it says of sight counts at once, the rest when claimed."""
+        host = self.hosts.get(word.host)
+        if host is None:
+            host = self.hosts[word.host] = Host(word.host)
+        work = self._new_work()
+        self._hear_of_host(work, host, word, heard)
+        self._sight_changed_on |= work.sight_changed
+        self._statuses[word.host].append(heard)
+
+    def _work_on(
+        self, fresh: Sequence[InboxRow], others: Collection[str], now: float, judged_at: float
+    ) -> int:
+        work = self._new_work()
+        work.sight_changed |= self._sight_changed_on
+        names = {row.host for row in fresh} | set(sorted(others)[:HOSTS])
+        new = names - self._in_store
+        left: set[str] = set()
+        try:
+            with self._group_store.begin_shared() as tx:
+                claimed = tx.claim(names, new)
+                for name, (data, suspect) in claimed.items():
+                    work.hosts[name] = self._loaded(name, data)
+                    if suspect:
+                        work.settle.add(name)
+                left = names - claimed.keys()
+                self._take_in(work, tx, fresh, now, left)
+                drafts = self._judge_and_keep(work, tx, now, judged_at)
+        except BaseException:
+            self._take_back(work)
+            raise
+        for name, host in work.hosts.items():
+            self.hosts.setdefault(name, host).share_sight(host)
+            self.epochs[name] = max(0, host.kept.current)
+            self._statuses.pop(name, None)
+        self._sight_changed_on.clear()
+        self._in_store |= names
+        self._left = (self._left - work.hosts.keys()) | left
+        if self._left or self._statuses:
+            busy_elsewhere = not self._left <= work.hosts.keys()
+            self.retry_at = now + (RETRY_S if busy_elsewhere else HELD_RETRY_S)
+        else:
+            self.retry_at = None
+        self._keep(work, now)
+        return len(drafts)
+
+    def _take_in(
+        self, work: Work, tx: GroupTransaction, fresh: Sequence[InboxRow], now: float, left: set[str]
+    ) -> None:
+        """Takes in what has its turn; lets the rest wait, and names its hosts in `left`."""
+        rows = tx.inbox(work.hosts.keys(), ROWS)
+        if len(rows) == ROWS:
+            left |= work.hosts.keys()
+        by_host: defaultdict[str, list[InboxRow]] = defaultdict(list)
+        waits: list[InboxRow] = []
+        for row in (*rows, *fresh):
+            if row.host in work.hosts:
+                by_host[row.host].append(row)
+            else:
+                waits.append(row)
+        taken: list[int] = []
+        for name, host in work.hosts.items():
+            for heard in self._statuses.get(name, ()):
+                self._hear_marks(host, heard)
+            held = self._take_in_host(work, host, by_host.get(name, ()), now)
+            if held:
+                left.add(name)
+            waits += [row for row in held if row.n is None]
+            held_numbers = {row.n for row in held}
+            taken += [
+                row.n for row in by_host.get(name, ()) if row.n is not None and row.n not in held_numbers
+            ]
+        tx.deliver(waits)
+        tx.taken(taken)
+
+    def _take_in_host(self, work: Work, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
+        """Takes one host's words in, in its order; returns those that wait for others before them."""
+        events = []
+        for row in rows:
+            word = _DECODER.decode(row.said)
+            if word.kind == "cleared":
+                if not host.is_absent:
+                    hear_cleared(work, host, word.uuid, row.received)
+            elif word.kind == "job":
+                hear_job(work, word)
+            elif word.kind == "state":
+                fact = fact_of(word, host, host.note_as_of(word.epoch, word.sequence), row.received)
+                work.facts[word.uuid].append((fact, True))
+            else:
+                events.append((host.ordinal_of(word.epoch), word.sequence, row, word))
+        events.sort(key=lambda event: event[:2])
+        held = []
+        for ordinal, sequence, row, word in events:
+            if not host.has_turn(ordinal, sequence) and row.received + HOLD_S > now:
+                held.append(row)
+                continue
+            self._hear_said(work, host, word, row.received)
+        return held
+
+    def _hear_marks(self, host: Host, heard: Heard) -> None:
+        word = heard.word
+        if isinstance(word, Status):
+            host.note_agent(word, received=heard.received, retained=heard.retained)
+
+    def _loaded(self, name: str, data: bytes) -> Host:
+        """The host as the group knows it, with what this member knows of its sight and clock."""
+        host = Host.load(name, data) if data else Host(name)
+        mine = self.hosts.get(name)
+        if mine is not None:
+            host.share_sight(mine)
+        return host
+
+    def _touched(self, work: Work, tx: Transaction) -> set[str]:
+        assert isinstance(tx, GroupTransaction)
+        for name in work.sight_changed:
+            work.uuids.update(tx.open_on(name))
+        for name in work.settle:
+            if name in work.hosts and not work.hosts[name].has_gap:
+                work.uuids.update(tx.open_on(name))
+        return {uuid for name in work.settle for uuid in tx.open_on(name)}
+
+    def _gaps(self, work: Work) -> frozenset[str]:
+        return frozenset(name for name, host in work.hosts.items() if host.has_gap)
+
+    def _keep(self, work: Work, now: float) -> None:
+        super()._keep(work, now)
+        self._cases.clear()
+
+    def _take_back(self, work: Work) -> None:
+        """Nothing: what this member knows of hosts it has heard, whatever became of the transaction."""
+
+    def _note_heard(self, tx: Transaction, now: float) -> None:
+        """Nothing: `look_around` does it; here the members would wait for each other."""
+
+    def _index(self, *_: object) -> None:
+        """Nothing: which cases are open changes under every member's hands; the store knows."""
+
+    def _count(self) -> None:
+        self._counters.hosts = len(self.hosts)
+        self._counters.blind_hosts = len(self.blind) - len(self.gone)
+
+
+def _cleared(word: Cleared) -> Said:
+    return Said(word.host, word.uuid, "", 0, "cleared", "gone", "state", "", None, 0.0, "", "")

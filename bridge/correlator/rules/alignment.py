@@ -1,0 +1,125 @@
+"""The choice of links between arrivals and departures that costs least in all. No recursion; bounded.
+
+Attempts between two hosts come in the same order on both, whichever way each of them goes. So the halves of
+two hosts are two sequences, and the best links their alignment: a table of one row for each half of the one
+and one column for each of the other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.correlator.rules.facts import Key
+from bridge.correlator.rules.track import Departure
+
+Half = tuple[str, Key]
+"""A half of an attempt: its host, and the place of its first sign in that host's order."""
+Ends = tuple[Half, Half]
+"""An attempt's arrival and departure."""
+
+UNLINKED_MS: Final = 8000
+"""What an arrival without a departure costs, in milliseconds apart."""
+PROVEN_MS: Final = 10**9
+"""What a link that is proven is worth: more than all others together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One departure that may belong to one arrival, and what speaks against it, in milliseconds."""
+
+    arrival: Half
+    departure: Half
+    cost_ms: int
+    apart_ms: int
+    fits: bool
+    is_doubtful: bool
+    of: Departure
+
+    @property
+    def ends(self) -> Ends:
+        """The two halves."""
+        return self.arrival, self.departure
+
+    @property
+    def cost(self) -> int:
+        """What is weighed: the cost, and of equal ones the time between the halves."""
+        return self.cost_ms * _SCALE + self.apart_ms
+
+
+_SCALE: Final = 10**12
+
+
+def best_links(links: Iterable[Link]) -> list[Link]:
+    """Of each arrival one link or none, of each departure likewise, and none that cross.
+
+    Exact between two hosts. Of three and more, each two are aligned; where two alignments want the same half,
+    the costlier link is barred, and its hosts are aligned anew.
+    """
+    by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
+    for link in links:
+        by_hosts[frozenset((link.arrival[0], link.departure[0]))][link.ends] = link
+    aligned = {hosts: _aligned(list(of_them.values())) for hosts, of_them in by_hosts.items()}
+    while len(by_hosts) > 1:
+        barred: dict[frozenset[str], set[Ends]] = defaultdict(set)
+        holders: dict[Half, tuple[Link, frozenset[str]]] = {}
+        for hosts, chosen in aligned.items():
+            for link in chosen:
+                for half in link.ends:
+                    other = holders.setdefault(half, (link, hosts))
+                    if other[0] is not link:
+                        worse = max((link, hosts), other, key=lambda each: each[0].cost)
+                        barred[worse[1]].add(worse[0].ends)
+                        holders[half] = min((link, hosts), other, key=lambda each: each[0].cost)
+        if not barred:
+            break
+        for hosts, ends in barred.items():
+            for each in ends:
+                del by_hosts[hosts][each]
+            aligned[hosts] = _aligned(list(by_hosts[hosts].values()))
+    return [link for chosen in aligned.values() for link in chosen]
+
+
+def _aligned(links: Sequence[Link]) -> list[Link]:
+    if not links:
+        return []
+    one, other = sorted({host for host, _ in links[0].ends})
+    by_ends = {half: link for link in links for half in (link.ends, link.ends[::-1])}
+    rows = sorted({half for link in links for half in link.ends if half[0] == one})
+    columns = sorted({half for link in links for half in link.ends if half[0] == other})
+    arrivals = {link.arrival for link in links}
+    alone = {half: UNLINKED_MS * _SCALE if half in arrivals else 0 for half in (*rows, *columns)}
+    best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
+    for m, column in enumerate(columns):
+        best[0][m + 1] = best[0][m] + alone[column]
+    for n, row in enumerate(rows):
+        above, here, skip = best[n], best[n + 1], alone[row]
+        here[0] = above[0] + skip
+        for m, column in enumerate(columns):
+            cost = min(above[m + 1] + skip, here[m] + alone[column])
+            link = by_ends.get((row, column))
+            here[m + 1] = cost if link is None else min(cost, above[m] + link.cost)
+    chosen = []
+    n, m = len(rows), len(columns)
+    while n and m:
+        row, column = rows[n - 1], columns[m - 1]
+        link = by_ends.get((row, column))
+        if link is not None and best[n][m] == best[n - 1][m - 1] + link.cost:
+            chosen.append(link)
+            n, m = n - 1, m - 1
+        elif best[n][m] == best[n - 1][m] + alone[row]:
+            n -= 1
+        else:
+            m -= 1
+    return chosen
+
+
+def crosses(one: Ends, other: Ends) -> bool:
+    """Whether two attempts between the same two hosts come in different orders on them."""
+    places, others = dict(one), dict(other)
+    if places.keys() != others.keys():
+        return False
+    here, there = places
+    return (places[here] < others[here]) != (places[there] < others[there])

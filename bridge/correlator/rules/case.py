@@ -1,0 +1,263 @@
+"""All that is known and was told of one domain: facts go in, tellings come out.
+
+A case is a value that a store can keep (`dump`, `load`). `add` takes a fact in at its place in its host's
+order, whenever it comes; `judging.judge` compares what the facts prove with what was told and returns the
+difference. Both are pure: time and the hosts that can't be heard are arguments.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.facts import CLEARED, Fact, Key
+from bridge.correlator.rules.hostlog import HostLog, is_state, take_in_order
+from bridge.correlator.rules.machine import ACTIVE
+from bridge.correlator.rules.signs import ORDINARY, sign_of
+from bridge.correlator.rules.track import Track
+from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
+
+NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long to wait: for the other side once one is conclusive, before evidence counts as missing, and,
+    in a group, for what another member may have in hand.
+    """
+
+    settle_s: float = 10.0
+    patience_s: float = 600.0
+    in_hand_s: float = 0.0
+
+    @property
+    def unexplained_s(self) -> float:
+        """How long a state waits for the event that explains it, before it stands for that event."""
+        return max(self.settle_s, self.in_hand_s)
+
+
+RETAINED: Final = ("location", "current", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One message to publish. word: the outcome, or one of `RETAINED`; data None clears a retained one."""
+
+    word: str
+    id: str
+    data: Migration | Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What to tell now, when to judge again though nothing comes, which hosts it depends on, and of which
+    of them something is missing that is waited for.
+    """
+
+    tellings: tuple[Telling, ...]
+    due: float | None
+    is_open: bool
+    hosts: frozenset[str]
+    waits: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What is known of the hosts themselves. epochs: the newest epoch's ordinal of each, a track of an older
+    one is a former life; gone: those that somebody took out of service, which are no witnesses; gaps: those
+    that have given out what isn't here yet.
+    """
+
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    gone: AbstractSet[str] = frozenset()
+    gaps: AbstractSet[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Conflict:
+    """A conflict without a migration that was told and lasts."""
+
+    id: str
+    data: Migration
+
+
+@dataclass(slots=True)
+class Told:
+    """What was told of one attempt. source: the host that it came from, once known; began: when, by our
+    clock.
+    """
+
+    id: str
+    arrival: Half | None = None
+    departure: Half | None = None
+    source: str | None = None
+    started: bool = False
+    interrupted: int = 0
+    unresolved: list[str] = field(default_factory=list)
+    revision: int = 0
+    last_id: str | None = None
+    last: Migration | None = None
+    at: float = 0.0
+    was_conflict: bool = False
+    done: bool = False
+    began: float = 0.0
+
+
+@dataclass(slots=True)
+class Case:
+    """One domain: its hosts' tracks, what was told of its attempts, and where it is.
+
+    jobs: how far its outgoing migration is on each host. current: what is retained of the attempt under way;
+    decided: when the attempt began whose verdict is retained.
+    """
+
+    uuid: str
+    logs: dict[str, HostLog] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    location: str | None = None
+    location_name: str | None = None
+    moves: int = 0
+    jobs: dict[str, Progress] = field(default_factory=dict)
+    current: Current | None = None
+    currents: int = 0
+    decided: float = 0.0
+
+    @classmethod
+    def new(cls, domain: str) -> Case:
+        """The case of a domain that nothing is known of."""
+        return cls(domain)
+
+    @classmethod
+    def load(cls, data: bytes) -> Case:
+        """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
+        for other bytes.
+        """
+        if not msgspec.msgpack.decode(data, type=_Shape).tracks:
+            return _DECODER.decode(data)
+        former = _FORMER_DECODER.decode(data)
+        logs = {
+            host: HostLog(track, former.tails.get(host, []), track.key)
+            for host, track in former.tracks.items()
+        }
+        return cls(former.uuid, logs, former.told, [], former.location, None, former.moves)
+
+    def dump(self) -> bytes:
+        """The case as bytes, for `load`."""
+        return _ENCODER.encode(self)
+
+    def add(self, fact: Fact, *, settled: bool) -> bool:
+        """Takes in a fact; False for one that is there already.
+
+        settled: no sequence of this host before it is missing.
+        """
+        log = self.logs.setdefault(fact.host, HostLog())
+        if settled and not log.observations and _is_ordinary(fact) and self.is_quiet:
+            if not is_state(fact) and fact.key <= log.base.key:
+                return False
+            take_in_order(log.base, fact)
+            log.complete = max(log.complete, fact.key)
+            return True
+        if settled and not is_state(fact):
+            log.complete = max(log.complete, fact.key)
+        return log.add(fact)
+
+    def note_jobs(self, jobs: Mapping[str, Progress | None]) -> bool:
+        """How far the outgoing migration is on these hosts, None where none is; False if that is known."""
+        before = self.jobs
+        self.jobs = {host: job for host, job in {**before, **jobs}.items() if job is not None}
+        return self.jobs != before
+
+    def settle(self, host: str, key: Key) -> bool:
+        """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
+        log = self.logs.get(host)
+        if log is None or key <= log.complete:
+            return False
+        waited = log.first_waiting()
+        log.complete = key
+        return waited is not None and waited.key <= key
+
+    @property
+    def tails(self) -> Collection[str]:
+        """The hosts of which something waits for what is missing before it."""
+        return [host for host, log in self.logs.items() if log.waits]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing but one host's ordinary life: by far the most frequent case."""
+        if self.told or self.current or len(self.logs) != 1:
+            return False
+        ((_, log),) = self.logs.items()
+        track = log.base
+        return not log.observations and (
+            all(arrival.tentative for arrival in track.arrivals)
+            and not track.departures
+            and track.lost is None
+            and (track.listed is None or track.listed.what != CLEARED or not track.present)
+        )
+
+    def follow(self) -> Judgement:
+        """The judgement of a case that is quiet: where the domain is."""
+        ((host, log),) = self.logs.items()
+        place = host if log.base.phase in ACTIVE or log.base.is_listed_here else None
+        tellings = (self.move(place, None, {host: log.base}),) if self.is_elsewhere(place, log.base) else ()
+        return Judgement(tellings, None, False, frozenset())
+
+    def is_elsewhere(self, place: str | None, track: Track | None) -> bool:
+        """Whether this isn't what was told of the domain's place and its name there."""
+        if place is None or track is None:
+            return place != self.location
+        if self.location_name is None and place == self.location:
+            self.location_name = track.name
+        return (place, track.name) != (self.location, self.location_name)
+
+    def move(self, place: str | None, migration: str | None, tracks: Mapping[str, Track]) -> Telling:
+        """Notes the domain's new place and returns what to publish of it.
+
+        Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
+        """
+        self.location = place
+        self.location_name = tracks[place].name if place is not None else None
+        self.moves += 1
+        message_id = f"{self.uuid}-location-{self.moves}"
+        if place is None:
+            return Telling("location", message_id, None)
+        track = tracks[place]
+        brought = track.stay.began if track.stay else track.listed.mark if track.listed else track.defined
+        told_by = uuid.uuid5(NAMESPACE, f"{place} {brought.id if brought else ''}").hex
+        data = Location(domain=DomainName(uuid=self.uuid, name=track.name), host=place, migration=migration)
+        return Telling("location", f"{message_id}-{told_by[:12]}", data)
+
+
+def _is_ordinary(fact: Fact) -> bool:
+    """Whether a fact leads to no migration, whatever was before."""
+    return fact.kind == "state" or (fact.kind == "lifecycle" and sign_of(fact) in ORDINARY)
+
+
+class _Shape(msgspec.Struct):
+    """Whether it was 0.1.0 that stored a domain, without reading it."""
+
+    tracks: msgspec.Raw = msgspec.Raw()
+
+
+@dataclass(slots=True)
+class _Former:
+    """What 0.1.0 stored of a domain: its hosts' views, and the facts that waited."""
+
+    uuid: str
+    told: list[Told] = field(default_factory=list)
+    location: str | None = None
+    moves: int = 0
+    tracks: dict[str, Track] = field(default_factory=dict)
+    tails: dict[str, list[Fact]] = field(default_factory=dict)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
+_DECODER = msgspec.msgpack.Decoder(Case, dec_hook=lambda kind, value: kind.model_validate(value))
+_FORMER_DECODER = msgspec.msgpack.Decoder(_Former, dec_hook=lambda kind, value: kind.model_validate(value))

@@ -1,0 +1,123 @@
+"""What the decision is made from: one host's word about one domain, in that host's order.
+
+A fact is a message of an agent after it was checked; a mark is what the decision keeps of a fact that
+mattered. Both are plain values: there is no clock, no store and no broker in here.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from bridge.wire.messages import seconds
+
+FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
+Copied = tuple[int, ...]
+Key = tuple[int, int]
+"""A place in one host's order: the epoch's ordinal on that host, and the sequence."""
+SKEW_S: Final = 5.0
+"""How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
+DELAYED_S: Final = 6.0
+"""So late may all messages of a host be; a clock that is further behind is taken to be wrong."""
+UNNOTICED_S: Final = 30.0
+"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
+broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
+"""
+CLOCK_EXACT: Final = (-0.5, 2.0)
+"""Offsets of a host's clock in between are the messages' way, not the clock's fault."""
+LIVE_S: Final = 4.0
+"""What comes later than this after it was sent was waiting somewhere."""
+
+
+CLEARED: Final = "gone"
+"""What a cleared state says: it has no id, and its stamp is ours."""
+AS_IT_HAPPENED: Final = ("event", "poll")
+"""Origins of what was told as it happened; all else was found afterwards."""
+
+
+class Fact(Struct, frozen=True, gc=False):
+    """One message of a host about one domain.
+
+    epoch: the epoch's ordinal on this host, in order of first appearance.
+    sequence: the place in the event stream; for a state, its `as_of`.
+    what: `stopped/migrated` for a lifecycle event, `running/migrated` for a state, the operation's name
+        for a job, else empty.
+    at: the host's stamp in seconds, corrected by what is known of the host's clock.
+    received: when it came, in seconds of the correlator's own clock.
+    stamp: the host's stamp as the message has it.
+    since: of what was found afterwards, the moment after which it happened, where that is known; in seconds
+        of our clock.
+    exact: whether the host's clock is known to be right, as far as a message's way lets that be known.
+    figures: of a job that completed, `time_elapsed` and `downtime` in ms; of one that failed, when it began
+        in µs of the host's clock, where the agent says so; of an iteration, its number.
+    copied: of a job that completed, the figures of the copy that both hosts hold, where all are there.
+    """
+
+    host: str
+    epoch: int
+    sequence: int
+    kind: FactKind
+    what: str
+    origin: str
+    driver: str
+    name: str | None
+    at: float
+    received: float
+    stamp: str
+    id: str
+    persistent: bool | None = None
+    figures: tuple[int | None, int | None] = (None, None)
+    exact: bool = False
+    since: float | None = None
+    copied: Copied | None = None
+
+    @property
+    def key(self) -> Key:
+        """The fact's place in its host's order."""
+        return (self.epoch, self.sequence)
+
+
+class Mark(Struct, frozen=True, gc=False):
+    """What is kept of a fact that mattered; fields as in `Fact`."""
+
+    key: Key
+    what: str
+    origin: str
+    at: float
+    received: float
+    stamp: str
+    id: str
+    since: float | None = None
+
+    @classmethod
+    def of(cls, fact: Fact) -> Mark:
+        """The mark that a fact leaves."""
+        return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id, fact.since)
+
+    @property
+    def earliest(self) -> float:
+        """The moment before which it can't have happened."""
+        if self.origin in AS_IT_HAPPENED:
+            return self.at
+        return float("-inf") if self.since is None else self.since
+
+
+class Instant(Struct, frozen=True, gc=False):
+    """When a host last told of something as it happened: by its stamp, and when that came."""
+
+    at: float
+    received: float
+
+
+def as_stamped(mark: Mark) -> float:
+    """The host's own stamp in seconds, where its clock may be right after all: a host all of whose messages
+    are seconds late looks like one whose clock is behind.
+    """
+    stamped = seconds(mark.stamp)
+    return stamped if 0.0 <= mark.at - stamped <= DELAYED_S else mark.at
+
+
+def is_live(*marks: Mark | None) -> bool:
+    """Whether these came as they happened, so that the order of receipt says something."""
+    return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)

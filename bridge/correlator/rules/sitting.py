@@ -1,0 +1,84 @@
+"""One look at one domain's case: the case, the time and who can't be heard; and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bridge.correlator.rules.case import Case, Hosts, Telling, Times, Told
+from bridge.correlator.rules.signs import sign_of_state
+from bridge.correlator.rules.track import Track
+from bridge.wire.messages import Migration
+
+
+class Sitting:
+    """Lives for one judgement. `tracks` is what each host's log makes of it now.
+
+    silent: the hosts that can't be heard, and since when. dues: moments to judge again though nothing comes.
+    is_open: whether something is under way, or may change by a host that is heard again. withheld: hosts
+    with a gap that something waits for.
+    """
+
+    def __init__(
+        self, case: Case, now: float, blind: Mapping[str, float], times: Times, hosts: Hosts
+    ) -> None:
+        self.case = case
+        self.now = now
+        self.times = times
+        self.dues: list[float] = []
+        self.tracks = {host: log.view(self.ripe, times.unexplained_s) for host, log in case.logs.items()}
+        self.silent = {
+            host: blind.get(host, track.heard.received if track.heard else 0.0)
+            for host, track in self.tracks.items()
+            if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
+        }
+        self.gone = hosts.gone
+        self.gaps = hosts.gaps - hosts.gone
+        self.withheld: set[str] = set()
+        self.tellings: list[Telling] = []
+        self.is_open = False
+
+    def ripe(self, at: float) -> bool:
+        """Whether that moment has come; else it is a moment to judge again."""
+        if at <= self.now:
+            return True
+        self.dues.append(at)
+        return False
+
+    def is_whole(self, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way."""
+        lacking = {name for name in names if name is not None and name in self.gaps}
+        if not lacking:
+            return True
+        self.withheld |= lacking
+        self.is_open = True
+        return False
+
+    def is_heard_out(self, host: str | None) -> bool:
+        """Whether a host that is telling what it couldn't before has had `settle` to do so."""
+        track = self.tracks.get(host) if host else None
+        if track is None:
+            return True
+        return sign_of_state(track) is None and self.ripe(track.late + self.times.settle_s)
+
+    def tell_verdict(self, told: Told, data: Migration) -> None:
+        """Tells a verdict, and notes that it is told; that of the newest attempt is retained, too."""
+        told.last_id = f"{told.id}-{data.outcome}-{told.revision}"
+        told.last = data
+        told.was_conflict = told.was_conflict or data.outcome == "conflict"
+        told.at = self.now
+        told.revision += 1
+        self.tellings.append(Telling(data.outcome, told.last_id, data))
+        if data.outcome != "conflict" and told.began >= self.case.decided:
+            self.case.decided = told.began
+            self.case.jobs.pop(data.source.host or "", None)
+            self.tellings.append(Telling("last", told.last_id, data))
+
+
+def _is_former(track: Track, epoch: int) -> bool:
+    """Whether all that is known of it was said in an epoch of the host that is over."""
+    return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
+
+
+def _is_silent(track: Track, dark_since: float | None) -> bool:
+    """Whether the host can't be heard, and has not looked at the domain since."""
+    return dark_since is not None and (track.listed is None or track.listed.mark.at <= dark_since)
