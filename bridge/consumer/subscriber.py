@@ -136,7 +136,7 @@ def _subscriptions(
     """What the broker is asked for. What is retained comes anew with each connection, so QoS 0 loses nothing
     of it; at QoS 1 a broker's limit on queued messages would cut the states of a large fleet.
     """
-    status, _, lifecycle, event = topics.from_hosts()
+    status, _, _, lifecycle, event = topics.from_hosts()
     filters: Mapping[What, tuple[tuple[str, int], ...]] = {
         "events": ((status, 0), (lifecycle, 1), (event, 1)),
         "states": ((f"{topics.root}/hosts/+/+/+/state", 0),),
