@@ -7,7 +7,7 @@ TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptabl
     polkitd openssl postgresql nodejs npm jq chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak released clean
+.PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak pictures released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
@@ -20,6 +20,7 @@ help:
 	@echo 'make packages  as root: packages for Debian, into dist/'
 	@echo 'make release   as root, with VERSION=: checks everything, tags, and leaves what is released in dist/'
 	@echo 'make soak      the long version of the tests'
+	@echo 'make pictures  the pictures of the page in the README, anew'
 
 install: system .venv/installed
 
@@ -66,6 +67,11 @@ soak: install
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi
 	$(BIN)/pytest --soak
+
+# The README's pictures of the dashboard's page, anew.
+pictures: install
+	$(BIN)/pytest -q tests/page/test_pictures.py -k made
+	mkdir -p docs/pictures && cp tests/page/results/*.png docs/pictures/
 
 # Debian's packages, into dist/; as root.
 packages: install

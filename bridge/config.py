@@ -581,6 +581,12 @@ class WatchSettings(BrokerUserSettings):
     as_json: Annotated[bool, Option("", "true or false", name="json")] = Field(
         default=False, description="Print each message as one JSON line."
     )
+    host: Patterns = Field(None, description="Show only what names one of these hosts.")
+    domain: Patterns = Field(None, description="Show only what is about these domains, by UUID or name.")
+    only: Annotated[
+        Literal["migrations", "events", "states"] | None,
+        Option("KIND", "migrations, events or states", default="all"),
+    ] = Field(None, description="Show only this kind of messages.")
 
 
 class CheckSettings(BrokerUserSettings):

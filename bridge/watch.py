@@ -20,7 +20,7 @@ from bridge.config import WatchSettings
 from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.session import Received, Session, Subscription
 from bridge.signals import signals
-from bridge.view import View
+from bridge.view import ALL, Selection, View
 from bridge.view.text import paint
 from bridge.wire.topics import Topics
 
@@ -54,7 +54,13 @@ class Watch:
         self._as_json = settings.as_json
         self._out = out
         self._notes = notes
-        self._view = view_for(out, topics)
+        self._view = view_for(
+            out,
+            topics,
+            Selection(_patterns(settings.host), _patterns(settings.domain), settings.only),
+        )
+        self._has_bars = out.isatty() and os.environ.get("TERM") != "dumb" and not settings.as_json
+        self._drawn = 0
         self._stopping = False
         self._gathering_until: float | None = None
         self._silent_since: float | None = None
@@ -110,18 +116,29 @@ class Watch:
                 topic=received.topic,
                 wildcard=self._topics.everything(),
             )
+        if not self._view.wants(received.topic, received.payload):
+            return
         if self._as_json:
             self._print(json_line(received.topic, received.payload, retain=received.retain))
             return
         if self._gathering_until is not None and received.retain:
             self._view.learn(received.topic, received.payload)
+            self._view.progress(received.topic, received.payload)
             self._gathering_until = time.monotonic() + _QUIET_S
             return
         self._summarise()
         self._view.width = terminal_width(self._out)
-        line = self._view.line(received.topic, received.payload, now_s=time.time(), retain=received.retain)
-        if line:
-            self._print(line)
+        is_progress = self._view.progress(received.topic, received.payload)
+        if is_progress is not None and self._has_bars:
+            self._print()
+        elif is_progress is not False and self._view.adds(
+            received.topic, received.payload, retain=received.retain
+        ):
+            line = self._view.line(
+                received.topic, received.payload, now_s=time.time(), retain=received.retain
+            )
+            if line:
+                self._print(line)
 
     def _look_at_probe(self) -> None:
         """Of a status that was seen live, and of nothing from before: is that the broker's way?"""
@@ -136,9 +153,9 @@ class Watch:
         if self._gathering_until is None:
             return
         self._gathering_until = None
+        self._view.width = terminal_width(self._out)
         lines = self._view.summary()
-        for line in lines:
-            self._print(line)
+        self._print(*lines)
         if not lines:
             self._note_silence()
 
@@ -167,11 +184,18 @@ class Watch:
             self._failures.add(why)
             self._note(f"{why}; trying again")
 
-    def _print(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+    def _print(self, *lines: str) -> None:
+        """Prints lines above the bars, which move down, and draws these anew."""
+        bars = self._view.bars()[: shutil.get_terminal_size().lines - 1] if self._has_bars else []
+        erase = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
+        print(erase, *(f"{line}\n" for line in (*lines, *bars)), sep="", end="", file=self._out, flush=True)
+        self._drawn = len(bars)
 
     def _note(self, text: str) -> None:
         line = f"watch: {text}"
+        if self._drawn and self._notes.isatty():
+            print(f"\x1b[{self._drawn}F\x1b[J", end="", file=self._out, flush=True)
+            self._drawn = 0
         print(paint(line, "dim") if has_colour(self._notes) else line, file=self._notes, flush=True)
 
 
@@ -189,7 +213,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def view_for(out: TextIO, topics: Topics) -> View:
+def _patterns(value: str | None) -> list[str]:
+    return value.split(",") if value else []
+
+
+def view_for(out: TextIO, topics: Topics, selection: Selection = ALL) -> View:
     """A view with the width, the colours and the characters that this output has."""
     encoding = (out.encoding or "ascii").lower()
     return View(
@@ -197,6 +225,7 @@ def view_for(out: TextIO, topics: Topics) -> View:
         colour=has_colour(out),
         plain_ascii=not encoding.startswith("utf"),
         topics=topics,
+        selection=selection,
     )
 
 

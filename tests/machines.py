@@ -21,6 +21,20 @@ class Machine:
         self._podman = podman
         self._name = name
 
+    def play(self, playbook: Path, inventory: dict[str, Any], scratch: Path) -> str:
+        """What Ansible prints that plays a playbook here, with this for its inventory."""
+        ssh = scratch / "ssh"  # the last of its arguments is the command
+        ssh.write_text(f'#!/bin/bash\nexec podman exec -i {self._name} sh -c "${{@: -1}}"\n')
+        ssh.chmod(0o755)
+        (scratch / "inventory.json").write_text(json.dumps(inventory))
+        return self._podman.run(
+            *("ansible-playbook", "-i", scratch / "inventory.json", playbook),
+            *("-e", f"ansible_ssh_executable={ssh}", "-e", "ansible_ssh_transfer_method=piped"),
+            timeout_s=300,
+            HOME=str(scratch),
+            ANSIBLE_NOCOLOR="1",
+        )
+
     def sh(self, script: str, *, check: bool = True, cwd: str = "/") -> str:
         """What a script prints, run as root."""
         return self._podman("exec", "-w", cwd, self._name, "bash", "-ec", script, check=check)

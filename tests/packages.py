@@ -8,6 +8,7 @@ time of the last commit, give the same bytes.
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -33,12 +34,15 @@ NAMES: Final[Mapping[str, str]] = {
     "pydantic": "python3-pydantic",
     "PyYAML": "python3-yaml",
     "SQLAlchemy": "python3-sqlalchemy",
+    "starlette": "python3-starlette",
     "structlog": "python3-structlog",
+    "uvicorn": "python3-uvicorn",
 }
 """What Debian calls the packages that pyproject.toml names."""
+EXTRAS: Final = ("agent", "dashboard", "postgresql")
+"""The extras that packages are made of."""
 _PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _EXTRAS: Final[Mapping[str, Sequence[str]]] = _PROJECT["optional-dependencies"]
-_OF_EXTRAS: Final = (*_EXTRAS["agent"], *_EXTRAS["postgresql"])
 _TOOLS: Final = ("build-essential", "debhelper", "dh-python", "lintian", "python3-all")
 _LOCK: Final = ROOT / "docker" / "lock" / "debian.txt"
 
@@ -54,14 +58,10 @@ class Release:
     left_out: Sequence[str] = ()
     """What of the program's dependencies isn't among the wheels: the release's own is new enough."""
 
-    def own(self) -> list[str]:
-        """The requirements of pyproject.toml that the release's own packages meet."""
-        program = (
-            each
-            for each in _PROJECT["dependencies"]
-            if not self.wheels_for or Requirement(each).name in self.left_out
-        )
-        return [*program, *_EXTRAS["agent"], *_EXTRAS["postgresql"]]
+    def own(self, extra: str = "") -> list[str]:
+        """The requirements of the program, or of an extra, that the release's own packages meet."""
+        every: Sequence[str] = _EXTRAS[extra] if extra else _PROJECT["dependencies"]
+        return [each for each in every if not self.wheels_for or Requirement(each).name in self.left_out]
 
     def fields(self) -> dict[str, str]:
         """What stands in the place of each name in `docker/debian/control`."""
@@ -69,14 +69,13 @@ class Release:
         if self.wheels_for:
             minor = int(self.wheels_for[1:])
             python = [f"python3 (>= 3.{minor})", f"python3 (<< 3.{minor + 1})"]
-        extras = {name: ", ".join(depends(_EXTRAS[name])) for name in ("agent", "postgresql")}
-        program = ", ".join([*python, *depends(each for each in self.own() if each not in _OF_EXTRAS)])
+        program = ", ".join([*python, *depends(self.own())])
         tools = ", python3-pip, python3-venv" if self.wheels_for else ""
         return {
             "architecture": "any" if self.wheels_for else "all",
             "build": program + tools,  # man pages are written by the program itself
             "common": program,
-            **extras,
+            **{extra: ", ".join(depends(self.own(extra))) for extra in EXTRAS},
         }
 
     def root(self) -> Path:
@@ -84,7 +83,10 @@ class Release:
         return roots.root(self.name, (*_TOOLS, *names(self.fields()["build"])))
 
 
-RELEASES: Final = (Release("trixie", 13), Release("bookworm", 12, wheels_for="311", left_out=("PyYAML",)))
+RELEASES: Final = (
+    Release("trixie", 13),
+    Release("bookworm", 12, wheels_for="311", left_out=("PyYAML", "libvirt-python", "psycopg")),
+)
 
 
 def depends(requirements: Iterable[str]) -> Iterator[str]:
@@ -99,7 +101,7 @@ def depends(requirements: Iterable[str]) -> Iterator[str]:
 
 def names(dependencies: str) -> list[str]:
     """The names of the packages in a Depends."""
-    return list(dict.fromkeys(each.strip().partition(" ")[0] for each in dependencies.split(",")))
+    return list(dict.fromkeys(re.findall(r"(?:^|, )([\w.-]+)", dependencies)))
 
 
 def build(release: Release, folder: Path, check: str = "lintian") -> list[Path]:

@@ -23,6 +23,9 @@ def lacks(version: str, root: Path = ROOT, current: str = __version__) -> Iterat
         return
     if current != version:
         yield f"bridge/__init__.py has the version {current}"
+    spec = (root / "docker" / "rpm" / "libvirt-mqtt.spec").read_text()
+    if not re.search(rf"^Version: +{re.escape(version)}$", spec, re.MULTILINE):
+        yield "docker/rpm/libvirt-mqtt.spec has another version"
     if git("status", "--porcelain"):
         yield "the working tree has changes that aren't committed"
     if git("tag", "-l", f"v{version}"):

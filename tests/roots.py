@@ -57,26 +57,18 @@ def root(
 
 def make(
     release: str,
-    root: Path,
+    folder: Path,
     packages: Sequence[str],
     fetched: Sequence[str] = (),
     finish: Callable[[Path], None] = lambda _root: None,
 ) -> None:
     """A root as `root()` has it, in a folder that isn't there yet."""
-    if shutil.which("debootstrap", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-        with services_kept_from_starting(Path("/")):
-            apt([], ["debootstrap"])
-    unfinished = root.with_name(f".{root.name}.unfinished")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    run("debootstrap", "--variant=minbase", release, unfinished)
-    # Names are resolved, and proxies and mirrors configured, as they are on this machine.
-    for name in ("resolv.conf", "hosts"):
-        shutil.copyfile(Path("/etc") / name, unfinished / "etc" / name)
-    settings = Path("/etc/apt/apt.conf.d")
-    for configured in (*settings.glob("*proxy*"), *settings.glob("99*")):
-        shutil.copyfile(configured, unfinished / "etc/apt/apt.conf.d" / configured.name)
-    # What a crash of the machine would spoil is made anew.
-    (unfinished / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
+    if packages:
+        run("cp", "-a", root(release, ()), unfinished)
+    else:
+        _debootstrap(release, unfinished)
     inside = ["chroot", str(unfinished)]
     with services_kept_from_starting(unfinished):
         apt(inside, packages)
@@ -84,7 +76,22 @@ def make(
         if fetched:
             run(*inside, "apt-get", "-q", "-y", "install", "--download-only", *fetched)
     finish(unfinished)
-    unfinished.rename(root)
+    unfinished.rename(folder)
+
+
+def _debootstrap(release: str, folder: Path) -> None:
+    if shutil.which("debootstrap", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        with services_kept_from_starting(Path("/")):
+            apt([], ["debootstrap"])
+    run("debootstrap", "--variant=minbase", release, folder)
+    # Names are resolved, and proxies and mirrors configured, as they are on this machine.
+    for name in ("resolv.conf", "hosts"):
+        shutil.copyfile(Path("/etc") / name, folder / "etc" / name)
+    settings = Path("/etc/apt/apt.conf.d")
+    for configured in (*settings.glob("*proxy*"), *settings.glob("99*")):
+        shutil.copyfile(configured, folder / "etc/apt/apt.conf.d" / configured.name)
+    # What a crash of the machine would spoil is made anew.
+    (folder / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
 
 
 def apt(prefix: Sequence[str], packages: Sequence[str]) -> None:

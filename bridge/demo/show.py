@@ -68,6 +68,8 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float, *, keep: 
 
     def show_line(topic: str, payload: bytes) -> None:
         view.width = terminal_width(sys.stdout)
+        if view.progress(topic, payload) is not None or not view.adds(topic, payload):
+            return
         if line := view.line(topic, payload, now_s=time.time()):
             print(line, flush=True)
 

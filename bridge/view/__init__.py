@@ -4,5 +4,6 @@ Pure: messages and the time go in, lines come out.
 """
 
 from bridge.view.lines import View
+from bridge.view.selection import ALL, Selection
 
-__all__ = ["View"]
+__all__ = ["ALL", "Selection", "View"]

@@ -7,7 +7,9 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from bridge.view import words
+from bridge.view.bars import Bars
 from bridge.view.rows import Reader, Row
+from bridge.view.selection import ALL, Selection
 from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
 from bridge.wire.topics import Address, Topics
 
@@ -39,12 +41,15 @@ class View:
         plain_ascii: bool = False,
         zone: tzinfo | None = None,
         topics: Topics | None = None,
+        selection: Selection = ALL,
     ) -> None:
         self.width = width
         self._colour = colour
         self._plain_ascii = plain_ascii
         self._zone = zone
         self._reader = Reader(topics or Topics())
+        self._selection = selection
+        self._bars = Bars()
         self._domain = _DOMAIN
         self._where = _WHERE
 
@@ -57,6 +62,36 @@ class View:
         row = self._reader.read(topic, payload)
         return self._render(row, now_s, dim=retain) if row.is_news else ""
 
+    def wants(self, topic: str, payload: bytes) -> bool:
+        """Whether a message is among what is selected."""
+        if not self._selection:
+            return True
+        found = self._reader.look(topic, payload)
+        if found is None:
+            return False
+        address, data = found
+        return self._selection.takes(address, data, self._reader.named(address.uuid, data))
+
+    def adds(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Whether a message says what none has said: a verdict is published before it is retained."""
+        found = self._reader.look(topic, payload)
+        return retain or found is None or (found[0].kind, found[0].name) != ("migration", "last")
+
+    def progress(self, topic: str, payload: bytes) -> bool | None:
+        """Takes a message of what is under way in, for `bars`, and returns whether there is something new to
+        see; None for another message.
+        """
+        found = self._reader.look(topic, payload)
+        if found is None or not self._bars.knows(found[0]):
+            return None
+        address, data = found
+        return self._bars.take(address, self._reader.read(topic, payload), data if payload else None)
+
+    def bars(self) -> list[str]:
+        """What is under way, one line each, without colours and never wider than the terminal."""
+        lines = [self._render(row, None, dim=False) for row in self._bars.rows()]
+        return lines if self.width is None else [cut(line, self.width) for line in lines]
+
     def moment(self, address: Address, message: dict[str, Any], *, now_s: float) -> str:
         """As `line`, for a message of ours that was read already. address: what its topic named."""
         return self._render(self._reader.row(address, message), now_s, dim=False)
@@ -68,6 +103,7 @@ class View:
     def forget(self) -> None:
         """Drops what `summary` would tell: the broker is about to say it anew. Names are kept."""
         self._reader.forget()
+        self._bars.forget()
 
     def summary(self) -> list[str]:
         """What `learn` was told, one line a host."""

@@ -83,6 +83,15 @@ class Reader:
         row = _READ[address.kind](self, address, message["data"])
         return replace(row, at_s=_time(message))
 
+    def look(self, topic: str, payload: bytes) -> tuple[Address, dict[str, Any]] | None:
+        """What a topic names, and its message's data, empty where there is none; None for a strange topic."""
+        try:
+            address = self.topics.parse(topic)
+        except ValueError:
+            return None
+        data = _object(payload).get("data")
+        return address, data if isinstance(data, dict) else {}
+
     def forget(self) -> None:
         """Drops statuses and states, which a new connection brings anew. Names are kept."""
         self.statuses.clear()

@@ -229,12 +229,12 @@ def progress(data: object) -> str:
     parts = (
         [f"{percent} %" + (f" of {_size(total)}" if is_figure(total) else "")] if is_figure(percent) else []
     )
+    parts += [f"{duration(eta * 1000)} left"] if is_figure(eta) else []
+    trend = data.get("trend")
+    parts += [str(trend)] if trend in ("stalled", "diverging") else []
     bandwidth, dirty = data.get("bandwidth_bytes_per_s"), data.get("dirty_bytes_per_s")
     parts += [f"{_size(bandwidth)}/s"] if is_figure(bandwidth) else []
     parts += [f"{_size(dirty)}/s written to"] if is_figure(dirty) and dirty else []
-    trend = data.get("trend")
-    parts += [str(trend)] if trend in ("stalled", "diverging") else []
-    parts += [f"{duration(eta * 1000)} left"] if is_figure(eta) else []
     return ", ".join(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
+NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
 ON_THE_MACHINE: Final = (
@@ -66,7 +67,7 @@ def built(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(release: Release, built: Path) -> Iterator[Machine]:
     """A machine with a broker and libvirt, and nothing to compile with; apt has what the packages need."""
     fields = release.fields()
-    needed = packages.names(", ".join(fields[name] for name in ("common", "agent", "postgresql")))
+    needed = packages.names(", ".join(fields[name] for name in ("common", *packages.EXTRAS)))
     root = roots.root(release.name, ON_THE_MACHINE, needed)
     options = ("--hostname", "host1", "--network", "none", "--add-host", "broker.example:127.0.0.1")
     name = f"tested_packages_{release.name}"
@@ -99,6 +100,11 @@ def active(machine: Machine, unit: str) -> tuple[str, str]:
     """How a service is, and whether it is started with the machine."""
     shown = machine.show(unit, "ActiveState", "UnitFileState")
     return shown["ActiveState"], shown["UnitFileState"]
+
+
+def connected_since(machine: Machine, unit: str, moment: str) -> bool:
+    """Whether a service has met its broker since then."""
+    return "broker.connected" in machine.sh(f"journalctl -q -o cat --since @{moment} -u {unit}")
 
 
 class Subscriber:
@@ -140,7 +146,8 @@ class TestDebian:
 
     def test_the_release_meets_our_bounds(self, release: Release) -> None:
         """What apt would install of the release is what pyproject.toml asks for."""
-        for requirement in map(Requirement, release.own()):
+        needed = [each for extra in ("", *packages.EXTRAS) for each in release.own(extra)]
+        for requirement in map(Requirement, needed):
             name = packages.NAMES[requirement.name]
             policy = roots.run("chroot", release.root(), "apt-cache", "policy", name)
             (candidate,) = re.findall(r"Candidate: (?:\d+:)?([\d.]+)", policy)
@@ -150,7 +157,7 @@ class TestDebian:
         self, release: Release, built: Path, tmp_path: Path
     ) -> None:
         again = packages.build(release, tmp_path, check="true")
-        assert len(again) == 3
+        assert len(again) == 1 + len(NAMES)
         for file in again:
             assert file.read_bytes() == (built / file.name).read_bytes(), file.name
 
@@ -253,3 +260,27 @@ class TestDebian:
         assert {each["payload"]["data"]["state"] for each in states if each["topic"].endswith("/status")} == {
             "online"
         }
+
+    def test_the_ansible_role_does_it_too(self, machine: Machine, built: Path, tmp_path: Path) -> None:
+        """With the certificates of before; a second time there is nothing left to do."""
+        machine.sh(f"apt-get purge -y libvirt-mqtt-common {' '.join(NAMES)}; rm -r /etc/libvirt-mqtt")
+        for name in ("authority.crt", "host1.crt", "host1.key", "correlator-main.crt", "correlator-main.key"):
+            (tmp_path / name).write_text(machine.sh(f"cat /root/libvirt-mqtt-certs/{name}"))
+        inventory = {
+            "libvirt_hosts": {"hosts": ["host1"]},
+            "correlators": {"hosts": ["host1"]},
+            "all": {
+                "vars": {
+                    "libvirt_mqtt_broker": "mqtts://broker.example",
+                    "libvirt_mqtt_packages": str(built),
+                    "libvirt_mqtt_certificates": str(tmp_path),
+                }
+            },
+        }
+        playbook = packages.ROOT / "docker" / "ansible" / "site.yml"
+        began = machine.sh("date +%s").strip()
+        machine.play(playbook, inventory, tmp_path)
+        for name in NAMES[:2]:
+            assert active(machine, name) == ("active", "enabled")
+            wait_until(partial(connected_since, machine, name, began), timeout_s=30)
+        assert re.search(r"host1 .* changed=0 ", machine.play(playbook, inventory, tmp_path))

@@ -241,6 +241,81 @@ def test_a_terminal_gets_a_summary_then_coloured_lines_of_its_width(broker: Brok
     assert max(columns(line.rstrip("\r")) for line in plain.split("\n")) <= 80
 
 
+def current(percent: int | None) -> Publication:
+    topic = Topics().migration(UUID, "current")
+    if percent is None:
+        return Publication(topic, b"", retain=True)
+    data = {
+        "domain": {"uuid": UUID, "name": "web01"},
+        "source": {"host": "host1"},
+        "destination": {"host": "host2"},
+        "phase": "copying",
+        "progress": {"percent": percent, "eta_s": 9},
+    }
+    return Publication(topic, json.dumps({"data": data}).encode(), retain=True)
+
+
+def screen(text: str) -> list[str]:
+    """What stands on the terminal after all that was written to it; colours apart."""
+    rows, row = [""], 0
+    for piece in re.findall(r"\x1b\[\d*[A-Za-z]|\r?\n|[^\x1b\r\n]+", re.sub(r"\x1b\[[\d;]*m", "", text)):
+        if piece.endswith("\n"):
+            row += 1
+            rows += [""] if row == len(rows) else []
+        elif piece.endswith("F"):
+            row -= int(piece[2:-1])
+        elif piece.endswith("J"):
+            rows[row:] = [""]
+        else:
+            rows[row] = piece
+    return rows
+
+
+def test_on_a_terminal_a_bar_moves_in_place_below_the_lines(broker: Broker) -> None:
+    """Who comes in the middle has it at once; lines come above it, and it is gone with what it tells of."""
+    publish(broker, [current(10)])
+    with watching(broker, terminal=100, ready=False) as watch:
+        watch.read_until(lambda text: "10 %" in text)
+        for percent in (40, 80):
+            publish(broker, [current(percent)])
+            watch.read_until(lambda text, at=percent: f"{at} %" in text)  # type: ignore[misc]
+        publish(broker, live()[:6])
+        watch.read_until(lambda text: "started" in text and text.endswith("left\r\n"))
+        shown = [line for line in screen(watch.text) if line]
+        assert sum("%" in line for line in shown) == 1
+        assert re.search(r"web01 .*host1 → host2 +█{16}░{4} +copying, 80 %, 9\.0 s left", shown[-1])
+        publish(broker, [current(None), *live()[6:]])
+        watch.read_until(lambda text: "ms down" in text)
+        assert not any("%" in line for line in screen(watch.text))
+
+
+def test_elsewhere_progress_is_plain_lines(broker: Broker) -> None:
+    with watching(broker) as watch:
+        publish(broker, [current(40), current(80), current(None), *live()])
+        text = watch.read_until(lambda text: "ms down" in text)
+    assert re.search(r"copying, 40 %.*\n.*copying, 80 %", text)
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_only_what_is_wanted_comes(broker: Broker, as_json: bool) -> None:
+    def event(name: str) -> Publication:
+        payload = json.dumps({"data": {"event": name}}).encode()
+        return Publication(f"libvirt/v1/hosts/host9/domains/{UUID}/event/{name}", payload)
+
+    said = live()
+    events = [each for each in said if "/lifecycle/" in each.topic or "/event/" in each.topic]
+    options = ["--only", "events", "--host", "host1,host2,*9", *(["--json"] if as_json else [])]
+    with watching(broker, *options, ready=False) as watch:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not select.select([watch.out], [], [], 0.2)[0]:
+            assert time.monotonic() < deadline
+            publish(broker, [event("at_first")])
+        publish(broker, [*said, event("at_last")])
+        text = watch.read_until(lambda text: bool(re.search(r"at.last.*\n", text)))
+    assert len([line for line in text.splitlines() if "host9" not in line]) == len(events) > 5
+
+
 def test_no_color_is_respected(broker: Broker) -> None:
     with watching(broker, terminal=100, NO_COLOR="1") as watch:
         publish(broker, live())

@@ -13,12 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.request import urlopen
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 from bridge.mqtt.messages import Publication
-from bridge.wire.messages import seconds
+from bridge.wire.examples import examples
+from bridge.wire.messages import MIGRATION, seconds, stamp
+from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port
 from tests.correlators import CorrelatorProcess, messages_of, stamped_now
 from tests.correlators import Fleet as Agents
@@ -67,9 +70,10 @@ class DashboardProcess(ProgramProcess):
 
 
 class World:
-    """A broker, a correlator, a dashboard, and a client that speaks for the agents."""
+    """A broker, a correlator if wanted, a dashboard, and a client that speaks for the agents."""
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, *, correlates: bool = True, **options: object) -> None:
+        self._correlates = correlates
         self._stack = ExitStack()
         self._folder = folder
         self._options = options
@@ -78,9 +82,11 @@ class World:
         enter, folder = self._stack.enter_context, self._folder
         self.broker = enter(Broker(folder / "broker", *ROOMY, keeps_data=True))
         self.dashboard = enter(DashboardProcess(self.broker, folder, **self._options))
-        self.correlator = enter(CorrelatorProcess(self.broker, folder, settle=1))
+        programs: list[ProgramProcess] = [self.dashboard]
+        if self._correlates:
+            programs.append(enter(CorrelatorProcess(self.broker, folder, settle=1)))
         self.agents = enter(Agents(self.broker))
-        for program in (self.dashboard, self.correlator):
+        for program in programs:
             program.until_logged("broker.connected")
         return self
 
@@ -89,14 +95,15 @@ class World:
     ) -> None:
         self._stack.close()
 
-    def play(self, fleet: Fleet, name: Callable[[str], str]) -> None:
-        """Publishes what a fleet's agents say, each thing at its time; `name` names a domain by its UUID."""
+    def play(self, fleet: Fleet, called: Callable[[str], str]) -> None:
+        """Publishes what a fleet's agents say, each thing at its time; `called` names hosts and UUIDs."""
         began_s = time.time()
         for arrival in fleet.arrivals:
             self.agents.listen(max(0.0, began_s + arrival.t - time.time()))
-            sent = arrival.sent
+            sent = replace(arrival.sent, host=called(arrival.sent.host))
             if sent.fact is not None:
-                sent = replace(sent, fact=msgspec.structs.replace(sent.fact, name=name(sent.uuid)))
+                fact = msgspec.structs.replace(sent.fact, host=sent.host, name=called(sent.uuid))
+                sent = replace(sent, fact=fact)
             self.agents.publish([publication(sent, began_s=began_s)])
 
     def migrate(self, scenario: str, tag: str, name: str = "web01") -> str:
@@ -141,6 +148,21 @@ def _named(publication: Publication, name: str) -> Publication:
     if "domain" in message["data"]:
         message["data"]["domain"]["name"] = name
     return replace(publication, payload=json.dumps(message).encode())
+
+
+def verdict(name: str, at_s: float, outcome: str = "completed", **data: Any) -> Publication:
+    """A correlator's message about a migration of its own, of the domain of this name."""
+    kind = MIGRATION[outcome]
+    message = json.loads(examples()[kind.type])
+    uuid, migration = str(uuid5(NAMESPACE_URL, name)), uuid5(NAMESPACE_URL, f"{name} {at_s}").hex
+    message |= {"id": f"{migration}-{outcome}-0", "time": stamp(at_s), "subject": uuid, "partitionkey": uuid}
+    message["data"] |= {
+        "migration": migration,
+        "domain": {"uuid": uuid, "name": name},
+        "ended_at": stamp(at_s),
+    }
+    message["data"] |= {"revision": 0, "supersedes": None, "started_at": stamp(at_s - 2.0), **data}
+    return Publication(Topics().migration(uuid, outcome), json.dumps(message).encode())
 
 
 class Window:

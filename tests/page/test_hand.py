@@ -83,11 +83,8 @@ def test_what_is_over_stays_until_the_hand_has_left(world: World, look: Look) ->
 
 def test_a_telephone_keeps_its_place_when_a_section_above_grows(world: World, look: Look) -> None:
     window = look(world, NARROW).open()
-    page = window.page
     row = window.row("past", "web28")
-    row.scroll_into_view_if_needed()
-    page.mouse.wheel(0, 10)
-    page.wait_for_timeout(200)
+    row.evaluate("row => row.scrollIntoView({block: 'center'})")
     before = row.bounding_box()
 
     end = world.begin("live", "narrow", "narrow01")

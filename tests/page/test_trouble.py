@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from bridge.dashboard.feed import SUMMARY_EVERY_S
 from tests.page.conftest import Look
 from tests.page.parts import World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 MARKUP = '<script>document.title="taken"</script><img src=x onerror=alert(1)>" onclick="x\u202e&amp;'
-SILENT_S = 25
-"""After so long without a summary, which come every ten seconds, the page says that nothing comes."""
+SILENT_S = 2.5 * SUMMARY_EVERY_S
+"""After so long without a summary the page says that nothing comes."""
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_stopped_dashboard_is_said_and_what_came_meanwhile_is_caught_up(world:
 
 @pytest.mark.parametrize(("seconds", "says"), [(SILENT_S - 5, False), (SILENT_S + 5, True)])
 def test_a_dashboard_that_hangs_is_found_out_when_two_summaries_are_missed(
-    world: World, look: Look, seconds: int, says: bool
+    world: World, look: Look, seconds: float, says: bool
 ) -> None:
     window = look(world)
     window.page.clock.install()
@@ -88,7 +89,7 @@ def test_a_dashboard_that_hangs_is_found_out_when_two_summaries_are_missed(
     trouble = window.page.locator("#trouble")
     os.kill(world.dashboard.pid, signal.SIGSTOP)
     try:
-        window.page.clock.run_for(seconds * 1000)
+        window.page.clock.run_for(int(seconds * 1000))
         window.page.wait_for_timeout(500)
         assert trouble.is_visible() is says
     finally:

@@ -199,6 +199,7 @@ WRONG = {
     "settle": "nan",
     "patience": "0",
     "json": "perhaps",
+    "only": "some",
 }
 
 

@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS: Final[dict[str, tuple[str, ...]]] = {
-    "debian": (),
-    "correlator": ("postgresql",),
-    "agent": ("agent", "postgresql"),
+    "debian": ("dashboard",),
+    "correlator": ("dashboard", "postgresql"),
+    "agent": ("agent", "dashboard", "postgresql"),
 }
 """The extras in each lock file."""
 _ENTRY: Final = r"^([\w.-]+)==([\w.]+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}.*\n)+)"

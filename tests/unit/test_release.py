@@ -12,6 +12,9 @@ from tests.release import lacks
 def clone(tmp_path: Path) -> Path:
     """A repository of which 1.2.3 can be released."""
     (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [1.2.3] - 2026-01-02\n")
+    spec = tmp_path / "docker" / "rpm" / "libvirt-mqtt.spec"
+    spec.parent.mkdir(parents=True)
+    spec.write_text("Version:  1.2.3\n")
     name = ("-c", "user.name=n", "-c", "user.email=e@localhost")
     for command in (("init", "-q"), ("add", "."), (*name, "commit", "-q", "-m", "first")):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
@@ -30,4 +33,4 @@ def test_a_version_has_three_numbers(clone: Path, version: str) -> None:
 def test_everything_that_is_missing_is_said_at_once(clone: Path) -> None:
     (clone / "CHANGELOG.md").write_text("## [1.2.4]\n")
     subprocess.run(["git", "-C", str(clone), "tag", "v1.2.4"], check=True)
-    assert len(list(lacks("1.2.4", clone, "1.2.3"))) == 4
+    assert len(list(lacks("1.2.4", clone, "1.2.3"))) == 5

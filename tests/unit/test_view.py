@@ -4,7 +4,7 @@ import json
 import math
 import re
 from datetime import UTC
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from bridge.demo.player import Cast, play
 from bridge.mqtt.messages import Publication
-from bridge.view import View
+from bridge.view import Selection, View, words
+from bridge.view.selection import KINDS
 from bridge.view.text import columns
 from bridge.wire import messages as wire
 from bridge.wire import vocabulary
-from bridge.wire.topics import Topics
+from bridge.wire.topics import Kind, Topics
 from tests import traces
 
 NOON = 1_790_251_200.0  # 2026-09-24T12:00:00Z
@@ -321,6 +322,140 @@ def test_the_summary_says_what_each_host_has() -> None:
     assert shown.summary() == []
 
 
+# What is under way.
+
+PROGRESS = {
+    "total_bytes": 4 << 30,
+    "percent": 41,
+    "bandwidth_bytes_per_s": 112 << 20,
+    "dirty_bytes_per_s": 21 << 20,
+    "trend": "converging",
+    "eta_s": 26,
+}
+
+
+def current(phase: str = "copying", progress: object = None, **more: object) -> bytes:
+    data = migration("current", phase=phase, progress=progress, **more) | {"outcome": None}
+    return json.dumps({"data": data}).encode()
+
+
+def test_a_migration_under_way_is_a_bar_that_moves_until_it_is_over() -> None:
+    shown, topic = view(140), TOPICS.migration(UUID, "current")
+    assert shown.progress(topic, current("preparing")) is True
+    assert shown.progress(topic, current(progress=PROGRESS)) is True
+    (bar,) = shown.bars()
+    assert re.split(r"\s{2,}", bar.strip()) == [
+        "▸ web01",
+        "host1 → host2",
+        "████████░░░░░░░░░░░░",
+        "copying, 41 % of 4.0 GiB, 26 s left, 112 MiB/s, 21.0 MiB/s written to",
+    ]
+    assert shown.progress(topic, b"") is False
+    assert shown.bars() == []
+
+
+def test_a_stalled_copy_says_so_and_no_time() -> None:
+    shown = view()
+    progress = PROGRESS | {"trend": "stalled", "eta_s": None}
+    shown.progress(TOPICS.migration(UUID, "current"), current(progress=progress))
+    (bar,) = shown.bars()
+    assert "stalled" in bar
+    assert "left" not in bar
+
+
+def test_a_job_has_a_bar_unless_its_migration_has() -> None:
+    shown = view()
+    job = {"domain": {"uuid": UUID, "name": "web01"}, "operation": "migration_out", **PROGRESS}
+    payload = json.dumps({"data": job}).encode()
+    assert shown.progress(TOPICS.job("host1", UUID), payload) is True
+    assert "migration out: 41 %" in shown.bars()[0]
+    shown.progress(TOPICS.migration(UUID, "current"), current(progress=PROGRESS))
+    assert shown.progress(TOPICS.job("host1", UUID), payload) is False
+    assert len(shown.bars()) == 1
+    shown.progress(TOPICS.migration(UUID, "current"), b"")
+    assert len(shown.bars()) == 1
+    shown.progress(TOPICS.job("host1", UUID), b"")
+    assert shown.bars() == []
+
+
+@pytest.mark.parametrize("phase", wire.Phase.__args__)  # type: ignore[attr-defined]
+def test_every_phase_has_words(phase: str) -> None:
+    shown = view()
+    shown.progress(TOPICS.migration(UUID, "current"), current(phase))
+    assert shown.bars()[0].endswith(f"  {words.PHASE[phase]}")
+
+
+def test_the_verdict_that_is_retained_is_shown_to_who_comes_late_only() -> None:
+    payload = json.dumps({"data": migration("completed")}).encode()
+    last = TOPICS.migration(UUID, "last")
+    assert not view().adds(last, payload)
+    assert view().adds(last, payload, retain=True)
+    assert "completed in 1.6 s" in view().line(last, payload, now_s=NOON, retain=True)
+
+
+# What somebody wants to see.
+
+SAID = {
+    "lifecycle": (TOPICS.lifecycle("host1", UUID, "started"), {"domain": {"uuid": UUID, "name": "web01"}}),
+    "event": (TOPICS.event("host1", UUID, "reboot"), {}),
+    "state": (TOPICS.state("host1", UUID), {}),
+    "job": (TOPICS.job("host1", UUID), {}),
+    "network": (TOPICS.object_lifecycle("host1", "networks", UUID, "started"), {}),
+    "status": (TOPICS.host_status("host1"), {}),
+    "location": (TOPICS.location(UUID), {"host": "host2"}),
+    "completed": (
+        TOPICS.migration(UUID, "completed"),
+        {"source": {"host": "host1"}, "destination": {"host": "b"}},
+    ),
+    "ended": (TOPICS.migration(UUID, "current"), None),
+    "correlator": (TOPICS.correlator_status("main"), {}),
+    "strange": ("elsewhere", {}),
+}
+
+
+def selected(**how: Any) -> set[str]:
+    shown = View(selection=Selection(**how))
+    return {
+        name
+        for name, (topic, data) in SAID.items()
+        if shown.wants(topic, b"" if data is None else json.dumps({"data": data}).encode())
+    }
+
+
+def test_without_a_wish_all_is_shown() -> None:
+    assert selected() == SAID.keys()
+
+
+def test_only_of_a_host() -> None:
+    assert selected(hosts=["host1"]) == SAID.keys() - {"location", "correlator", "strange"}
+    assert selected(hosts=["host2"]) == {"location", "ended"}
+    assert selected(hosts=["x", "host*"]) == SAID.keys() - {"correlator", "strange"}
+
+
+def test_only_of_a_domain_by_uuid_or_by_the_name_that_was_learnt() -> None:
+    of_it = SAID.keys() - {"network", "status", "correlator", "strange"}
+    assert selected(domains=[UUID]) == of_it
+    assert selected(domains=["web*"]) == of_it
+    assert selected(domains=["db01"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("migrations", {"completed", "ended"}),
+        ("events", {"lifecycle", "event", "network"}),
+        ("states", {"state", "job", "status", "location", "correlator"}),
+    ],
+)
+def test_only_of_a_kind(kind: str, wanted: set[str]) -> None:
+    assert selected(only=kind) == wanted
+
+
+def test_each_topic_is_of_one_kind() -> None:
+    kinds = [kind for group in KINDS.values() for kind in group]
+    assert sorted(kinds) == sorted(set(get_args(Kind)) - {"replay"})
+
+
 # Whatever comes is a line, and none of it reaches the terminal as anything but text.
 
 TEXT = st.text() | st.text(alphabet=st.characters(categories=["Cc", "Cf", "Zl", "Zp", "Co"]))
@@ -355,12 +490,21 @@ FIELDS = [
     "rejected",
     "open_migrations",
     "revision",
+    "phase",
+    "progress",
+    "operation",
+    "percent",
+    "total_bytes",
+    "eta_s",
+    "trend",
 ]
 DATA = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(["failed", "completed", "online"]))
 TOPIC = st.sampled_from(
     [
         TOPICS.host_status("host1"),
         TOPICS.state("host1", UUID),
+        TOPICS.job("host1", UUID),
+        TOPICS.migration(UUID, "last"),
         TOPICS.lifecycle("host1", UUID, "started"),
         TOPICS.event("host1", UUID, "job_completed"),
         TOPICS.replay("host1"),
@@ -380,6 +524,8 @@ def test_whatever_comes_is_shown_and_harmless(topic: str, data: object, width: i
     payload = json.dumps({"time": "2026-09-24T12:00:00Z", "data": data}).encode()
     shown = view(width)
     assert is_tame(shown.line(topic, payload, now_s=NOON))
+    assert shown.progress(topic, payload) in (None, True, False)
+    assert all(is_tame(line) and (width is None or columns(line) <= width) for line in shown.bars())
     assert all(is_tame(line) for line in shown.summary())
 
 

@@ -107,10 +107,20 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
             host not in sitting.silent and sitting.is_heard_out(host)
             for host in (each.source, each.destination)
         )
-        # Of a conflict it counts which side ended first: one that can't be heard may have.
-        is_over = is_heard if told.was_conflict else is_final(each) and not each.doubtful
+        # Where both ran it counts which side ended first: one that can't be heard, or is late, may have.
+        is_over = (
+            is_heard and _are_both_over(each) if told.was_conflict else is_final(each) and not each.doubtful
+        )
         told.done = is_over and not has_hole
     sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
+
+
+def _is_sure(each: Pair) -> bool:
+    return is_final(each) and not each.doubtful
+
+
+def _are_both_over(each: Pair) -> bool:
+    return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
 def _is_source_forgotten(told: Told, each: Pair) -> bool:

@@ -189,7 +189,7 @@ _LEFT: Final[tuple[D, ...]] = ("left", "crashed", "stopped", "vanished")
 _STAYED: Final[tuple[D, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
 FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
     [
-        *(("arrived", d) for d in (*_LEFT, "resumed_ended")),
+        *(("arrived", d) for d in _LEFT),
         *(("departed", d) for d in _LEFT),
         *(("ended", d) for d in (*_STAYED, "stuck", "broken")),
         ("broken", "crashed"),

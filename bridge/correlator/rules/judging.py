@@ -148,7 +148,7 @@ def _done(case: Case) -> frozenset[Half]:
 
 
 def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
-    """The host that has the domain: where it runs, else where it lies defined."""
+    """The host that has the domain: where it runs; else, of those that define it, where it ran last."""
     case = sitting.case
     ranked = []
     for host, track in sitting.tracks.items():
@@ -160,8 +160,9 @@ def _judge_location(sitting: Sitting, pairs: list[Pair]) -> None:
         if host in sitting.silent:
             rank -= 1.0
         began = track.stay.began.at if track.stay else 0.0
-        ranked.append((rank, host == case.location, began, host))
-    place = max(ranked)[3] if ranked else _left_for(sitting, pairs)
+        last = track.past[-1].ended if track.past and rank == 0 else None
+        ranked.append((rank, last.at if last else 0.0, host == case.location, began, host))
+    place = max(ranked)[4] if ranked else _left_for(sitting, pairs)
     if not case.is_elsewhere(place, sitting.tracks.get(place) if place else None):
         return
     migration = next((t.id for t in reversed(case.told) if t.arrival and t.arrival[0] == place), None)

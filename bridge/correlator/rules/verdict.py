@@ -95,7 +95,7 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         reason=reason,
         attention=attention,
         guest=guest,
-        confirmed_by=_confirmed_by(ruling, a, d),
+        confirmed_by=_confirmed_by(ruling, a, d, pair),
         started_at=arrival.opened.stamp if arrival and arrival.opened else None,
         ended_at=decided.stamp if decided else None,
         duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
@@ -281,11 +281,14 @@ _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
 }
 
 
-def _confirmed_by(ruling: Ruling, a: A, d: D) -> tuple[Side, ...]:
+def _confirmed_by(ruling: Ruling, a: A, d: D, pair: Pair) -> tuple[Side, ...]:
+    arrival, departure = pair.arrival, pair.departure
     sides: list[Side] = []
     if d in _SOURCE_CONFIRMS.get(ruling, frozenset()):
         sides.append("source")
-    if a in _DESTINATION_CONFIRMS.get(ruling, frozenset()):
+    ended = arrival.ended if arrival is not None and arrival.postcopy and d in _REASON_OF_SOURCE else None
+    is_cleared_up = bool(ended and departure and departure.ended and ended.at > departure.ended.at)
+    if a in _DESTINATION_CONFIRMS.get(ruling, frozenset()) and not is_cleared_up:
         sides.append("destination")
     return tuple(sides)
 

@@ -67,5 +67,5 @@ export function part(title, ...children) {
 /** Pairs of a name and nodes; those without nodes are left out. */
 export function facts(pairs) {
   const known = Object.entries(pairs).filter(([, value]) => value !== null && value !== undefined && value.length !== 0);
-  return h("dl", { class: "facts" }, known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h("dl", {}, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }

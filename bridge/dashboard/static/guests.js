@@ -8,10 +8,10 @@ import { count } from "./text.js";
 
 const PAGE = 1000;
 
-/** A page with a list of guests that is read page by page, and takes what the stream says of them. */
+/** A page with a list of guests: read page by page, joined by what comes. `as` makes of an item what is kept, or null. */
 class WithGuests extends Detail {
   #pages = null;
-  #came = new Map();
+  #came = new Map(); // by UUID what is kept of an item that came, in the place of what was read
   guests = listed("guests", "Guests", showGuest, (row) => row.uuid);
 
   connectedCallback() {
@@ -20,7 +20,7 @@ class WithGuests extends Detail {
   }
 
   async load() {
-    this.#pages = new Pages("domains", { limit: PAGE, ...this.parameters });
+    this.#pages = new Pages("domains", { limit: PAGE, ...this.parameters }, (item) => this.as(item));
     await this.#pages.more();
     this.#came.clear();
     this.redraw();
@@ -28,16 +28,20 @@ class WithGuests extends Detail {
   }
 
   take(guest) {
-    this.#came.set(guest.uuid, guest);
+    this.#came.set(guest.uuid, guest.gone ? null : this.as(guest));
     this.redraw();
   }
 
   draw() {
-    const read = this.#pages.rows.map((row) => this.#came.get(row.uuid) ?? row);
-    const known = new Set(read.map((row) => row.uuid));
-    const fresh = this.#pages.complete ? [...this.#came.values()].filter((row) => !known.has(row.uuid)) : [];
+    const came = new Map(this.#came);
+    const rows = this.#pages.rows.map((row) => {
+      const now = came.has(row.uuid) ? came.get(row.uuid) : row;
+      came.delete(row.uuid);
+      return now;
+    });
+    if (this.#pages.complete) rows.push(...came.values());
     this.guests.complete = this.#pages.complete;
-    this.guests.items = [...read, ...fresh].map((row) => this.as(row)).filter((row) => row !== null);
+    this.guests.items = rows.filter((row) => row !== null);
   }
 }
 
@@ -60,9 +64,9 @@ export class HostPage extends WithGuests {
   }
 
   /** A guest as it is here; null when it has left. */
-  as(guest) {
-    const place = guest.gone ? undefined : guest.places.find(({ host }) => host === this.of);
-    return place === undefined ? null : { ...guest, ...place };
+  as({ uuid, name, places }) {
+    const place = places.find(({ host }) => host === this.of);
+    return place ? { uuid, name, host: this.of, state: place.state, reason: place.reason } : null;
   }
 
   #show(host) {
@@ -90,8 +94,8 @@ export class GuestsPage extends WithGuests {
     this.follow({ events: "summary" }, () => undefined);
   }
 
-  as(guest) {
-    return guest;
+  as({ uuid, name, host, state, reason }) {
+    return { uuid, name, host, state, reason };
   }
 }
 

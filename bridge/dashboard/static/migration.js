@@ -3,7 +3,7 @@ import { quietly, read } from "./api.js";
 import { Detail, facts, part } from "./detail.js";
 import { h, link, named, refill } from "./dom.js";
 import { event, migration, newestFirst } from "./rows.js";
-import { clock, duration, when } from "./text.js";
+import { duration, precisely, when } from "./text.js";
 
 const GAP_REM = 4; // the most room that a quiet time gets
 
@@ -33,8 +33,8 @@ export class MigrationPage extends Detail {
 
   #outcome({ data }, row) {
     const { percent } = row.progress ?? {};
-    return facts({
-      "": h("span", { class: row.tone }, `${row.mark} ${row.text}`),
+    const outcome = h("p", { class: `verdict ${row.tone}` }, `${row.mark} ${row.text}`);
+    const known = facts({
       Phase: row.phase,
       Copied: typeof percent === "number" ? `${percent} %` : null,
       Guest: link({ view: "guest", of: row.uuid }, named(row.name)),
@@ -49,6 +49,7 @@ export class MigrationPage extends Detail {
       "Confirmed by": data.confirmed_by.join(" and "),
       Missing: (data.missing ?? []).map((each) => h("div", {}, each.text ?? each)),
     });
+    return [outcome, known];
   }
 }
 
@@ -75,7 +76,7 @@ function moment(each, before, first, { source }) {
   const element = h(
     "li",
     { class: `${side}${each.isEvidence ? " evidence" : ""}` },
-    h("span", { class: "at" }, clock(each.time), h("small", {}, `+${duration(each.at - first.at)}`)),
+    h("span", { class: "at" }, precisely(each.time), h("small", {}, `+${duration(each.at - first.at)}`)),
     h(
       "span",
       { class: `what ${each.tone}` },

@@ -30,10 +30,10 @@ export class FleetOverview extends HTMLElement {
   #changed = new Set(); // names of sections to be drawn
   #asking = false; // for what needs somebody
   #lists = {
-    needs: listed("brief", "Needs somebody", showNeed),
+    needs: listed("needs", "Needs somebody", showNeed),
     running: listed("running", "Migrations under way", showRunning),
     past: listed("past", "Past migrations", showPast),
-    hosts: listed("brief", "Hosts", showHost, (row) => row.host),
+    hosts: listed("hosts", "Hosts", showHost, (row) => row.host),
   };
   #counts = {};
   #plots = { downtime: plot("Downtime"), duration: plot("Duration") };
@@ -79,11 +79,15 @@ export class FleetOverview extends HTMLElement {
 
   async #begin(anew) {
     this.#askNeeds();
-    const [running, hosts] = await Promise.all([all("migrations", { running: true }, migration), all("hosts")]);
-    this.#running = new Map(running.map((row) => [row.key, row]));
-    this.#hosts = new Map(hosts.map((row) => [row.host, row]));
-    this.#draw("running", "hosts");
-    if (anew) await this.#readPast();
+    const running = all("migrations", { running: true }, migration).then((rows) => {
+      this.#running = new Map(rows.map((row) => [row.key, row]));
+      this.#draw("running");
+    });
+    const hosts = all("hosts").then((rows) => {
+      this.#hosts = new Map(rows.map((row) => [row.host, row]));
+      this.#draw("hosts");
+    });
+    await Promise.all([running, hosts, anew ? this.#readPast() : null]);
     return this.#past.newest;
   }
 
@@ -144,9 +148,19 @@ export class FleetOverview extends HTMLElement {
     for (const name of names) this.#changed.add(name);
   }
 
+  /** Draws what has changed; where a section above grows, the row in hand stays where it is in the window. */
   #redraw() {
+    const held = this.#inHand();
+    const before = held?.getBoundingClientRect().top;
     for (const name of this.#changed) this.#show[name]();
     this.#changed.clear();
+    if (held?.isConnected) scrollBy({ top: held.getBoundingClientRect().top - before, behavior: "instant" });
+  }
+
+  /** The row under the pointer or with the focus; in a page that is scrolled, else what is in the middle of the window. */
+  #inHand() {
+    const middle = scrollY > 0 ? document.elementFromPoint(innerWidth / 2, innerHeight / 2) : null;
+    return this.querySelector("li:hover, li:focus-within") ?? middle?.closest("li, section") ?? null;
   }
 
   #show = {

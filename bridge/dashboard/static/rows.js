@@ -65,7 +65,7 @@ export function showRunning(row) {
     typeof eta === "number" ? `${duration(eta * 1000)} left` : null,
     typeof rate === "number" ? `${bytes(rate)}/s` : null,
     TREND[trend] ?? trend,
-  ];
+  ].filter(Boolean);
   const copied = typeof percent === "number";
   return [
     stamped(row.began ?? row.time, clock),
@@ -76,7 +76,7 @@ export function showRunning(row) {
     copied
       ? h("progress", { max: 100, value: percent, "aria-label": `${row.name}, copied` }, `${percent} %`)
       : null,
-    h("span", { class: "figures" }, figures.filter(Boolean).join(" · ")),
+    figures.length ? h("span", { class: "figures" }, figures.join(" · ")) : null,
   ];
 }
 

@@ -2,6 +2,7 @@
 import { h } from "./dom.js";
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const PRECISE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 const WHEN = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -9,6 +10,11 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 /** `14:03:22` of a stamp or a Date, in an element that says the whole of it. */
 export function clock(stamp) {
   return time(stamp, CLOCK);
+}
+
+/** `14:03:22.118`. */
+export function precisely(stamp) {
+  return time(stamp, PRECISE);
 }
 
 /** `28 Nov, 14:03:22`. */

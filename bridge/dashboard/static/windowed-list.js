@@ -40,13 +40,13 @@ export class WindowedList extends HTMLElement {
 
   set items(items) {
     const held = this.scrollTop > 0 || this.#isHeld();
-    const known = new Set(this.#latest.map(this.key));
+    const before = this.#latest;
     this.#latest = items;
     const shown = this.#isHeld() ? this.#withOver(items) : (this.#over.clear(), items);
     const anchor = held ? this.#anchor() : null;
     this.#items = shown;
     this.#list.style.height = `${shown.length * this.#height()}px`;
-    if (anchor !== null) this.#keepInPlace(anchor, known);
+    if (anchor !== null) this.#keepInPlace(anchor, before);
     this.#draw();
   }
 
@@ -95,10 +95,11 @@ export class WindowedList extends HTMLElement {
     return index < 0 ? null : { key: this.key(this.#items[index]), offset: this.scrollTop - index * height };
   }
 
-  #keepInPlace({ key, offset }, known) {
+  #keepInPlace({ key, offset }, before) {
     const index = this.#items.findIndex((item) => this.key(item) === key);
     if (index < 0) return;
     this.scrollTop = index * this.#height() + offset;
+    const known = new Set(before.map(this.key));
     this.#freshCount += this.#items.slice(0, index).filter((item) => !known.has(this.key(item))).length;
     this.#tellFresh();
   }

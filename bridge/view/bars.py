@@ -1,0 +1,56 @@
+"""What is under way, a row each, with a bar of how far it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from bridge.view.rows import Row
+from bridge.wire.topics import Address
+
+WIDTH: Final = 20
+
+
+class Bars:
+    """The newest row of each migration and each other job. A migration's own job has no row beside it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Row] = {}
+
+    def knows(self, address: Address) -> bool:
+        """Whether a topic is about what is under way."""
+        return address.kind == "job" or (address.kind, address.name) == ("migration", "current")
+
+    def take(self, address: Address, row: Row, data: Mapping[str, Any] | None) -> bool:
+        """Takes a message of these in, None for one that clears its topic; whether it is seen in `rows`."""
+        key = (address.uuid, address.host)
+        if data is None:
+            self._rows.pop(key, None)
+            return False
+        progress = data.get("progress") if address.kind == "migration" else data
+        self._rows[key] = replace(
+            row, at_s=None, tone="plain", whole=False, text=f"{bar(progress)}  {row.text}"
+        )
+        return self._is_seen(key)
+
+    def forget(self) -> None:
+        """The broker is about to tell anew what is under way."""
+        self._rows.clear()
+
+    def rows(self) -> list[Row]:
+        """The rows, the oldest first."""
+        return [row for key, row in self._rows.items() if self._is_seen(key)]
+
+    def _is_seen(self, key: tuple[str, str]) -> bool:
+        uuid, host = key
+        return not host or (uuid, "") not in self._rows
+
+
+def bar(progress: object) -> str:
+    """A bar, all of it empty where it isn't known how far something is."""
+    percent = progress.get("percent") if isinstance(progress, Mapping) else None
+    known = isinstance(percent, int | float) and math.isfinite(percent)
+    full = max(0, min(WIDTH, int(percent * WIDTH / 100))) if known and percent is not None else 0
+    return "█" * full + "░" * (WIDTH - full)
