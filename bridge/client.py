@@ -37,8 +37,10 @@ class Client:
 
     broker: as in `--broker`, `mqtt[s]://[user@]host[:port][,host…]` or
     `ws[s]://…`. what: any of `events` (all that
-    agents publish as it happens, and their statuses), `states`, `migrations` and `locations`. positions: what
-    `positions()` had returned before, so that what was lost while the program was away shows, too. Raises
+    agents publish as it happens, and their statuses), `migrations` (what becomes of them), and of what is
+    retained `states`, `locations`, `progress` (jobs and migrations under way) and `verdicts` (each domain's
+    newest). positions: what `positions()` had returned before, so that what was lost while the program was
+    away shows, too. Raises
     ValueError for a broker, an id or a prefix that can't be one; trouble with the network is never raised,
     the client connects again by itself.
     """

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
@@ -468,6 +469,14 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
             raise _conflict(
                 "http_key_file", "there is no certificate that it belongs to", "http_cert_file beside it"
             )
+        if self.http_cert_file:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                    self.http_cert_file, self.http_key_file
+                )
+            except (ssl.SSLError, OSError) as error:
+                accepted = "a certificate with its key, PEM, the key without a passphrase"
+                raise _conflict("http_cert_file", f"can't be used: {error}", accepted) from None
         return self
 
     @property
@@ -487,14 +496,24 @@ def _triggers(value: str) -> str:
     return value
 
 
+def _filled(value: str | None) -> str | None:
+    """Names or patterns, none of which is empty or longer than a name can be."""
+    for name in (value or "").split(",") if value is not None else ():
+        if not 1 <= len(name) <= 200:
+            raise ValueError("one of them is empty, or longer than 200 characters")
+    return value
+
+
 def _command(value: str) -> str:
-    if not shlex.split(value):
+    if not any(shlex.split(value)[:1]):
         raise ValueError("no program")
     return value
 
 
 Patterns = Annotated[
-    str | None, Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all")
+    str | None,
+    AfterValidator(_filled),
+    Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all"),
 ]
 
 
@@ -546,9 +565,9 @@ class HookSettings(BrokerUserSettings, StoreSettings):
     parked: Annotated[bool, Option("", "true or false")] = Field(
         default=False, description="Don't run: print what was put aside."
     )
-    again: Annotated[str | None, Option("ID", "the id of a message that was put aside, or all")] = Field(
-        None, description="Don't run: have the runner try this one anew."
-    )
+    again: Annotated[
+        str | None, AfterValidator(_filled), Option("ID", "the id of a message that was put aside, or all")
+    ] = Field(None, description="Don't run: have the runner try this one anew.")
 
     @model_validator(mode="after")
     def _check_hook(self) -> Self:

@@ -14,6 +14,7 @@ from bridge.mqtt.session import Received, Subscription
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from tests.broker import Broker
+from tests.correlators import Listening
 from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess
 
@@ -126,7 +127,7 @@ def assert_no_hole(stream: Iterable[messages.Envelope[Any]], first: int = 1) -> 
 class AgentProcess(ProgramProcess):
     """`libvirt-mqtt agent`."""
 
-    def __init__(self, broker: Broker, folder: Path, *, connect: str, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, *, connect: str, **options: object) -> None:
         self.folder = folder
         options = {"host": "h1", "state_dir": folder / "state", "log_format": "json"} | options
         options |= {"broker": f"mqtt://127.0.0.1:{broker.port}", "connect": connect}

@@ -14,10 +14,9 @@ from uuid import NAMESPACE_URL, uuid5
 from bridge.correlator.rules.case import RETAINED
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
-from bridge.mqtt.session import Publication, Received, Subscription
+from bridge.mqtt.session import BrokerSettings, Publication, Received, Subscription
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
-from tests.broker import Broker
 from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess
 
@@ -28,6 +27,13 @@ class Listening(Protocol):
     @property
     def port(self) -> int:
         """Where it accepts connections."""
+
+
+class Reachable(Listening, Protocol):
+    """One that says how to connect."""
+
+    def settings(self) -> BrokerSettings:
+        """What a session needs."""
 
 
 class CorrelatorProcess(ProgramProcess):
@@ -58,7 +64,9 @@ class Told:
 class Fleet:
     """A client that publishes as agents do, and hears what correlators tell."""
 
-    def __init__(self, broker: Broker, topics: Topics | None = None, *, answers_replays: bool = True) -> None:
+    def __init__(
+        self, broker: Reachable, topics: Topics | None = None, *, answers_replays: bool = True
+    ) -> None:
         self.topics = topics or Topics()
         self.answers_replays = answers_replays
         self._heard = 0

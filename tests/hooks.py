@@ -13,7 +13,16 @@ from typing import Any
 from bridge.mqtt.session import Publication
 from bridge.wire import messages
 from bridge.wire.examples import examples
-from bridge.wire.messages import MIGRATION, TYPE_PREFIX, build, correlator_source, stamp
+from bridge.wire.messages import (
+    LOCATION,
+    MIGRATION,
+    TYPE_PREFIX,
+    DomainName,
+    Location,
+    build,
+    correlator_source,
+    stamp,
+)
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.integration.session_recorder import Client
@@ -45,6 +54,19 @@ def verdict(
         data=MIGRATION[outcome].model.model_validate(data),
     )
     return Publication(TOPICS.migration(uuid(domain), outcome), payload)
+
+
+def location(number: int, host: str, domain: int = 1, *, name: str | None = None) -> Publication:
+    """Which host has the domain now."""
+    payload = build(
+        LOCATION,
+        id=f"l{number}",
+        source=correlator_source("main"),
+        time=stamp(time.time()),
+        subject=uuid(domain),
+        data=Location(domain=DomainName(uuid=uuid(domain), name=name or f"web{domain}"), host=host),
+    )
+    return Publication(TOPICS.location(uuid(domain)), payload, retain=True)
 
 
 class Publisher:

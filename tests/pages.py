@@ -21,10 +21,15 @@ from bridge.agent import metrics as agent_metrics
 from bridge.config import PROGRAMS, BrokerUserSettings, CheckSettings, LogSettings
 from bridge.correlator import metrics as correlator_metrics
 from bridge.correlator.counters import Counters
+from bridge.dashboard import metrics as dashboard_metrics
+from bridge.dashboard.counters import Counters as DashboardCounters
+from bridge.hook import metrics as hook_metrics
+from bridge.hook.counters import Counters as HookCounters
 from bridge.options import declared
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.examples import examples
 from tests import state_machine
+from tests.matrix import table as matrix
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 _PART: Final = re.compile(r"<!-- ([a-z]+ [^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -160,6 +165,8 @@ def _metrics(name: str) -> str:
     registries: dict[str, Callable[[], CollectorRegistry]] = {
         "agent": lambda: agent_metrics.registry(MagicMock()),
         "correlator": lambda: correlator_metrics.registry(Counters()),
+        "dashboard": lambda: dashboard_metrics.registry(DashboardCounters()),
+        "hook": lambda: hook_metrics.registry(HookCounters()),
     }
     rows = [
         (
@@ -181,6 +188,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join([line(head), "|---" * len(head) + "|", *(line(row) for row in rows)])
 
 
+def _matrix(_name: str) -> str:
+    """What each check finds at each broker."""
+    return _table(*matrix.page())
+
+
 _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "options": _options,
     "example": _example,
@@ -189,6 +201,7 @@ _PARTS: Final[dict[str, Callable[[str], str]]] = {
     "events": _events,
     "alerts": _alerts,
     "metrics": _metrics,
+    "matrix": _matrix,
     "machine": state_machine.part,
 }
 

@@ -37,7 +37,10 @@ class ProgramProcess:
     def __init__(self, program: str, log: Path, **options: object) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
-        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        self._arguments = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in options.items()
+        ]
         self._program = program
         self._process: subprocess.Popen[str] | None = None
 

@@ -1,6 +1,7 @@
 """The retained messages of domains: the latest of each topic, and which of them are due."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -25,7 +26,10 @@ class Retained:
     thread, everything else from the sender's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Callable[[str], bool] = lambda _topic: True) -> None:
+        self.kept: set[str] = set()
+        """The topics that `counts` and that the broker has accepted to retain."""
+        self._counts = counts
         self._inbox: deque[tuple[str, bytes | None, int]] = deque()
         self._entries: dict[str, _Entry] = {}
         self._heap: list[tuple[int, int, str]] = []
@@ -82,11 +86,26 @@ class Retained:
         if not accepted or entry is None or entry.version != version:
             return False
         entry.accepted = version
+        if entry.payload is None:
+            self.kept.discard(topic)
+        elif self._counts(topic):
+            self.kept.add(topic)
         self._held.take(topic, entry.payload or b"")
         if entry.payload is None:
             del self._entries[topic]
             return True
         return False
+
+    def publish_again(self) -> None:
+        """All that the broker has accepted is due again."""
+        for topic, entry in self._entries.items():
+            if entry.accepted == entry.version:
+                self._due_again(topic, entry)
+
+    def _due_again(self, topic: str, entry: _Entry) -> None:
+        self.kept.discard(topic)
+        entry.published = entry.accepted = 0
+        heappush(self._heap, (entry.as_of, entry.version, topic))
 
     def begin(self, *, new_epoch: bool = False) -> None:
         """A new connection: what the broker didn't accept is due again; it is about to send what it holds. In
@@ -114,8 +133,7 @@ class Retained:
         lacking = 0
         for topic, entry in self._entries.items():
             if entry.accepted == entry.version and self._held.lacks(topic, entry.payload or b""):
-                entry.published = entry.accepted = 0
-                heappush(self._heap, (entry.as_of, entry.version, topic))
+                self._due_again(topic, entry)
                 lacking += 1
         self._held.end()
         return lacking

@@ -102,7 +102,7 @@ class Sender:
         self._outbox = outbox
         self._window = window
         self._stream = Stream(outbox, ask, self.counters, Replay(replay_rows_a_minute))
-        self._retained = Retained()
+        self._retained = Retained(lambda topic: topics.parse(topic).kind == "state")
         self._namesake = Namesake()
         self._is_complete = False
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
@@ -280,6 +280,7 @@ class Sender:
             dropped=tuple(outbox.dropped),
             lost=tuple(self._stream.replay.lost),
             parked=outbox.parked,
+            states=len(self._retained.kept),
         )
 
     def _send_status(self, now_s: float) -> int:
@@ -452,6 +453,8 @@ class Sender:
             return
         verdict = self._stream.replay.ask(request, self._outbox.epoch, self._stream.sent)
         self.counters.replay_requests[verdict] += 1
+        if request.states:
+            self._retained.publish_again()
         log.debug(
             "replay.asked", epoch=request.epoch, first=request.first, last=request.last, verdict=verdict
         )

@@ -11,7 +11,7 @@ PROGRESS_S: Final = 10.0
 QUIET_S: Final = 2.0
 """Once none came for this long it is published, so that a lost last message is noticed soon."""
 FIGURES_S: Final = 1.0
-"""One that differs in figures (dropped, lost, parked) at most this often; anything else at once."""
+"""One that differs in figures (dropped, lost, parked, states) at most this often; anything else at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Facts:
     dropped: tuple[Span, ...] = ()
     lost: tuple[Span, ...] = ()
     parked: int = 0
+    states: int = 0
 
     def due_s(self, told: "Facts", told_at_s: float, moved_at_s: float) -> float | None:
         """From when on this has to be published, where `told` was published at `told_at_s` and the last
@@ -32,11 +33,16 @@ class Facts:
         """
         if (self.epoch, self.libvirt, self.reason) != (told.epoch, told.libvirt, told.reason):
             return told_at_s
-        if (self.dropped, self.lost, self.parked) != (told.dropped, told.lost, told.parked):
+        if self.figures != told.figures:
             return told_at_s + FIGURES_S
         if self.last_sequence != told.last_sequence:
             return min(told_at_s + PROGRESS_S, moved_at_s + QUIET_S)
         return None
+
+    @property
+    def figures(self) -> tuple[object, ...]:
+        """What may change with every message."""
+        return self.dropped, self.lost, self.parked, self.states
 
 
 def build(
@@ -64,6 +70,7 @@ def build(
             dropped=list(facts.dropped),
             lost=list(facts.lost),
             parked=facts.parked,
+            states=facts.states,
             reason=facts.reason,
         ),
     )

@@ -44,7 +44,9 @@ class JobOf:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An agent's status. `lost` are spans (epoch, first, last) that it can't send any more."""
+    """An agent's status. `lost` are spans (epoch, first, last) that it can't send any more, `states` how many
+    states of domains the broker keeps.
+    """
 
     host: str
     online: bool
@@ -53,6 +55,7 @@ class Status:
     last_sequence: int
     lost: tuple[tuple[str, int, int], ...]
     at: float
+    states: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,4 +180,5 @@ def _status(address: Address, payload: bytes) -> Status:
         last_sequence=data.last_sequence,
         lost=tuple(spans),
         at=at,
+        states=data.states,
     )

@@ -74,7 +74,7 @@ _KIND_UNDER: Final[dict[str, Callable[[Address], messages.Kind | None]]] = {
 _OPEN: Final = {("data", "reason"), ("data", "attention"), ("data", "mode")}
 """What may gain words: a reader takes one that it doesn't know as it is."""
 _RETAINED_MIGRATIONS: Final = ("current", "last")
-_OF_AGENTS: Final = ("host_status", "state", "lifecycle", "event", "object_lifecycle", "object_event")
+_OF_AGENTS: Final = ("host_status", "state", "job", "lifecycle", "event", "object_lifecycle", "object_event")
 
 
 class Reader:

@@ -13,9 +13,10 @@ from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, 
 from bridge.wire.topics import Topics, encode_level
 from bridge.wire.triggers import OUTCOMES
 
-What = Literal["events", "states", "migrations", "locations"]
-"""What can be subscribed to: agents' whole event streams, with their statuses; what domains, networks and
-pools are now; what became of migrations; which host has a domain.
+What = Literal["events", "states", "migrations", "locations", "progress", "verdicts"]
+"""What can be subscribed to. As it happens: agents' whole event streams, with their statuses; what becomes of
+migrations. As it is now: states of domains, networks and pools; which host has a domain; jobs and migrations
+that are under way; each domain's newest verdict.
 """
 RECEIVE_MAXIMUM: Final = 1000
 TEND_EVERY_S: Final = 1.0
@@ -136,12 +137,14 @@ def _subscriptions(
     """What the broker is asked for. What is retained comes anew with each connection, so QoS 0 loses nothing
     of it; at QoS 1 a broker's limit on queued messages would cut the states of a large fleet.
     """
-    status, _, _, lifecycle, event = topics.from_hosts()
+    status, _, job, lifecycle, event = topics.from_hosts()
     filters: Mapping[What, tuple[tuple[str, int], ...]] = {
         "events": ((status, 0), (lifecycle, 1), (event, 1)),
         "states": ((f"{topics.root}/hosts/+/+/+/state", 0),),
         "migrations": tuple((topics.migrations(outcome), 1) for outcome in outcomes),
         "locations": ((topics.locations(), 0),),
+        "progress": ((job, 0), (topics.migrations("current"), 0)),
+        "verdicts": ((topics.migrations("last"), 0),),
     }
     share = "" if group is None else f"$share/{encode_level(group)}/"
     return [

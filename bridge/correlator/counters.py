@@ -56,6 +56,7 @@ class Counters:
     broker_connections: int = 0
     id_conflicts: int = 0
     holes: int = 0
+    hosts_without_states: int = 0
     lost_sequences: int = 0
     replays_asked: int = 0
     tellings_sent: int = 0

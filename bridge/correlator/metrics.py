@@ -33,6 +33,7 @@ _COUNTERS = {
 _GAUGES = {
     "broker_connected": "1 while there is a broker.",
     "holes": "Runs of agents' messages that are missing and not to be had, up to 100.",
+    "hosts_without_states": "Hosts of which fewer states came than they keep at the broker.",
     "open_migrations": "Domains with something still to come.",
     "hosts": "Hosts that were ever heard of.",
     "blind_hosts": "Hosts that can't tell what happens on them, but for those whose status was emptied.",

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.counters import Counters
+from bridge.correlator.heldstates import HeldStates
 from bridge.correlator.input.hearing import Hearing
 from bridge.correlator.output.restoring import Restorer
 from bridge.correlator.output.sender import Sender
@@ -88,6 +89,7 @@ class Correlator:
         self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake)
         self._wildcards = WildcardCheck(self._new_probe)
+        self._held = HeldStates(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -279,6 +281,7 @@ class Correlator:
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
+        self._held.begin()
         self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
@@ -389,8 +392,10 @@ class Correlator:
             now = self._clock()
             if self._casework.take(batch, now, self._hearing.deaf_since or now):
                 self._sender.more()
-        for received, _ in messages:
+        for received, heard in messages:
             session.acknowledge(received)
+            if heard is not None:
+                self._held.take(heard.word)
         self._hearing.taken()
 
     # What is due once a second
@@ -404,19 +409,40 @@ class Correlator:
             self._casework.look_around(now)
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
+        if self._settings.group is None:  # a member is sent a part of them
+            self._look_for_states(session, now)
         self._restorer.start()
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
 
+    def _look_for_states(self, session: Session, now: float) -> None:
+        """Asks hosts for states that the broker kept back, with their last message of the event stream."""
+        self.counters.hosts_without_states = len(self._held.missing(now))
+        if session.room() <= 0:
+            return
+        for status in self._held.news(now):
+            _log.warning(
+                "host.states_missing", host=status.host, came=self._held.came(status.host), of=status.states
+            )
+            last = max(1, status.last_sequence)
+            self._ask(
+                session,
+                status.host,
+                ReplayRequest(epoch=str(status.epoch), first=last, last=last, states=True),
+            )
+
     def _ask_replay(self, session: Session, host: str, epoch: str, first: int, last: int) -> None:
         if session.room() <= 0:
             return
-        topic = self._topics.replay(host)
-        request = ReplayRequest(epoch=epoch, first=first, last=last).model_dump_json(by_alias=True)
-        session.publish(Publication(topic, request.encode(), content_type="application/json"), topic)
+        self._ask(session, host, ReplayRequest(epoch=epoch, first=first, last=last))
         self.counters.replays_asked += 1
         _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
+
+    def _ask(self, session: Session, host: str, request: ReplayRequest) -> None:
+        topic = self._topics.replay(host)
+        payload = request.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+        session.publish(Publication(topic, payload, content_type="application/json"), topic)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
         return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))

@@ -260,6 +260,9 @@ class HostStatus(Model):
         default_factory=list, description="What was asked for again and is no longer there."
     )
     parked: int = Field(default=0, description="Messages that the broker refused and that are kept.")
+    states: int | None = Field(
+        default=None, ge=0, description="How many states of domains the broker has accepted to retain."
+    )
     reason: str | None = Field(default=None, description="Why something is not as it should be.")
 
 
@@ -359,6 +362,9 @@ class ReplayRequest(BaseModel):
     epoch: str
     first: int = Field(alias="from", ge=1)
     last: int = Field(alias="to", ge=1)
+    states: bool = Field(
+        default=False, description="Whether to publish the states of all domains again, too."
+    )
 
 
 Data = TypeVar("Data", bound=Model)

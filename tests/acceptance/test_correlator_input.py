@@ -328,6 +328,34 @@ def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(
         assert said.startswith("the broker sends retained messages to no subscription with a wildcard")
 
 
+def test_states_that_a_broker_keeps_back_are_asked_for(tmp_path: Path, broker: Broker) -> None:
+    """The agent says that the broker has two; one comes."""
+    http = free_port()
+    uuid, messages = messages_of(load("live"), "kept")
+    state = next(each for each in messages if each.topic.endswith("/state") and each.payload)
+    host = Topics().parse(state.topic).host
+    status = json.loads(next(each for each in messages if each.topic.endswith(f"/{host}/status")).payload)
+    status["data"] |= {"state": "online", "epoch": f"epoch-{host}", "last_sequence": 0, "states": 2}
+    with (
+        Fleet(broker) as fleet,
+        CorrelatorProcess(broker, tmp_path, http=f"127.0.0.1:{http}") as correlator,
+    ):
+        fleet.publish(
+            [state, Publication(Topics().host_status(host), json.dumps(status).encode(), retain=True)]
+        )
+        correlator.until_logged("host.states_missing")
+        (said,) = correlator.logged("host.states_missing")
+        assert (said["host"], said["came"], said["of"]) == (host, 1, 2)
+        fleet.until(lambda: bool(fleet.replays()))
+        assert (host, {"epoch": f"epoch-{host}", "from": 1, "to": 1, "states": True}) in fleet.replays()
+        missing = "libvirt_mqtt_correlator_hosts_without_states"
+        assert f"{missing} 1.0" in _text(http, "metrics")
+        other = uuid.replace(uuid[0], "a" if uuid[0] != "a" else "b", 1)
+        payload = state.payload.replace(uuid.encode(), other.encode())
+        fleet.publish([Publication(Topics().state(host, other), payload, retain=True)])
+        wait_until(lambda: f"{missing} 0.0" in _text(http, "metrics"), lambda: correlator.log)
+
+
 @pytest.mark.parametrize(
     ("rules", "hidden"),
     [

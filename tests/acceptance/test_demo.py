@@ -102,7 +102,8 @@ def test_kept_it_shows_a_fleet_in_a_browser_until_it_is_stopped(scratch: Path) -
     assert process.stdout is not None
     while (found := re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())) is None:
         pass
-    threading.Thread(target=process.stdout.read, daemon=True).start()
+    reader = threading.Thread(target=process.stdout.read)
+    reader.start()
     expected = {("completed", "precopy"), ("completed", "postcopy"), ("failed", "precopy")}
     outcomes: set[tuple[str, str | None]] = set()
     while not expected <= outcomes:
@@ -116,6 +117,8 @@ def test_kept_it_shows_a_fleet_in_a_browser_until_it_is_stopped(scratch: Path) -
             outcomes = {(each["data"]["outcome"], each["data"]["mode"]) for each in items}
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
+    reader.join()
+    process.communicate()
 
 
 @pytest.mark.parametrize(

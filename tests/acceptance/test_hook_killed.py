@@ -6,6 +6,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 DOMAINS = 30
 VERDICTS = 400
 PARALLEL = 4
+Span = tuple[float, float]
 LAG_S = 1.0
 """So long, on a machine that has much to do, a program may have ended before its runner has stored that."""
 
@@ -37,6 +39,14 @@ def records(tmp_path: Path) -> Records:
     return Records(tmp_path / "records")
 
 
+@contextmanager
+def _noted(killed: list[Span]) -> Iterator[None]:
+    """Notes since when and until when something was killed."""
+    since = time.time()
+    yield
+    killed.append((since, time.time()))
+
+
 def _storm(broker: Broker, between: Callable[[int], None], seed: int) -> list[str]:
     """Publishes verdicts on all domains in some order, and all of them once more; returns the ids."""
     chance = random.Random(seed)
@@ -51,7 +61,7 @@ def _storm(broker: Broker, between: Callable[[int], None], seed: int) -> list[st
     return [f"m{number}-failed-0" for number in range(VERDICTS)]
 
 
-def _assert_each_once_but_those_that_ran(records: Records, ids: list[str], killed: list[float]) -> None:
+def _assert_each_once_but_those_that_ran(records: Records, ids: list[str], killed: list[Span]) -> None:
     by_id: defaultdict[str, list[Run]] = defaultdict(list)
     for run in records.runs:
         by_id[run.id].append(run)
@@ -62,7 +72,10 @@ def _assert_each_once_but_those_that_ran(records: Records, ids: list[str], kille
         for run in runs[:-1]:
             again += 1
             ended = run.ended or float("inf")
-            assert any(run.began <= at <= ended + LAG_S for at in killed), (runs, killed)
+            assert any(run.began <= until and since <= ended + LAG_S for since, until in killed), (
+                runs,
+                killed,
+            )
     assert again <= PARALLEL * len(killed)
 
 
@@ -83,7 +96,7 @@ def test_runner_and_broker_killed_in_a_storm(
     broker: Broker, records: Records, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed + 1000)
-    killed: list[float] = []
+    killed: list[Span] = []
     program = records.program(tmp_path / "program", "sleep 0.0$(( $$ % 10 ))")
     with HookProcess(broker, tmp_path, run=program, parallel=PARALLEL, max_age=86400) as hook:
         hook.until_subscribed()
@@ -91,8 +104,8 @@ def test_runner_and_broker_killed_in_a_storm(
         def trouble(_: int) -> None:
             what = chance.random()
             if what < 0.3:
-                killed.append(time.time())
-                hook.kill()
+                with _noted(killed):
+                    hook.kill()
                 hook.start()
             elif what < 0.4:
                 time.sleep(1.5)  # for what it acknowledged to be on its disk
@@ -112,7 +125,7 @@ def test_members_of_a_group_share_the_work_and_any_may_die(
     broker: Broker, records: Records, tmp_path: Path
 ) -> None:
     chance = random.Random(5)
-    killed: list[float] = []
+    killed: list[Span] = []
     program = records.program(tmp_path / "program", "sleep 0.0$(( $$ % 10 )); echo $PPID >> $0.runners")
     with Postgres() as postgres:
         store = postgres.create("hook")
@@ -126,14 +139,14 @@ def test_members_of_a_group_share_the_work_and_any_may_die(
 
             def trouble(number: int) -> None:
                 if chance.random() < 0.3:
-                    killed.append(time.time())
                     member = chance.choice([first, second])
-                    member.kill()
+                    with _noted(killed):
+                        member.kill()
                     member.start()
                 if number == 200:
-                    postgres.kill()
+                    with _noted(killed):  # claims are gone with the connections
+                        postgres.kill()
                     postgres.start()
-                    killed.append(time.time())  # claims are gone with the connections
 
             ids = _storm(broker, trouble, 5)
             records.until(lambda: set(records.ended) == set(ids), 120)

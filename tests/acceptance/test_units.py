@@ -15,7 +15,7 @@ from tests.machines import Machine
 from tests.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
+NAMES: Final = tuple(f"libvirt-mqtt-{name}" for name in ("agent", "correlator", "dashboard", "hook"))
 PASSWORD: Final = "known to systemd only"
 SETTINGS: Final = """\
 broker = "mqtt://host1@127.0.0.1"
@@ -27,6 +27,9 @@ http = "127.0.0.1:9471"
 
 [correlator]
 http = "127.0.0.1:9472"
+
+[hook]
+http = "127.0.0.1:9474"
 """
 MOSQUITTO: Final = """\
 listener 1883 127.0.0.1
@@ -64,9 +67,10 @@ def machine(podman: Podman) -> Iterator[Machine]:
         found.sh(
             "cp /units/*.service /etc/systemd/system/;"
             "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"
-            "for unit in agent correlator dashboard; do"
+            "for unit in agent correlator dashboard hook; do"
             " install -D /units/password.conf /etc/systemd/system/libvirt-mqtt-$unit.service.d/password.conf;"
-            "done; systemctl daemon-reload; systemctl stop mosquitto"
+            "done; systemctl daemon-reload; systemctl stop mosquitto;"
+            "install -D /bin/true /etc/libvirt-mqtt/hooks.d/failed-nothing"
         )
         found.write("/etc/libvirt-mqtt/libvirt-mqtt.toml", SETTINGS)
         found.write("/etc/mosquitto/conf.d/tested.conf", MOSQUITTO)
@@ -96,8 +100,9 @@ class TestRunBySystemd:
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
         ]
-        assert machine.sh(f"stat -c %U /proc/{shown['MainPID']}").strip() == "libvirt-mqtt"
-        assert machine.sh("stat -c '%U %a' /var/lib/libvirt-mqtt").strip() == "libvirt-mqtt 700"
+        user = "libvirt-mqtt-hook" if unit == "libvirt-mqtt-hook" else "libvirt-mqtt"
+        assert machine.sh(f"stat -c %U /proc/{shown['MainPID']}").strip() == user
+        assert machine.sh(f"stat -c '%U %a' /var/lib/{user}").strip() == f"{user} 700"
 
     def test_all_find_the_broker_with_the_password_that_systemd_hands_them(self, machine: Machine) -> None:
         machine.sh("systemctl start mosquitto")
@@ -106,7 +111,7 @@ class TestRunBySystemd:
         said = machine.sh("journalctl -q --no-pager; systemctl show libvirt-mqtt-agent; ps axeww || true")
         assert PASSWORD not in said
         ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/readyz').read())"
-        for port in (9471, 9472, 9473):
+        for port in (9471, 9472, 9473, 9474):
             assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
             metrics = machine.sh(f'python3 -c "{ask.format(port=port).replace("readyz", "metrics")}"')
             assert "process_resident_memory_bytes " in metrics

@@ -82,12 +82,20 @@ FORBIDDEN: dict[str, list[str]] = {
         ]
         for only_reads in ("reader", "dashboard")
     },
+    "hook": [
+        *of_host("host1"),
+        *of_host("hook"),
+        *of_correlator(),
+        TOPICS.correlator_status("hook"),
+        "elsewhere",
+    ],
 }
 ALLOWED: dict[str, list[str]] = {
     "host1": of_host("host1"),
     CORRELATOR: [*of_correlator(), TOPICS.replay("host1"), TOPICS.replay("host2")],
     "reader": [],
     "dashboard": [],
+    "hook": [TOPICS.replay("host1"), TOPICS.replay("host2")],
 }
 
 

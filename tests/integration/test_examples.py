@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -60,6 +61,7 @@ class Stage:
             "HOME": str(home.parent),
             "MQTT_HOST": "127.0.0.1",
             "MQTT_PORT": str(broker.port),
+            "BROKER": f"mqtt://127.0.0.1:{broker.port}",
         }
         self.environment.pop("XDG_CONFIG_HOME", None)
 
@@ -88,6 +90,12 @@ class Stage:
         output, errors = process.communicate(timeout=30)
         assert quiet(errors), errors
         return output
+
+    def automation(self, name: str, **options: Any) -> subprocess.Popen[Any]:
+        """Starts one of the programs; it may not warn of anything."""
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", str(EXAMPLES / name)], env=self.environment, **options
+        )
 
     def until_subscribed(self, topic: str, times: int = 1) -> None:
         """Waits until somebody new has subscribed to a topic."""
@@ -224,10 +232,28 @@ def assert_alerted(stage: Stage, before: int, expected: str) -> None:
     assert re.fullmatch(expected, received.payload.decode())
 
 
+@pytest.mark.parametrize("failed_while", ["running", "down"])
+def test_the_automation_acts_on_a_failed_migration(stage: Stage, failed_while: str) -> None:
+    """Also on one that failed while it was down."""
+    before = stage.broker.log.count("Sending SUBACK to failed-migrations")
+    if failed_while == "down":
+        stage.play("aborted")
+    with stage.automation("automation.py", stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: stage.broker.log.count("Sending SUBACK to failed-migrations") > before)
+            if failed_while == "running":
+                stage.play("aborted")
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert re.fullmatch(r"aborted is running on host1-\S+: destination_failed\n", said)
+        finally:
+            process.kill()
+
+
 @contextmanager
-def automation(stage: Stage) -> Iterator[None]:
+def with_paho(stage: Stage) -> Iterator[None]:
     """The example, until it is killed."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "automation.py")]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "automation_paho.py")]
     before = stage.subscribed(FAILED)
     with subprocess.Popen(
         command, env=stage.environment, cwd=stage.folder, stderr=subprocess.PIPE
@@ -248,11 +274,11 @@ def again(stage: Stage, uuid: str, outcome: str, revision: int) -> Publication:
     return Publication(TOPICS.migration(uuid, outcome), json.dumps(message).encode())
 
 
-def test_the_automation_acts_on_a_failed_migration_once(stage: Stage) -> None:
+def test_the_automation_with_paho_acts_on_each_verdict_once(stage: Stage) -> None:
     """Also on one that failed while it was down; not on what comes twice or late; and on a revision."""
     failed, completed = "is running on host1-\\S+: destination_failed", "is on host1-\\S+ after all"
     alerts = len(stage.alerts.received)
-    with automation(stage):
+    with with_paho(stage):
         first = stage.play("aborted")
         assert_alerted(stage, alerts, f"aborted {failed}")
         # Killed before it has made its note it would tell once more, and says so.
@@ -262,7 +288,7 @@ def test_the_automation_acts_on_a_failed_migration_once(stage: Stage) -> None:
         stage.fleet.publish([again(stage, first, "failed", 0)])
     second = stage.play("aborted")
     stage.fleet.publish([again(stage, first, "failed", 0)])
-    with automation(stage):
+    with with_paho(stage):
         assert_alerted(stage, alerts + 1, f"aborted {failed}")
         stage.fleet.publish([again(stage, second, "completed", 1), again(stage, second, "failed", 0)])
         assert_alerted(stage, alerts + 2, f"aborted {completed}")

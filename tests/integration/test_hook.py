@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Publication
-from bridge.wire.messages import LOCATION, DomainName, Location, build, correlator_source, stamp
 from tests.agents import DrivenAgent
 from tests.broker import Broker
-from tests.hooks import TOPICS, HookProcess, Publisher, Records, uuid, verdict
+from tests.hooks import TOPICS, HookProcess, Publisher, Records, location, uuid, verdict
 from tests.processes import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.server
@@ -279,29 +278,21 @@ def test_old_news_and_what_the_filters_leave_out_run_nothing(
         assert [line["id"] for line in hook.logged("hook.too_old")] == _ids(1)
 
 
-def _location(number: int, host: str) -> Publication:
-    payload = build(
-        LOCATION, id=f"l{number}", source=correlator_source("main"), time=stamp(time.time()), subject=uuid(1),
-        data=Location(domain=DomainName(uuid=uuid(1), name="web01"), host=host),
-    )  # fmt: skip
-    return Publication(TOPICS.location(uuid(1)), payload, retain=True)
-
-
 def test_a_location_is_run_for_once_however_often_the_broker_sends_it(
     broker: Broker, publisher: Publisher, records: Records, tmp_path: Path
 ) -> None:
     program = records.program(tmp_path / "program")
-    publisher.publish(_location(1, "host1"))
+    publisher.publish(location(1, "host1"))
     with HookProcess(broker, tmp_path, run=program, on="location") as hook:
         records.until(lambda: records.ended == ["l1"])
         broker.restart()
         hook.until_logged("broker.connected", 2)
-        publisher.publish(Publication(TOPICS.location(uuid(1)), b"", retain=True), _location(2, "host2"))
+        publisher.publish(Publication(TOPICS.location(uuid(1)), b"", retain=True), location(2, "host2"))
         records.until(lambda: records.ended == ["l1", "l2"])
         hook.kill()
         hook.start()
         hook.until_logged("broker.connected", 3)
-        publisher.publish(_location(3, "host3"))
+        publisher.publish(location(3, "host3"))
         records.until(lambda: records.ended == ["l1", "l2", "l3"])
     hosts = [variables["LIBVIRT_MQTT_GUEST_HOST"] for _, variables in records.inputs()]
     assert hosts == ["host1", "host2", "host3"]

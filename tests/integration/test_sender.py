@@ -266,6 +266,24 @@ class TestReplay:
             assert all(len(payloads) == 1 for payloads in contents(subscriber.events).values())
             assert not any(one.retain for one in subscriber.events)
 
+    def test_states_are_counted_and_published_again(
+        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
+    ) -> None:
+        with Stream(tmp_path, broker.settings()) as stream:
+            states = {TOPICS.state(HOST, each): each.encode() for each in (UUID, OTHER)}
+            network = TOPICS.object_state(HOST, "networks", UUID)
+            for topic, payload in (states | {network: b"n"}).items():
+                stream.sender.set_retained(topic, payload, as_of=0)
+            subscriber.until(lambda: bool(subscriber.statuses) and subscriber.statuses[-1].states == 2, 5.0)
+            before = len(subscriber.received)
+            request = {"epoch": stream.outbox.epoch, "from": 1, "to": 1, "states": True}
+            subscriber.ask_again(json.dumps(request).encode())
+            subscriber.until(lambda: len(subscriber.received) >= before + 3, 5.0)
+            again = {one.topic: one.payload for one in subscriber.received[before:]}
+            assert states.items() <= again.items()
+            stream.sender.set_retained(TOPICS.state(HOST, OTHER), None, as_of=0)
+            subscriber.until(lambda: subscriber.statuses[-1].states == 1, 5.0)
+
     def test_what_is_gone_is_named_as_lost(
         self, tmp_path: Path, broker: Broker, subscriber: Subscriber
     ) -> None:

@@ -167,7 +167,7 @@ def test_a_session_that_is_kept_for_less_is_told() -> None:
 def test_a_will_that_the_broker_refuses_is_told_from_a_wrong_port(tmp_path: Path) -> None:
     """NATS 2.9 takes no dot, and says so in its own log only."""
     with Nats(tmp_path, "bookworm") as nats:
-        settings = nats.settings(version="3.1.1")
+        settings = nats.settings()
         client = Recorder(settings, will=lambda: Publication("hosts/a.b/status", b""))
         client.until(lambda: bool(client.failed))
         client.close()

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from bridge.mqtt.settings import BrokerSettings, Version
+from bridge.mqtt.settings import BrokerSettings
 from tests import npm, unpacked
 from tests.broker import Broker, accepts, free_port
+from tests.correlators import Reachable
 
 AEDES: Final = "1.2.0"
 _AEDES: Final = """
@@ -25,12 +26,8 @@ createServer(broker.handle).listen(Number(process.argv[2]), "127.0.0.1");
 _START_S: Final = 30.0
 
 
-class Running(Protocol):
+class Running(Reachable, Protocol):
     """What a check needs of a broker."""
-
-    @property
-    def port(self) -> int:
-        """Where it accepts connections, on 127.0.0.1."""
 
     def __enter__(self) -> Self: ...
 
@@ -43,9 +40,6 @@ class Running(Protocol):
 
     def kill(self) -> None:
         """SIGKILL."""
-
-    def settings(self, *, version: Version = "5") -> BrokerSettings:
-        """How to reach it."""
 
 
 class Foreign:
@@ -71,9 +65,9 @@ class Foreign:
         """What is started."""
         raise NotImplementedError
 
-    def settings(self, *, version: Version = "5") -> BrokerSettings:
-        """How to reach it."""
-        return BrokerSettings(port=self.port, version=version)
+    def settings(self) -> BrokerSettings:
+        """How to reach it: none of these speaks MQTT 5."""
+        return BrokerSettings(port=self.port, version="3.1.1")
 
     def start(self) -> None:
         """Starts it and waits until it accepts."""

@@ -42,6 +42,8 @@ def _read(reader: Reader, topic: str, payload: bytes, *, retain: bool = False) -
 
 OTHERS = {
     **{TOPICS.migration(UUID, outcome): f"migration.{outcome}" for outcome in messages.MIGRATION},
+    TOPICS.migration(UUID, "last"): "migration.completed",
+    TOPICS.job("host1", UUID): "domain.job",
     TOPICS.location(UUID): "domain.location",
     TOPICS.correlator_status("main"): "correlator.status",
     **{

@@ -1,0 +1,42 @@
+"""The same checks at every broker that people have; what comes of it is the table of docs/brokers.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.matrix.story import Story
+from tests.matrix.table import CHECKS, KINDS
+
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def _live(name: str, folder: Path, cells: dict[str, str]) -> None:
+    kind = KINDS[name]
+    with kind.make(folder / "broker") as broker:
+        cells.update(Story(broker, folder, encodes=kind.encodes).cells())
+
+
+@pytest.fixture(scope="module")
+def lives(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, tuple[dict[str, str], Future[None]]]]:
+    """All brokers side by side: most of their time the programs wait."""
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        found = {}
+        for name in KINDS:
+            cells: dict[str, str] = {}
+            found[name] = cells, pool.submit(_live, name, tmp_path_factory.mktemp(name), cells)
+        yield found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_check_finds_what_the_table_says(
+    name: str, lives: dict[str, tuple[dict[str, str], Future[None]]]
+) -> None:
+    cells, life = lives[name]
+    life.result()
+    assert cells == {check: KINDS[name].cell(check) for check in CHECKS}
