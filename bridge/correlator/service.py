@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.heldstates import HeldStates
 from bridge.correlator.input.hearing import Hearing
+from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.wildcards import WildcardCheck
 from bridge.correlator.output.restoring import Restorer
 from bridge.correlator.output.sender import Sender
 from bridge.correlator.output.telling import draft
@@ -29,7 +30,6 @@ from bridge.correlator.store import (
     Outgoing,
     Store,
 )
-from bridge.correlator.wildcards import WildcardCheck
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
@@ -441,8 +441,7 @@ class Correlator:
 
     def _ask(self, session: Session, host: str, request: ReplayRequest) -> None:
         topic = self._topics.replay(host)
-        payload = request.model_dump_json(by_alias=True, exclude_defaults=True).encode()
-        session.publish(Publication(topic, payload, content_type="application/json"), topic)
+        session.publish(Publication(topic, request.payload(), content_type="application/json"), topic)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
         return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))

@@ -22,6 +22,7 @@ from tests.processes import wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
+PURGE: Final = "apt-get purge -y 'libvirt-mqtt-*'"
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
 ON_THE_MACHINE: Final = (
@@ -232,7 +233,7 @@ class TestDebian:
 
     def test_a_purge_leaves_what_the_administrator_made(self, machine: Machine, before: set[str]) -> None:
         machine.sh("touch /etc/libvirt-mqtt/broker-password")
-        machine.sh(f"apt-get purge -y libvirt-mqtt-common {' '.join(NAMES)}")
+        machine.sh(PURGE)
         left = {file for file in files(machine) - before if OURS.search(file)}
         assert left == {"/etc/libvirt-mqtt", "/etc/libvirt-mqtt/broker-password"}
         assert machine.sh("getent passwd libvirt-mqtt || true") == ""
@@ -244,7 +245,7 @@ class TestDebian:
         machine.sh("\n".join(first), cwd="/packages")
         heard = machine.sh(f"timeout 10 {subscriber}", check=False)
         assert "libvirt/v1/hosts/host1/status" in heard
-        machine.sh(f"apt-get purge -y libvirt-mqtt-common {' '.join(NAMES)}")
+        machine.sh(PURGE)
 
     def test_a_fleet_with_certificates(self, machine: Machine) -> None:
         """docs/fleet.md, to the letter: a secured broker, both services, and somebody who may only read."""
@@ -263,12 +264,12 @@ class TestDebian:
 
     def test_the_ansible_role_does_it_too(self, machine: Machine, built: Path, tmp_path: Path) -> None:
         """With the certificates of before; a second time there is nothing left to do."""
-        machine.sh(f"apt-get purge -y libvirt-mqtt-common {' '.join(NAMES)}; rm -r /etc/libvirt-mqtt")
+        machine.sh(f"{PURGE}; rm -r /etc/libvirt-mqtt")
         for name in ("authority.crt", "host1.crt", "host1.key", "correlator-main.crt", "correlator-main.key"):
             (tmp_path / name).write_text(machine.sh(f"cat /root/libvirt-mqtt-certs/{name}"))
         inventory = {
-            "libvirt_hosts": {"hosts": ["host1"]},
-            "correlators": {"hosts": ["host1"]},
+            "libvirt_hosts": {"hosts": {"host1": {}}},
+            "correlators": {"hosts": {"host1": {}}},
             "all": {
                 "vars": {
                     "libvirt_mqtt_broker": "mqtts://broker.example",
