@@ -219,6 +219,17 @@ class Devices:
             "state_topic": topics.location(uuid),
             "value_template": "{{ value_json.data.host if value_json is defined else none }}",
         }
+        progress: dict[str, Any] = {
+            "platform": "sensor",
+            "unique_id": f"{NODE}-{uuid}-progress",
+            "name": "Progress",
+            "icon": "mdi:progress-clock",
+            "unit_of_measurement": "%",
+            "state_topic": topics.job(host, uuid),
+            "value_template": "{{ value_json.data.percent if value_json is defined else none }}",
+            "json_attributes_topic": topics.job(host, uuid),
+            "json_attributes_template": _ATTRIBUTES,
+        }
         current, last = topics.migration(uuid, "current"), topics.migration(uuid, "last")
         migrating: dict[str, Any] = {
             "platform": "binary_sensor",
@@ -252,7 +263,14 @@ class Devices:
             "via_device": f"{NODE}-{self._own}",
         }
         return self._description(
-            device, {"state": state, "location": location, "migrating": migrating, "migration": verdict}
+            device,
+            {
+                "state": state,
+                "location": location,
+                "progress": progress,
+                "migrating": migrating,
+                "migration": verdict,
+            },
         )
 
     def describe_host(self) -> bytes:

@@ -242,9 +242,8 @@ class Jobs:
                 continue
             watch.asked = True
             answered = partial(self._put_answer, connection, uuid, watch)
-            self._asking.ask(
-                uuid, partial(_ask_libvirt, uuid=uuid, with_domain=watch.leaving), answered, answered
-            )
+            ask = partial(_ask_libvirt, uuid=uuid, known=watch.seen, leaving=watch.leaving)
+            self._asking.ask(uuid, ask, answered, answered)
 
     def _put_answer(
         self, connection: Connection, uuid: str, watch: Watch, answer: Answer | Exception
@@ -273,15 +272,9 @@ class Jobs:
     def _judge(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
         """What an answer means; returns whether to go on watching."""
         job, seen = answer.job, answer.seen
-        if seen is not None and job.kind in ("outgoing", "other"):
-            self._topics.show(
-                job,
-                seen,
-                driver,
-                is_postcopy=(seen.state, seen.reason) in _IN_POSTCOPY,
-                at_ns=time.time_ns(),
-                now_s=answer.asked_s,
-            )
+        if job.kind in ("outgoing", "other") and (known := seen or watch.seen):
+            watch.seen = known
+            self._topics.show(job, known, driver, at_ns=time.time_ns(), now_s=answer.asked_s)
         if job.kind in ("outgoing", "ending"):
             self._leaves(uuid, watch, answer, driver)
             return True
@@ -319,11 +312,11 @@ class Jobs:
             watch.params = job.params
 
 
-def _ask_libvirt(connection: Connection, *, uuid: str, with_domain: bool) -> Answer:
-    """In the thread that may block. The domain itself is read where its job matters."""
+def _ask_libvirt(connection: Connection, *, uuid: str, known: Seen | None, leaving: bool) -> Answer:
+    """In the thread that may block. The domain itself is read once of each job, and when that is over."""
     asked_s = time.monotonic()
     job = connection.job(uuid)
-    matters = with_domain or job.kind in _UNDER_WAY
+    matters = (known is None) if job.kind in _UNDER_WAY else leaving
     return Answer(job, connection.read(uuid) if matters else None, asked_s)
 
 

@@ -46,14 +46,14 @@ class JobTopics:
         """The broker holds a job of this domain from before; whether this process knows none of it."""
         return self._shown.setdefault(uuid, None) is None
 
-    def show(self, job: Job, seen: Seen, driver: str, *, is_postcopy: bool, at_ns: int, now_s: float) -> None:
+    def show(self, job: Job, seen: Seen, driver: str, *, at_ns: int, now_s: float) -> None:
         """Libvirt says this of a domain's job now."""
         elapsed_ms = job.params.get("time_elapsed", 0)
         shown = self._shown.get(seen.uuid)
         operation = job.params["operation"]
         if shown is None or shown.operation != operation or elapsed_ms < shown.copy.elapsed_s * 1000:
             shown = self._shown[seen.uuid] = _Shown(operation, at_ns - elapsed_ms * 1_000_000)
-        shown.copy.note(job.params, is_postcopy=is_postcopy)
+        shown.copy.note(job.params)
         progress = shown.copy.progress()
         if progress == shown.published or now_s < shown.published_s + EVERY_S:
             return

@@ -47,9 +47,8 @@ class Copy:
     before: int | None = None
     elapsed_s: float = 0.0
     said: Mapping[str, Any] = field(default_factory=dict)
-    is_postcopy: bool = False
 
-    def note(self, said: Mapping[str, Any], *, is_postcopy: bool = False) -> None:
+    def note(self, said: Mapping[str, Any]) -> None:
         """Takes in what libvirt says now."""
         elapsed_s = said.get("time_elapsed", 0) / 1000
         bandwidth = said.get("memory_bps") or said.get("disk_bps") or self._since_last(said, elapsed_s)
@@ -62,7 +61,7 @@ class Copy:
             self.dirty = _smooth(self.dirty, dirty)
         elif said.get("memory_total"):
             self.allowed_ms = said.get("downtime", self.allowed_ms)
-        self.elapsed_s, self.said, self.is_postcopy = elapsed_s, said, is_postcopy
+        self.elapsed_s, self.said = elapsed_s, said
         if iteration:
             self._note_pass(iteration, elapsed_s, self._began_with(said, dirty))
 
@@ -128,6 +127,11 @@ class Copy:
             return pass_s
         left: int = math.ceil(math.log(allowed_s / pass_s, ratio))
         return pass_s * (1 - ratio**left) / (1 - ratio)
+
+    @property
+    def is_postcopy(self) -> bool:
+        """Whether the destination has asked for pages: it runs there."""
+        return bool(self.said.get("memory_postcopy_requests"))
 
     def _began_with(self, said: Mapping[str, Any], dirty: int) -> float:
         """How many bytes this pass began with, as QEMU counted them, or the most that was seen of it."""

@@ -114,8 +114,8 @@ class Reader:
         for stream in self._streams.values():
             if stream.suspect and (ask := stream.tend(now)) is not None:
                 epoch, first, last = ask
-                request = ReplayRequest(epoch=epoch, first=first, last=last).model_dump_json(by_alias=True)
-                asks.append((self._topics.replay(stream.name), request.encode()))
+                request = ReplayRequest(epoch=epoch, first=first, last=last)
+                asks.append((self._topics.replay(stream.name), request.payload()))
             if stream.losses:
                 gaps += stream.losses
                 stream.losses = []

@@ -441,8 +441,7 @@ class Correlator:
 
     def _ask(self, session: Session, host: str, request: ReplayRequest) -> None:
         topic = self._topics.replay(host)
-        payload = request.model_dump_json(by_alias=True, exclude_defaults=True).encode()
-        session.publish(Publication(topic, payload, content_type="application/json"), topic)
+        session.publish(Publication(topic, request.payload(), content_type="application/json"), topic)
 
     def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
         return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))

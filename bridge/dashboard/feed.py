@@ -21,7 +21,7 @@ GATHERED_S: Final = 0.25
 SUMMARY_EVERY_S: Final = 10.0
 """So that a page can tell a quiet fleet from a connection that is gone."""
 MOST_AT_ONCE: Final = 10_000
-"""Rows that a stream is sent to catch up, or that may gather; more are a `reset`, for pages to read anew."""
+"""Rows that a stream is sent to catch up, and what may gather; more is a `reset`, for pages to read anew."""
 MOST_WAITING_BYTES: Final = 8 << 20
 """What a browser that doesn't read may leave unread."""
 READ_AT_ONCE: Final = 500
@@ -117,6 +117,7 @@ class Feed:
         else:
             self._rows += rows
         self._changes.update(dict.fromkeys(changes))
+        self._too_many = self._too_many or len(self._changes) > MOST_AT_ONCE
         if self._flush_due is None and (rows or changes):
             self._flush_due = asyncio.get_running_loop().call_later(GATHERED_S, self._flush)
 
@@ -128,7 +129,7 @@ class Feed:
             self._too_many = False
             return
         entries = [] if self._too_many else [self._row(row) for row in rows]
-        entries += [entry for change in changes for entry in self._change(change)]
+        entries += [] if self._too_many else [self._change(change) for change in changes]
         size = sum(len(entry.data) for entry in entries)
         for stream in self._streams:
             if self._too_many or stream.waiting_bytes > MOST_WAITING_BYTES:
@@ -148,21 +149,21 @@ class Feed:
         uuid = item["domain"] and item["domain"]["uuid"]
         return Entry(row.n, name, uuid, hosts, _event(name, item, str(row.cursor)))
 
-    def _change(self, change: Change) -> list[Entry]:
+    def _change(self, change: Change) -> Entry:
         present, key = self._items.present, change.key
         if change.kind in ("broker", "summary"):
-            return [Entry(0, "summary", None, (), _event("summary", self._summary()))]
+            return Entry(0, "summary", None, (), _event("summary", self._summary()))
         if change.kind == "host":
             known = key in present.statuses.values or present.hosts.get(key)
             item = self._items.host(key) if known else {"host": key, "gone": True}
-            return [Entry(0, "host", None, (key,), _event("host", item))]
+            return Entry(0, "host", None, (key,), _event("host", item))
         hosts = tuple(place.host for place in present.domains.get(key, ()))
         if change.kind == "progress":
             told = present.currents.values.get(key)
             item = {"uuid": key, "migration": None if told is None else told.data}
-            return [Entry(0, "progress", key, hosts, _event("progress", item))]
+            return Entry(0, "progress", key, hosts, _event("progress", item))
         item = self._items.domain(key) if hosts else {"uuid": key, "gone": True}
-        return [Entry(0, "domain", key, hosts, _event("domain", item))]
+        return Entry(0, "domain", key, hosts, _event("domain", item))
 
     async def stream(
         self, wanted: Wanted, after: Cursor | None, read: Callable[..., Awaitable[Any]]

@@ -5,10 +5,11 @@ A reader copies a dictionary's values in one step and then has time; an entry is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -23,34 +24,38 @@ class Change(NamedTuple):
     key: str
 
 
-ValueT = TypeVar("ValueT")
+class _Kept(Protocol):
+    @property
+    def payload(self) -> bytes: ...
 
 
-class Retained(Generic[ValueT]):
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT", bound=_Kept)
+
+
+class Retained(Generic[KeyT, ValueT]):
     """Messages by what their topics name. What a new connection doesn't bring again was cleared meanwhile."""
 
     def __init__(self) -> None:
-        self.values: dict[str, ValueT] = {}
-        self._unseen: set[str] = set()
+        self.values: dict[KeyT, ValueT] = {}
+        self._unseen: set[KeyT] = set()
 
-    def put(self, key: str, value: ValueT | None) -> None:
-        """The topic holds this now; None: nothing."""
+    def put(self, key: KeyT, value: ValueT | None) -> bool:
+        """The topic holds this now; None: nothing. False: it held the same before."""
         self._unseen.discard(key)
+        before = self.values.get(key)
         if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
+            return self.values.pop(key, None) is not None
+        self.values[key] = value
+        return before is None or before.payload != value.payload
 
     def begin(self) -> None:
         """All that is retained comes anew."""
         self._unseen = set(self.values)
 
-    def complete(self) -> list[str]:
-        """It has come: what didn't come is gone. Returns the keys of that."""
-        gone, self._unseen = list(self._unseen), set()
-        for key in gone:
-            del self.values[key]
-        return gone
+    def unseen(self) -> list[KeyT]:
+        """The keys of what didn't come again."""
+        return list(self._unseen)
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -83,11 +88,11 @@ class Present:
     """Hosts, domains and what is under way."""
 
     def __init__(self) -> None:
-        self.statuses: Retained[Told] = Retained()
+        self.statuses: Retained[str, Told] = Retained()
         """By host."""
-        self.locations: Retained[Told] = Retained()
+        self.locations: Retained[str, Told] = Retained()
         """By UUID."""
-        self.currents: Retained[Told] = Retained()
+        self.currents: Retained[str, Told] = Retained()
         """`migration/current`, by UUID."""
         self.jobs: dict[str, Told] = {}
         """By UUID: no domain has an outgoing job on two hosts."""
@@ -95,12 +100,14 @@ class Present:
         """The places of each domain, by UUID, in the order of the hosts' names."""
         self.hosts: dict[str, set[str]] = {}
         """The UUIDs of the domains of each host."""
+        self.states: Counter[str] = Counter()
+        """How many domains are in each state, where they run or else are defined."""
         self.came_at: float | None = None
         """When the newest message came."""
         self.named_at = 0
         """How often a domain came, went or was named otherwise."""
-        self._places: Retained[Place] = Retained()
-        self._jobs: Retained[Told] = Retained()
+        self._places: Retained[tuple[str, str], Place] = Retained()
+        self._jobs: Retained[tuple[str, str], Told] = Retained()
 
     def begin(self) -> None:
         """The broker is there: all that it retains comes anew."""
@@ -108,62 +115,65 @@ class Present:
             each.begin()
 
     def complete(self) -> Iterator[Change]:
-        """All of it has come."""
-        for host in self.statuses.complete():
-            yield Change("host", host)
-        for key in self._places.complete():
-            host, uuid = key.rsplit("/", 1)
-            self._replace(host, uuid, None)
-            yield Change("domain", uuid)
-            yield Change("host", host)
-        for key in self._jobs.complete():
-            yield self._forget_job(key)
-        for retained, kind in ((self.locations, "domain"), (self.currents, "progress")):
-            for uuid in retained.complete():
-                yield Change(kind, uuid)
+        """All of it has come: what didn't come is gone."""
+        for host in self.statuses.unseen():
+            yield from self.put_status(host, None)
+        for key in self._places.unseen():
+            yield from self.put_state(*key, None)
+        for key in self._jobs.unseen():
+            yield from self.put_job(*key, None)
+        for uuid in self.locations.unseen():
+            yield from self.put_location(uuid, None)
+        for uuid in self.currents.unseen():
+            yield from self.put_current(uuid, None)
 
     @property
-    def _all(self) -> tuple[Retained[Any], ...]:
+    def _all(self) -> tuple[Retained[Any, Any], ...]:
         return self.statuses, self.locations, self.currents, self._places, self._jobs
 
-    def put_status(self, host: str, told: Told | None) -> Change:
-        """A host's status."""
-        self.statuses.put(host, told)
-        return Change("host", host)
+    def put_status(self, host: str, told: Told | None) -> Iterator[Change]:
+        """A host's status. This and the following yield what is otherwise now."""
+        if self.statuses.put(host, told):
+            yield Change("host", host)
 
-    def put_state(self, host: str, uuid: str, place: Place | None) -> Change:
+    def put_state(self, host: str, uuid: str, place: Place | None) -> Iterator[Change]:
         """A domain's state on a host."""
-        self._places.put(f"{host}/{uuid}", place)
-        self._replace(host, uuid, place)
-        return Change("domain", uuid)
+        if self._places.put((host, uuid), place):
+            yield from self._replace(host, uuid, place)
 
-    def put_location(self, uuid: str, told: Told | None) -> Change:
+    def put_location(self, uuid: str, told: Told | None) -> Iterator[Change]:
         """Where a domain is, as a correlator says."""
-        self.locations.put(uuid, told)
-        return Change("domain", uuid)
+        main = self.main_place(uuid)
+        if self.locations.put(uuid, told):
+            yield from self._relocate(uuid, main)
 
-    def put_current(self, uuid: str, told: Told | None) -> Change:
+    def put_current(self, uuid: str, told: Told | None) -> Iterator[Change]:
         """A migration that is under way."""
-        self.currents.put(uuid, told)
-        return Change("progress", uuid)
+        if self.currents.put(uuid, told):
+            yield Change("progress", uuid)
 
-    def put_job(self, host: str, uuid: str, told: Told | None) -> Change:
+    def put_job(self, host: str, uuid: str, told: Told | None) -> Iterator[Change]:
         """A job that is under way."""
-        key = f"{host}/{uuid}"
-        self._jobs.put(key, told)
-        if told is None:
-            return self._forget_job(key)
-        self.jobs[uuid] = told
-        return Change("domain", uuid)
-
-    def _forget_job(self, key: str) -> Change:
-        host, uuid = key.rsplit("/", 1)
-        if uuid in self.jobs and self.jobs[uuid].data.get("host") == host:
+        if not self._jobs.put((host, uuid), told):
+            return
+        if told is not None:
+            self.jobs[uuid] = told
+        elif uuid in self.jobs and self.jobs[uuid].data.get("host") == host:
             del self.jobs[uuid]
-        return Change("domain", uuid)
+        yield Change("domain", uuid)
 
-    def _replace(self, host: str, uuid: str, place: Place | None) -> None:
-        before = self.domains.get(uuid, ())
+    def _relocate(self, uuid: str, main: Place | None) -> Iterator[Change]:
+        self._count(main, self.main_place(uuid))
+        yield Change("domain", uuid)
+
+    def _count(self, before: Place | None, after: Place | None) -> None:
+        """A domain's main place was this, and is that."""
+        for place, step in ((before, -1), (after, 1)):
+            if place is not None:
+                self.states[place.state.state] += step
+
+    def _replace(self, host: str, uuid: str, place: Place | None) -> Iterator[Change]:
+        before, main = self.domains.get(uuid, ()), self.main_place(uuid)
         others = [each for each in before if each.host != host]
         after = tuple(others if place is None else sorted((*others, place), key=_by_host))
         if after:
@@ -174,6 +184,11 @@ class Present:
         (on_host.add if place is not None else on_host.discard)(uuid)
         if name_of(before) != name_of(after):
             self.named_at += 1
+        self._count(main, self.main_place(uuid))
+        yield Change("domain", uuid)
+        was = next((each.state.state for each in before if each.host == host), None)
+        if place is None or place.state.state != was:
+            yield Change("host", host)
 
     def host_names(self) -> list[str]:
         """All hosts that have a status or a domain."""

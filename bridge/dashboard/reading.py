@@ -92,7 +92,7 @@ class Reading:
         if address.name == "current":
             if payload:
                 read_migration(address, payload)
-            batch.changes.append(self._present.put_current(address.uuid, _told(payload)))
+            batch.changes += self._present.put_current(address.uuid, _told(payload))
             return
         if address.name == "last" and (not received.retain or not payload):
             return  # the verdict itself comes, too
@@ -108,28 +108,28 @@ class Reading:
     def _state(self, address: Address, received: Received, _: float, batch: Batch) -> None:
         message = self._intake.read(received.topic, received.payload, received.retain)
         if isinstance(message, Cleared):
-            batch.changes.append(self._present.put_state(address.host, address.uuid, None))
+            batch.changes += self._present.put_state(address.host, address.uuid, None)
             return
         assert isinstance(message, HostMessage)
         data = message.message.data
         assert isinstance(data, State)
         place = Place(address.host, data, message.message.time, received.payload)
-        batch.changes.append(self._present.put_state(address.host, address.uuid, place))
+        batch.changes += self._present.put_state(address.host, address.uuid, place)
         self._name(address.uuid, data.domain.name, batch)
 
     def _status(self, address: Address, received: Received, _: float, batch: Batch) -> None:
         status = self._intake.read(received.topic, received.payload, received.retain)
         told = _told(received.payload)
-        batch.changes.append(self._present.put_status(address.host, told))
+        batch.changes += self._present.put_status(address.host, told)
         self._stream(address.host, batch).note_agent(
             status if isinstance(status, Status) else None, retained=received.retain
         )
 
     def _location(self, address: Address, received: Received, _: float, batch: Batch) -> None:
-        batch.changes.append(self._present.put_location(address.uuid, _told(received.payload)))
+        batch.changes += self._present.put_location(address.uuid, _told(received.payload))
 
     def _job(self, address: Address, received: Received, _: float, batch: Batch) -> None:
-        batch.changes.append(self._present.put_job(address.host, address.uuid, _told(received.payload)))
+        batch.changes += self._present.put_job(address.host, address.uuid, _told(received.payload))
 
     def _name(self, uuid: str, name: str, batch: Batch) -> None:
         if self._names.get(uuid) != name:

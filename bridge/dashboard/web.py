@@ -7,7 +7,6 @@ import binascii
 import json
 import time
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -249,8 +248,6 @@ class Web:
 
     def _summary(self) -> Item:
         present, broker = self._present, self._dashboard.broker
-        uuids = list(present.domains)
-        states = Counter(main.state.state for uuid in uuids if (main := present.main_place(uuid)) is not None)
         hosts = present.host_names()
         try:
             oldest, newest = self._archive.ends()
@@ -260,8 +257,8 @@ class Web:
         return {
             "hosts": len(hosts),
             "blind": sum(present.why_blind(host) is not None for host in hosts),
-            "domains": len(uuids),
-            "states": dict(states),
+            "domains": len(present.domains),
+            "states": {state: count for state, count in list(present.states.items()) if count},
             "running_migrations": len(present.currents.values),
             "as_of": self._as_of(),
             "now": stamp(time.time()),

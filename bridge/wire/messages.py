@@ -366,6 +366,10 @@ class ReplayRequest(BaseModel):
         default=False, description="Whether to publish the states of all domains again, too."
     )
 
+    def payload(self) -> bytes:
+        """The request as it is sent; what isn't asked for is left out."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+
 
 Data = TypeVar("Data", bound=Model)
 

@@ -411,6 +411,7 @@ def test_what_is_no_longer_kept_is_said(tmp_path: Path) -> None:
         wait_until(lambda: client.read("events?limit=1")["oldest"] != first["oldest"], timeout_s=40)
         gone = client.read(f"events?after={first['next']}", 410)
         assert gone["oldest"] == client.read("events?limit=1")["oldest"]
+        wait_until(lambda: client.read("summary")["store"]["newest"].endswith("-6003"))
         wait_until(lambda: client.read("summary")["store"]["bytes"] <= 1_000_000)
         with Stream(world.dashboard, Last_Event_ID=first["next"]) as stream:
             reset = stream.next("reset", "event")

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.server]
 
 def test_a_device_follows_its_guest_and_goes_with_it() -> None:
     needs_lab()
-    guest = Guest("web01")
+    guest = Guest("web01", busy=True)
     with Lab(2) as lab, Fleet(lab, agent_options=["--homeassistant"]) as fleet:
         first, second = lab.hosts
         home = Home(fleet.broker)
@@ -25,8 +25,11 @@ def test_a_device_follows_its_guest_and_goes_with_it() -> None:
         guest.start(first)
         home.until(lambda: shows("running", "host1"), 20)
         before = len(home.recorder.received)
-        with Migration(guest, first, second) as migration:
+        with Migration(guest, first, second, slow=True) as migration:
+            home.until(lambda: (home.shows(guest.uuid, "progress") or "None") != "None", 20)
+            migration.hurry()
             migration.succeed()
+        home.until(lambda: home.shows(guest.uuid, "progress") == "None", 20)
         home.until(lambda: shows("running", "host2"), 20)
         second.virsh("suspend", guest.uuid)
         home.until(lambda: shows("paused", "host2"), 20)

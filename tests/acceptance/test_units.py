@@ -135,7 +135,7 @@ class TestRunBySystemd:
         machine.sh(f"systemctl stop {' '.join(NAMES)}")
         for unit in NAMES:
             shown = machine.show(unit, "ActiveState", "Result", "ExecMainStatus")
-            assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
+            assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}, unit
 
     def test_a_wrong_configuration_is_said_once_and_not_tried_again(self, machine: Machine) -> None:
         machine.write("/etc/libvirt-mqtt/libvirt-mqtt.toml", SETTINGS.replace("mqtt:", "amqp:"))

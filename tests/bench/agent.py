@@ -17,6 +17,7 @@ from tests.bench.place import Broker, Child, Place, cpu_s, peak_mb
 
 WINDOWS: Final = (10, 20, 50, 100)
 GAP_S: Final = 0.004
+COPIES: Final = 50
 
 
 def measure(place: Place) -> Iterator[Figure]:
@@ -94,6 +95,33 @@ def all_events(place: Place) -> Iterator[Figure]:
     ):
         of_all, of_default = ([each[key] for each in found[child.pid]] for child in (ours, default))
         yield Figure(f"agent: {name}", unit, of_all, "those on by default", of_default, target)
+
+
+def progress(place: Place) -> Iterator[Figure]:
+    """What it costs to tell how far many copies are, beside asking whether they still go on."""
+    scale = place.scale
+    with (
+        place.broker() as broker,
+        place.broker() as other,
+        _listener(broker, "libvirt/v1/hosts/+/domains/+/job") as heard,
+        Child("copies", broker.port, place.state_dir("told"), COPIES, "told") as ours,
+        Child("copies", other.port, place.state_dir("asked"), COPIES, "asked") as asking,
+    ):
+        heard.until(
+            lambda: len({payload.partition(b'"subject"')[2][:40] for _, payload in heard.at}) >= COPIES
+        )
+        before = {child.pid: cpu_s(child.pid) for child in (ours, asking)}
+        time.sleep(scale.idle_s)
+        told, asked = ((cpu_s(pid) - was) / scale.idle_s * 100 for pid, was in before.items())
+    yield Figure(
+        f"agent: CPU of the progress of {COPIES} copies",
+        "%",
+        [max(0.0, told - asked)],
+        "asking alone",
+        [asked],
+        Target("≤", 2, "value"),
+        "of a core; libvirt's answers are played, so that the asking is without its calls",
+    )
 
 
 def connecting(place: Place) -> Iterator[Figure]:

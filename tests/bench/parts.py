@@ -12,6 +12,7 @@ from tests.bench.place import Place
 PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "agent": agent.measure,
     "events": agent.all_events,
+    "progress": agent.progress,
     "connect": agent.connecting,
     "backlog": backlog.measure,
     "correlator": correlator.measure,

@@ -23,7 +23,7 @@ from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 from bridge.mqtt.session import Publication
 from bridge.wire.examples import examples
-from bridge.wire.messages import LOCATION, MIGRATION, STATE, Libvirt
+from bridge.wire.messages import JOB, LOCATION, MIGRATION, STATE, Libvirt
 from bridge.wire.topics import Topics
 from tests.broker import Broker
 from tests.correlators import CorrelatorProcess
@@ -74,6 +74,12 @@ def test_a_device_comes_with_its_domain_and_goes_with_it(broker: Broker, home: H
             domain.do("start")
             home.until(lambda: home.shows(uuid, "state") == "running", 20)
             home.until(lambda: home.shows(uuid, "location") == "h1", 20)
+            assert home.shows(uuid, "progress") == "None"
+            job = Topics().job("h1", uuid)
+            home.recorder.session.publish(Publication(job, examples()[JOB.type], retain=True), "job")
+            home.until(lambda: home.shows(uuid, "progress") == "41", 20)
+            home.recorder.session.publish(Publication(job, b"", retain=True), "no job")
+            home.until(lambda: home.shows(uuid, "progress") == "None", 20)
             agent.stop()
             assert home.device(uuid) is not None
             home.until(lambda: home.shows(uuid, "state") == "unavailable", 20)

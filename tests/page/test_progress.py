@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from bridge.mqtt.messages import Publication
-from bridge.wire.examples import examples
-from bridge.wire.messages import JOB, host_source
 from tests.page.conftest import Look
 from tests.page.parts import World, recorded
 
@@ -32,17 +27,17 @@ def test_a_bar_moves_with_the_job_and_goes_with_it(world: World, look: Look) -> 
     end = world.begin("live", "copied", "web01")
     row.wait_for()
 
-    world.agents.publish([job(world, uuid, percent=41, eta_s=26, bandwidth_bytes_per_s=118 << 20)])
+    world.publish_job("host1-copied", uuid, "web01", percent=41, eta_s=26, bandwidth_bytes_per_s=118 << 20)
     expect(bar).to_have_attribute("value", "41")
     expect(row).to_contain_text("copying 41 %")
     expect(row).to_contain_text("26 s left · 118 MiB/s · converging")
-    world.agents.publish([job(world, uuid, percent=57, eta_s=None, trend="stalled")])
+    world.publish_job("host1-copied", uuid, "web01", percent=57, eta_s=None, trend="stalled")
     expect(bar).to_have_attribute("value", "57")
     expect(row).to_contain_text("stalled")
     expect(row).not_to_contain_text("left")
     row.get_by_role("link").first.click()
     expect(window.page.locator(".detail dl")).to_contain_text("57 %")
-    world.agents.publish([job(world, uuid, percent=83)])
+    world.publish_job("host1-copied", uuid, "web01", percent=83)
     expect(window.page.locator(".detail dl")).to_contain_text("83 %")
 
     end()
@@ -50,12 +45,3 @@ def test_a_bar_moves_with_the_job_and_goes_with_it(world: World, look: Look) -> 
     expect(window.page.locator(".detail dl")).not_to_contain_text("Copied")
     window.page.go_back()
     expect(row).to_have_count(0)
-
-
-def job(world: World, uuid: str, **figures: Any) -> Publication:
-    """What the source's agent retains about the copy."""
-    host = "host1-copied"
-    message = json.loads(examples()[JOB.type])
-    message |= {"source": host_source(host), "subject": uuid, "partitionkey": uuid}
-    message["data"] |= {"host": host, "domain": {"uuid": uuid, "name": "web01", "id": 3}, **figures}
-    return Publication(world.agents.topics.job(host, uuid), json.dumps(message).encode(), retain=True)

@@ -7,13 +7,15 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from playwright.sync_api import expect
 
-from bridge.dashboard.feed import SUMMARY_EVERY_S
+from bridge.dashboard.feed import MOST_AT_ONCE, SUMMARY_EVERY_S
 from tests.page.conftest import Look
-from tests.page.parts import World
+from tests.page.parts import World, verdict
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -155,3 +157,47 @@ class TestWithAPassword:
         window.open()
         window.row("past", "web01").wait_for()
         window.faults[:] = [fault for fault in window.faults if "401" not in fault]
+
+
+def test_a_page_that_nobody_sees_has_no_stream_and_catches_up_when_it_is_seen(
+    world: World, look: Look
+) -> None:
+    """Six tabs would else take all connections that a browser has with one server."""
+    world.told(world.migrate("live", "a"), "completed")
+    window = look(world).open()
+    window.row("past", "web01").wait_for()
+    assert world.dashboard.streams() == 1
+
+    window.page.evaluate(_SHOW, False)
+    wait_until(lambda: world.dashboard.streams() == 0)
+    expect(window.page.locator("#trouble")).to_be_hidden()
+    world.told(world.migrate("live", "b", "web02"), "completed")
+    window.page.evaluate(_SHOW, True)
+    window.row("past", "web02").wait_for()
+    assert world.dashboard.streams() == 1
+    assert sorted(row.split()[0] for row in window.rows("past")) == ["web01", "web02"]
+
+
+_SHOW: Final = """is_seen => {
+    Object.defineProperty(document, "hidden", {value: !is_seen, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_page_that_missed_more_than_is_sent_again_reads_its_lists_anew(world: World, look: Look) -> None:
+    window = look(world)
+    began_s = time.time() - 100_000
+    world.agents.publish([verdict("before", began_s)])
+    window.open()
+    window.row("past", "before").wait_for()
+
+    window.page.evaluate(_SHOW, False)
+    missed = (verdict(f"web{number:05d}", began_s + number) for number in range(MOST_AT_ONCE + 1))
+    world.agents.publish(missed)
+    wait_until(lambda: world.dashboard.read("summary")["store"]["rows"] == MOST_AT_ONCE + 2)
+    window.page.evaluate(_SHOW, True)
+
+    window.row("past", f"web{MOST_AT_ONCE:05d}").wait_for()
+    expect(window.page.locator("#past .count")).to_have_text("200+")
+    world.agents.publish([verdict("after", time.time())])
+    window.row("past", "after").wait_for()

@@ -258,9 +258,9 @@ def test_the_description_has_what_home_assistant_requires() -> None:
     assert found["device"]["identifiers"] == [f"libvirt-mqtt-{UUID}"]
     assert found["device"]["name"] == "web01"
     assert found["device"]["via_device"] == "libvirt-mqtt-host-h1"
-    assert set(found["components"]) == {"state", "location", "migrating", "migration"}
+    assert set(found["components"]) == {"state", "location", "progress", "migrating", "migration"}
     identifiers = {entity["unique_id"] for entity in found["components"].values()}
-    assert len(identifiers) == 4
+    assert len(identifiers) == 5
     assert all(UUID in identifier and "h1" not in identifier for identifier in identifiers)
     assert {entity["platform"] for entity in found["components"].values()} == {"sensor", "binary_sensor"}
 

@@ -214,7 +214,7 @@ def test_a_postcopy_ends_whatever_the_guest_writes() -> None:
         copy.note(said)
         if said["memory_iteration"] == 2:
             break
-    copy.note(said, is_postcopy=True)
+    copy.note({**said, "memory_postcopy_requests": 3})
     told = copy.progress()
     assert (told["trend"], told["dirty_bytes_per_s"]) == ("converging", None)
     assert told["eta_s"] == math.ceil(said["data_remaining"] / (10.0 * MIB))

@@ -99,6 +99,8 @@ class Connection:
         self._guard = threading.Lock()
         self._calls = 0
         self._closing = False
+        self._looked_up: tuple[str, libvirt.virDomain] | None = None
+        """The domain that `is_busy` was about, for `job`, which follows it."""
 
     def listen(self, closed: Callable[[str], None], names: Collection[str] = events.chosen("")) -> None:
         """Registers for the events of these names and for the connection's end. Raises CallFailed.
@@ -211,11 +213,13 @@ class Connection:
         """
         with self._call():
             try:
-                state, reason, _ = self._conn.lookupByUUIDString(uuid).controlInfo()
+                domain = self._conn.lookupByUUIDString(uuid)
+                state, reason, _ = domain.controlInfo()
             except libvirt.libvirtError as error:
                 if error.get_error_code() in _NOT_CONTROLLED:
                     return False
                 raise
+        self._looked_up = (uuid, domain)
         # Of a monitor that is broken each call ends at once: qemuMonitorSend.
         free = (
             (libvirt.VIR_DOMAIN_CONTROL_OK, 0),
@@ -234,7 +238,8 @@ class Connection:
         """
         with self._call():
             try:
-                return self._job(self._conn.lookupByUUIDString(uuid))
+                known, domain = self._looked_up or ("", None)
+                return self._job(domain if known == uuid else self._conn.lookupByUUIDString(uuid))
             except libvirt.libvirtError as error:
                 if error.get_error_code() == _GONE:
                     return Job("absent")

@@ -6,37 +6,41 @@ const SILENT_S = 2.5 * SUMMARY_S; // two of them missed, and half of one for a s
 const RETRY_S = 1;
 
 /**
- * Always with the summaries, which say that it lives. `begin` is called with each new connection, before what it brings: to read what the stream doesn't repeat, and, when
+ * Brings the `events` that the parameters name, and always the summaries, which say that it lives.
+ *
+ * `begin` is called with each new connection, before what it brings: to read what the stream doesn't repeat, and, when
  * its argument is true, all the lists anew; then it returns the cursor that they go up to. `take` gets each event's name
- * and data. "fresh" is dispatched when something came, "stale" when the connection is lost.
+ * and data. "stale" is dispatched when the connection is lost. A page that nobody sees has none, since a browser keeps at
+ * most six with one server, for all its tabs; it catches up when it is seen again.
  */
 export class Stream extends EventTarget {
   #cursor = null;
   #attempt = null;
-  #ended = false;
-  #looking = null;
   #quietSince = Date.now();
+  #life = new AbortController();
   heardAt = null; // when something came, a Date
 
   constructor(parameters, { begin, take }) {
     super();
     Object.assign(this, { begin, take });
     this.parameters = { ...parameters, events: `${parameters.events},summary` };
-    const look = () => this.#look();
-    this.#looking = setInterval(look, 1000);
-    for (const sign of ["online", "focus"]) addEventListener(sign, look);
+    const { signal } = this.#life;
+    const looking = setInterval(() => this.#look(), 1000);
+    signal.addEventListener("abort", () => clearInterval(looking));
+    addEventListener("online", () => this.#look(), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden && this.#attempt.abort(), { signal });
     this.#run();
   }
 
   /** Ends it for good. */
   end() {
-    this.#ended = true;
-    clearInterval(this.#looking);
-    this.#attempt?.abort();
+    this.#life.abort();
+    this.#attempt.abort();
   }
 
   async #run() {
-    while (!this.#ended) {
+    while (!this.#life.signal.aborted) {
+      if (document.hidden) await this.#seen();
       this.#attempt = new AbortController();
       this.#quietSince = Date.now();
       try {
@@ -45,10 +49,15 @@ export class Stream extends EventTarget {
         if (error instanceof Refused && error.status === 410) this.#cursor = null;
         else if (!(error instanceof TypeError || error instanceof Refused || error.name === "AbortError")) reportError(error);
       }
-      if (this.#ended) return;
-      this.dispatchEvent(new Event("stale"));
-      await new Promise((resume) => setTimeout(resume, RETRY_S * 1000));
+      if (!document.hidden && !this.#life.signal.aborted) {
+        this.dispatchEvent(new Event("stale"));
+        await new Promise((resume) => setTimeout(resume, RETRY_S * 1000));
+      }
     }
+  }
+
+  #seen() {
+    return new Promise((resume) => document.addEventListener("visibilitychange", resume, { once: true, signal: this.#life.signal }));
   }
 
   async #connection(signal) {
@@ -58,9 +67,8 @@ export class Stream extends EventTarget {
     await this.#begin(this.#cursor === null);
     for await (const { id, name, data } of events(response.body)) {
       this.#heard();
-      if (name === "reset") {
-        await this.#begin(true);
-      } else this.take(name, data);
+      if (name === "reset") await this.#begin(true);
+      else this.take(name, data);
       if (id !== null) this.#cursor = id;
     }
   }
@@ -73,7 +81,6 @@ export class Stream extends EventTarget {
   #heard() {
     this.heardAt = new Date();
     this.#quietSince = Date.now();
-    this.dispatchEvent(new Event("fresh"));
   }
 
   #look() {
