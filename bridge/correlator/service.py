@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.heldstates import HeldStates
 from bridge.correlator.input.hearing import Hearing
+from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.wildcards import WildcardCheck
 from bridge.correlator.output.restoring import Restorer
 from bridge.correlator.output.sender import Sender
 from bridge.correlator.output.telling import draft
@@ -29,7 +30,6 @@ from bridge.correlator.store import (
     Outgoing,
     Store,
 )
-from bridge.correlator.wildcards import WildcardCheck
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Subscription
-from tests.broker import Broker
+from tests.broker import Broker, free_port
 from tests.integration.session_recorder import Client
 from tests.processes import ProgramProcess, wait_until
 from tests.secured import SecuredBroker
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.server
 services = pytest.mark.parametrize(
     ("service", "options"), [("agent", {"connect": "test:///default", "host": "host1"}), ("correlator", {})]
 )
+others = pytest.mark.parametrize(
+    ("service", "options"),
+    [("dashboard", {"http": f"127.0.0.1:{free_port()}"}), ("hook", {"run": "true"})],
+)
 
 
 def hang_up(process: ProgramProcess, line: str, times: int = 1) -> dict[str, object]:
@@ -27,6 +32,13 @@ def hang_up(process: ProgramProcess, line: str, times: int = 1) -> dict[str, obj
     os.kill(process.pid, signal.SIGHUP)
     process.until_logged(line, times, 40)
     return process.logged(line)[-1]
+
+
+def connections(broker: Broker, service: str, user: str = "") -> int:
+    """How often a service's own session was connected, as this user."""
+    client = {"agent": "agent-host1", "correlator": "correlator-main"}[service]
+    by = rf".*, u'{user}'" if user else ""
+    return len(re.findall(rf"New client connected .* as libvirt-mqtt-{client} \({by}", broker.log))
 
 
 @services
@@ -39,7 +51,7 @@ def test_the_log_level_is_read_again_and_what_needs_a_restart_is_named(
         with ProgramProcess(
             service, tmp_path / "log", config=file, state_dir=tmp_path / "state", log_format="json", **options
         ) as process:
-            wait_until(lambda: broker.log.count("New client connected") == 1)
+            wait_until(lambda: connections(broker, service) == 1)
             file.write_text('log_level = "info"\nprefix = "elsewhere"')
             said = hang_up(process, "config.reloaded")
             assert (said["log_level"], said["after_restart"]) == ("info", ["broker", "prefix"])
@@ -47,7 +59,26 @@ def test_the_log_level_is_read_again_and_what_needs_a_restart_is_named(
             assert "settings.toml" in str(hang_up(process, "config.not_reloaded")["why"])
             assert process.stop() == 0
             assert process.logged(f"{service}.stopped")
-        assert broker.log.count("New client connected") == 1
+        assert connections(broker, service) == 1
+
+
+@others
+def test_the_other_services_do_too(service: str, options: dict[str, str], tmp_path: Path) -> None:
+    with (
+        Broker(tmp_path / "broker") as broker,
+        ProgramProcess(
+            service,
+            tmp_path / "log",
+            broker=f"mqtt://127.0.0.1:{broker.port}",
+            state_dir=tmp_path / "state",
+            log_format="json",
+            **options,
+        ) as process,
+    ):
+        process.until_logged("broker.connected")
+        assert hang_up(process, "config.reloaded")["after_restart"] == []
+        assert process.stop() == 0
+        assert process.logged(f"{service}.stopped")
 
 
 @services
@@ -75,11 +106,11 @@ def test_certificates_are_read_again_without_a_word_of_being_offline(
             hears.until(lambda: any(b'"online"' in payload for payload in hears.payloads), 30)
             files[1].write_text("no key")
             assert "broker-key-file" in str(hang_up(process, "config.not_reloaded")["why"])
-            assert broker.log.count(f"u'{user}'") == 1
+            assert connections(broker, service, user) == 1
             for new, file in zip(broker.certificate("host2"), files, strict=True):
                 shutil.copy(new, file)
             assert hang_up(process, "config.reloaded")["certificates"] is True
-            wait_until(lambda: "u'host2'" in broker.log, lambda: broker.log[-2000:])
+            wait_until(lambda: connections(broker, service, "host2") > 0, lambda: broker.log[-2000:])
             hears.steps(0.5)
             assert not [payload for payload in hears.payloads if b'"offline"' in payload]
         hears.close()

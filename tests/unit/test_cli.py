@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -258,3 +259,11 @@ def test_a_program_that_needs_libvirt_says_what_to_install(
 def test_the_other_programs_are_imported_without_libvirt(program: str) -> None:
     without = f"import sys; sys.modules['libvirt'] = None; import {cli.RUNS_IN[program]}"
     subprocess.run([sys.executable, "-c", without], check=True)
+
+
+def test_what_stands_after_two_dashes_is_the_hook_s_program(capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is, options of its own and spaces among it."""
+    assert cli.main(["check-config", "hook", "--on=failed", "--", "/bin/echo", "--on", "a b", "$(x)"]) == 0
+    effective = tomllib.loads(capsys.readouterr().out)
+    assert effective["on"] == "failed"
+    assert shlex.split(effective["run"]) == ["/bin/echo", "--on", "a b", "$(x)"]

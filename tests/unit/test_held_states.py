@@ -1,7 +1,7 @@
 """Whether fewer states came than a host keeps."""
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
-from bridge.correlator.heldstates import HeldStates
+from bridge.correlator.input.held import HeldStates
 from bridge.correlator.input.words import Said
 
 SETTLE_S = 10.0

@@ -94,7 +94,7 @@ def test_what_is_missing_is_asked_for_and_told_when_it_cannot_be_had() -> None:
         asks += asked
         gaps += lost
     assert {(topic, payload) for topic, payload in asks} == {
-        (TOPICS.replay("h1"), b'{"epoch":"e","from":2,"to":4}')
+        (TOPICS.replay("h1"), b'{"epoch":"e","from":2,"to":4,"states":false}')
     }
     assert [(gap.host, gap.epoch, gap.first, gap.last) for gap in gaps] == [("h1", "e", 2, 4)]
 

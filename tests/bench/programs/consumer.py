@@ -30,7 +30,7 @@ def main(port: str) -> None:
     client.on_message = on_message
     client.on_socket_open = no_delay
     client.connect("127.0.0.1", int(port))
-    status, state, lifecycle, event = Topics().from_hosts()
+    status, state, _, lifecycle, event = Topics().from_hosts()
     filters = ((status, 0), (state, 0), (lifecycle, 1), (event, 1))
     client.subscribe([(one, SubscribeOptions(qos)) for one, qos in filters])
     client.loop_start()
