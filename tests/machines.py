@@ -29,7 +29,14 @@ class Machine:
         (scratch / "inventory.json").write_text(json.dumps(inventory))
         return self._podman.run(
             *("ansible-playbook", "-i", scratch / "inventory.json", playbook),
-            *("-e", f"ansible_ssh_executable={ssh}", "-e", "ansible_ssh_transfer_method=piped"),
+            *(
+                "-e",
+                f"ansible_ssh_executable={ssh}",
+                "-e",
+                "ansible_ssh_transfer_method=piped",
+                "-e",
+                "ansible_become=false",
+            ),
             timeout_s=300,
             HOME=str(scratch),
             ANSIBLE_NOCOLOR="1",
