@@ -189,6 +189,12 @@ class _Known:
     exact: frozenset[str]
     proven: Mapping[Half, Half]
 
+    def proves(self, arrival: Half, departure: Half) -> bool | None:
+        """Whether equal figures prove that these belong together, or not; None: they say nothing of them."""
+        if arrival not in self.proven and departure not in self.proven.values():
+            return None
+        return self.proven.get(arrival) == departure
+
 
 def _fit(arrival: Arrival, departure: Departure) -> Fit:
     """As `_FITS` has it; but what is found to have ended may have arrived before."""
@@ -246,14 +252,18 @@ def _proven(
     }
 
 
+def _is_plain(arrival: Arrival, fit: Fit, holder: tuple[str, Stay] | None) -> bool:
+    """Whether the guest left the host that had it, and arrived: then only clocks can be wrong."""
+    return fit == "fits" and holder is not None and _away_s(holder[1], arrival.first, BY_STAMP) == 0
+
+
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
     here, there = (host, arrival.key), (s_host, departure.key)
-    if known.proven.get(here) == there:
-        return Link(here, there, -PROVEN_MS, 0, fits=True, is_doubtful=False, of=departure)
-    if here in known.proven or there in known.proven.values():
-        return None
+    if (proven := known.proves(here, there)) is not None:
+        link = Link(here, there, -PROVEN_MS, 0, fits=True, is_doubtful=False, of=departure)
+        return link if proven else None
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     gap_s, receipt_gap_s = (_gap_s(arrival, departure, by, held=held) for by in (BY_STAMP, BY_RECEIPT))
@@ -264,17 +274,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     marks = (arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
     is_exact = {host, s_host} <= known.exact
     fit = _fit(arrival, departure)
-    # Where the guest left the host that had it, and arrived, the clocks may be wrong, and nothing else is.
-    is_plain = (
-        held and fit == "fits" and holder is not None and _away_s(holder[1], arrival.first, BY_STAMP) == 0
-    )
-    room_s = SKEW_S if is_plain else _room_s(marks, exact=is_exact)
+    room_s = _room_s(marks, exact=is_exact)
     most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
     if least_s > most_s:
-        least_s = _gap_s(arrival, departure, _as_stamped, held=held)
-        if least_s > most_s:
+        by_own_clock_s = _gap_s(arrival, departure, _as_stamped, held=held)
+        if by_own_clock_s <= most_s:
+            least_s = by_own_clock_s
+            gap_s, receipt_gap_s = least_s + _APART_S, 0.0
+        elif least_s > SKEW_S or not (held and _is_plain(arrival, fit, holder)):
             return None
-        gap_s, receipt_gap_s = least_s + _APART_S, 0.0
     if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
         departure.opened, departure.ended
     ):
