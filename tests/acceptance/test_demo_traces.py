@@ -85,7 +85,7 @@ def _tell(broker: Broker) -> Told:
         session.acknowledge(received)
         address = TOPICS.parse(received.topic)
         ready = ready or address.kind == "correlator_status"
-        if address.kind == "migration" and address.name != "started":
+        if address.kind == "migration" and address.name not in ("started", "current", "last"):
             last = time.monotonic()
             told[names[address.uuid]].append(json.loads(received.payload)["data"])
 
