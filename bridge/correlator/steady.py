@@ -25,6 +25,7 @@ class SteadyClock:
     def __init__(self, wall: Callable[[], float] = time.time, passed: Callable[[], float] = _passed) -> None:
         self._wall, self._passed = wall, passed
         self._ahead_s = wall() - passed()
+        self._moment = self._as_wall = 0.0
 
     def __call__(self) -> float:
         """The moment, in seconds since the epoch."""
@@ -39,5 +40,7 @@ class SteadyClock:
         return f"{boot} {self._ahead_s!r}"
 
     def as_wall(self, moment: float) -> float:
-        """The same moment as the machine's clock would have it now."""
-        return moment + self._wall() - self()
+        """The same moment as the machine's clock has it when first asked; asked again, the same answer."""
+        if moment != self._moment:
+            self._moment, self._as_wall = moment, moment + self._wall() - self()
+        return self._as_wall

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.addresses import BrokerAddress
 from bridge.agent import program, service
+from bridge.agent.program import Request
 from bridge.agent.service import Agent
 from bridge.config import AgentSettings
 from bridge.systemd import Notifier
@@ -37,16 +38,16 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 
 def is_fed(agent: Agent, systemd: socket.socket) -> bool:
     """Supervises for long enough to hear of it."""
-    asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[Request] = queue.SimpleQueue()
     notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
-    supervising = threading.Thread(target=program._supervise, args=(agent, asked, notifier))
+    supervising = threading.Thread(target=program._supervise, args=(agent, asked, bool, notifier))
     supervising.start()
     try:
         return systemd.recv(100) == b"WATCHDOG=1"
     except TimeoutError:
         return False
     finally:
-        asked.put(None)
+        asked.put("stop")
         supervising.join()
 
 

@@ -27,7 +27,10 @@ def test_a_setting_of_the_clock_moves_no_deadline(step_s: float) -> None:
     machine.ahead += step_s
     machine.passed += 9.0
     assert deadline - now() == 1.0
-    assert now.as_wall(now()) == machine.wall()
+    moment = now()
+    assert now.as_wall(moment) == machine.wall()
+    machine.ahead += 1.0
+    assert now.as_wall(moment) == machine.wall() - 1.0, "one moment is one stamp"
 
 
 def test_the_next_process_of_a_boot_goes_on_in_the_same_time() -> None:
