@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Final, Self
@@ -90,8 +90,8 @@ def _pages(place: Place) -> Iterator[Figure]:
         "failed, host": lambda: ("migrations", {"outcome": "failed", "host": f"host{rng.randrange(1000)}"}),
     }
     with place.broker() as broker, Child("dashboard", broker.port, folder) as ours:
-        reader = _Reader(str(ours.first["url"]))
-        found = {name: [reader.page_ms(*ask()) for _ in range(ASKED)] for name, ask in asked.items()}
+        with closing(_Reader(str(ours.first["url"]))) as reader:
+            found = {name: [reader.page_ms(*ask()) for _ in range(ASKED)] for name, ask in asked.items()}
     slowest = max(found, key=lambda name: median(found[name]))
     yield Figure(
         f"dashboard: a filtered page of 100 of {rows:,} rows, by HTTP, the slowest filter",
@@ -105,6 +105,10 @@ def _pages(place: Place) -> Iterator[Figure]:
 class _Reader:
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
 
     def page_ms(self, path: str, parameters: dict[str, str]) -> float:
         """How long an answer takes."""
