@@ -89,9 +89,12 @@ def _pages(place: Place) -> Iterator[Figure]:
         "longest downtimes": lambda: ("migrations", {"min_downtime_ms": "2400", "since": "7d"}),
         "failed, host": lambda: ("migrations", {"outcome": "failed", "host": f"host{rng.randrange(1000)}"}),
     }
-    with place.broker() as broker, Child("dashboard", broker.port, folder) as ours:
-        with closing(_Reader(str(ours.first["url"]))) as reader:
-            found = {name: [reader.page_ms(*ask()) for _ in range(ASKED)] for name, ask in asked.items()}
+    with (
+        place.broker() as broker,
+        Child("dashboard", broker.port, folder) as ours,
+        closing(_Reader(str(ours.first["url"]))) as reader,
+    ):
+        found = {name: [reader.page_ms(*ask()) for _ in range(ASKED)] for name, ask in asked.items()}
     slowest = max(found, key=lambda name: median(found[name]))
     yield Figure(
         f"dashboard: a filtered page of 100 of {rows:,} rows, by HTTP, the slowest filter",
