@@ -45,6 +45,7 @@ def last_words(told: Sequence[Told]) -> dict[str, Any]:
     return {uuid: (sorted(verdicts[uuid]), places.get(uuid)) for uuid in verdicts.keys() | places.keys()}
 
 
+@pytest.mark.slow
 def test_a_host_that_is_hours_late_changes_no_last_verdict(first: int) -> None:
     wrong = []
     for seed in range(first, first + IN_A_TEST):
