@@ -248,18 +248,17 @@ def test_a_correlator_that_is_killed_in_mid_copy_leaves_nothing_standing(
     uuid, stream = messages_of(load("live"), "killed")
     current, last = TOPICS.migration(uuid, "current"), TOPICS.migration(uuid, "last")
     copying = next(n for n, each in enumerate(stream) if "migration_iteration" in each.topic) + 1
-    with Fleet(broker) as fleet:
-        with CorrelatorProcess(broker, tmp_path) as killed:
-            killed.until_connected()
-            fleet.publish(stream[:copying])
-            until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), SOON_S)
-            killed.kill()
-        broker.restart()
-        with CorrelatorProcess(broker, tmp_path):
-            until(lambda: current in held(broker, CURRENTS), SOON_S)
-            fleet.publish(stream[copying:])
-            fleet.until(lambda: "completed" in [each.word for each in fleet.told(uuid)])
-            until(lambda: current not in held(broker, CURRENTS), SOON_S)
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as killed:
+        killed.until_connected()
+        fleet.publish(stream[:copying])
+        until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), SOON_S)
+        killed.kill()
+    broker.restart()
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path):
+        until(lambda: current in held(broker, CURRENTS), SOON_S)
+        fleet.publish(stream[copying:])
+        fleet.until(lambda: "completed" in [each.word for each in fleet.told(uuid)])
+        until(lambda: current not in held(broker, CURRENTS), SOON_S)
         verdict = next(each for each in fleet.told(uuid) if each.word == "completed")
     assert held(broker, LASTS) == {last: verdict.payload}
 

@@ -188,12 +188,15 @@ class Window:
         self.page: Page = context.new_page()
         self.page.set_default_timeout(WAIT_S * 1000)
         self.faults: list[str] = []
+        self._network_changed = False
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         self.page.on("console", self._said)
         self.page.on("request", self._asked)
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if "ERR_NETWORK_CHANGED" in message.text:
+            self._network_changed = True  # hosts in namespaces come and go beside: nothing of ours
+        elif message.type == "error":
             self.faults.append(message.text)
 
     def _asked(self, request: Request) -> None:
@@ -202,9 +205,13 @@ class Window:
 
     def open(self, search: str = "") -> Self:
         """Loads the page, and returns when the first view is there."""
-        self.page.goto(self.url + search)
-        self.page.locator("#as-of time, #trouble").filter(visible=True).wait_for()
-        return self
+        view = self.page.locator("#as-of time, #trouble").filter(visible=True)
+        while True:
+            self._network_changed = False
+            self.page.goto(self.url + search)
+            self.settled(lambda: view.count() > 0 or self._network_changed, "the first view")
+            if view.count() > 0:
+                return self
 
     def rows(self, section: str) -> list[str]:
         """The rows in view of a section of the overview: who, and what is said of it."""
