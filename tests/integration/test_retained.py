@@ -275,6 +275,7 @@ def test_devices_and_states_of_an_agent_are_there_again(tmp_path: Path, broker: 
     agent.start()
     try:
         until(lambda: len(held(broker, "homeassistant/#")) > 0 and len(held(broker, "libvirt/#")) > 1)
+        time.sleep(1.0)  # what else there is at the beginning
         before = held(broker, "#")
         broker.restart()
         until(lambda: held(broker, "#").keys() == before.keys(), SOON_S)
