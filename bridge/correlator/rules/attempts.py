@@ -115,10 +115,6 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
     sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
 
 
-def _is_sure(each: Pair) -> bool:
-    return is_final(each) and not each.doubtful
-
-
 def _are_both_over(each: Pair) -> bool:
     return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 

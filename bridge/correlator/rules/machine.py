@@ -176,7 +176,6 @@ for _known in TABLE:
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
-    TABLE[_known]["announced"] = (_known, ("announce",))
 """(phase, sign) -> (next phase, what is noted on the way). Rows of MIGRATIONS: see `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[Phase]] = frozenset(TABLE) - {"away", "incoming"}
