@@ -23,11 +23,11 @@ from bridge.consumer.reader import Gap, Message, Place
 from bridge.consumer.streams import AgentStream
 from bridge.consumer.subscriber import Delivery, Subscriber, What
 from bridge.mqtt.session import BrokerSettings, Received
+from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.wire.topics import Address, Topics
 
 __all__ = ["Address", "Client", "Gap", "Message", "Place", "What"]
 
-WEEK_S: Final = 7 * 86400
 _STEP_S: Final = 1.0
 _POSITIONS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -57,7 +57,7 @@ class Client:
         key_file: str | Path | None = None,
         version: Literal["5", "3.1.1"] = "5",
         prefix: str = "libvirt",
-        session_expiry_s: int = WEEK_S,
+        session_expiry_s: int = DURABLE_EXPIRY_S,
         positions: bytes = b"",
     ) -> None:
         self.rejected: Counter[str] = Counter()

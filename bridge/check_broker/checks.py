@@ -22,6 +22,7 @@ from bridge.mqtt.features import Features
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.reasons import REFUSAL, SHARED_NOT_SUPPORTED, describe_reason
 from bridge.mqtt.retained import WildcardProbe
+from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.wire.topics import Topics
 
 NOBODY: Final = str(UUID(int=0))
@@ -83,7 +84,7 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         reads=topics.from_hosts(),
         writes=(topics.migration(NOBODY, "check"), topics.replay(host)),
         forbidden=(state,),
-        session_expiry_s=7 * 86_400,
+        session_expiry_s=DURABLE_EXPIRY_S,
         needs_wildcards=True,
         group=settings.group,
     )

@@ -36,6 +36,7 @@ from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.retained import RetainedReader, WildcardProbe
 from bridge.mqtt.session import Publication, Received, Session, Subscription
+from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.systemd import Notifier
 from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
-SESSION_EXPIRY_S: Final = 7 * 86400
 MEMBER_EXPIRY_S: Final = 15
 """A member that is gone must not be handed its share for long: what it doesn't take is asked for again."""
 TICK_S: Final = 1.0
@@ -214,7 +214,7 @@ class Correlator:
             settings.broker_settings(),
             client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
             clean_start=False,
-            session_expiry_s=SESSION_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
+            session_expiry_s=DURABLE_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
             subscriptions=(
                 *_subscriptions(self._topics, group),

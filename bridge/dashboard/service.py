@@ -21,6 +21,7 @@ from bridge.dashboard.store import Store, Stored
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.log import get_logger
 from bridge.mqtt.session import Received, Session
+from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.systemd import Notifier
 from bridge.wire.topics import Topics
 
@@ -34,7 +35,6 @@ GATHERED_S: Final = 0.05
 """What trickles in is stored together: a commit costs ten times what a row does (`make bench`)."""
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
-SESSION_EXPIRY_S: Final = 7 * 86400
 TICK_S: Final = 1.0
 CLOSE_S: Final = 1.0
 _DAY_US: Final = 86_400_000_000
@@ -131,7 +131,7 @@ class Dashboard:
             self._settings.broker_settings(),
             client_id=f"{self._topics.prefix}-mqtt-dashboard-{self._settings.id}",
             clean_start=False,
-            session_expiry_s=SESSION_EXPIRY_S,
+            session_expiry_s=DURABLE_EXPIRY_S,
             subscriptions=subscriptions(self._topics),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=self._on_connected,

@@ -24,6 +24,7 @@ from bridge.hook.running import STOPPED, Ended, Stop, run
 from bridge.hook.store import Job, SharedStore, Store
 from bridge.hook.triggers import Filters, subscribed, variables
 from bridge.log import get_logger
+from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.systemd import Notifier
 from bridge.wire.messages import seconds
 from bridge.wire.triggers import trigger_of
@@ -31,7 +32,6 @@ from bridge.wire.triggers import trigger_of
 if TYPE_CHECKING:
     from bridge.config import HookSettings
 
-SESSION_EXPIRY_S: Final = 7 * 86400
 TICK_S: Final = 1.0
 """How often the folder is looked at, and the store for what others put there."""
 LONGEST_RETRY_S: Final = 3600.0
@@ -280,7 +280,7 @@ class Runner:
             topics=self._topics,
             what=what,
             outcomes=outcomes,
-            session_expiry_s=SESSION_EXPIRY_S,
+            session_expiry_s=DURABLE_EXPIRY_S,
             streams=self._store.streams(),
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,

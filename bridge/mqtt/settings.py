@@ -1,12 +1,15 @@
 """Where the broker is and how to be let in."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 Scheme = Literal["mqtt", "mqtts", "ws", "wss"]
 Version = Literal["5", "3.1.1"]
 
 DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+DURABLE_EXPIRY_S: Final = 7 * 86400
+"""How long the broker keeps the session of a program that must miss nothing: a week."""
 
 
 @dataclass(frozen=True, slots=True)
