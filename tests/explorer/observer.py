@@ -10,6 +10,7 @@ between two hosts, and the third host of a history that has two.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -211,13 +212,17 @@ def _clock(history: History, host: str, troubles: Sequence[Trouble]) -> Clock:
 
 
 def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery]:
-    """The agent's session is gone from one message on, until after another; said by its Will, or not."""
+    """The agent's session is gone from one message on, until after another; said by its Will, or not. A Will
+    is the broker's own word: no session that is gone holds it up.
+    """
     first, last = stream[trouble.first], stream[min(trouble.last, len(stream) - 1)]
     release = last.at + 0.01 + trouble.s
     late = [
-        one._replace(at=max(one.at, release)) if n >= trouble.first else one for n, one in enumerate(stream)
+        one._replace(at=max(one.at, release)) if n >= trouble.first and not _is_will(one) else one
+        for n, one in enumerate(stream)
     ]
-    if trouble.how == "said":
+    late.sort(key=lambda one: one.at)
+    if trouble.how == "said" and not any(_is_will(one) for one in stream):
         will = _said(first.message, trouble.host, first.at + KEEPALIVE_S, state="offline")
         back = _said(last.message, trouble.host, release - 0.001)
         late += [
@@ -226,6 +231,10 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
         ]
         late.sort(key=lambda one: one.at)
     return late
+
+
+def _is_will(one: Delivery) -> bool:
+    return one.message.kind == "status" and json.loads(one.message.payload)["data"]["state"] == "offline"
 
 
 def _said(

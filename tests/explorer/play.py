@@ -38,7 +38,7 @@ class Played:
 def play(seen: Observed) -> Played:
     """Brings everything before the correlator, at its time."""
     path = Path()
-    path.start(START_S - 5.0)
+    path.start(START_S - 60.0)
     restarts = list(seen.restarts)
     clock = seen.clock
     played = Played()

@@ -18,7 +18,8 @@ Honesty
     attempt; of two that both run, completed may be told while nothing of the source's resuming was heard,
     failed while nothing of the arrival was, and a conflict until its end was. What a side saw
     conclusively, as it happened, is told: there is a verdict, it names that side's host, and that side
-    confirms it if it does where all is seen. Conclusive is, of the source: stopped/migrated;
+    confirms it if it does where all is seen; but while messages of a host are known to be missing, that is
+    told instead. Conclusive is, of the source: stopped/migrated;
     resumed/migrated after suspended/migrated; its own end before the switch-over, once the destination
     was prepared; job_failed. Of the destination: that it was prepared, and then resumed, or paused, or
     ended. The location is where the guest is active if that host is heard at last; else that, or none, or
@@ -93,7 +94,7 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         else:
             verdicts.setdefault(owner, {})[migration] = given
     for n, truth in enumerate(history.attempts):
-        faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n])
+        faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.told))
     faults += _conflicts(seen, played.told)
     faults += _place(seen, played.told)
     faults += _retained(played)
@@ -233,7 +234,13 @@ _VARY: Final[dict[str, Any]] = dict.fromkeys(("revision", "supersedes", "evidenc
 
 
 def _attempt(
-    seen: Observed, n: int, truth: Truth, verdicts: dict[str, list[Told]], heard: Attempted
+    seen: Observed,
+    n: int,
+    truth: Truth,
+    verdicts: dict[str, list[Told]],
+    heard: Attempted,
+    *,
+    has_gap: bool,
 ) -> Iterator[Fault]:
     told = sorted(verdicts.values(), key=lambda given: given[-1].t)
     if truth.outcome is None:
@@ -249,7 +256,7 @@ def _attempt(
     conclusive = _conclusive(truth, heard)
     whole = not seen.hidden
     if not told:
-        if (whole or conclusive) and not (truth.silent and not heard.job_failed):
+        if (whole or conclusive) and not (truth.silent and not heard.job_failed) and not has_gap:
             yield Fault("untold", f"true: {true_columns(truth)}")
         return
     last = told[0][-1]
@@ -263,6 +270,12 @@ def _attempt(
         )
     if not seen.troubles and len(told[0]) > 1 and not truth.slow:
         yield Fault("once: revised without need", "; ".join(columns(one) for one in told[0]))
+
+
+def _has_gap(told: Sequence[Told]) -> bool:
+    """Whether the last that was told is that messages are missing, which never came."""
+    last = next((one.data for one in reversed(told) if one.data and one.word != "location"), None)
+    return bool(last and any(one["code"] == "gap" for one in last.get("missing") or ()))
 
 
 Difference = tuple[str, object, object]

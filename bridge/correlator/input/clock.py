@@ -51,13 +51,6 @@ class Clock(msgspec.Struct, gc=False):
         return min(self.now, self.before)
 
     @property
-    def is_exact(self) -> bool:
-        """Whether it is known to need no correction."""
-        least = self.least
-        return least is not None and CLOCK_EXACT[0] <= least <= CLOCK_EXACT[1]
-
-    @property
     def offset_s(self) -> float:
         """What to add to the host's stamps."""
-        least = self.least
-        return 0.0 if least is None or CLOCK_EXACT[0] <= least <= CLOCK_EXACT[1] else least
+        return self.least or 0.0

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from msgspec import structs
+
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.words import Heard, word_of
+from bridge.correlator.input.words import Heard, Said, word_of
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
@@ -92,6 +94,8 @@ class Hearing:
         except Exception as error:  # noqa: BLE001 - one message must not stop all others
             self._reject("not_read", received, repr(error))
         else:
+            if self.deaf_since is not None and isinstance(word, Said):
+                word = structs.replace(word, late=True)
             return Heard(word, at, received.retain)
         return None
 

@@ -28,6 +28,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     last_event: float = 0.0
     saw_until: float = 0.0
     dark: list[float] = []
+    lit: float = 0.0
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -71,14 +72,14 @@ class Host(Stream[_Kept]):
         """What to add to this host's stamps."""
         return self.kept.clock.offset_s
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether its clock is known to be right."""
-        return self.kept.clock.is_exact
-
     def dark_from(self, at: float) -> float | None:
         """When the host last began to see nothing before that moment; None: that isn't known to have been."""
         return next((since for since in reversed(self.kept.dark) if since < at), None)
+
+    def was_away(self, at: float) -> bool:
+        """Whether the host was away at that moment, when it was so last, and is back."""
+        dark = self.kept.dark
+        return bool(dark) and self.kept.blind_since is None and dark[-1] <= at <= self.kept.lit
 
     def note_saw(self, at: float) -> None:
         """The host saw what happened on it until then; in our seconds."""
@@ -89,6 +90,7 @@ class Host(Stream[_Kept]):
         kept, theirs = self.kept, other.kept
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
+        kept.lit = theirs.lit
 
     def note_clock(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
         """A message that wasn't retained was stamped `at` and came at `received`; see `Clock.note`."""
@@ -105,6 +107,8 @@ class Host(Stream[_Kept]):
         kept = self.kept
         if not blind_why:
             changed = kept.blind_since is not None
+            if changed:
+                kept.lit = since
             kept.blind_since, kept.blind_why = None, ""
             return changed
         kept.blind_why = blind_why

@@ -50,6 +50,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
     copied: Copied | None = None
+    late: bool = False
     progress: dict[str, Any] | None = None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Loss
@@ -170,7 +171,7 @@ class Casework:
             if not heard.retained:
                 host.note_clock(heard.received, word.at, is_status=True)
                 if word.online and word.sees_libvirt:
-                    host.note_saw(word.at + host.offset_s)
+                    host.note_saw(word.at + min(0.0, host.offset_s))
             changed = host.note_agent(word, received=heard.received, retained=heard.retained)
         self._note_gone(host)
         if changed:
@@ -189,9 +190,10 @@ class Casework:
         if not seen.is_new:
             work.duplicates += 1
             return
-        host.note_clock(
-            received, word.at, is_status=False, is_next=host.place == (seen.ordinal, word.sequence)
-        )
+        is_next = host.place == (seen.ordinal, word.sequence)
+        host.note_clock(received, word.at, is_status=False, is_next=is_next)
+        if not is_next:
+            word = structs.replace(word, late=True)
         if host.blind_since is not None and host.note_alive(word.at + host.offset_s):
             self._sight_changed(work, host, received)
         if word.kind is not None:
@@ -255,7 +257,7 @@ class Casework:
 
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
-        work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work))
+        work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work), frozenset(self.returning))
         cases = self._load_cases(work, tx, work.facts.keys() | work.jobs.keys() | work.uuids | waiting)
         drafts: list[Draft] = []
         for uuid in sorted(cases):

@@ -56,11 +56,11 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     assert word.kind != "job"
     at = word.at + host.offset_s
     if word.origin in AS_IT_HAPPENED or word.kind == "state":
-        host.note_saw(at)
+        host.note_saw(min(at, word.at))
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-        at, received, word.stamp, word.id, word.persistent, word.figures, host.is_exact, host.dark_from(at),
-        word.copied,
+        at, received, word.stamp, word.id, word.persistent, word.figures, host.dark_from(at),
+        word.copied, word.late or host.was_away(at),
     )  # fmt: skip
 
 

@@ -226,10 +226,6 @@ def _finish(track: Track, mark: Mark, stage: DepartureStage) -> None:
 
 
 def _leave(track: Track, mark: Mark, _: object = None) -> None:
-    """Found afterwards, it may have been another job by which the guest left than the one that was seen."""
-    if mark.origin in ("resync", "state") and track.departures[-1].stage == "copying":
-        close(track, mark)
-        _open_departure(track, mark)
     _finish(track, mark, "left")
 
 

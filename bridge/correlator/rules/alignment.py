@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.facts import Key
+from bridge.correlator.rules.readings import Meeting
 from bridge.correlator.rules.track import Departure
 
 Half = tuple[str, Key]
@@ -20,23 +21,27 @@ Half = tuple[str, Key]
 Ends = tuple[Half, Half]
 """An attempt's arrival and departure."""
 
-UNLINKED_MS: Final = 8000
-"""What an arrival without a departure costs, in milliseconds apart."""
-PROVEN_MS: Final = 10**9
-"""What a link that is proven is worth: more than all others together."""
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One departure that may belong to one arrival, and what speaks against it, in milliseconds."""
+    """One departure that may belong to one arrival, and what speaks against it, the gravest first.
+
+    proven: equal figures of both hosts prove it. contradicts: their ends don't go together. elsewhere: the
+    guest was on another host, or had come back since. misfits: their ends needn't go together. untold: it
+    isn't what was told. apart_ms: the time between their beginnings.
+    """
 
     arrival: Half
     departure: Half
-    cost_ms: int
-    apart_ms: int
-    fits: bool
-    is_doubtful: bool
     of: Departure
+    is_doubtful: bool = False
+    proven: bool = False
+    contradicts: bool = False
+    elsewhere: bool = False
+    misfits: bool = False
+    untold: bool = False
+    apart_ms: int = 0
+    meetings: Sequence[Meeting] = ()
 
     @property
     def ends(self) -> Ends:
@@ -45,11 +50,19 @@ class Link:
 
     @property
     def cost(self) -> int:
-        """What is weighed: the cost, and of equal ones the time between the halves."""
-        return self.cost_ms * _SCALE + self.apart_ms
+        """What is weighed: nothing of what is less grave outweighs what is graver, of however many links."""
+        grave = (self.contradicts, self.elsewhere, self.misfits, self.untold)
+        cost = -int(self.proven)
+        for digit in (0, *grave):
+            cost = cost * _MOST + digit
+        return cost * _MOST_MS + min(self.apart_ms, _MOST_MS // _MOST)
 
 
-_SCALE: Final = 10**12
+_MOST: Final = 1000
+"""More links than there can be."""
+_MOST_MS: Final = 10**12
+_UNLINKED: Final = _MOST**4 * _MOST_MS
+"""What an arrival without a departure costs: more than anything but a proof."""
 
 
 def best_links(links: Iterable[Link]) -> list[Link]:
@@ -90,7 +103,7 @@ def _aligned(links: Sequence[Link]) -> list[Link]:
     rows = sorted({half for link in links for half in link.ends if half[0] == one})
     columns = sorted({half for link in links for half in link.ends if half[0] == other})
     arrivals = {link.arrival for link in links}
-    alone = {half: UNLINKED_MS * _SCALE if half in arrivals else 0 for half in (*rows, *columns)}
+    alone = {half: _UNLINKED if half in arrivals else 0 for half in (*rows, *columns)}
     best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
     for m, column in enumerate(columns):
         best[0][m + 1] = best[0][m] + alone[column]

@@ -6,9 +6,10 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.rules.case import NAMESPACE, Conflict, Telling, Told
+from bridge.correlator.rules.case import NAMESPACE, Conflict, Telling, Times, Told
 from bridge.correlator.rules.facts import CLEARED, SKEW_S, Mark
 from bridge.correlator.rules.pairing import Pair
+from bridge.correlator.rules.readings import spans
 from bridge.correlator.rules.sitting import Sitting
 from bridge.correlator.rules.track import Track
 from bridge.wire.messages import (
@@ -39,8 +40,7 @@ def judge_offline(sitting: Sitting) -> None:
             if destination != source
             and destination not in sitting.case.tails
             and there.defined is not None
-            and there.defined.at - sitting.times.settle_s <= gone.at
-            and gone.at <= there.defined.at + sitting.times.patience_s
+            and _came_when_it_went(there.defined, gone, sitting.times)
             and not _ran_since(here, there.defined)
         ]
         half = (source, gone.key)
@@ -55,6 +55,14 @@ def judge_offline(sitting: Sitting) -> None:
         sitting.tell_verdict(
             told, _offline_data(sitting, told, source=source, gone=gone, destination=destination, came=mark)
         )
+
+
+def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
+    """Whether a definition may have come from where one went, by whichever reading of the hosts' clocks."""
+    return any(
+        there.ends - times.settle_s <= here.ends <= there.ends + times.patience_s
+        for there, here in itertools.product(spans(came, None, came), spans(gone, None, gone))
+    )
 
 
 def _ran_since(track: Track, mark: Mark) -> bool:

@@ -55,7 +55,7 @@ def judge_attempt(sitting: Sitting, each: Pair) -> Attempt | None:
     it was told of others under the same name.
     """
     source_track = sitting.tracks.get(each.source) if each.source else None
-    verdict = rule(each, source_track, sitting.silent)
+    verdict = rule(each, source_track, sitting.silent, sitting.times.settle_s)
     told = _told_of(sitting, each)
     if told is None:
         return None
@@ -254,8 +254,7 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
         data = _keeping_known(data, last, source_is_silent=each.source in sitting.silent and knew)
         if _substance(data) == _substance(last):
             return True
-        same_but_guest = _substance(data)[:-1] == _substance(last)[:-1]
-        if same_but_guest and last.guest.state != "unknown" and knew:
+        if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(sitting, each):
             return True
         if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
             kept: dict[str, object] = {"confirmed_by": last.confirmed_by}
@@ -271,12 +270,19 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
     return True
 
 
+def _is_state_alone(sitting: Sitting, each: Pair) -> bool:
+    """Whether only a state tells that the guest is gone from its source: the event will say more."""
+    track = sitting.tracks.get(each.source) if each.source is not None else None
+    end = track.past[-1].ended if track is not None and track.past else None
+    return end is not None and end.origin == "state"
+
+
 def _saw_the_end(sitting: Sitting, each: Pair) -> bool:
-    """Whether what was told of the source is its own word: it wasn't lost before the attempt was over."""
+    """Whether what was told of the source is its own word: it wasn't lost before it could say so."""
     over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
     if over is None or each.source is None or each.source not in sitting.silent:
         return True
-    return sitting.silent[each.source] > over.received
+    return sitting.silent[each.source] > over.received + sitting.times.settle_s
 
 
 def _tell(

@@ -72,12 +72,13 @@ class Judgement:
 class Hosts:
     """What is known of the hosts themselves. epochs: the newest epoch's ordinal of each, a track of an older
     one is a former life; gone: those that somebody took out of service, which are no witnesses; gaps: those
-    that have given out what isn't here yet.
+    that have given out what isn't here yet; returning: those that see again, and still say what they saw.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
     gone: AbstractSet[str] = frozenset()
     gaps: AbstractSet[str] = frozenset()
+    returning: AbstractSet[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -18,8 +18,6 @@ Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
 SKEW_S: Final = 5.0
 """How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
-DELAYED_S: Final = 6.0
-"""So late may all messages of a host be; a clock that is further behind is taken to be wrong."""
 UNNOTICED_S: Final = 30.0
 """How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
 broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
@@ -48,10 +46,10 @@ class Fact(Struct, frozen=True, gc=False):
     stamp: the host's stamp as the message has it.
     since: of what was found afterwards, the moment after which it happened, where that is known; in seconds
         of our clock.
-    exact: whether the host's clock is known to be right, as far as a message's way lets that be known.
     figures: of a job that completed, `time_elapsed` and `downtime` in ms; of one that failed, when it began
         in µs of the host's clock, where the agent says so; of an iteration, its number.
     copied: of a job that completed, the figures of the copy that both hosts hold, where all are there.
+    late: whether it is known to have waited on its way, so that its receipt says nothing of its time.
     """
 
     host: str
@@ -68,9 +66,9 @@ class Fact(Struct, frozen=True, gc=False):
     id: str
     persistent: bool | None = None
     figures: tuple[int | None, int | None] = (None, None)
-    exact: bool = False
     since: float | None = None
     copied: Copied | None = None
+    late: bool = False
 
     @property
     def key(self) -> Key:
@@ -89,11 +87,20 @@ class Mark(Struct, frozen=True, gc=False):
     stamp: str
     id: str
     since: float | None = None
+    late: bool = False
 
     @classmethod
     def of(cls, fact: Fact) -> Mark:
         """The mark that a fact leaves."""
-        return cls(fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id, fact.since)
+        return cls(
+            fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id,
+            fact.since, fact.late,
+        )  # fmt: skip
+
+    @property
+    def stamped(self) -> float:
+        """By the host's own clock."""
+        return seconds(self.stamp)
 
     @property
     def earliest(self) -> float:
@@ -104,18 +111,18 @@ class Mark(Struct, frozen=True, gc=False):
 
 
 class Instant(Struct, frozen=True, gc=False):
-    """When a host last told of something as it happened: by its stamp, and when that came."""
+    """When a host last told of something as it happened: by its clock as it is known to go, when that came,
+    and by its clock as it is.
+    """
 
     at: float
     received: float
+    stamped_at: float | None = None
 
-
-def as_stamped(mark: Mark) -> float:
-    """The host's own stamp in seconds, where its clock may be right after all: a host all of whose messages
-    are seconds late looks like one whose clock is behind.
-    """
-    stamped = seconds(mark.stamp)
-    return stamped if 0.0 <= mark.at - stamped <= DELAYED_S else mark.at
+    @property
+    def stamped(self) -> float:
+        """By the host's own clock."""
+        return self.at if self.stamped_at is None else self.stamped_at
 
 
 def is_live(*marks: Mark | None) -> bool:

@@ -169,7 +169,7 @@ def stages(pair: Pair) -> tuple[A, D]:
         return a, d
     if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
         over = arrival.switched or arrival.ended
-        if over is not None and is_well_after(departure.announced or departure.ended, over):
+        if over is not None and is_well_after(departure.announced or departure.ended, over, pair.meetings):
             d = departure.before_end
             if (a, d) == ("arrived", "unpaused"):
                 d = "resumed_ended"  # both ran, and now one does

@@ -75,6 +75,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "first_iteration": ("copying", ("close", "open_departure", "mark_iteration")),
         "paused": ("copying", ("pause",)),
         "resumed": ("copying", ("run",)),
+        "stuck": ("here", ("stick",)),
         "switching": ("leaving", ("suspend",)),
         "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
         "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
@@ -187,7 +188,6 @@ def fold(track: Track, fact: Fact) -> None:
     if fact.key[0] > track.key[0] >= 0:
         _renew(track, Mark.of(fact))
     track.key = fact.key
-    track.exact = fact.exact
     if fact.received - fact.at > LIVE_S:
         track.late = fact.received
     if fact.kind == "lifecycle":
@@ -200,7 +200,7 @@ def fold(track: Track, fact: Fact) -> None:
     if fact.copied is not None:
         _note_copied(track, fact)
     if fact.origin in AS_IT_HAPPENED:
-        track.heard = Instant(fact.at, fact.received)
+        track.heard = Instant(fact.at, fact.received, seconds(fact.stamp))
 
 
 def _note_copied(track: Track, fact: Fact) -> None:

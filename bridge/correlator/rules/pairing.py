@@ -10,59 +10,25 @@ their say (`Pair.doubtful`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from operator import itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.rules.alignment import PROVEN_MS, Ends, Half, Link, best_links, crosses
-from bridge.correlator.rules.facts import (
-    AS_IT_HAPPENED,
-    DELAYED_S,
-    SKEW_S,
-    Copied,
-    Instant,
-    Mark,
-    as_stamped,
-    is_live,
-)
+from bridge.correlator.rules.alignment import Ends, Half, Link, best_links, crosses
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, SKEW_S, Copied, Mark
+from bridge.correlator.rules.readings import AFTER_S, FOREVER, ORDER_S, Meeting, Span, spans
 from bridge.correlator.rules.signs import end_of
 from bridge.correlator.rules.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
-_DOUBTFUL_S: Final = 2.0
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
-_APART_S: Final = 1.0
-"""Halves that are further apart by their stamps may have other halves that are still to be heard of."""
-_AT_ONCE_S: Final = 0.3
-_UNNOTICED_S: Final = 2.0
-"""A clock may be wrong by so much, and its messages, late by as much, seem to come as they happened."""
-_RECEIPT: Final = 0.6
-_RECEIPT_IF_EXACT: Final = 0.2
-"""How much the order of receipt counts beside the stamps: messages have their way to go. Less where the
-clocks are known to be right.
-"""
-_LATER: Final = 0.1
-_LATER_AT_MOST_S: Final = 2.0
-"""The source begins to copy at once, or after its storage was copied."""
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there; it may be all that was seen."""
-_FOREVER: Final = float("inf")
 
-Moment = Callable[[Mark | Instant], float]
-BY_STAMP: Final[Moment] = attrgetter("at")
-BY_RECEIPT: Final[Moment] = attrgetter("received")
-
-
-def _as_stamped(moment: Mark | Instant) -> float:
-    """By the host's own clock, if that may be right though it seems to be behind; no later, where the stamp
-    wasn't kept.
-    """
-    return as_stamped(moment) if isinstance(moment, Mark) else moment.at - DELAYED_S
-
-
-_LinkedTo = tuple[str, Departure, bool]
-"""The source, its departure, and whether that is doubtful."""
+_LinkedTo = tuple[str, Departure, Link]
+"""The source, its departure, and the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +40,7 @@ class Pair:
     departure: Departure | None
     source: str | None
     doubtful: bool = False
+    meetings: Sequence[Meeting] = ()
 
 
 def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends] = ()) -> list[Pair]:
@@ -85,76 +52,78 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     fixed = [ends for ends in told if any(half in done for half in ends)]
     stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
     held = {half: found[0] if found else None for half, found in stays.items()}
-    exact = frozenset(host for host, track in tracks.items() if track.exact)
-    links = _link(arrivals, departures, _Known(held, told, fixed, exact, _proven(arrivals, departures)))
+    lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
+    lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
+    links = _link(arrivals, departures, _Known(held, told, fixed, _proven(arrivals, departures), lasted))
     pairs = []
     taken = set()
     for host, arrival in arrivals:
         link = links.get((host, arrival.key))
         if link is not None:
-            source, departure, doubtful = link
+            source, departure, how = link
             taken.add((source, departure.key))
-            pairs.append(Pair(arrival, host, departure, source, doubtful))
+            pairs.append(Pair(arrival, host, departure, source, how.is_doubtful, how.meetings))
         elif not arrival.tentative:
             half = (host, arrival.key)
             ends = [
                 (source, end)
                 for n, (source, stay) in enumerate(stays[half])
-                if (n == 0 or _ended_after(stay, arrival.first))
+                if (n == 0 or _ended_after(arrival, stay))
                 and (end := _end_before_copy(arrival, source, stay, tracks, links))
             ]
             held_by, end = ends[0] if ends else (_source(host, arrival, held[half], links), None)
-            pairs.append(Pair(arrival, host, end, held_by))
+            stay = next((stay for source, stay in stays[half] if source == held_by), None)
+            pairs.append(Pair(arrival, host, end, held_by, meetings=stay_meetings(arrival, stay)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
 
 
-def span_of_arrival(arrival: Arrival, moment: Moment = BY_STAMP) -> tuple[float, float]:
-    """When the destination took part, from the first to the last moment that is known. When something that
-    was found afterwards happened, nobody knows: some time before, and after what the host had told as it
-    happened.
+def _lasted(half: Arrival | Departure) -> list[Span]:
+    """When this host took part, from the first to the last moment that is known."""
+    if isinstance(half, Arrival):
+        return spans(half.first, half.after, half.switched or half.ended or half.over)
+    return spans(half.opened, half.after, half.ended or half.closed)
+
+
+def _meetings(
+    arrival: Arrival, departure: Departure, came: Sequence[Span], left: Sequence[Span], *, held: bool
+) -> list[Meeting]:
+    """The readings of both clocks by which these may be the halves of one attempt, as libvirt's protocol has
+    things happen in order. held: it is the guest's own end on the host that had it when the arrival was
+    opened, however long that took.
     """
-    last = arrival.switched or arrival.ended or arrival.over
-    return _begin(arrival.first, arrival.after, moment), moment(last) if last is not None else _FOREVER
-
-
-def span_of_departure(departure: Departure, moment: Moment = BY_STAMP) -> tuple[float, float]:
-    """As `span_of_arrival`, for the source."""
-    last = departure.ended or departure.closed
-    return (
-        _begin(departure.opened, departure.after, moment),
-        moment(last) if last is not None else _FOREVER,
-    )
-
-
-def _begin(first: Mark, after: Instant | None, moment: Moment) -> float:
-    if first.origin in AS_IT_HAPPENED:
-        return moment(first)
-    return -_FOREVER if after is None else moment(after)
-
-
-def _gap_s(arrival: Arrival, departure: Departure, moment: Moment, *, held: bool) -> float:
-    """The seconds by which the halves miss each other, or the source was before its destination. held: it is
-    the guest's own end on the host that had it when the arrival was opened, however long that took.
-    """
-    a_from, a_to = span_of_arrival(arrival, moment)
-    d_from, d_to = span_of_departure(departure, moment)
-    is_early = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
-    early = a_from - d_from if is_early else 0.0
+    is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
-    trails_s = 0.0 if not is_all_an_end else _FOREVER if held else _TRAILS_S
-    if arrival.over is not None:
-        trails_s = min(trails_s, max(0.0, moment(arrival.over) - a_to))  # nor after the guest had left again
-    return max(0.0, early - _DOUBTFUL_S, a_from - d_to, d_from - a_to - trails_s)
+    is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
+    found = []
+    for a, d in product(came, left):
+        trails_s = 0.0 if not is_all_an_end else FOREVER if held else _TRAILS_S
+        if arrival.over is not None:  # nor after the guest had left again
+            trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
+        slack_s = _ASKED_S if is_all_a_job_that_was_gone else ORDER_S
+        if is_ordered and a.begins > d.begins + ORDER_S:
+            continue
+        if a.begins <= d.ends + ORDER_S and d.begins <= a.ends + trails_s + slack_s:
+            found.append((a, d))
+    likely = [meeting for meeting in found if _is_in_order(arrival, departure, meeting)]
+    return likely or found
 
 
-def _room_s(marks: Iterable[Mark | None], *, exact: bool) -> float:
-    """By how much the order of these may be wrong: if they came as they happened, by little more than stamps
-    and receipts differ; else by what clocks may be apart. exact: the clocks are known to be right.
+def _is_in_order(arrival: Arrival, departure: Departure, meeting: Meeting) -> bool:
+    """Whether the guest was resumed at its destination after its source had suspended it, and before the
+    source let go of it, or ended.
     """
-    apart_s = max(abs(mark.received - mark.at) for mark in marks if mark is not None)
-    least_s, most_s = (_AT_ONCE_S, _UNNOTICED_S) if exact else (_UNNOTICED_S, SKEW_S)
-    return min(most_s, least_s + apart_s)
+    if arrival.switched is None:
+        return True
+    came, left = meeting
+    switched_s = came.read(arrival.switched)
+    is_late = departure.suspended is not None and left.read(departure.suspended) > switched_s + ORDER_S
+    is_early = departure.ended is not None and left.read(departure.ended) + AFTER_S < switched_s
+    return not (is_late or (is_early and departure.stage in ("left", "crashed", "stopped")))
+
+
+def _is_all_a_job_that_was_gone(departure: Departure) -> bool:
+    return not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left")
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -172,22 +141,19 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
 """Which ends go together: the guest that left arrived, and one that was never suspended arrived nowhere. What
 contradicts is linked only where nothing else could be.
 """
-_COSTS_S: Final[dict[Fit, float]] = {"fits": 0.0, "may_fit": 0.5, "contradicts": 5.0}
-"""How many seconds apart would be as doubtful."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What else is known: on which host the guest was when each arrival was opened and its stay there, what
-    was told as one attempt, which of that is fixed, which hosts' clocks are known to be right, and what
-    equal figures prove.
+    was told as one attempt, which of that is fixed, what equal figures prove, and when each half lasted.
     """
 
     holders: Mapping[Half, tuple[str, Stay] | None]
     told: Collection[Ends]
     fixed: Collection[Ends]
-    exact: frozenset[str]
     proven: Mapping[Half, Half]
+    lasted: Mapping[Half, list[Span]]
 
     def proves(self, arrival: Half, departure: Half) -> bool | None:
         """Whether equal figures prove that these belong together, or not; None: they say nothing of them."""
@@ -224,10 +190,17 @@ def _link(
     chosen = best_links([link for found in options for link in found])
     linked = {link.arrival for link in chosen}
     wanted = {
-        link.departure for found in options for link in found if link.arrival not in linked and link.fits
+        link.departure
+        for found in options
+        for link in found
+        if link.arrival not in linked and not (link.misfits or link.contradicts)
     }
     return {
-        link.arrival: (link.departure[0], link.of, link.is_doubtful or link.departure in wanted)
+        link.arrival: (
+            link.departure[0],
+            link.of,
+            replace(link, is_doubtful=link.is_doubtful or link.departure in wanted),
+        )
         for link in chosen
     }
 
@@ -252,59 +225,40 @@ def _proven(
     }
 
 
-def _is_plain(arrival: Arrival, fit: Fit, holder: tuple[str, Stay] | None) -> bool:
-    """Whether the guest left the host that had it, and arrived: then only clocks can be wrong."""
-    return fit == "fits" and holder is not None and _away_s(holder[1], arrival.first, BY_STAMP) == 0
-
-
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage != "left":
         return None
     here, there = (host, arrival.key), (s_host, departure.key)
     if (proven := known.proves(here, there)) is not None:
-        link = Link(here, there, -PROVEN_MS, 0, fits=True, is_doubtful=False, of=departure)
-        return link if proven else None
+        return Link(here, there, departure, proven=True) if proven else None
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
-    gap_s, receipt_gap_s = (_gap_s(arrival, departure, by, held=held) for by in (BY_STAMP, BY_RECEIPT))
-    stamp_gap_s, least_s = gap_s, min(gap_s, receipt_gap_s)
-    is_all_a_job_that_was_gone = not (
-        departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left"
-    )
-    marks = (arrival.first, arrival.switched or arrival.ended, departure.opened, departure.ended)
-    is_exact = {host, s_host} <= known.exact
+    came, left = known.lasted[here], known.lasted[there]
     fit = _fit(arrival, departure)
-    room_s = _room_s(marks, exact=is_exact)
-    most_s = _ASKED_S if is_all_a_job_that_was_gone else room_s
-    if least_s > most_s:
-        by_own_clock_s = _gap_s(arrival, departure, _as_stamped, held=held)
-        if by_own_clock_s <= most_s:
-            least_s = by_own_clock_s
-            gap_s, receipt_gap_s = least_s + _APART_S, 0.0
-        elif least_s > SKEW_S or not (held and _is_plain(arrival, fit, holder)):
-            return None
-    if is_live(arrival.first, arrival.switched or arrival.ended) and is_live(
-        departure.opened, departure.ended
-    ):
-        gap_s += (_RECEIPT_IF_EXACT if is_exact else _RECEIPT) * receipt_gap_s
-    was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
-    if fit == "contradicts" and (was_found or least_s > _AT_ONCE_S):
+    meetings = _meetings(arrival, departure, came, left, held=held)
+    is_forced = not meetings and held and fit == "fits" and departure.stage == "left"
+    if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
+        meetings = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
+    if not meetings:
         return None
-    cost_s = gap_s + _COSTS_S[fit]
-    if is_all_a_job_that_was_gone:
-        if arrival.first.at > departure.opened.at + _AT_ONCE_S:
-            return None
-        cost_s += _COSTS_S["may_fit"]
+    was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
+    is_plain = (came[0], left[0]) in meetings
+    if fit == "contradicts" and (was_found or not is_plain):
+        return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
-    is_doubtful = fit == "contradicts" or stamp_gap_s > _APART_S or is_early or was_found
-    if holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key):
-        cost_s += _COSTS_S["may_fit"]  # it was elsewhere then, or had come back since
-    if (here, there) in known.told:
-        cost_s -= _COSTS_S["may_fit"]
-    apart_s = abs(arrival.first.at - departure.opened.at)
-    cost_s += min(_LATER_AT_MOST_S, _LATER * apart_s)
     return Link(
-        here, there, round(1000 * cost_s), round(1000 * apart_s), fit == "fits", is_doubtful, departure
+        here,
+        there,
+        departure,
+        is_doubtful=fit == "contradicts" or not is_plain or is_early or was_found,
+        contradicts=fit == "contradicts" or is_forced,
+        elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
+        misfits=fit == "may_fit" or _is_all_a_job_that_was_gone(departure),
+        untold=(here, there) not in known.told,
+        meetings=tuple(meetings),
+        apart_ms=round(
+            1000 * min(abs(a.read(arrival.first) - d.read(departure.opened)) for a, d in meetings)
+        ),
     )
 
 
@@ -319,9 +273,7 @@ def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) ->
         if host == destination:
             continue
         for stay in [*track.past, track.stay] if track.stay else track.past:
-            away_s = _away_s(stay, mark, BY_STAMP)
-            if is_live(mark, stay.began, stay.ended):
-                away_s = min(away_s, _away_s(stay, mark, BY_RECEIPT))
+            away_s = min(_away_s(a, b) for a, b in product(spans(mark, None, None), _stayed(stay)))
             if away_s <= SKEW_S:
                 found.append((away_s, -stay.began.at, host, stay))
     likeliest: dict[str, Stay] = {}
@@ -339,17 +291,17 @@ def _source(
     if holder is None:
         return None
     source, stay = holder
-    if stay.ended is not None and stay.ended.at <= arrival.first.at + _APART_S:
+    if stay.ended is not None and stay.ended.at <= arrival.first.at + AFTER_S:
         for (destination, _), (s_host, departure, _) in links.items():
             if s_host == source and departure.stage == "left" and departure.ended == stay.ended:
                 return None if destination == host else destination
     return source
 
 
-def _ended_after(stay: Stay, mark: Mark) -> bool:
+def _ended_after(arrival: Arrival, stay: Stay) -> bool:
     """Whether the guest was seen to end there later, so that of two hosts that had it this was the source."""
     end = stay.announced or stay.ended
-    return end is not None and end.origin == "event" and end.at >= mark.at
+    return end is not None and end.origin == "event" and end.at >= arrival.first.at
 
 
 def _end_before_copy(
@@ -372,36 +324,45 @@ def _end_before_copy(
     arrivals = {(host, each.key): each for host, track in tracks.items() for each in track.arrivals}
     if any(arrival.first.at < other.first.at <= began.at for other in arrivals.values()):
         return None
-    if arrival.ended is not None and is_well_after(began, arrival.ended):
+    if arrival.ended is not None and is_well_after(began, arrival.ended, stay_meetings(arrival, stay)):
         return None
-    for half, (host, departure, _) in links.items():
+    for half, (host, departure, link) in links.items():
         over = arrivals[half].switched or arrivals[half].ended
-        if host == source and departure.ended == end and not (over and is_well_after(began, over)):
+        if (
+            host == source
+            and departure.ended == end
+            and not (over and is_well_after(began, over, link.meetings))
+        ):
             return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=stay.announced)
 
 
-_AFTER_S: Final = 1.0
-"""One end leads to the other's within a fraction of a second."""
+def stay_meetings(arrival: Arrival, stay: Stay | None) -> list[Meeting]:
+    """The readings of both clocks by which the guest was on its source when the arrival was opened."""
+    if stay is None:
+        return []
+    return [(a, s) for a, s in product(_lasted(arrival), _stayed(stay)) if _away_s(a, s) <= ORDER_S]
 
 
-def is_well_after(end: Mark, over: Mark) -> bool:
-    """Whether an end began well after an attempt was over; of one that was found afterwards the earliest
-    moment counts.
+def _stayed(stay: Stay) -> list[Span]:
+    return spans(stay.began, None, stay.ended)
 
-    By the stamps, and by the receipt where both came as they happened: a clock may be wrong, or seem so, by
-    as much as the message seems to have been on its way.
+
+def is_well_after(end: Mark, over: Mark, meetings: Sequence[Meeting]) -> bool:
+    """Whether an end of the source began well after an attempt was over at its destination, by whichever of
+    these readings of their clocks; of one that was found afterwards the earliest moment counts.
     """
-    if end.origin != "event":
-        return end.earliest > over.at + SKEW_S
-    if is_live(end, over):
-        by_stamps = as_stamped(end) - as_stamped(over)
-        at_least = end.at - abs(end.received - end.at) - over.received
-        return min(end.at - over.at, end.received - over.received, by_stamps, at_least) > _AFTER_S
-    return end.at > over.at + SKEW_S
+    if end.origin not in AS_IT_HAPPENED:
+        return (
+            all(end.earliest > a.read(over) + AFTER_S for a, _ in meetings)
+            if meetings
+            else (end.earliest > over.at + AFTER_S)
+        )
+    if not meetings:
+        return end.at > over.at + AFTER_S
+    return all(d.read(end) > a.read(over) + AFTER_S for a, d in meetings)
 
 
-def _away_s(stay: Stay, mark: Mark, moment: Moment) -> float:
-    """How far a moment is from a stay."""
-    ended_s = moment(stay.ended) if stay.ended else _FOREVER
-    return max(0.0, moment(stay.began) - moment(mark), moment(mark) - ended_s)
+def _away_s(arrival: Span, stay: Span) -> float:
+    """How far the beginning of an arrival is from a stay."""
+    return max(0.0, stay.begins - arrival.begins, arrival.begins - stay.ends)

@@ -132,9 +132,14 @@ STATE_SIGNS: Final[dict[Phase, dict[str, Sign]]] = {
         "gone": "vanished",
     },
 }
-_LEAVING = {what: sign for what, sign in STATE_SIGNS["copying"].items() if what != "paused/migration"}
-STATE_SIGNS["leaving"] = _LEAVING | {"running/unpaused": "resumed"}
-STATE_SIGNS["leaving_postcopy"] = STATE_SIGNS["leaving_broken"] = _LEAVING
+_KNOWN: Final[dict[Phase, str]] = {
+    "leaving": "paused/migration",
+    "leaving_postcopy": "paused/postcopy",
+    "leaving_broken": "paused/postcopy_failed",
+}
+for _phase, _known in _KNOWN.items():
+    STATE_SIGNS[_phase] = {what: s for what, s in STATE_SIGNS["copying"].items() if what != _known}
+STATE_SIGNS["leaving"]["running/unpaused"] = "resumed"
 """What a listed state is a sign of when no event came for it: what an agent that was blind finds."""
 
 POSTCOPY_SIGNS: Final[dict[str, Sign]] = {

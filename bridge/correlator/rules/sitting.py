@@ -27,9 +27,9 @@ class Sitting:
         self.dues: list[float] = []
         self.tracks = {host: log.view(self.ripe, times.unexplained_s) for host, log in case.logs.items()}
         self.silent = {
-            host: blind.get(host, track.heard.received if track.heard else 0.0)
+            host: since
             for host, track in self.tracks.items()
-            if _is_former(track, hosts.epochs.get(host, 0)) or _is_silent(track, blind.get(host))
+            if (since := _silent_since(host, track, blind, hosts)) is not None
         }
         self.gone = hosts.gone
         self.gaps = hosts.gaps - hosts.gone
@@ -74,11 +74,17 @@ class Sitting:
             self.tellings.append(Telling("last", told.last_id, data))
 
 
-def _is_former(track: Track, epoch: int) -> bool:
-    """Whether all that is known of it was said in an epoch of the host that is over."""
-    return max(track.key[0], track.listed.key[0] if track.listed else -1) < epoch
-
-
-def _is_silent(track: Track, dark_since: float | None) -> bool:
-    """Whether the host can't be heard, and has not looked at the domain since."""
-    return dark_since is not None and (track.listed is None or track.listed.mark.at <= dark_since)
+def _silent_since(host: str, track: Track, blind: Mapping[str, float], hosts: Hosts) -> float | None:
+    """Since when a host can't be heard, as far as this domain goes; None: it can. One that sees again can, as
+    soon as it has looked at the domain; so can't one all of whose word is of an epoch that is over.
+    """
+    looked = track.listed.mark.at if track.listed else float("-inf")
+    if host in blind:
+        since = blind[host]
+        if host in hosts.returning:
+            return since if looked <= since else None
+        signs = (track.listed.mark if track.listed else None, track.heard)
+        return max(since, *(min(sign.at, sign.stamped) for sign in signs if sign is not None))
+    if max(track.key[0], track.listed.key[0] if track.listed else -1) < hosts.epochs.get(host, 0):
+        return track.heard.received if track.heard else 0.0
+    return None

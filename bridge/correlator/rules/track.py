@@ -156,7 +156,6 @@ class Track:
 
     phase: Phase = "away"
     key: Key = (-1, 0)
-    exact: bool = False  # the host's clock is known to be right
     heard: Instant | None = None  # the last thing that was told as it happened
     late: float = 0.0  # when a message last came that wasn't sent just then
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
@@ -197,7 +196,8 @@ class Track:
 
     def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
         """How it fared here when that happened on another host, and before that happened here; where it
-        wasn't here then, soon after. None: it may have been lost by then.
+        wasn't here then, soon after. What was found afterwards may have been so by then. None: it may have
+        been lost by then.
         """
         after: GuestHere | None = None
         for mood in reversed(self.moods):
@@ -205,8 +205,8 @@ class Track:
                 continue
             if mood.at <= mark.at:
                 return mood.guest or after
-            if mood.guest is None and mood.earliest <= mark.at:
-                return None
+            if mood.earliest <= mark.at:
+                return mood.guest
             after = mood.guest or after
         return after
 

@@ -23,7 +23,7 @@ from bridge.correlator.rules.joint import (
     is_told,
     stages,
 )
-from bridge.correlator.rules.pairing import Pair, is_well_after
+from bridge.correlator.rules.pairing import Pair, is_well_after, stay_meetings
 from bridge.correlator.rules.track import Arrival, Departure, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
@@ -47,7 +47,7 @@ class Verdict:
     evidence: tuple[tuple[str, str], ...]
 
 
-def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) -> Verdict:
+def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
     """The verdict on one attempt from both halves, the source's track for how the guest fares there, and
     which hosts can't be heard at the moment, since when.
     """
@@ -62,7 +62,8 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
             ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
     elif a == "ended" and (
-        _may_have_arrived(arrival, departure, source_track) or _is_ending(arrival, departure, source_track)
+        _may_have_arrived(arrival, departure, source_track)
+        or (not source_blind and _is_ending(arrival, departure, source_track))
     ):
         ruling, when = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
@@ -84,6 +85,10 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
     if source_blind and over is not None and pair.source is not None:
         source_blind = silent[pair.source] <= over.received
     guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
+    if d == "leaving" and over is not None and departure is not None:
+        lost = departure.ended.since if departure.ended else silent.get(pair.source or "")
+        if lost is not None and _seen_last(departure) <= lost < over.received + settle_s:
+            attention = None  # it may have left since it was lost
     parted = _parted_by(ruling, a, d, arrival, departure)
     decided = parted[1] if parted else _decided_by(ruling, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
@@ -102,6 +107,10 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float]) ->
         downtime_ms=downtime,
         evidence=_evidence(pair, d, parted),
     )
+
+
+def _seen_last(departure: Departure) -> float:
+    return max(mark.at for mark in departure.job_marks if mark is not None)
 
 
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
@@ -124,7 +133,7 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Tra
     if arrival is None or arrival.ended is None or stay is None or stay.announced is None:
         return False
     is_open = departure is None or departure.ended is None
-    return is_open and not is_well_after(stay.announced, arrival.ended)
+    return is_open and not is_well_after(stay.announced, arrival.ended, stay_meetings(arrival, stay))
 
 
 def _lost_unseen(source: Track, begins_s: float, ends_s: float) -> bool:
@@ -255,11 +264,9 @@ def _guest_after_failure(
 
 
 def _guest_then(pair: Pair, track: Track) -> GuestState:
-    """How the guest fared on its source when the attempt was over. Where the source said nothing of the
-    attempt, it fared as before.
-    """
+    """How the guest fared on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
-    moment = (arrival.ended if departure else arrival.opened or arrival.ended) if arrival else None
+    moment = arrival.ended if arrival else None
     if moment is None:
         return track.guest or "unknown"
     return track.guest_at(moment, departure.closed if departure else None) or "unknown"
