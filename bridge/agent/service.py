@@ -18,19 +18,19 @@ from uuid import UUID
 import structlog
 
 from bridge import __version__
-from bridge.agent.homeassistant import HomeAssistant
+from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.knowledge import Knowledge, Step
-from bridge.agent.lists import Lists
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.inventory import Knowledge, Step
+from bridge.agent.inventory.reports import Cleared, Held
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import Jobs
 from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.reports import Cleared, Held
-from bridge.agent.sender import Sender
-from bridge.agent.states import States
-from bridge.agent.tell import Teller
+from bridge.agent.outbox.writer import Effects, Writer
+from bridge.agent.publish.domain_states import States
+from bridge.agent.publish.object_states import Lists
+from bridge.agent.publish.sender import Sender
 from bridge.agent.worker import Worker
-from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
 from bridge.wire.events import chosen

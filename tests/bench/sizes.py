@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from bridge.agent.reports import Occurrence
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.reports import Occurrence
 from bridge.mqtt import packets
 from bridge.wire.messages import CONTENT_TYPE
 from bridge.wire.topics import Topics

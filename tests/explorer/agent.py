@@ -12,12 +12,21 @@ import heapq
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent import status
-from bridge.agent.domains import Seen
-from bridge.agent.jobs import ASK_EVERY_S
-from bridge.agent.knowledge import Knowledge, Step
-from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.inventory import Knowledge, Step
+from bridge.agent.inventory.reports import (
+    JobGone,
+    JobSeen,
+    LookBegan,
+    Looked,
+    Lost,
+    Occurrence,
+    Opened,
+    Report,
+)
+from bridge.agent.jobs.watcher import ASK_EVERY_S
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt, stamp
 from bridge.wire.topics import Topics
 from tests.explorer.world import Listed

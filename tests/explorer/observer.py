@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent import status
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt, Span
 from tests.explorer.agent import TRUE, Agent, Clock, Message, Window, host_name
 from tests.explorer.world import History, Step, stretched

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.agent import status
-from bridge.agent.domains import Seen
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 from tests.explorer import observer, stories

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.sender import Sender
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire import messages
 from bridge.wire.messages import Domain, HostStatus, Libvirt, Lifecycle

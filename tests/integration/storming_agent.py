@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.sender import Sender
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings
 from tests.integration.outbox_sender import HOST, TOPICS, UUID
 

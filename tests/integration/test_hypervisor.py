@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bridge.agent.hypervisor import Connection, Hypervisor, Job
-from bridge.agent.reports import Looked, Report
+from bridge.agent.inventory.reports import Looked, Report
 
 RUNNING = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED)
 ARRIVING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)

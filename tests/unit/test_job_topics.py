@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.agent import jobs, jobtopics
 from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.reports import Arrived, JobGone, JobSeen
+from bridge.agent.inventory.reports import Arrived, JobGone, JobSeen
+from bridge.agent.jobs import topics as jobtopics
+from bridge.agent.jobs import watcher as jobs
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import Jobs
 from bridge.wire.messages import parse
 from bridge.wire.topics import Topics
 from tests.unit.test_jobs import ABSENT, INACTIVE, NONE, TELLER, A, B, Look, PlayedConnection, seen

@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from bridge.agent import jobs
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.reports import Arrived, JobGone, JobSeen
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.reports import Arrived, JobGone, JobSeen
+from bridge.agent.jobs import watcher as jobs
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import Jobs
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
 from tests.processes import wait_until

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent import resync
-from bridge.agent.domains import Known, Seen, after_event, as_known, is_active
+from bridge.agent.inventory import resync
+from bridge.agent.inventory.domains import Known, Seen, after_event, as_known, is_active
 from bridge.wire import vocabulary
 from bridge.wire.vocabulary import state_codes
 

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.agent.outbox import Row, spans
-from bridge.agent.replay import (
+from bridge.agent.publish.poison import Suspicion
+from bridge.agent.publish.replay import (
     LARGEST_REQUEST_BYTES,
     MOST_WAITING,
     MalformedRequestError,
     Replay,
     parse,
 )
-from bridge.agent.retained import Retained
-from bridge.agent.sender import WINDOW
-from bridge.agent.status import FIGURES_S, PROGRESS_S, QUIET_S, Facts, build
-from bridge.agent.suspicion import Suspicion
+from bridge.agent.publish.retained import Retained
+from bridge.agent.publish.sender import WINDOW
+from bridge.agent.publish.status import FIGURES_S, PROGRESS_S, QUIET_S, Facts, build
 from bridge.wire import messages
 from bridge.wire.messages import Libvirt, ReplayRequest, Span
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.knowledge import Knowledge
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.inventory import Knowledge
+from bridge.agent.inventory.reports import Occurrence
+from bridge.agent.inventory.shares import TYPICAL_BYTES, Shares
 from bridge.agent.outbox import Limits, Outbox, Row
 from bridge.agent.outbox.rows import OVERHEAD_BYTES
-from bridge.agent.reports import Occurrence
-from bridge.agent.shares import TYPICAL_BYTES, Shares
-from bridge.agent.tell import Teller
-from bridge.agent.writer import Effects, Writer
+from bridge.agent.outbox.writer import Effects, Writer
 from bridge.wire.events import LEFT_OUT
 from bridge.wire.examples import of_events
 from bridge.wire.topics import Topics

@@ -21,8 +21,8 @@ from typing import Any, Final, Literal
 import libvirt
 import structlog
 
-from bridge.agent.domains import Seen
-from bridge.agent.reports import IoError, ObjectOccurrence, Occurrence, Report, SeenObject
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.reports import IoError, ObjectOccurrence, Occurrence, Report, SeenObject
 from bridge.wire import events, vocabulary
 from bridge.wire.events import Object
 

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor.asking import Asking
 from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
-from bridge.agent.reports import IoErrors, LookBegan, Looked, Lost, Opened, Report
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.reports import IoErrors, LookBegan, Looked, Lost, Opened, Report
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 from bridge.wire.events import chosen

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import structlog
 
-from bridge.agent.outbox import file, room, spans
+from bridge.agent.outbox import file, retention, spans
 from bridge.agent.outbox.lock import Identity
-from bridge.agent.outbox.room import CHUNK, Meta
+from bridge.agent.outbox.retention import CHUNK, Meta
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.errors import ConfigError
 from bridge.wire.messages import Span
@@ -136,7 +136,7 @@ class Ledger:
             if meta.rows + len(rows) > self._limits.rows or (
                 meta.bytes + sum(row.size for row in rows) > self._limits.bytes
             ):
-                rows, dropped = room.make_room(db, self._limits, meta, rows)
+                rows, dropped = retention.make_room(db, self._limits, meta, rows)
                 gone = gone + dropped
             if rows:
                 at_s = int(now_s)
@@ -157,7 +157,7 @@ class Ledger:
                 meta.bytes += sum(row.size for row in rows)
             if snapshots:
                 self._store_known(snapshots)
-            oldest_at_s = room.expire(db, self._limits, meta, now_s, self._oldest_at_s)
+            oldest_at_s = retention.expire(db, self._limits, meta, now_s, self._oldest_at_s)
             total = self.dropped
             if gone or holes:
                 for hole in holes:

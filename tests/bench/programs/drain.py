@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge import __version__, log
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.reports import Occurrence
 from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.reports import Occurrence
-from bridge.agent.sender import Sender
-from bridge.agent.tell import Teller
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
 from tests.bench.programs import answers

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from bridge.agent.domains import Known, Seen, after_event, as_known
-from bridge.agent.resync import compare
+from bridge.agent.inventory.domains import Known, Seen, after_event, as_known
+from bridge.agent.inventory.resync import compare
 from bridge.correlator.rules.facts import Fact, FactKind
 from bridge.wire.messages import stamp
 from bridge.wire.vocabulary import (

@@ -21,11 +21,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from bridge.agent import domains, resync
-from bridge.agent.domains import Known, Seen
-from bridge.agent.objects import Objects, is_of_objects
-from bridge.agent.outbox import FORGET, Draft, Limits
-from bridge.agent.reports import (
+from bridge.agent.inventory import domains, resync
+from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.objects import Objects, is_of_objects
+from bridge.agent.inventory.reports import (
     Arrived,
     Cleared,
     Held,
@@ -42,8 +42,8 @@ from bridge.agent.reports import (
     Opened,
     Report,
 )
-from bridge.agent.shares import Shares
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.shares import Shares
+from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.wire import vocabulary
 
 _log = structlog.get_logger()

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from bridge.agent.devices import Devices, Here
-from bridge.agent.reports import Looked
+from bridge.agent.homeassistant.devices import Devices, Here
+from bridge.agent.inventory.reports import Looked
 from bridge.mqtt.backoff import BackOff
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import Publication, Received, Subscription

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.agent.domains import Seen
+from bridge.agent.inventory.domains import Seen
 from bridge.wire.events import Object
 
 

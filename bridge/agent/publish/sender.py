@@ -19,14 +19,14 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
-from bridge.agent import replay, status
-from bridge.agent.counters import Counters
-from bridge.agent.homeassistant import HomeAssistant
+from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.outbox import Outbox, Row
-from bridge.agent.replay import MalformedRequestError, Replay
-from bridge.agent.retained import Retained
-from bridge.agent.status import Facts
-from bridge.agent.stream import AskOutbox, Stream
+from bridge.agent.publish import replay, status
+from bridge.agent.publish.counters import Counters
+from bridge.agent.publish.event_sender import AskOutbox, Stream
+from bridge.agent.publish.replay import MalformedRequestError, Replay
+from bridge.agent.publish.retained import Retained
+from bridge.agent.publish.status import Facts
 from bridge.mqtt.namesake import Namesake
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription

@@ -3,12 +3,12 @@
 libvirt tells of an outgoing migration's success (`stopped`/`migrated`), but a live copy that fails leaves
 the source running without a word. While a domain has such a job, it is asked for every second; when the job
 is gone, and twice so, and the domain still is here, that is reported. What becomes of the report is decided
-where all events pass (`knowledge.py`), so a `stopped` that came meanwhile wins, and so does the next attempt.
+where all events pass (`inventory/`), so a `stopped` that came meanwhile wins, and so does the next attempt.
 
 An ask can block for as long as the domain's QEMU does, so `Asking` makes it: a guest that doesn't answer
 isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
 
-How far a job is, also another than a migration, is retained for who wants to know (`jobtopics.py`). No event
+How far a job is, also another than a migration, is retained for who wants to know (`topics.py`). No event
 tells of some jobs (a backup, a migration while it copies disks): after each list all that run are asked for.
 
 Of an incoming migration that ended libvirt keeps figures that equal the source's, and emits nothing. They are
@@ -26,10 +26,10 @@ from typing import Any, Final
 
 import structlog
 
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, Asking, CallFailed, Connection, Job
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.reports import Arrived, JobGone, JobSeen
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.reports import Arrived, JobGone, JobSeen
+from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
 

@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
-from bridge.agent.knowledge import Knowledge, Step
+from bridge.agent.inventory.inventory import Knowledge, Step
+from bridge.agent.inventory.reports import Cleared, Occurrence, Report
 from bridge.agent.outbox import Outbox, Row
-from bridge.agent.reports import Cleared, Occurrence, Report
 from bridge.agent.worker import Worker
 
 MOST_A_COMMIT: Final = 500

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from bridge.agent.domains import Seen, encode
-from bridge.agent.knowledge import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
-from bridge.agent.outbox import FORGET
-from bridge.agent.reports import (
+from bridge.agent.inventory.domains import Seen, encode
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.inventory import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
+from bridge.agent.inventory.reports import (
     Arrived,
     Cleared,
     Held,
@@ -22,7 +22,7 @@ from bridge.agent.reports import (
     Opened,
     Report,
 )
-from bridge.agent.tell import Teller
+from bridge.agent.outbox import FORGET
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import lifecycle_codes, state_codes

@@ -7,14 +7,14 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.agent import handover as handover_module
-from bridge.agent.counters import Counters
-from bridge.agent.feed import Feed
-from bridge.agent.flight import Flight
-from bridge.agent.handover import HandOver
 from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.replay import Replay
-from bridge.agent.stream import Stream
+from bridge.agent.publish import handover as handover_module
+from bridge.agent.publish.counters import Counters
+from bridge.agent.publish.event_sender import Stream
+from bridge.agent.publish.feed import Feed
+from bridge.agent.publish.handover import HandOver
+from bridge.agent.publish.in_flight import Flight
+from bridge.agent.publish.replay import Replay
 from tests.unit.test_outbox import draft, drafts
 from tests.unit.test_outbox_limits import MEMORY
 

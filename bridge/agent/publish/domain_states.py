@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import Callers, CallFailed, Connection
-from bridge.agent.reports import Looked
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.reports import Looked
 from bridge.agent.worker import Worker
 
 ROUND_S: Final = 0.05

@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from bridge.agent.hypervisor import Asking, CallFailed, Connection
-from bridge.agent.knowledge import CONFIRM_S, Step
-from bridge.agent.reports import ObjectsAsked, ObjectsListed, Report, SeenObject
-from bridge.agent.states import REST, ROUND_S, Publish
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.inventory import CONFIRM_S, Step
+from bridge.agent.inventory.reports import ObjectsAsked, ObjectsListed, Report, SeenObject
+from bridge.agent.publish.domain_states import REST, ROUND_S, Publish
 from bridge.agent.worker import Worker
 from bridge.wire.events import LIFECYCLES, OBJECTS, Object
 

@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 from pydantic import ValidationError
 
-from bridge.agent.flight import Flight
 from bridge.agent.outbox import Row, spans
+from bridge.agent.publish.in_flight import Flight
 from bridge.wire.messages import ReplayRequest, Span
 
 MOST_WAITING: Final = 16

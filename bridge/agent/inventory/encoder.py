@@ -16,9 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.agent.domains import Known, Seen
-from bridge.agent.outbox import Draft
-from bridge.agent.reports import (
+from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.reports import (
     Arrived,
     IoError,
     IoErrors,
@@ -28,7 +27,8 @@ from bridge.agent.reports import (
     Occurrence,
     SeenObject,
 )
-from bridge.agent.resync import Change
+from bridge.agent.inventory.resync import Change
+from bridge.agent.outbox import Draft
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.events import POOL_STATES, Event
 from bridge.wire.topics import Topics

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.domains import Seen
-from bridge.agent.reports import JobGone, Occurrence
-from bridge.agent.resync import Change
-from bridge.agent.tell import Teller, stamp_ns
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller, stamp_ns
+from bridge.agent.inventory.reports import JobGone, Occurrence
+from bridge.agent.inventory.resync import Change
 from bridge.wire import messages, vocabulary
 from bridge.wire.topics import Topics
 

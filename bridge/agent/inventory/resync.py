@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from bridge.agent.domains import Known, Seen, as_known, is_active
+from bridge.agent.inventory.domains import Known, Seen, as_known, is_active
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_name, reason_name, state_codes, state_name
 
 Told = tuple[str, str]

@@ -9,12 +9,12 @@ from typing import cast
 
 import pytest
 
-from bridge.agent import states
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import CallFailed, Connection
-from bridge.agent.reports import Looked
-from bridge.agent.states import States
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.reports import Looked
+from bridge.agent.publish import domain_states as states
+from bridge.agent.publish.domain_states import States
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes

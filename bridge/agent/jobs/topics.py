@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.agent.domains import Seen
 from bridge.agent.hypervisor import Job
-from bridge.agent.progress import Copy
-from bridge.agent.tell import Teller, stamp_ns
+from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.encoder import Teller, stamp_ns
+from bridge.agent.jobs.progress import Copy
 
 EVERY_S: Final = 2.0
 """A domain's job is published at most once in this time, and only if something of it has changed."""

@@ -1,7 +1,7 @@
 """The committed rows in order, from memory where they are there, else from the file."""
 
-from bridge.agent.handover import HandOver
 from bridge.agent.outbox import Outbox, Row
+from bridge.agent.publish.handover import HandOver
 
 
 class Feed:

@@ -7,13 +7,13 @@ from typing import Final
 
 import structlog
 
-from bridge.agent.counters import Counters
-from bridge.agent.feed import Feed
-from bridge.agent.flight import Flight
-from bridge.agent.handover import HandOver
 from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
-from bridge.agent.replay import Replay
-from bridge.agent.suspicion import Suspicion
+from bridge.agent.publish.counters import Counters
+from bridge.agent.publish.feed import Feed
+from bridge.agent.publish.handover import HandOver
+from bridge.agent.publish.in_flight import Flight
+from bridge.agent.publish.poison import Suspicion
+from bridge.agent.publish.replay import Replay
 from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
 
 log = structlog.get_logger()

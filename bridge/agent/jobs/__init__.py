@@ -1,0 +1,1 @@
+"""What jobs domains have: how far they are, and how migrations end of which no event tells."""
