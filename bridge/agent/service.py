@@ -22,6 +22,7 @@ from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.inventory import Knowledge, Step
+from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import Cleared, Held
 from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import Jobs
@@ -66,7 +67,7 @@ class Agent:
         teller = Teller(topics, settings.host)
         self.writer = Writer(
             self.outbox,
-            Knowledge(teller, self.outbox.known(), limits),
+            Knowledge(teller, self.outbox.known(), Quotas(limits.rows, limits.bytes)),
             Effects(committed=self._committed, stepped=self._stepped),
         )
         self._homeassistant = (

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.agent.outbox import Draft, Limits, Outbox
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox import Limits, Outbox
 from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire import messages

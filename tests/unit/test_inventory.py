@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from bridge.agent.inventory.domains import Seen, encode
+from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.inventory import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
 from bridge.agent.inventory.reports import (
@@ -22,7 +23,6 @@ from bridge.agent.inventory.reports import (
     Opened,
     Report,
 )
-from bridge.agent.outbox import FORGET
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import lifecycle_codes, state_codes

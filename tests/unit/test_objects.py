@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.inventory import Knowledge, Step
 from bridge.agent.inventory.reports import ObjectOccurrence, ObjectsAsked, ObjectsListed, Opened, SeenObject
-from bridge.agent.outbox import FORGET
 from bridge.wire.events import NETWORK, NODEDEV, POOL, SECRET
 from bridge.wire.topics import Topics
 

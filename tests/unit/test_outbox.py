@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bridge.agent.outbox import FORGET, Draft, Gap, Limits, Outbox, Row
+from bridge.agent.inventory.drafts import FORGET, Draft
+from bridge.agent.outbox import Gap, Limits, Outbox, Row
 from bridge.agent.outbox.file import NAME
 from bridge.agent.outbox.lock import LOCK_NAME
 from bridge.errors import ConfigError, StateInUseError

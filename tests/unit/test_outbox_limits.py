@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.agent.outbox import Draft, Limits, Outbox, Row
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox import Limits, Outbox, Row
 from tests.unit.test_outbox import draft, drafts, stored, unsent
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.drafts import Draft
 from bridge.agent.inventory.reports import (
     Arrived,
     IoError,
@@ -28,7 +29,6 @@ from bridge.agent.inventory.reports import (
     SeenObject,
 )
 from bridge.agent.inventory.resync import Change
-from bridge.agent.outbox import Draft
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.events import POOL_STATES, Event
 from bridge.wire.topics import Topics

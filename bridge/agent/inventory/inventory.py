@@ -23,8 +23,10 @@ import structlog
 
 from bridge.agent.inventory import domains, resync
 from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.objects import Objects, is_of_objects
+from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import (
     Arrived,
     Cleared,
@@ -42,8 +44,6 @@ from bridge.agent.inventory.reports import (
     Opened,
     Report,
 )
-from bridge.agent.inventory.shares import Shares
-from bridge.agent.outbox import FORGET, Draft, Limits
 from bridge.wire import vocabulary
 
 _log = structlog.get_logger()
@@ -96,9 +96,9 @@ class Step:
 class Knowledge:
     """All domains of one host as the agent knows them; see the module. For one thread."""
 
-    def __init__(self, teller: Teller, stored: Mapping[str, bytes], limits: Limits | None = None) -> None:
+    def __init__(self, teller: Teller, stored: Mapping[str, bytes], quotas: Quotas | None = None) -> None:
         self._teller = teller
-        self._shares = Shares(limits or Limits())
+        self._quotas = quotas or Quotas()
         self._left_out: dict[str, tuple[Occurrence, Counter[str]]] = {}
         self.left_out = 0
         """How many events were left out because their domain had its share of the outbox."""
@@ -237,8 +237,8 @@ class Knowledge:
     def _pass_on(self, step: Step, occurrence: Occurrence) -> None:
         """An event that a guest can make at will: stored while its domain's share of the outbox has room."""
         uuid = occurrence.uuid
-        if self._shares.has_room(uuid, len(self._known)):
-            self._shares.take(uuid)
+        if self._quotas.has_room(uuid, len(self._known)):
+            self._quotas.take(uuid)
             step.drafts += self._tell_left_out([uuid])
             step.drafts.append(self._teller.event(occurrence, self._note_io_error(occurrence)))
             return
@@ -277,11 +277,11 @@ class Knowledge:
         """All up to `settled` wait for the broker no more: of domains that have room again, what was left out
         is told.
         """
-        if not self._shares.sent(settled, last_sequence) or not self._left_out:
+        if not self._quotas.sent(settled, last_sequence) or not self._left_out:
             return None
         return Step(
             self._tell_left_out(
-                [uuid for uuid in self._left_out if self._shares.has_room(uuid, len(self._known))]
+                [uuid for uuid in self._left_out if self._quotas.has_room(uuid, len(self._known))]
             )
         )
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.reports import ObjectOccurrence, ObjectsListed, SeenObject
-from bridge.agent.outbox import FORGET, Draft
 from bridge.wire.events import EVENTS, LIFECYCLES, OBJECTS
 from bridge.wire.vocabulary import name_at
 

@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import structlog
 
+from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, retention, spans
 from bridge.agent.outbox.lock import Identity
 from bridge.agent.outbox.retention import CHUNK, Meta
-from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
+from bridge.agent.outbox.rows import Gap, Limits, Refused, Row
 from bridge.errors import ConfigError
 from bridge.wire.messages import Span
 

@@ -10,11 +10,12 @@ from typing import Final
 
 import structlog
 
+from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, spans
 from bridge.agent.outbox.ledger import Ledger, Settlement
 from bridge.agent.outbox.lock import FolderLock, Mark
 from bridge.agent.outbox.reader import Reader
-from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
+from bridge.agent.outbox.rows import Gap, Limits, Refused, Row
 from bridge.agent.outbox.waiting import Waiting
 from bridge.errors import BridgeError, StateInUseError
 from bridge.wire.messages import Span

@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
-from bridge.agent.outbox.rows import Draft, Gap, Limits
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox.rows import Gap, Limits
 
 
 class Waiting:

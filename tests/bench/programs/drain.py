@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge import __version__, log
+from bridge.agent.inventory.drafts import Draft
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.reports import Occurrence
-from bridge.agent.outbox import Draft, Limits, Outbox
+from bridge.agent.outbox import Limits, Outbox
 from bridge.agent.publish.sender import Sender
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics

@@ -8,24 +8,24 @@ which are counted. What counts is what waits, so where the broker keeps up nothi
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Final
-
-from bridge.agent.outbox import Limits
 
 TYPICAL_BYTES: Final = 1024
 """What an event takes in the outbox, to make rows of a limit in bytes."""
 
 
-class Shares:
+class Quotas:
     """The unsent events of each domain, counted in two generations: those up to a sequence, and those after.
 
     Once the first are all sent, the second take their place; once all are, nothing counts. So a count is
     never too small for what this process stored, and takes no memory for each event.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._most = min(limits.rows, limits.bytes // TYPICAL_BYTES) // 2
+    def __init__(self, rows: int = sys.maxsize, bytes_: int = sys.maxsize) -> None:
+        """`rows` and `bytes_` are the outbox's limits."""
+        self._most = min(rows, bytes_ // TYPICAL_BYTES) // 2
         self._earlier: Counter[str] = Counter()
         self._later: Counter[str] = Counter()
         self._mark = 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bridge.agent.inventory.encoder import Teller
 from bridge.agent.inventory.inventory import Knowledge
+from bridge.agent.inventory.quotas import TYPICAL_BYTES, Quotas
 from bridge.agent.inventory.reports import Occurrence
-from bridge.agent.inventory.shares import TYPICAL_BYTES, Shares
 from bridge.agent.outbox import Limits, Outbox, Row
 from bridge.agent.outbox.rows import OVERHEAD_BYTES
 from bridge.agent.outbox.writer import Effects, Writer
@@ -40,7 +40,9 @@ class Host:
         self.outbox = Outbox.open(folder, LIMITS)
         self.rows: list[Row] = []
         effects = Effects(committed=self.rows.extend, stepped=lambda *_: None)
-        self.writer = Writer(self.outbox, Knowledge(Teller(Topics(), "h"), {}, LIMITS), effects)
+        self.writer = Writer(
+            self.outbox, Knowledge(Teller(Topics(), "h"), {}, Quotas(rows=LIMITS.rows)), effects
+        )
         self.writer.start()
 
     def put(self, *occurrences: Occurrence) -> None:
@@ -118,30 +120,30 @@ def test_nothing_is_left_out_while_the_broker_keeps_up(host: Host) -> None:
 @given(st.lists(st.integers(1, 40), max_size=30), st.randoms(use_true_random=False))
 def test_a_count_is_never_too_small(bursts: list[int], chance: random.Random) -> None:
     """However the broker answers, what waits of a domain never is more than its share."""
-    shares, last, settled = Shares(Limits(rows=100)), 0, 0
+    quotas, last, settled = Quotas(rows=100), 0, 0
     waiting: list[int] = []
     for burst in bursts:
         for _ in range(burst):
-            if shares.has_room(LOUD, 1):
-                shares.take(LOUD)
+            if quotas.has_room(LOUD, 1):
+                quotas.take(LOUD)
                 last += 1
                 waiting.append(last)
         settled = chance.randint(settled, last)
         waiting = [sequence for sequence in waiting if sequence > settled]
-        shares.sent(settled, last)
+        quotas.sent(settled, last)
         assert len(waiting) <= 50
-    shares.sent(last, last)
-    assert shares.has_room(LOUD, 2)
+    quotas.sent(last, last)
+    assert quotas.has_room(LOUD, 2)
 
 
 def test_a_new_file_begins_anew() -> None:
-    shares = Shares(Limits(rows=4))
-    shares.take(LOUD)
-    shares.take(LOUD)
-    shares.sent(0, 900)
-    assert not shares.has_room(LOUD, 1)
-    shares.sent(0, 0)
-    assert shares.has_room(LOUD, 1)
+    quotas = Quotas(rows=4)
+    quotas.take(LOUD)
+    quotas.take(LOUD)
+    quotas.sent(0, 900)
+    assert not quotas.has_room(LOUD, 1)
+    quotas.sent(0, 0)
+    assert quotas.has_room(LOUD, 1)
 
 
 def test_a_row_is_taken_for_what_it_is_in_bytes() -> None:
