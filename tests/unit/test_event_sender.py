@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.publish import handover as handover_module
 from bridge.agent.publish.counters import Counters
 from bridge.agent.publish.event_sender import Stream
-from bridge.agent.publish.feed import Feed
-from bridge.agent.publish.handover import HandOver
 from bridge.agent.publish.in_flight import Flight
 from bridge.agent.publish.replay import Replay
+from bridge.agent.publish.tail_cache import MOST_ROWS, TailCache
 from tests.unit.test_outbox import draft, drafts
 from tests.unit.test_outbox_limits import MEMORY
 
@@ -67,8 +65,7 @@ def test_every_row_is_sent_in_order_on_every_connection(
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         outbox = Outbox.open(Path(folder))
         stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
-        stream.handover = HandOver(outbox.generation, 0, most_rows)
-        stream._feed = Feed(outbox, stream.handover)
+        stream.cache = TailCache(outbox, most_rows)
         broker = Broker()
         untold: list[Row] = []
 
@@ -76,7 +73,7 @@ def test_every_row_is_sent_in_order_on_every_connection(
             return NOT_AUTHORIZED if sequence in refused else 0
 
         def tell() -> None:
-            stream.handover.offer(outbox.generation, untold, outbox.last_sequence)
+            stream.cache.put(untold)
             untold.clear()
 
         def perform(step: str, count: int) -> None:
@@ -123,7 +120,7 @@ def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: 
     broker = Broker()
     assert stream.send(broker.publish, 1000) == 50
     reads: list[int] = []
-    reader = stream._feed._reader
+    reader = stream.cache._reader
     unsent = reader.unsent
 
     def counted(after: int, limit: int) -> list[Row]:
@@ -133,7 +130,7 @@ def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: 
     reader.unsent = counted  # type: ignore[method-assign]
     for _ in range(5):
         rows = outbox.append(drafts(10))
-        stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+        stream.cache.put(rows)
         assert stream.send(broker.publish, 1000) == 10
     assert reads == [], "what was just committed needn't be read"
     assert [sequence for _, sequence in broker.got] == list(range(1, 101))
@@ -141,23 +138,33 @@ def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: 
     outbox.close()
 
 
-def test_memory_that_overflows_is_left_to_the_file() -> None:
-    assert handover_module.MOST_ROWS >= 1_000
-    handover = HandOver(0, 0, most_rows=3)
-    handover.offer(0, [Row(n, "t", b"") for n in (1, 2)], 2)
-    handover.offer(0, [Row(n, "t", b"") for n in (3, 4)], 4)
-    assert handover.take(0, 0, 10) is None
-    assert handover.take(0, 4, 10) == ([], 4)
+def test_memory_that_overflows_is_left_to_the_file(tmp_path: Path) -> None:
+    assert MOST_ROWS >= 1_000
+    outbox = Outbox.open(tmp_path)
+    cache = TailCache(outbox, most_rows=3)
+    cache.put(outbox.append(drafts(2)))
+    cache.put(outbox.append(drafts(2)))
+    assert cache._in_memory(0, 10) is None
+    assert cache._in_memory(4, 10) == ([], 4)
+    cache.close()
+    outbox.close()
 
 
-def test_rows_of_another_file_are_not_taken() -> None:
-    handover = HandOver(0, 0)
-    handover.offer(0, [Row(1, "t", b"old")], 1)
-    handover.offer(1, [Row(2, "t", b"old"), Row(1, "t", b"new")], 1)
-    assert handover.take(0, 0, 10) is None
-    assert handover.take(1, 0, 10) is None
-    handover.offer(1, [Row(2, "t", b"new")], 2)
-    assert handover.take(1, 1, 10) == ([Row(2, "t", b"new")], 2)
+def test_rows_of_another_file_are_not_taken(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path)
+    cache = TailCache(outbox)
+    cache.put(outbox.append(drafts(1)))
+    old = outbox.append(drafts(1))
+    outbox.report_damage(0, "as if")
+    cache.put([*old, *outbox.append(drafts(1))])
+    assert cache._in_memory(0, 10) is None
+    cache.generation = 1
+    assert cache._in_memory(0, 10) is None
+    new = outbox.append(drafts(1))
+    cache.put(new)
+    assert cache._in_memory(1, 10) == (new, 2)
+    cache.close()
+    outbox.close()
 
 
 def test_a_hole_at_the_end_does_not_hold_up_what_waits_for_it(tmp_path: Path) -> None:
@@ -166,7 +173,7 @@ def test_a_hole_at_the_end_does_not_hold_up_what_waits_for_it(tmp_path: Path) ->
     stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
     broker = Broker()
     rows = outbox.append(drafts(9))
-    stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+    stream.cache.put(rows)
     stream.send(broker.publish, 100)
     assert [sequence for _, sequence in broker.got] == [1, 2, 3, 4, 5]
     assert stream.sent == 9
@@ -178,10 +185,10 @@ def test_after_damage_the_stream_begins_with_the_new_file(tmp_path: Path) -> Non
     outbox = Outbox.open(tmp_path)
     stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
     broker = Broker()
-    stream.handover.offer(outbox.generation, outbox.append(drafts(5)), 5)
+    stream.cache.put(outbox.append(drafts(5)))
     stream.send(broker.publish, 2)
     outbox.report_damage(0, "as if")
-    stream.handover.offer(outbox.generation, outbox.append(drafts(3)), 3)
+    stream.cache.put(outbox.append(drafts(3)))
     assert stream.send(broker.publish, 100) == 0
     stream.begin()
     broker.lose(stream)

@@ -9,11 +9,10 @@ import structlog
 
 from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
 from bridge.agent.publish.counters import Counters
-from bridge.agent.publish.feed import Feed
-from bridge.agent.publish.handover import HandOver
 from bridge.agent.publish.in_flight import Flight
 from bridge.agent.publish.poison import Suspicion
 from bridge.agent.publish.replay import Replay
+from bridge.agent.publish.tail_cache import TailCache
 from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
 
 log = structlog.get_logger()
@@ -43,8 +42,7 @@ class Stream:
         self._ask = ask
         self._counters = counters
         self.replay = replay
-        self.handover = HandOver(outbox.generation, outbox.last_sequence)
-        self._feed = Feed(outbox, self.handover)
+        self.cache = TailCache(outbox)
         self._refused: list[Refused] = []
         self._accepted_late: list[int] = []
         self._said: set[int] = set()
@@ -54,7 +52,7 @@ class Stream:
 
     def begin(self) -> None:
         """Starts with what the outbox's present file holds."""
-        self._feed.generation = self._outbox.generation
+        self.cache.generation = self._outbox.generation
         self._damaged = False
         self._flight = Flight(self._outbox.settled)
         self._reported = self._flushed = self._flight.through
@@ -65,7 +63,7 @@ class Stream:
     @property
     def generation(self) -> int:
         """Of which of the outbox's files this is the stream."""
-        return self._feed.generation
+        return self.cache.generation
 
     @property
     def sent(self) -> int:
@@ -99,7 +97,7 @@ class Stream:
         while room > sent and not self._damaged and flight.sent < self._outbox.last_sequence:
             wanted = room - sent
             try:
-                rows, through = self._feed.after(flight.sent, wanted)
+                rows, through = self.cache.after(flight.sent, wanted)
             except DamagedError as error:
                 self._report_damage(error)
                 break
@@ -152,7 +150,7 @@ class Stream:
         if wanted is None:
             return False
         try:
-            rows = self._feed.again(*wanted, READ_ROWS)
+            rows = self.cache.again(*wanted, READ_ROWS)
         except DamagedError as error:
             self._report_damage(error)
             return False
@@ -210,7 +208,7 @@ class Stream:
 
     def close(self) -> None:
         """Closes the file."""
-        self._feed.close()
+        self.cache.close()
 
 
 def _flush(outbox: Outbox) -> None:

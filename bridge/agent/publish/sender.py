@@ -120,8 +120,7 @@ class Sender:
 
     def committed(self, rows: Sequence[Row]) -> None:
         """These rows are durable: all that there are since the last call. For the outbox's thread."""
-        outbox = self._outbox
-        self._stream.handover.offer(outbox.generation, rows, outbox.last_sequence)
+        self._stream.cache.put(rows)
         self._session.wake()
 
     def set_retained(self, topic: str, payload: bytes | None, as_of: int) -> None:
