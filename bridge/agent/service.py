@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -26,8 +26,8 @@ from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import Cleared, Held
 from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import Jobs
-from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.outbox.writer import Effects, Writer
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.outbox.writer import Writer
 from bridge.agent.publish.domain_states import States
 from bridge.agent.publish.object_states import Lists
 from bridge.agent.publish.sender import Sender
@@ -68,7 +68,6 @@ class Agent:
         self.writer = Writer(
             self.outbox,
             Knowledge(teller, self.outbox.known(), Quotas(limits.rows, limits.bytes)),
-            Effects(committed=self._committed, stepped=self._stepped),
         )
         self._homeassistant = (
             HomeAssistant(topics, settings.host, __version__, settings.homeassistant_prefix)
@@ -141,7 +140,7 @@ class Agent:
     def start(self) -> None:
         """Starts all threads and returns. Neither a broker nor a libvirtd needs to be there."""
         self._tell_status(self.hypervisor.status)
-        self.writer.start()
+        self.writer.start(self.sender.committed, self._stepped)
         self._mqtt.start()
         self._states.start()
         self._lists.start()
@@ -204,9 +203,6 @@ class Agent:
         if more:
             problems["jobs"] = f"{more} more guests aren't asked about their migrations while these hang"
         return problems
-
-    def _committed(self, rows: Sequence[Row]) -> None:
-        self.sender.committed(rows)
 
     def _publish_state(self, topic: str, payload: bytes | None, as_of: int) -> None:
         if self._homeassistant:

@@ -16,7 +16,7 @@ from bridge.agent.inventory.quotas import TYPICAL_BYTES, Quotas
 from bridge.agent.inventory.reports import Occurrence
 from bridge.agent.outbox import Limits, Outbox, Row
 from bridge.agent.outbox.rows import OVERHEAD_BYTES
-from bridge.agent.outbox.writer import Effects, Writer
+from bridge.agent.outbox.writer import Writer
 from bridge.wire.events import LEFT_OUT
 from bridge.wire.examples import of_events
 from bridge.wire.topics import Topics
@@ -39,11 +39,8 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox.open(folder, LIMITS)
         self.rows: list[Row] = []
-        effects = Effects(committed=self.rows.extend, stepped=lambda *_: None)
-        self.writer = Writer(
-            self.outbox, Knowledge(Teller(Topics(), "h"), {}, Quotas(rows=LIMITS.rows)), effects
-        )
-        self.writer.start()
+        self.writer = Writer(self.outbox, Knowledge(Teller(Topics(), "h"), {}, Quotas(rows=LIMITS.rows)))
+        self.writer.start(self.rows.extend, lambda *_: None)
 
     def put(self, *occurrences: Occurrence) -> None:
         for occurrence in occurrences:

@@ -9,7 +9,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -30,24 +29,12 @@ _GATHERED: Final = (Occurrence, Cleared)
 Task = Callable[[Outbox], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Who hears of what is durable. All are called in the thread `outbox` and must not block.
-
-    `committed` gets the new rows, `stepped` each step after its commit, with the epoch and last sequence.
-    """
-
-    committed: Callable[[Sequence[Row]], None]
-    stepped: Callable[[Step, str, int], None]
-
-
 class Writer:
     """Stores what the hypervisor reports. `put` and `ask` may be called by any thread."""
 
-    def __init__(self, outbox: Outbox, knowledge: Knowledge, effects: Effects) -> None:
+    def __init__(self, outbox: Outbox, knowledge: Knowledge) -> None:
         self._outbox = outbox
         self._knowledge = knowledge
-        self._effects = effects
         self._inbox: queue.SimpleQueue[Report | Task | None] = queue.SimpleQueue()
         self.put: Callable[[Report], None] = self._inbox.put
         self.ask: Callable[[Task], None] = self._inbox.put
@@ -63,8 +50,15 @@ class Writer:
         """How many reports wait for their commit."""
         return self._inbox.qsize()
 
-    def start(self) -> None:
-        """Begins; returns at once."""
+    def start(
+        self, committed: Callable[[Sequence[Row]], None], stepped: Callable[[Step, str, int], None]
+    ) -> None:
+        """Begins; returns at once. Both are called in the thread `outbox` after a commit and must not block.
+
+        `committed` gets the new rows, `stepped` each step with the epoch and the last sequence.
+        """
+        self._committed = committed
+        self._stepped = stepped
         self.worker.start()
 
     def stop(self, timeout_s: float) -> bool:
@@ -160,8 +154,8 @@ class Writer:
             self._outbox.remember(step.remembered)
         rows = self._outbox.append(step.drafts)
         if rows:
-            self._effects.committed(rows)
-        self._effects.stepped(step, *self._outbox.position)
+            self._committed(rows)
+        self._stepped(step, *self._outbox.position)
         self._note_sent()
 
     def _note_sent(self) -> None:
