@@ -106,7 +106,7 @@ def test_every_row_is_sent_in_order_on_every_connection(
                 kept = [sequence for sequence in expected if sequence in sent or sequence not in refused]
                 assert sent == kept, "out of order, or with a hole"
             assert {sequence for _, sequence in broker.got} == set(range(1, last + 1))
-            assert (outbox.settled, outbox.depth) == (last, 0)
+            assert (outbox.acknowledged, outbox.depth) == (last, 0)
             assert outbox.parked == len([sequence for sequence in refused if sequence <= last])
         finally:
             stream.close()
@@ -215,7 +215,7 @@ def test_damage_that_the_sender_finds_is_told_once(tmp_path: Path) -> None:
 
 
 @given(st.permutations(range(1, 9)), st.integers(0, 8))
-def test_answers_in_any_order_settle_only_what_has_no_gap(order: list[int], count: int) -> None:
+def test_answers_in_any_order_acknowledge_only_what_has_no_gap(order: list[int], count: int) -> None:
     flight = Flight()
     for sequence in range(1, 9):
         flight.send(sequence)

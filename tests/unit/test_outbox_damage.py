@@ -396,6 +396,6 @@ def test_what_was_acknowledged_on_a_full_disk_is_noted_later(disk: Path) -> None
     outbox.flush()
     ballast.unlink()
     outbox.append([])
-    assert outbox.settled == 80
+    assert outbox.acknowledged == 80
     assert outbox.known() == {"u": b"known"}
     outbox.close()

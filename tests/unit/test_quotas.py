@@ -117,7 +117,7 @@ def test_nothing_is_left_out_while_the_broker_keeps_up(host: Host) -> None:
 @given(st.lists(st.integers(1, 40), max_size=30), st.randoms(use_true_random=False))
 def test_a_count_is_never_too_small(bursts: list[int], chance: random.Random) -> None:
     """However the broker answers, what waits of a domain never is more than its share."""
-    quotas, last, settled = Quotas(rows=100), 0, 0
+    quotas, last, acknowledged = Quotas(rows=100), 0, 0
     waiting: list[int] = []
     for burst in bursts:
         for _ in range(burst):
@@ -125,9 +125,9 @@ def test_a_count_is_never_too_small(bursts: list[int], chance: random.Random) ->
                 quotas.take(LOUD)
                 last += 1
                 waiting.append(last)
-        settled = chance.randint(settled, last)
-        waiting = [sequence for sequence in waiting if sequence > settled]
-        quotas.sent(settled, last)
+        acknowledged = chance.randint(acknowledged, last)
+        waiting = [sequence for sequence in waiting if sequence > acknowledged]
+        quotas.sent(acknowledged, last)
         assert len(waiting) <= 50
     quotas.sent(last, last)
     assert quotas.has_room(LOUD, 2)

@@ -273,11 +273,11 @@ class Knowledge:
                     step.drafts.append(self._teller.io_error(uuid, before, error, report, snapshot))
         return step
 
-    def sent(self, settled: int, last_sequence: int) -> Step | None:
-        """All up to `settled` wait for the broker no more: of domains that have room again, what was left out
-        is told.
+    def sent(self, acknowledged: int, last_sequence: int) -> Step | None:
+        """No message up to `acknowledged` waits for the broker: reports what was left out of domains that have
+        room again.
         """
-        if not self._quotas.sent(settled, last_sequence) or not self._left_out:
+        if not self._quotas.sent(acknowledged, last_sequence) or not self._left_out:
             return None
         return Step(
             self._tell_left_out(

@@ -31,17 +31,17 @@ class Quotas:
         self._mark = 0
         self._newest: int | None = 0
 
-    def sent(self, settled: int, last_sequence: int) -> bool:
-        """All up to `settled` wait no more, of all that were taken, which have sequences up to
+    def sent(self, acknowledged: int, last_sequence: int) -> bool:
+        """All up to `acknowledged` wait no more, of all that were taken, which have sequences up to
         `last_sequence`. Whether that freed anything.
         """
         if self._newest is None:
             self._newest = last_sequence
-        if settled < self._mark <= last_sequence:
+        if acknowledged < self._mark <= last_sequence:
             return False
         freed = bool(self._earlier)
         self._earlier, self._later, self._mark = self._later, Counter(), last_sequence
-        if settled >= self._newest or last_sequence < self._newest:
+        if acknowledged >= self._newest or last_sequence < self._newest:
             freed = freed or bool(self._earlier)
             self._earlier.clear()
             self._newest = last_sequence

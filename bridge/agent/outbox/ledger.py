@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -13,9 +12,10 @@ import structlog
 
 from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, retention, spans
+from bridge.agent.outbox.answers import Answers
 from bridge.agent.outbox.lock import Identity
 from bridge.agent.outbox.retention import CHUNK, Meta
-from bridge.agent.outbox.rows import Gap, Limits, Refused, Row
+from bridge.agent.outbox.rows import Gap, Limits, Row
 from bridge.errors import ConfigError
 from bridge.wire.messages import Span
 
@@ -25,18 +25,6 @@ COMMITS_A_FOLD: Final = 100
 
 SPARE_PAGES: Final = 4_096
 """The file keeps this many free pages (16 MiB) for what comes next."""
-
-
-@dataclass(slots=True)
-class Settlement:
-    """What the broker said since the last commit. `through`: nothing up to there waits any more."""
-
-    through: int = 0
-    refused: list[Refused] = field(default_factory=list)
-    accepted_late: list[int] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.through or self.refused or self.accepted_late)
 
 
 class Ledger:
@@ -81,8 +69,8 @@ class Ledger:
         if row is None or file.checksum_of_figures(*row[:-1]) != row[-1]:
             raise file.DamagedError("its figures are not what was written")
         (parked,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
-        epoch, last_sequence, settled, rows, stored_bytes, clock_s, wall_s, _ = row
-        self.meta = Meta(epoch, last_sequence, settled, rows, stored_bytes, parked)
+        epoch, last_sequence, acknowledged, rows, stored_bytes, clock_s, wall_s, _ = row
+        self.meta = Meta(epoch, last_sequence, acknowledged, rows, stored_bytes, parked)
         self.clock = file.Clock(clock_s, wall_s)
         self.known: dict[str, bytes] = dict(self._db.execute("SELECT uuid, snapshot FROM known"))
         self.dropped = [
@@ -117,7 +105,7 @@ class Ledger:
     def commit(
         self,
         batch: Sequence[Draft | Gap],
-        settlement: Settlement,
+        answers: Answers,
         known: Mapping[str, bytes],
         holes: Sequence[Span] = (),
     ) -> tuple[list[Row], int]:
@@ -132,8 +120,8 @@ class Ledger:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            if settlement:
-                self._settle(meta, settlement)
+            if answers:
+                answers.store(db, meta)
             if meta.rows + len(rows) > self._limits.rows or (
                 meta.bytes + sum(row.size for row in rows) > self._limits.bytes
             ):
@@ -165,7 +153,7 @@ class Ledger:
                     total = spans.add(total, hole.epoch or "", [(hole.first, hole.last)])
                 total = spans.add(total, meta.epoch, gone)
                 self._store_dropped(total)
-            figures = (meta.last_sequence, meta.settled, meta.rows, meta.bytes, now_s, time.time())
+            figures = (meta.last_sequence, meta.acknowledged, meta.rows, meta.bytes, now_s, time.time())
             db.execute(
                 "UPDATE meta SET last_sequence = ?, settled = ?, rows = ?, bytes = ?, "
                 "clock_s = ?, wall_s = ?, crc = ?",
@@ -212,28 +200,6 @@ class Ledger:
         meta.last_sequence = sequence
         return rows, unborn, snapshots
 
-    def _settle(self, meta: Meta, settlement: Settlement) -> None:
-        db = self._db
-        for refused in settlement.refused:
-            moved = db.execute(
-                "INSERT OR IGNORE INTO parked "
-                "SELECT sequence, topic, payload, crc, at_s, ? FROM rows WHERE sequence = ?",
-                (refused.reason, refused.sequence),
-            ).rowcount
-            if moved:
-                db.execute("DELETE FROM rows WHERE sequence = ?", (refused.sequence,))
-                meta.parked += 1
-        for sequence in settlement.accepted_late:
-            moved = db.execute(
-                "INSERT OR IGNORE INTO rows "
-                "SELECT sequence, topic, payload, crc, at_s FROM parked WHERE sequence = ?",
-                (sequence,),
-            ).rowcount
-            if moved:
-                db.execute("DELETE FROM parked WHERE sequence = ?", (sequence,))
-                meta.parked -= 1
-        meta.settled = min(max(meta.settled, settlement.through), meta.last_sequence)
-
     def _store_known(self, snapshots: Mapping[str, bytes]) -> None:
         kept = [(uuid, snapshot) for uuid, snapshot in snapshots.items() if snapshot != FORGET]
         self._db.executemany(
@@ -257,7 +223,7 @@ class Ledger:
     def has_expired(self) -> bool:
         """Whether more acknowledged rows are due to be deleted than one transaction may."""
         limits, meta = self._limits, self.meta
-        if meta.settled == 0 or meta.rows == meta.parked:
+        if meta.acknowledged == 0 or meta.rows == meta.parked:
             return False
         oldest = self._oldest_at_s
         due = meta.bytes > limits.keep_bytes or (
@@ -266,7 +232,7 @@ class Ledger:
         if not due and oldest is not None:
             return False
         row = self._db.execute(
-            "SELECT at_s FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT 1", (meta.settled,)
+            "SELECT at_s FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT 1", (meta.acknowledged,)
         ).fetchone()
         if row is None:
             return False
@@ -276,7 +242,7 @@ class Ledger:
     def oldest_unsent_age_s(self) -> float | None:
         """How long the first row that waits for the broker has been stored; None if none waits."""
         row = self._db.execute(
-            "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.settled,)
+            "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.acknowledged,)
         ).fetchone()
         return None if row is None else max(0.0, self.clock() - float(row[0]))
 

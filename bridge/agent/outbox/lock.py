@@ -36,7 +36,7 @@ class Mark:
 
     epoch: str
     last_sequence: int
-    settled: int
+    acknowledged: int
 
 
 class FolderLock:
@@ -76,14 +76,14 @@ class FolderLock:
     def _read(self) -> Mark | None:
         fields = os.pread(self._descriptor, 200, 0).split()
         try:
-            _, epoch, last_sequence, settled = fields
-            return Mark(epoch.decode("ascii"), int(last_sequence), int(settled))
+            _, epoch, last_sequence, acknowledged = fields
+            return Mark(epoch.decode("ascii"), int(last_sequence), int(acknowledged))
         except ValueError:
             return None
 
     def write(self, mark: Mark) -> None:
         """Notes what was committed. On a full disk the old mark stays, which is only less sharp."""
-        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.settled:020d}\n"
+        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.acknowledged:020d}\n"
         with suppress(OSError):
             os.pwrite(self._descriptor, line.encode("ascii"), 0)
 

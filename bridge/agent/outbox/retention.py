@@ -25,14 +25,14 @@ class Meta:
 
     epoch: str
     last_sequence: int
-    settled: int
+    acknowledged: int
     rows: int
     bytes: int
     parked: int
 
     def copy(self) -> "Meta":
         """The same figures, to be changed while these stand."""
-        return Meta(self.epoch, self.last_sequence, self.settled, self.rows, self.bytes, self.parked)
+        return Meta(self.epoch, self.last_sequence, self.acknowledged, self.rows, self.bytes, self.parked)
 
 
 def make_room(
@@ -45,12 +45,12 @@ def make_room(
     def excess() -> tuple[int, int]:
         return meta.rows + len(rows) - limits.rows, meta.bytes + bytes_new - limits.bytes
 
-    _delete_oldest(db, meta, "rows", meta.settled, excess())
+    _delete_oldest(db, meta, "rows", meta.acknowledged, excess())
     gone += _delete_oldest(db, meta, "parked", meta.last_sequence, excess())
     if limits.when_full == "newest-wins":
         unsent = _delete_oldest(db, meta, "rows", meta.last_sequence, excess())
         if unsent:
-            meta.settled = max(meta.settled, unsent[-1][1])
+            meta.acknowledged = max(meta.acknowledged, unsent[-1][1])
             gone += unsent
     kept = list(rows)
     lost: list[int] = []
@@ -101,7 +101,7 @@ def expire(
         return oldest
     found = db.execute(
         f"SELECT sequence, at_s, {_SIZE} FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT ?",  # noqa: S608
-        (meta.settled, EXPIRED_A_COMMIT),
+        (meta.acknowledged, EXPIRED_A_COMMIT),
     ).fetchall()
     last = 0
     for sequence, at_s, size in found:

@@ -2,9 +2,7 @@
 
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +10,8 @@ import structlog
 
 from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, spans
-from bridge.agent.outbox.ledger import Ledger, Settlement
+from bridge.agent.outbox.answers import Answers
+from bridge.agent.outbox.ledger import Ledger
 from bridge.agent.outbox.lock import FolderLock, Mark
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import Gap, Limits, Refused, Row
@@ -24,14 +23,6 @@ log = structlog.get_logger()
 
 COMMIT_ROWS: Final = 500
 """One transaction takes at most this many messages: enough that its fsync costs nothing per message."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    through: int
-    refused: Sequence[Refused]
-    accepted_late: Sequence[int]
-    generation: int
 
 
 class Outbox:
@@ -55,8 +46,7 @@ class Outbox:
         self._limits = limits
         self._lock = lock
         self._waiting = Waiting(limits)
-        self._answers: deque[_Answers] = deque()
-        self._settlement = Settlement()
+        self._answers = Answers()
         self._remembered: dict[str, bytes] = {}
         self._holes: list[Span] = []
         self.generation = 0
@@ -156,13 +146,13 @@ class Outbox:
 
     def _lose(self, old: Mark) -> None:
         """The file of this mark is gone: what it had not sent yet will be named as dropped."""
-        if old.last_sequence > old.settled:
-            self._holes.append(Span(epoch=old.epoch, first=old.settled + 1, last=old.last_sequence))
-            self.dropped_rows += old.last_sequence - old.settled
+        if old.last_sequence > old.acknowledged:
+            self._holes.append(Span(epoch=old.epoch, first=old.acknowledged + 1, last=old.last_sequence))
+            self.dropped_rows += old.last_sequence - old.acknowledged
 
     def _note(self, ledger: Ledger) -> None:
         meta = ledger.meta
-        self._lock.write(Mark(meta.epoch, meta.last_sequence, meta.settled))
+        self._lock.write(Mark(meta.epoch, meta.last_sequence, meta.acknowledged))
 
     @property
     def epoch(self) -> str:
@@ -181,9 +171,9 @@ class Outbox:
         return self._ledger.meta.last_sequence
 
     @property
-    def settled(self) -> int:
-        """No message up to this sequence waits for the broker any more."""
-        return self._ledger.meta.settled
+    def acknowledged(self) -> int:
+        """No message up to this sequence waits for the broker: each was acknowledged, parked or dropped."""
+        return self._ledger.meta.acknowledged
 
     @property
     def parked(self) -> int:
@@ -202,10 +192,10 @@ class Outbox:
 
     @property
     def depth(self) -> int:
-        """How many stored messages wait; parked ones count until all before them are settled."""
+        """How many stored messages wait; parked ones count until all before them are acknowledged."""
         meta = self._ledger.meta
-        between = meta.last_sequence - meta.settled
-        return between - spans.overlap(self._ledger.dropped, meta.epoch, meta.settled + 1, meta.last_sequence)
+        first, last = meta.acknowledged + 1, meta.last_sequence
+        return last - meta.acknowledged - spans.overlap(self._ledger.dropped, meta.epoch, first, last)
 
     @property
     def waiting(self) -> int:
@@ -256,8 +246,8 @@ class Outbox:
         sending. Durable with the next `append` or `flush`; if the process ends before, the messages are sent
         once more. What is said of another `generation` than the current one is ignored.
         """
-        self._answers.append(
-            _Answers(through, refused, accepted_late, self.generation if generation is None else generation)
+        self._answers.add(
+            self.generation if generation is None else generation, through, refused, accepted_late
         )
 
     def park(self, sequence: int, reason: str) -> None:
@@ -329,19 +319,20 @@ class Outbox:
         """One transaction; None where the disk took nothing."""
         if not self._ledger.is_there:
             self._abandon("it was removed")
-        self._take_answers()
+        self._answers.take(self.generation)
         for _ in range(3):
             if not (self._ledger.is_there and self._is_locked()):
                 return None
-            if not batch and not tidying and not (self._settlement or self._remembered or self._holes):
+            if not batch and not tidying and not (self._answers or self._remembered or self._holes):
                 return []
             try:
-                rows, dropped = self._ledger.commit(batch, self._settlement, self._remembered, self._holes)
+                rows, dropped = self._ledger.commit(batch, self._answers, self._remembered, self._holes)
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not self._failed(error):
                     return None
             else:
-                self._settlement, self._remembered, self._holes = Settlement(), {}, []
+                self._answers.clear()
+                self._remembered, self._holes = {}, []
                 self._note(self._ledger)
                 self.committed_rows += len(rows)
                 self.dropped_rows += dropped
@@ -350,15 +341,6 @@ class Outbox:
                     self.trouble = None
                 return rows
         return None
-
-    def _take_answers(self) -> None:
-        while self._answers:
-            answers = self._answers.popleft()
-            if answers.generation == self.generation:
-                settlement = self._settlement
-                settlement.through = max(settlement.through, answers.through)
-                settlement.refused += answers.refused
-                settlement.accepted_late += answers.accepted_late
 
     def _failed(self, error: Exception) -> bool:
         """Judges a failure. Returns whether to try again at once, which is so after a new file was begun."""
@@ -377,7 +359,7 @@ class Outbox:
         in memory, and the next commit tries again.
         """
         meta, known = self._ledger.meta, self._ledger.known
-        mark = Mark(meta.epoch, meta.last_sequence, meta.settled)
+        mark = Mark(meta.epoch, meta.last_sequence, meta.acknowledged)
         is_damaged = self._ledger.is_there
         before, self._holes = self._holes, []
         self._ledger.close()
@@ -394,7 +376,7 @@ class Outbox:
             return
         self.trouble = None
         self._holes = self._ledger.dropped + before + self._holes
-        self._settlement = Settlement()
+        self._answers.clear()
         self._remembered = {**known, **self._remembered}
         self._ledger = ledger
         self._note(ledger)

@@ -161,5 +161,5 @@ class Writer:
     def _note_sent(self) -> None:
         """What the broker has waits no more. What the disk doesn't take has no sequence yet."""
         outbox = self._outbox
-        if not outbox.waiting and (step := self._knowledge.sent(outbox.settled, outbox.last_sequence)):
+        if not outbox.waiting and (step := self._knowledge.sent(outbox.acknowledged, outbox.last_sequence)):
             self._store(step)

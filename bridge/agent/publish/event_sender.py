@@ -54,7 +54,7 @@ class Stream:
         """Starts with what the outbox's present file holds."""
         self.cache.generation = self._outbox.generation
         self._damaged = False
-        self._flight = Flight(self._outbox.settled)
+        self._flight = Flight(self._outbox.acknowledged)
         self._reported = self._flushed = self._flight.through
         self._flush_at_s: float | None = None
         self._refused, self._accepted_late = [], []
