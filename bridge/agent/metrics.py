@@ -46,7 +46,7 @@ class AgentCollector(Collector):
             ("outbox_rows", "Stored messages, sent ones included.", outbox.stored_rows),
             ("outbox_bytes", "What the stored messages take.", outbox.stored_bytes),
             ("outbox_parked_rows", "Messages that the broker refused.", outbox.parked),
-            ("outbox_waiting_rows", "Messages in memory because the disk takes nothing.", outbox.waiting),
+            ("outbox_waiting_rows", "Messages in memory because the disk takes nothing.", outbox.buffered),
             ("outbox_oldest_unsent_seconds", "Age of the oldest unsent message.", agent.oldest_unsent_age_s),
             ("in_flight", "Messages that the broker hasn't answered.", sender.in_flight),
             ("guests_hung", "Guests whose QEMU doesn't answer libvirt.", len(agent.jobs.hung)),

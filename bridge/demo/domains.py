@@ -130,6 +130,6 @@ def _known(known: Known) -> agent.Known:
     )
 
 
-def _seen(uuid: str, known: Known) -> agent.Seen:
+def _seen(uuid: str, known: Known) -> agent.ListedDomain:
     state, reason = state_codes(known.state, known.reason)
-    return agent.Seen(uuid, known.name, known.id, state, reason, known.persistent, known.incoming)
+    return agent.ListedDomain(uuid, known.name, known.id, state, reason, known.persistent, known.incoming)

@@ -346,7 +346,7 @@ class Session:
             elif kind == packets.PUBACK and self.connected:
                 mid, code = packets.unpack_puback(reader.data, start, stop)
                 if mid in window:
-                    self._on_acknowledged(window.settle(mid), code)
+                    self._on_acknowledged(window.acknowledge(mid), code)
             elif not self._closed:
                 for report in link.let_paho_read(reader.data[begin:stop]):
                     if self._link is link:

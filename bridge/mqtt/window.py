@@ -63,7 +63,7 @@ class SendWindow:
         in_flight[mid] = token
         return mid
 
-    def settle(self, mid: int) -> object:
+    def acknowledge(self, mid: int) -> object:
         """The broker answered `mid`: takes it out and returns its token. KeyError when it isn't in flight."""
         return self._in_flight.pop(mid)
 

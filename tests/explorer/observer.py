@@ -238,7 +238,7 @@ def _said(
 ) -> Message:
     """A status of the agent, as it or the broker sends it."""
     libvirt = Libvirt(connected=True, uri="qemu:///system")
-    facts = status.Facts(near.epoch, libvirt, None, near.sequence, lost=lost)
+    facts = status.StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
     payload = status.build(host_name(host), "1.0", facts, state=state, now_s=TRUE.at(t))
     topic = f"libvirt/v1/hosts/{host_name(host)}/status"
     return Message(t, "status", topic, payload, True, near.sequence, near.epoch, "", (), "event")

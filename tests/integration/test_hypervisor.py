@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bridge.agent.hypervisor import Connection, Hypervisor, Job
-from bridge.agent.inventory.reports import Looked, Report
+from bridge.agent.inventory.reports import DomainsListed, Report
 
 RUNNING = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED)
 ARRIVING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
@@ -68,7 +68,7 @@ def test_a_list_has_the_side_of_a_domain_that_is_paused_for_a_migration(
     hypervisor = Hypervisor(uri, reports.put, lambda _: None)
     hypervisor.start()
     try:
-        looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, Looked))
+        looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, DomainsListed))
         assert [seen.incoming for seen in looked.seen.values()] == [True]
     finally:
         hypervisor.stop()

@@ -429,7 +429,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         stream.all_acknowledged()
         ballast = fill_up(disk)
         total = 10
-        while not stream.outbox.trouble:
+        while not stream.outbox.write_error:
             stream.append([lifecycle() for _ in range(50)])
             total += 50
             time.sleep(0.02)

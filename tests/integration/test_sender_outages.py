@@ -40,12 +40,12 @@ def test_a_broker_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
     with Stream(tmp_path, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(500)])
         until(lambda: stream.outbox.last_sequence == 500)
-        assert stream.sender.trouble
+        assert stream.sender.problem
         broker.start()
         try:
             with Subscriber(broker.settings()) as subscriber:
                 subscriber.until(lambda: subscriber.sequences == list(range(1, 501)))
-            assert stream.sender.trouble is None
+            assert stream.sender.problem is None
         finally:
             broker.kill()
 

@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 
 from bridge.agent.hypervisor import CallFailed, Connection
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.encoder import Teller
-from bridge.agent.inventory.reports import Looked
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import DomainsListed
 from bridge.agent.publish import domain_states as states
-from bridge.agent.publish.domain_states import States
+from bridge.agent.publish.domain_states import DomainStatePublisher
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
@@ -22,8 +22,8 @@ from bridge.wire.vocabulary import state_codes
 A, B = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "ab")
 
 
-def seen(uuid: str, where: str = "running/booted") -> Seen:
-    return Seen(uuid, uuid[0], 1, *state_codes(*where.split("/")), persistent=True)
+def seen(uuid: str, where: str = "running/booted") -> ListedDomain:
+    return ListedDomain(uuid, uuid[0], 1, *state_codes(*where.split("/")), persistent=True)
 
 
 class PlayedConnection:
@@ -33,31 +33,31 @@ class PlayedConnection:
     live = True
 
     def __init__(self) -> None:
-        self.domains: dict[str, Seen] = {}
+        self.domains: dict[str, ListedDomain] = {}
         self.reads: list[str] = []
         self.lists = 0
         self.before: Callable[[str], None] = lambda _uuid: None
 
-    def read(self, uuid: str) -> Seen | None:
+    def read(self, uuid: str) -> ListedDomain | None:
         self.before(uuid)
         self.reads.append(uuid)
         return self.domains.get(uuid)
 
-    def list_domains(self) -> dict[str, Seen]:
+    def list_domains(self) -> dict[str, ListedDomain]:
         self.lists += 1
         return dict(self.domains)
 
 
 class Played:
-    """States on a played host: what they published, as `a running/booted 3` with its `as_of`, or `a -`."""
+    """The states of a played host: what was published, as `a running/booted 3` with its `as_of`, or `a -`."""
 
     def __init__(self) -> None:
         self.host = PlayedConnection()
         self.connected = True
         self.position = ("epoch", 1)
         self.published: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.states = States(
-            Teller(Topics(), "h"),
+        self.states = DomainStatePublisher(
+            Encoder(Topics(), "h"),
             lambda: cast("Connection", self.host) if self.connected else None,
             lambda: self.position,
             self._publish,
@@ -146,7 +146,7 @@ def test_in_a_storm_of_events_lists_take_a_tenth_of_the_time(played: Played) -> 
     spans: list[tuple[float, float]] = []
     enough = threading.Event()
 
-    def list_domains() -> dict[str, Seen]:
+    def list_domains() -> dict[str, ListedDomain]:
         began = time.monotonic()
         time.sleep(0.01)
         spans.append((began, time.monotonic()))
@@ -166,7 +166,7 @@ def test_a_list_that_is_kept_holds_up_others_for_a_second_at_most(played: Played
     played.host.domains = {A: seen(A)}
     release = threading.Event()
 
-    def list_domains() -> dict[str, Seen]:
+    def list_domains() -> dict[str, ListedDomain]:
         release.wait(10)
         return {}
 
@@ -179,13 +179,13 @@ def test_a_list_that_is_kept_holds_up_others_for_a_second_at_most(played: Played
 
 
 def test_a_list_is_published_as_it_is(played: Played) -> None:
-    played.states.listed(Looked(1, "QEMU", {A: seen(A), B: seen(B)}, first=True, at_ns=1), "epoch", 4)
+    played.states.listed(DomainsListed(1, "QEMU", {A: seen(A), B: seen(B)}, first=True, at_ns=1), "epoch", 4)
     assert sorted(played.news()) == ["a running/booted 4", "b running/booted 4"]
     assert played.host.reads == []
 
 
 def test_a_later_list_has_read_again_what_it_shows_otherwise(played: Played) -> None:
-    played.states.listed(Looked(1, "QEMU", {A: seen(A), B: seen(B)}, first=True, at_ns=1), "epoch", 4)
+    played.states.listed(DomainsListed(1, "QEMU", {A: seen(A), B: seen(B)}, first=True, at_ns=1), "epoch", 4)
     played.news()
     played.host.domains = {A: seen(A), B: seen(B, "running/unpaused")}
     played.states.compared(played.host.domains)

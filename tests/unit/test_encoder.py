@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.encoder import Teller, stamp_ns
-from bridge.agent.inventory.reports import JobGone, Occurrence
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder, stamp_ns
+from bridge.agent.inventory.reports import JobEnded, Occurrence
 from bridge.agent.inventory.resync import Change
 from bridge.wire import messages, vocabulary
 from bridge.wire.topics import Topics
@@ -38,7 +38,7 @@ lifecycles = st.builds(
     detail=codes,
 )
 listed = st.builds(
-    Seen,
+    ListedDomain,
     uuid=uuids,
     name=names,
     id=numbers,
@@ -63,7 +63,7 @@ def expected(host: str, moment_ns: int, sequence: int, data: messages.Lifecycle)
 
 @given(hosts, lifecycles, st.integers(1, 10**12))
 def test_a_lifecycle_event(host: str, happened: Occurrence, sequence: int) -> None:
-    draft = Teller(Topics("a/b"), host).lifecycle(happened, b"x")
+    draft = Encoder(Topics("a/b"), host).lifecycle(happened, b"x")
     event = vocabulary.lifecycle_name(happened.code)
     data = messages.Lifecycle(
         host=host,
@@ -83,7 +83,7 @@ def test_a_lifecycle_event(host: str, happened: Occurrence, sequence: int) -> No
 @given(hosts, uuids, names, numbers, moments)
 def test_a_change_that_was_missed(host: str, uuid: str, name: str, number: int | None, moment: int) -> None:
     change = Change(uuid, name, number, "stopped", "unknown")
-    draft = Teller(Topics(), host).change(change, "Xen", moment, None)
+    draft = Encoder(Topics(), host).change(change, "Xen", moment, None)
     data = messages.Lifecycle(
         host=host,
         driver="Xen",
@@ -99,10 +99,10 @@ def test_a_change_that_was_missed(host: str, uuid: str, name: str, number: int |
 
 @given(uuids, names, params)
 def test_other_events_and_the_end_of_a_job(uuid: str, name: str, said: dict[str, Any]) -> None:
-    teller = Teller(Topics(), "h")
+    encoder = Encoder(Topics(), "h")
     occurrence = Occurrence(1, 2.0, "job_completed", "QEMU", uuid, name, None, arguments=(said,))
-    gone = JobGone(5_000, 2.0, "QEMU", uuid, name, 3, said)
-    drafts = (teller.event(occurrence, None), teller.job_failed(gone, 1_000, None))
+    gone = JobEnded(5_000, 2.0, "QEMU", uuid, name, 3, said)
+    drafts = (encoder.event(occurrence, None), encoder.job_failed(gone, 1_000, None))
     for draft, event, origin in zip(drafts, ("job_completed", "job_failed"), ("event", "poll"), strict=True):
         message = messages.parse(draft.build(EPOCH, 1))
         assert isinstance(message.data, messages.DomainEvent)
@@ -114,8 +114,8 @@ def test_other_events_and_the_end_of_a_job(uuid: str, name: str, said: dict[str,
 
 
 @given(hosts, listed, moments)
-def test_a_state(host: str, seen: Seen, moment: int) -> None:
-    payload = Teller(Topics(), host).state(seen, "QEMU", moment, EPOCH, 9)
+def test_a_state(host: str, seen: ListedDomain, moment: int) -> None:
+    payload = Encoder(Topics(), host).state(seen, "QEMU", moment, EPOCH, 9)
     data = messages.DomainState(
         host=host,
         driver="QEMU",
@@ -140,9 +140,9 @@ def test_a_state(host: str, seen: Seen, moment: int) -> None:
 
 
 def test_two_states_never_share_an_id() -> None:
-    teller = Teller(Topics(), "h")
-    seen = Seen("4106a9ae-aa3b-59c3-9bad-37d3a5270c9c", "web01", 1, 1, 1, persistent=True)
-    ids = {json.loads(teller.state(seen, "QEMU", 0, EPOCH, 9))["id"] for _ in range(100)}
+    encoder = Encoder(Topics(), "h")
+    seen = ListedDomain("4106a9ae-aa3b-59c3-9bad-37d3a5270c9c", "web01", 1, 1, 1, persistent=True)
+    ids = {json.loads(encoder.state(seen, "QEMU", 0, EPOCH, 9))["id"] for _ in range(100)}
     assert len(ids) == 100
 
 

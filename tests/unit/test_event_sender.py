@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bridge.agent.outbox import Limits, Outbox, Row
 from bridge.agent.publish.counters import Counters
-from bridge.agent.publish.event_sender import Stream
-from bridge.agent.publish.in_flight import Flight
+from bridge.agent.publish.event_sender import EventSender
+from bridge.agent.publish.in_flight import InFlight
 from bridge.agent.publish.replay import Replay
 from bridge.agent.publish.tail_cache import MOST_ROWS, TailCache
 from tests.unit.test_outbox import draft, drafts
@@ -32,18 +32,18 @@ class Broker:
         self.waiting.append(token)
         return 0
 
-    def answer(self, stream: Stream, count: int, code: Callable[[int], int]) -> None:
+    def answer(self, events: EventSender, count: int, code: Callable[[int], int]) -> None:
         answered, self.waiting = self.waiting[:count], self.waiting[count:]
         for token in answered:
             if isinstance(token, Row):
-                stream.answered(token, code(token.sequence))
+                events.answered(token, code(token.sequence))
             elif callable(token):
                 token(0)
 
-    def lose(self, stream: Stream) -> None:
+    def lose(self, events: EventSender) -> None:
         self.waiting.clear()
         self.connection += 1
-        stream.rewind()
+        events.rewind()
 
 
 steps = st.one_of(
@@ -64,8 +64,8 @@ def test_every_row_is_sent_in_order_on_every_connection(
     """Commits, hand-overs that come late, answers, losses, in any order; memory for one row or for twenty."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         outbox = Outbox.open(Path(folder))
-        stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
-        stream.cache = TailCache(outbox, most_rows)
+        events = EventSender(outbox, lambda task: task(outbox), Counters(), Replay())
+        events.cache = TailCache(outbox, most_rows)
         broker = Broker()
         untold: list[Row] = []
 
@@ -73,7 +73,7 @@ def test_every_row_is_sent_in_order_on_every_connection(
             return NOT_AUTHORIZED if sequence in refused else 0
 
         def tell() -> None:
-            stream.cache.put(untold)
+            events.cache.put(untold)
             untold.clear()
 
         def perform(step: str, count: int) -> None:
@@ -83,22 +83,22 @@ def test_every_row_is_sent_in_order_on_every_connection(
             elif step == "tell":
                 tell()
             elif step == "send":
-                stream.send(broker.publish, count)
+                events.send(broker.publish, count)
             elif step == "answer":
-                broker.answer(stream, count, code)
+                broker.answer(events, count, code)
             elif step == "lose":
-                broker.lose(stream)
+                broker.lose(events)
             else:
-                stream.report(0.0, at_once=True)
+                events.report(0.0, at_once=True)
 
         try:
             for step, count in script:
                 perform(step, count)
             tell()
-            while not stream.finished:
-                stream.send(broker.publish, 7)
-                broker.answer(stream, 7, code)
-            stream.report(0.0, at_once=True)
+            while not events.finished:
+                events.send(broker.publish, 7)
+                broker.answer(events, 7, code)
+            events.report(0.0, at_once=True)
             last = outbox.last_sequence
             for connection in range(broker.connection + 1):
                 sent = [sequence for number, sequence in broker.got if number == connection]
@@ -109,18 +109,18 @@ def test_every_row_is_sent_in_order_on_every_connection(
             assert (outbox.acknowledged, outbox.depth) == (last, 0)
             assert outbox.parked == len([sequence for sequence in refused if sequence <= last])
         finally:
-            stream.close()
+            events.close()
             outbox.close()
 
 
 def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: Path) -> None:
     outbox = Outbox.open(tmp_path)
     outbox.append(drafts(50))
-    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    events = EventSender(outbox, lambda task: task(outbox), Counters(), Replay())
     broker = Broker()
-    assert stream.send(broker.publish, 1000) == 50
+    assert events.send(broker.publish, 1000) == 50
     reads: list[int] = []
-    reader = stream.cache._reader
+    reader = events.cache._reader
     unsent = reader.unsent
 
     def counted(after: int, limit: int) -> list[Row]:
@@ -130,11 +130,11 @@ def test_a_sender_that_is_behind_reads_the_file_and_then_memory_again(tmp_path: 
     reader.unsent = counted  # type: ignore[method-assign]
     for _ in range(5):
         rows = outbox.append(drafts(10))
-        stream.cache.put(rows)
-        assert stream.send(broker.publish, 1000) == 10
+        events.cache.put(rows)
+        assert events.send(broker.publish, 1000) == 10
     assert reads == [], "what was just committed needn't be read"
     assert [sequence for _, sequence in broker.got] == list(range(1, 101))
-    stream.close()
+    events.close()
     outbox.close()
 
 
@@ -170,31 +170,31 @@ def test_rows_of_another_file_are_not_taken(tmp_path: Path) -> None:
 def test_a_hole_at_the_end_does_not_hold_up_what_waits_for_it(tmp_path: Path) -> None:
     """A state whose `as_of` was dropped is published all the same."""
     outbox = Outbox.open(tmp_path, Limits(rows=5, when_full="oldest-wins"))
-    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    events = EventSender(outbox, lambda task: task(outbox), Counters(), Replay())
     broker = Broker()
     rows = outbox.append(drafts(9))
-    stream.cache.put(rows)
-    stream.send(broker.publish, 100)
+    events.cache.put(rows)
+    events.send(broker.publish, 100)
     assert [sequence for _, sequence in broker.got] == [1, 2, 3, 4, 5]
-    assert stream.sent == 9
-    stream.close()
+    assert events.sent == 9
+    events.close()
     outbox.close()
 
 
 def test_after_damage_the_stream_begins_with_the_new_file(tmp_path: Path) -> None:
     outbox = Outbox.open(tmp_path)
-    stream = Stream(outbox, lambda task: task(outbox), Counters(), Replay())
+    events = EventSender(outbox, lambda task: task(outbox), Counters(), Replay())
     broker = Broker()
-    stream.cache.put(outbox.append(drafts(5)))
-    stream.send(broker.publish, 2)
+    events.cache.put(outbox.append(drafts(5)))
+    events.send(broker.publish, 2)
     outbox.report_damage(0, "as if")
-    stream.cache.put(outbox.append(drafts(3)))
-    assert stream.send(broker.publish, 100) == 0
-    stream.begin()
-    broker.lose(stream)
-    assert stream.send(broker.publish, 100) == 3
+    events.cache.put(outbox.append(drafts(3)))
+    assert events.send(broker.publish, 100) == 0
+    events.begin()
+    broker.lose(events)
+    assert events.send(broker.publish, 100) == 3
     assert [sequence for _, sequence in broker.got] == [1, 2, 1, 2, 3]
-    stream.close()
+    events.close()
     outbox.close()
 
 
@@ -203,25 +203,25 @@ def test_damage_that_the_sender_finds_is_told_once(tmp_path: Path) -> None:
     outbox.append([draft("content")])
     outbox._ledger._db.execute("UPDATE rows SET payload = x'00'")
     asked: list[Callable[[Outbox], None]] = []
-    stream = Stream(outbox, asked.append, Counters(), Replay())
+    events = EventSender(outbox, asked.append, Counters(), Replay())
     for _ in range(3):
-        assert stream.send(Broker().publish, 10) == 0
+        assert events.send(Broker().publish, 10) == 0
     assert len(asked) == 1
     asked[0](outbox)
     assert outbox.generation == 1
     assert [(span.first, span.last) for span in outbox._holes] == [(1, 1)]
-    stream.close()
+    events.close()
     outbox.close()
 
 
 @given(st.permutations(range(1, 9)), st.integers(0, 8))
 def test_answers_in_any_order_acknowledge_only_what_has_no_gap(order: list[int], count: int) -> None:
-    flight = Flight()
+    in_flight = InFlight()
     for sequence in range(1, 9):
-        flight.send(sequence)
+        in_flight.send(sequence)
     for sequence in order[:count]:
-        flight.answer(sequence)
+        in_flight.answer(sequence)
     answered = set(order[:count])
-    assert flight.through == next(n for n in range(9) if n + 1 not in answered)
-    assert len(flight) == 8 - count
-    assert flight.rewind() == flight.sent == flight.through
+    assert in_flight.through == next(n for n in range(9) if n + 1 not in answered)
+    assert len(in_flight) == 8 - count
+    assert in_flight.rewind() == in_flight.sent == in_flight.through

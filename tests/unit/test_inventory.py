@@ -4,24 +4,24 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from bridge.agent.inventory.domains import Seen, encode
+from bridge.agent.inventory.domains import ListedDomain, encode
 from bridge.agent.inventory.drafts import FORGET
-from bridge.agent.inventory.encoder import Teller
-from bridge.agent.inventory.inventory import BASELINE, HOLD_S, OPEN_LOOKS, Knowledge, Step
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS, Inventory, Step
 from bridge.agent.inventory.reports import (
-    Arrived,
-    Cleared,
-    Held,
+    ConnectionLost,
+    ConnectionOpened,
+    DomainsListed,
+    DomainsRequested,
+    IncomingCompleted,
     IoError,
     IoErrors,
-    JobGone,
-    JobSeen,
-    LookBegan,
-    Looked,
-    Lost,
+    JobEnded,
+    JobFound,
     Occurrence,
-    Opened,
     Report,
+    StateCleared,
+    StateRetained,
 )
 from bridge.wire import messages
 from bridge.wire.topics import Topics
@@ -30,10 +30,12 @@ from bridge.wire.vocabulary import lifecycle_codes, state_codes
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
 
 
-def at(uuid: str, where: str, number: int | None = 1, *, persistent: bool | None = False) -> Seen:
+def at(uuid: str, where: str, number: int | None = 1, *, persistent: bool | None = False) -> ListedDomain:
     """A listed domain, transient unless said."""
     state, reason = state_codes(*where.split("/"))
-    return Seen(uuid, uuid[0], None if where.startswith("shutoff") else number, state, reason, persistent)
+    return ListedDomain(
+        uuid, uuid[0], None if where.startswith("shutoff") else number, state, reason, persistent
+    )
 
 
 def event(uuid: str, what: str, number: int | None = 1) -> Occurrence:
@@ -50,11 +52,11 @@ def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
 
 
 class Host:
-    """A knowledge, and what came of it: `told` all messages in order, `stored` as the outbox has it."""
+    """A inventory, and what came of it: `told` all messages in order, `stored` as the outbox has it."""
 
     def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
         self.stored = dict(stored or {})
-        self.knowledge = Knowledge(Teller(Topics(), "h"), self.stored)
+        self.inventory = Inventory(Encoder(Topics(), "h"), self.stored)
         self.told: list[str] = []
         self.began: list[str | None] = []
         self.steps: list[Step] = []
@@ -63,13 +65,13 @@ class Host:
     def take(self, *reports: Report) -> "Host":
         """Takes reports in and stores what comes out."""
         for report in reports:
-            self._do(self.knowledge.take(report, 0.0))
+            self._do(self.inventory.take(report, 0.0))
         return self
 
     def _do(self, steps: Iterable[Step]) -> None:
         for step in steps:
             self.steps.append(step)
-            for uuid, snapshot in step.remembered.items():
+            for uuid, snapshot in step.snapshots.items():
                 self._store(uuid, snapshot or FORGET)
             for draft in step.drafts:
                 payload = draft.build("e", 1)
@@ -85,16 +87,16 @@ class Host:
         else:
             self.stored[uuid] = snapshot
 
-    def look(self, *seen: Seen, first: bool = False, meanwhile: Iterable[Report] = ()) -> "Host":
+    def look(self, *seen: ListedDomain, first: bool = False, meanwhile: Iterable[Report] = ()) -> "Host":
         """A complete list, with what came while it was read."""
         self._look += 1
-        self.take(LookBegan(self._look), *meanwhile)
+        self.take(DomainsRequested(self._look), *meanwhile)
         listed = {domain.uuid: domain for domain in seen}
-        return self.take(Looked(self._look, "QEMU", listed, first, 2_000))
+        return self.take(DomainsListed(self._look, "QEMU", listed, first, 2_000))
 
-    def connect(self, *seen: Seen, meanwhile: Iterable[Report] = ()) -> "Host":
+    def connect(self, *seen: ListedDomain, meanwhile: Iterable[Report] = ()) -> "Host":
         """A connection, up to the end of its first list."""
-        return self.take(Opened(1, "QEMU")).look(*seen, first=True, meanwhile=meanwhile)
+        return self.take(ConnectionOpened(1, "QEMU")).look(*seen, first=True, meanwhile=meanwhile)
 
     def again(self) -> "Host":
         """The agent is killed and started again."""
@@ -125,7 +127,10 @@ def test_the_first_start_ever_tells_nothing_of_what_it_finds() -> None:
 def test_what_an_event_told_before_the_first_list_ever_is_compared_with_it() -> None:
     """The agent was stopped before it had a list; the next one is the first."""
     host = Host().take(
-        Opened(1, "QEMU"), event(A, "started/booted"), event(B, "started/booted"), Lost(1, "x")
+        ConnectionOpened(1, "QEMU"),
+        event(A, "started/booted"),
+        event(B, "started/booted"),
+        ConnectionLost(1, "x"),
     )
     host.news()
     host.again().connect(at(B, "paused/user"), at(C, "running/booted"))
@@ -154,14 +159,14 @@ def test_the_difference_is_told_after_a_restart_of_the_agent() -> None:
 
 
 def test_events_that_come_while_the_list_is_read_are_told_after_the_difference() -> None:
-    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(Lost(1, "x"))
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(ConnectionLost(1, "x"))
     host.connect(at(A, "running/booted"), meanwhile=[event(A, "suspended/paused")])
     assert host.news() == ["b ~stopped/unknown", "a suspended/paused"]
 
 
 @pytest.mark.parametrize("listed", [[], [at(A, "running/booted")]], ids=["after it", "before it"])
-def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed: list[Seen]) -> None:
-    host = Host().connect(at(A, "running/booted")).take(Lost(1, "x"))
+def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed: list[ListedDomain]) -> None:
+    host = Host().connect(at(A, "running/booted")).take(ConnectionLost(1, "x"))
     host.connect(*listed, meanwhile=[event(A, "stopped/destroyed")])
     assert host.news() == ["a stopped/destroyed"]
 
@@ -169,38 +174,43 @@ def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed
 @pytest.mark.parametrize(
     "listed", [[], [at(A, "paused/starting_up", 2)], [at(A, "running/booted", 2)]], ids=["none", "half", "up"]
 )
-def test_a_boot_while_the_list_is_read_is_told_once(listed: list[Seen]) -> None:
-    host = Host().connect().take(Lost(1, "x"))
+def test_a_boot_while_the_list_is_read_is_told_once(listed: list[ListedDomain]) -> None:
+    host = Host().connect().take(ConnectionLost(1, "x"))
     host.connect(*listed, meanwhile=[event(A, "resumed/unpaused", 2), event(A, "started/booted", 2)])
     assert host.news() == ["a resumed/unpaused", "a started/booted"]
 
 
 def test_what_was_missed_before_such_an_event_is_told_before_it() -> None:
-    host = Host().connect().take(Lost(1, "x"))
+    host = Host().connect().take(ConnectionLost(1, "x"))
     host.connect(at(A, "running/migrated", 4), meanwhile=[event(A, "suspended/paused", 4)])
     assert host.news() == ["a ~started/migrated", "a ~resumed/migrated", "a suspended/paused"]
 
 
 def test_an_event_of_another_run_tells_that_the_known_one_ended() -> None:
-    host = Host().connect(at(A, "running/booted", 1)).take(Lost(1, "x"))
+    host = Host().connect(at(A, "running/booted", 1)).take(ConnectionLost(1, "x"))
     host.connect(at(A, "paused/user", 2), meanwhile=[event(A, "suspended/paused", 2)])
     assert host.news() == ["a ~stopped/unknown", "a ~started/unknown", "a suspended/paused"]
 
 
 def test_events_don_t_wait_for_ever_for_a_list() -> None:
-    host = Host().connect(at(A, "running/booted")).take(Lost(1, "x"), Opened(2, "QEMU"))
-    host.take(LookBegan(7), event(A, "suspended/paused"))
+    host = Host().connect(at(A, "running/booted")).take(ConnectionLost(1, "x"), ConnectionOpened(2, "QEMU"))
+    host.take(DomainsRequested(7), event(A, "suspended/paused"))
     assert host.news() == []
-    assert host.knowledge.holds_until_s == HOLD_S
-    host._do(host.knowledge.release())
+    assert host.inventory.waits_until_s == FIRST_LIST_S
+    host._do(host.inventory.release())
     assert host.news() == ["a suspended/paused"]
-    late = Looked(7, "QEMU", {A: at(A, "running/booted")}, True, 2_000)
+    late = DomainsListed(7, "QEMU", {A: at(A, "running/booted")}, True, 2_000)
     assert host.take(late).news() == []
 
 
 def test_a_connection_that_is_lost_before_its_list_concludes_nothing() -> None:
-    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(Lost(1, "x"))
-    host.take(Opened(2, "QEMU"), LookBegan(9), event(A, "suspended/paused"), Lost(2, "half way"))
+    host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(ConnectionLost(1, "x"))
+    host.take(
+        ConnectionOpened(2, "QEMU"),
+        DomainsRequested(9),
+        event(A, "suspended/paused"),
+        ConnectionLost(2, "half way"),
+    )
     assert host.news() == ["a suspended/paused"]
     assert host.connect(at(A, "paused/user")).news() == ["b ~stopped/unknown"]
 
@@ -208,25 +218,30 @@ def test_a_connection_that_is_lost_before_its_list_concludes_nothing() -> None:
 def test_a_quiet_change_is_told_once_a_second_look_shows_the_same() -> None:
     host = Host().connect(at(A, "shutoff/unknown", persistent=True))
     assert host.look().news() == []
-    assert host.steps[-1].look_after_s is not None
+    assert host.steps[-1].list_after_s is not None
     assert host.look().news() == ["a ~undefined/removed"]
     assert host.look().news() == []
 
 
 def test_what_libvirt_was_in_the_middle_of_is_looked_at_again_soon() -> None:
     """A destination whose libvirtd was restarted is `shutdown` for a moment, and then gone."""
-    host = Host().connect(at(A, "paused/migration")).take(Lost(1, "x")).connect(at(A, "shutdown/unknown"))
-    assert host.steps[-1].look_after_s is not None
+    host = (
+        Host()
+        .connect(at(A, "paused/migration"))
+        .take(ConnectionLost(1, "x"))
+        .connect(at(A, "shutdown/unknown"))
+    )
+    assert host.steps[-1].list_after_s is not None
     assert host.look().look().news() == ["a ~stopped/unknown"]
 
 
 def test_but_not_for_ever() -> None:
     host = Host().connect(at(A, "shutdown/unknown"))
     looks = 0
-    while host.steps[-1].look_after_s is not None:
+    while host.steps[-1].list_after_s is not None:
         host.look(at(A, "shutdown/unknown"))
         looks += 1
-    assert looks == OPEN_LOOKS
+    assert looks == OPEN_LISTS
 
 
 def test_a_difference_that_an_event_explains_is_not_told() -> None:
@@ -264,7 +279,7 @@ def test_one_that_lived_and_died_between_two_looks_is_cleared_as_well() -> None:
 
 def test_a_domain_is_forgotten_once_the_broker_has_cleared_its_state() -> None:
     host = Host().connect(at(A, "running/booted"), at(B, "running/booted"))
-    host.take(event(A, "stopped/destroyed"), event(B, "suspended/paused"), Cleared(A), Cleared(B))
+    host.take(event(A, "stopped/destroyed"), event(B, "suspended/paused"), StateCleared(A), StateCleared(B))
     assert set(host.stored) == {BASELINE, B}
     assert host.again().connect(at(B, "paused/user")).steps[0].gone == set()
 
@@ -272,33 +287,33 @@ def test_a_domain_is_forgotten_once_the_broker_has_cleared_its_state() -> None:
 def test_one_that_lived_between_two_looks_is_forgotten_then_too() -> None:
     host = Host().connect().take(event(A, "started/booted"), event(A, "stopped/shutdown")).look().look()
     assert A in host.stored
-    assert host.take(Cleared(A)).news() == ["a started/booted", "a stopped/shutdown"]
+    assert host.take(StateCleared(A)).news() == ["a started/booted", "a stopped/shutdown"]
     assert A not in host.stored
 
 
 def test_a_domain_that_came_back_is_not_forgotten() -> None:
     host = Host().connect(at(A, "running/booted"))
-    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 2), Cleared(A))
+    host.take(event(A, "stopped/destroyed"), event(A, "started/booted", 2), StateCleared(A))
     assert A in host.stored
 
 
 SINCE_NS = 1_500_000
 
 
-def gone(number: int = 1, there_s: float = 1.0) -> JobGone:
+def gone(number: int = 1, there_s: float = 1.0) -> JobEnded:
     """The outgoing migration of A is over."""
-    return JobGone(3_000, there_s, "QEMU", A, "a", number, {"operation": "migration_out"})
+    return JobEnded(3_000, there_s, "QEMU", A, "a", number, {"operation": "migration_out"})
 
 
 def test_a_failed_job_is_told_once_an_attempt() -> None:
-    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), gone(), gone())
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobFound(A, SINCE_NS), gone(), gone())
     assert host.news() == ["a migration_iteration", "a job_failed"]
-    assert host.take(JobSeen(A, SINCE_NS), gone()).news() == ["a job_failed"]
+    assert host.take(JobFound(A, SINCE_NS), gone()).news() == ["a job_failed"]
 
 
 def test_a_failed_job_is_told_before_the_next_one_s_first_iteration_and_says_which_it_was() -> None:
     host = Host().connect(at(A, "running/booted"))
-    host.take(iteration(A, 1, 10.0), JobSeen(A, SINCE_NS), iteration(A, 2, 11.0), iteration(A, 1, 12.0))
+    host.take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS), iteration(A, 2, 11.0), iteration(A, 1, 12.0))
     assert host.news() == [*["a migration_iteration"] * 2, "a job_failed", "a migration_iteration"]
     assert host.steps[-1].renewed == {A}
     host.take(event(A, "suspended/migrated"), gone(there_s=11.9))
@@ -308,13 +323,13 @@ def test_a_failed_job_is_told_before_the_next_one_s_first_iteration_and_says_whi
 
 
 def test_it_is_so_across_a_restart_of_the_agent() -> None:
-    host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobSeen(A, SINCE_NS))
+    host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS))
     host = host.again().connect(at(A, "running/booted")).take(iteration(A, 1, 3.0))
     assert host.news() == ["a job_failed", "a migration_iteration"]
 
 
 def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> None:
-    host = Host().connect(at(A, "running/booted")).take(JobSeen(A, SINCE_NS), iteration(A), iteration(A, 2))
+    host = Host().connect(at(A, "running/booted")).take(JobFound(A, SINCE_NS), iteration(A), iteration(A, 2))
     assert host.news() == ["a migration_iteration"] * 2
     assert host.take(gone()).news() == ["a job_failed"]
     assert host.began == ["1970-01-01T00:00:00.001500Z"]
@@ -322,7 +337,7 @@ def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> Non
 
 def test_a_job_that_completed_did_not_fail() -> None:
     done = Occurrence(1, 1.0, "job_completed", "QEMU", A, "a", 1, arguments=({"operation": "dump"},))
-    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobSeen(A, SINCE_NS), done)
+    host = Host().connect(at(A, "running/booted")).take(iteration(A), JobFound(A, SINCE_NS), done)
     assert host.news() == ["a migration_iteration", "a job_completed"]
     assert host.take(gone(), iteration(A)).news() == ["a migration_iteration"]
 
@@ -334,14 +349,14 @@ def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_told() -> Non
 
 def test_a_domain_that_stopped_has_no_failed_job() -> None:
     host = Host().connect(at(A, "running/booted"))
-    host.take(JobSeen(A, SINCE_NS), event(A, "stopped/migrated"), gone())
+    host.take(JobFound(A, SINCE_NS), event(A, "stopped/migrated"), gone())
     assert host.news() == ["a stopped/migrated"]
 
 
 def test_the_next_run_of_a_domain_has_nothing_to_do_with_the_former_s_job() -> None:
     host = Host().connect(at(A, "running/booted"))
     host.take(
-        JobSeen(A, SINCE_NS), event(A, "stopped/migrated"), event(A, "started/booted", 2), gone(2), gone(1)
+        JobFound(A, SINCE_NS), event(A, "stopped/migrated"), event(A, "started/booted", 2), gone(2), gone(1)
     )
     assert host.news() == ["a stopped/migrated", "a started/booted"]
 
@@ -350,7 +365,7 @@ def test_a_migration_under_way_is_watched_again_after_a_restart() -> None:
     host = (
         Host()
         .connect(at(A, "running/booted"))
-        .take(JobSeen(A, SINCE_NS))
+        .take(JobFound(A, SINCE_NS))
         .again()
         .connect(at(A, "running/booted"))
     )
@@ -368,7 +383,7 @@ def test_the_source_of_a_switch_over_is_watched_and_the_destination_is_not() -> 
 
 def test_a_snapshot_goes_with_the_event_that_changed_it() -> None:
     host = Host().connect(at(A, "running/booted")).take(event(A, "suspended/paused"))
-    known = host.knowledge.known(A)
+    known = host.inventory.known(A)
     assert known is not None
     assert host.stored[A] == encode(known)
 
@@ -378,20 +393,20 @@ def test_events_are_forgotten_once_no_look_needs_them() -> None:
     for _ in range(5):
         host.take(*(event(A, what) for what in ("started/booted", "stopped/destroyed")))
         host.take(event(B, "started/booted"), event(B, "stopped/destroyed")).look()
-    assert len(host.knowledge._last_event) <= 2
+    assert len(host.inventory._last_event) <= 2
     host.look().look()
-    assert not host.knowledge._last_event
+    assert not host.inventory._last_event
 
 
 def test_a_state_at_the_broker_of_an_unknown_domain_is_looked_into() -> None:
     host = Host().connect(at(A, "running/booted"))
     host.steps.clear()
-    host.take(Held(A), Held(B))
+    host.take(StateRetained(A), StateRetained(B))
     assert [step.changed for step in host.steps] == [{B}]
 
 
 def test_a_state_at_the_broker_is_cleared_by_the_first_list_without_its_domain() -> None:
-    host = Host().take(Held(A), Held(B), Held(C))
+    host = Host().take(StateRetained(A), StateRetained(B), StateRetained(C))
     host.connect(at(A, "running/booted"), meanwhile=[event(C, "started/booted")])
     assert [step.gone for step in host.steps if step.listed] == [{B}]
     assert host.news() == ["c started/booted"]
@@ -440,7 +455,7 @@ def test_what_is_known_of_a_missed_io_error_is_published() -> None:
 
 
 def test_an_arrivals_figures_are_asked_for_and_told_of_the_run_that_arrived() -> None:
-    figures = Arrived(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
+    figures = IncomingCompleted(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
     host = Host().connect().take(event(A, "started/migrated", 7))
     assert not host.steps[-1].arrived
     host.take(event(A, "resumed/migrated", 7))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.inventory.encoder import Teller
-from bridge.agent.inventory.inventory import Knowledge
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.quotas import TYPICAL_BYTES, Quotas
 from bridge.agent.inventory.reports import Occurrence
 from bridge.agent.outbox import Limits, Outbox, Row
@@ -39,7 +39,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox.open(folder, LIMITS)
         self.rows: list[Row] = []
-        self.writer = Writer(self.outbox, Knowledge(Teller(Topics(), "h"), {}, Quotas(rows=LIMITS.rows)))
+        self.writer = Writer(self.outbox, Inventory(Encoder(Topics(), "h"), {}, Quotas(rows=LIMITS.rows)))
         self.writer.start(self.rows.extend, lambda *_: None)
 
     def put(self, *occurrences: Occurrence) -> None:

@@ -142,8 +142,8 @@ class Devices:
         if self._own_held != (own := self.describe_host()):
             self._own_held = own
             yield self.topic(self._own), own
-        looked, self._to_look = self._to_look, set()
-        for uuid in looked:
+        listed, self._to_look = self._to_look, set()
+        for uuid in listed:
             device = self._devices[uuid]
             wanted = self._wanted(uuid, device)
             if wanted == device.held:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from bridge.agent.homeassistant.devices import Devices, Here
-from bridge.agent.inventory.reports import Looked
+from bridge.agent.inventory.reports import DomainsListed
 from bridge.mqtt.backoff import BackOff
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import Publication, Received, Subscription
@@ -62,7 +62,7 @@ class HomeAssistant:
     def __init__(self, topics: Topics, host: str, version: str, prefix: str) -> None:
         self._topics = topics
         self._devices = Devices(topics, host, version, prefix)
-        self._inbox: queue.SimpleQueue[tuple[str, bytes | None] | Looked] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[str, bytes | None] | DomainsListed] = queue.SimpleQueue()
         self._to_publish: dict[str, bytes | None] = {}
         self._complete = False
         self._refused: dict[str, bytes | None] = {}
@@ -78,9 +78,9 @@ class HomeAssistant:
         """A domain's state as it is published; None: this host doesn't have the domain any more."""
         self._inbox.put((topic, payload))
 
-    def listed(self, looked: Looked) -> None:
+    def listed(self, listed: DomainsListed) -> None:
         """A complete list of what this host has."""
-        self._inbox.put(looked)
+        self._inbox.put(listed)
 
     def begin(self) -> None:
         """A new connection: the broker is about to send what it holds; before that nothing is decided."""
@@ -146,7 +146,7 @@ class HomeAssistant:
                 entry = self._inbox.get(block=False)
             except queue.Empty:
                 return
-            if isinstance(entry, Looked):
+            if isinstance(entry, DomainsListed):
                 self._devices.listed(_here(entry))
                 continue
             topic, payload = entry
@@ -168,6 +168,6 @@ def _host(payload: bytes) -> str | None:
     return message.data.host
 
 
-def _here(looked: Looked) -> Iterable[tuple[str, Here]]:
-    for uuid, seen in looked.seen.items():
-        yield uuid, Here(seen.name, looked.driver, state_name(seen.state) == "running")
+def _here(listed: DomainsListed) -> Iterable[tuple[str, Here]]:
+    for uuid, seen in listed.seen.items():
+        yield uuid, Here(seen.name, listed.driver, state_name(seen.state) == "running")

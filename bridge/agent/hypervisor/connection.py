@@ -3,7 +3,7 @@
 Read-only: events, lists and states need no more. Errors come as `CallFailed`. What a call can wait for at
 libvirtd is written beside it, with the function of libvirt's source (9.0, QEMU driver: qemu_driver.c) that
 shows it; every call waits for the lock of the domain that it is about, which no function keeps while it waits
-for a monitor. Those that can wait for a QEMU are made by `asking.py` only.
+for a monitor. Those that can wait for a QEMU are made by `guest_calls.py` only.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any, Final, Literal
 import libvirt
 import structlog
 
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.reports import IoError, ObjectOccurrence, Occurrence, Report, SeenObject
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.reports import IoError, ListedObject, ObjectOccurrence, Occurrence, Report
 from bridge.wire import events, vocabulary
 from bridge.wire.events import Object
 
@@ -152,7 +152,7 @@ class Connection:
             version = self._conn.getVersion()
         return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
 
-    def list_domains(self) -> dict[str, Seen]:
+    def list_domains(self) -> dict[str, ListedDomain]:
         """All domains, or CallFailed: a list that could not be read in full is none.
 
         Waits for no QEMU: qemuConnectListAllDomains; qemuConnectGetAllDomainStats takes a job only for what
@@ -161,18 +161,18 @@ class Connection:
         with self._call():
             persistent = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
             transient = self._uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
-            listed: dict[str, Seen] = {}
+            listed: dict[str, ListedDomain] = {}
             for domain, state, reason in self._states():
                 uuid = domain.UUIDString()
                 # In both or in neither: it changed while we looked, so it isn't known.
                 defined = uuid in persistent
                 known = defined != (uuid in transient)
-                listed[uuid] = Seen(
+                listed[uuid] = ListedDomain(
                     uuid, domain.name(), _id(domain), state, reason, defined if known else None
                 )
         return listed
 
-    def read(self, uuid: str) -> Seen | None:
+    def read(self, uuid: str) -> ListedDomain | None:
         """One domain as it is now; None when the host doesn't have it. Raises CallFailed.
 
         Waits for no QEMU: qemuDomainLookupByUUID, qemuDomainGetState, qemuDomainIsPersistent.
@@ -181,7 +181,9 @@ class Connection:
             try:
                 domain = self._conn.lookupByUUIDString(uuid)
                 state, reason = domain.state()
-                return Seen(uuid, domain.name(), _id(domain), state, reason, bool(domain.isPersistent()))
+                return ListedDomain(
+                    uuid, domain.name(), _id(domain), state, reason, bool(domain.isPersistent())
+                )
             except libvirt.libvirtError as error:
                 if error.get_error_code() == _GONE:
                     return None
@@ -261,7 +263,7 @@ class Connection:
         params["operation"] = vocabulary.operation_name(params.get("operation", 0))
         return (name, number, params) if params["operation"] == "migration_in" else None
 
-    def is_incoming(self, seen: Seen) -> bool | None:
+    def is_incoming(self, seen: ListedDomain) -> bool | None:
         """Whether a domain that was listed as paused for a migration is its destination, by its job; None
         where it went on since: an arrival that ended meanwhile has no job either. Raises CallFailed.
 
@@ -314,11 +316,11 @@ class Connection:
         with suppress(libvirt.libvirtError):
             self._conn.close()
 
-    def list_objects(self, each: Object) -> dict[str, SeenObject]:
+    def list_objects(self, each: Object) -> dict[str, ListedObject]:
         """All networks or pools, or CallFailed: a list that could not be read in full is none.
 
         Waits for no QEMU, but for a pool that is being looked through: storageConnectListAllStoragePools and
-        storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `asking.py` makes it, too.
+        storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `guest_calls.py` makes it, too.
         """
         with self._call():
             seen = {}
@@ -493,14 +495,14 @@ def _identity(found: Any, each: Object) -> tuple[str, str]:  # noqa: ANN401
     return found.UUIDString(), found.usageID() if each is events.SECRET else found.name()
 
 
-def _seen_object(found: Any, each: Object) -> SeenObject:  # noqa: ANN401
+def _seen_object(found: Any, each: Object) -> ListedObject:  # noqa: ANN401
     key, name = _identity(found, each)
     active, persistent = bool(found.isActive()), bool(found.isPersistent())
     autostart = bool(found.autostart())
     if each is not events.POOL:
-        return SeenObject(key, name, active, persistent, autostart)
+        return ListedObject(key, name, active, persistent, autostart)
     state, *figures = found.info()
-    return SeenObject(key, name, active, persistent, autostart, state, *(figures if active else ()))
+    return ListedObject(key, name, active, persistent, autostart, state, *(figures if active else ()))
 
 
 def _id(domain: libvirt.virDomain) -> int | None:

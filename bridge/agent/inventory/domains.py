@@ -14,7 +14,7 @@ import msgspec
 from bridge.wire import vocabulary
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
+class ListedDomain(msgspec.Struct, frozen=True, gc=False):
     """One domain of a complete list, as libvirt told it.
 
     `id` is None when libvirt says -1. `incoming` tells whether a domain that is paused for a migration is
@@ -84,7 +84,7 @@ def is_active(state: int, domain_id: int | None) -> bool:
     return domain_id is not None if name in ("nostate", "unknown") else name != "shutoff"
 
 
-def as_known(seen: Seen, before: Known | None = None) -> Known:
+def as_known(seen: ListedDomain, before: Known | None = None) -> Known:
     """What is known once a list was read. An outgoing job stays noted as long as the same run goes on."""
     same_run = before is not None and before.active and before.id == seen.id
     return Known(
@@ -102,7 +102,7 @@ def as_known(seen: Seen, before: Known | None = None) -> Known:
     )
 
 
-def _is_incoming(seen: Seen, before: Known | None) -> bool:
+def _is_incoming(seen: ListedDomain, before: Known | None) -> bool:
     where = (vocabulary.state_name(seen.state), vocabulary.reason_name(seen.state, seen.reason))
     if where in (("running", "postcopy"), ("running", "postcopy_failed")):
         return True

@@ -16,17 +16,17 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.domains import Known, ListedDomain
 from bridge.agent.inventory.drafts import Draft
 from bridge.agent.inventory.reports import (
-    Arrived,
+    IncomingCompleted,
     IoError,
     IoErrors,
-    JobGone,
+    JobEnded,
+    ListedObject,
     ObjectOccurrence,
     ObjectsListed,
     Occurrence,
-    SeenObject,
 )
 from bridge.agent.inventory.resync import Change
 from bridge.wire import events, messages, vocabulary
@@ -76,7 +76,7 @@ def _event_words(name: str, origin: str, params: Mapping[str, Any]) -> str:
     return f'"event":"{name}","origin":"{origin}","params":{_encode(params).decode()}'
 
 
-class Teller:
+class Encoder:
     """Makes the messages of one host. Nothing in it changes: any thread may use it."""
 
     def __init__(self, topics: Topics, host: str) -> None:
@@ -160,7 +160,7 @@ class Teller:
             last.uuid,
         )
 
-    def arrived(self, arrived: Arrived) -> Draft:
+    def arrived(self, arrived: IncomingCompleted) -> Draft:
         """The message of an incoming migration that completed, with its figures."""
         about = self._about(arrived.driver, arrived.uuid, arrived.name, arrived.id)
         words = _event_words("job_completed", "poll", arrived.params)
@@ -170,7 +170,7 @@ class Teller:
             arrived.uuid,
         )
 
-    def job_failed(self, gone: JobGone, since_ns: int | None, known: bytes | None) -> Draft:
+    def job_failed(self, gone: JobEnded, since_ns: int | None, known: bytes | None) -> Draft:
         """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
         started_at = None if since_ns is None else stamp_ns(since_ns)
@@ -207,7 +207,7 @@ class Teller:
         topic = self.topics.object_lifecycle(self.host, plural, occurrence.key, said["event"])
         return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, said, known)
 
-    def object_state(self, listed: ObjectsListed, seen: SeenObject, *, epoch: str, as_of: int) -> bytes:
+    def object_state(self, listed: ObjectsListed, seen: ListedObject, *, epoch: str, as_of: int) -> bytes:
         """The bytes of a network's or pool's state that takes account of all up to `as_of`."""
         each = listed.object
         kind = messages.OBJECT_STATE[each.plural]
@@ -260,7 +260,7 @@ class Teller:
 
         return Draft(topic, build, f"{each.plural}/{occurrence.key}", known, occurrence.received_s)
 
-    def state(self, seen: Seen, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
+    def state(self, seen: ListedDomain, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
         """The bytes of a domain's state, read at a moment, that takes account of all up to `as_of`."""
         persistent = {True: "true", False: "false", None: "null"}[seen.persistent]
         head = self._heads[messages.STATE.type]
@@ -272,7 +272,7 @@ class Teller:
             f'"epoch":{_text(epoch)},"as_of":{as_of}}}}}'
         ).encode()
 
-    def job(self, seen: Seen, driver: str, moment_ns: int, job: Mapping[str, Any]) -> bytes:
+    def job(self, seen: ListedDomain, driver: str, moment_ns: int, job: Mapping[str, Any]) -> bytes:
         """The bytes of a domain's job, as it was found at a moment."""
         data = {
             "host": self.host,

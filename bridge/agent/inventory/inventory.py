@@ -22,27 +22,27 @@ import msgspec
 import structlog
 
 from bridge.agent.inventory import domains, resync
-from bridge.agent.inventory.domains import Known, Seen
+from bridge.agent.inventory.domains import Known, ListedDomain
 from bridge.agent.inventory.drafts import FORGET, Draft
-from bridge.agent.inventory.encoder import Teller
+from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.objects import Objects, is_of_objects
 from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import (
-    Arrived,
-    Cleared,
-    Held,
+    ConnectionLost,
+    ConnectionOpened,
+    DomainsListed,
+    DomainsRequested,
+    IncomingCompleted,
     IoErrors,
-    JobGone,
-    JobSeen,
-    LookBegan,
-    Looked,
-    Lost,
+    JobEnded,
+    JobFound,
     ObjectOccurrence,
-    ObjectsAsked,
     ObjectsListed,
+    ObjectsRequested,
     Occurrence,
-    Opened,
     Report,
+    StateCleared,
+    StateRetained,
 )
 from bridge.wire import vocabulary
 
@@ -50,54 +50,58 @@ _log = structlog.get_logger()
 
 BASELINE: Final = ""
 """Stored beside the domains once a first list was taken: tells an empty host from one never seen."""
-HOLD_S: Final = 5.0
+FIRST_LIST_S: Final = 5.0
 """Events wait this long at most for a connection's first list."""
 CONFIRM_S: Final = 1.0
-"""A difference that a later list shows is looked at again after this time."""
+"""A difference that a later list shows is listed at again after this time."""
 _OF_STATES: Final = frozenset({"lifecycle", "migration_iteration", "job_completed"})
 """The events that change what is known of a domain. Others are only passed on."""
-OPEN_LOOKS: Final = 10
+OPEN_LISTS: Final = 10
 """So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
 
 
 @dataclass(slots=True)
 class Step:
-    """What to store together, and what to do once it is durable.
-
-    `remembered` are snapshots that changed without a message, `changed` the domains whose state is to be
-    read, `listed` a list whose states are to be published as they are, `compared` one to be compared with
-    what was published, `running` those of a list that run, `gone` the domains whose state is to be cleared,
-    `working` those that may have a job,
-    `renewed` those whose former job is over and another began, `leaving` those that have or had an outgoing
-    migration's, `stopped` those that have none any more, `arrived` those whose incoming one ended,
-    `look_after_s` the time after which to list again. `objects` are lists of networks or pools whose states
-    are to be published, `moved` the classes that are to be listed again since an event came, `doubted` those
-    of which a second list has to tell.
-    """
+    """What to store together, and what to do once it is durable."""
 
     drafts: list[Draft] = field(default_factory=list)
-    remembered: dict[str, bytes | None] = field(default_factory=dict)
+    snapshots: dict[str, bytes | None] = field(default_factory=dict)
+    """Snapshots that changed without a message; None forgets one."""
     changed: set[str] = field(default_factory=set)
-    listed: Looked | None = None
-    compared: Mapping[str, Seen] | None = None
+    """Domains whose state is to be read."""
+    listed: DomainsListed | None = None
+    """A list whose states are to be published as they are."""
+    compared: Mapping[str, ListedDomain] | None = None
+    """A list to be compared with the states that were published."""
     running: set[str] | None = None
+    """Of a list, the domains that run."""
     gone: set[str] = field(default_factory=set)
+    """Domains whose state is to be cleared."""
     working: set[str] = field(default_factory=set)
+    """Domains that may have a job."""
     renewed: set[str] = field(default_factory=set)
+    """Domains whose former job is over and another began."""
     leaving: set[str] = field(default_factory=set)
+    """Domains that have or had an outgoing migration's job."""
     stopped: set[str] = field(default_factory=set)
+    """Domains that have no job any more."""
     arrived: set[str] = field(default_factory=set)
-    look_after_s: float | None = None
+    """Domains whose incoming migration ended."""
+    list_after_s: float | None = None
+    """The time after which to list again."""
     objects: list[ObjectsListed] = field(default_factory=list)
-    moved: set[str] = field(default_factory=set)
-    doubted: set[str] = field(default_factory=set)
+    """Lists of networks or pools whose states are to be published."""
+    relist: set[str] = field(default_factory=set)
+    """The classes to be listed again, because an event came."""
+    unconfirmed: set[str] = field(default_factory=set)
+    """The classes of which a second list has to confirm what the first one showed."""
 
 
-class Knowledge:
+class Inventory:
     """All domains of one host as the agent knows them; see the module. For one thread."""
 
-    def __init__(self, teller: Teller, stored: Mapping[str, bytes], quotas: Quotas | None = None) -> None:
-        self._teller = teller
+    def __init__(self, encoder: Encoder, stored: Mapping[str, bytes], quotas: Quotas | None = None) -> None:
+        self._encoder = encoder
         self._quotas = quotas or Quotas()
         self._left_out: dict[str, tuple[Occurrence, Counter[str]]] = {}
         self.left_out = 0
@@ -109,22 +113,22 @@ class Knowledge:
             if uuid != BASELINE and not is_of_objects(uuid)
         }
         self._objects = Objects(
-            teller, {key: snapshot for key, snapshot in stored.items() if is_of_objects(key)}
+            encoder, {key: snapshot for key, snapshot in stored.items() if is_of_objects(key)}
         )
-        self._held: list[Occurrence] = []
-        self._hold_until_s: float | None = None
+        self._waiting: list[Occurrence] = []
+        self._wait_until_s: float | None = None
         self._count = 0
         self._last_event: dict[str, int] = {}
         self._began: dict[int, int] = {}
-        self._doubted: dict[str, tuple[Seen | None, int]] = {}
-        self._open_looks = 0
-        self._held_at_broker: set[str] = set()
+        self._unconfirmed: dict[str, tuple[ListedDomain | None, int]] = {}
+        self._open_lists = 0
+        self._retained_unknown: set[str] = set()
         self._renewed_s: dict[str, float] = {}
 
     @property
-    def holds_until_s(self) -> float | None:
+    def waits_until_s(self) -> float | None:
         """Until when events wait for a list (monotonic), if they do. Then `release` is due."""
-        return self._hold_until_s
+        return self._wait_until_s
 
     def known(self, uuid: str) -> Known | None:
         """What is known of one domain."""
@@ -133,65 +137,65 @@ class Knowledge:
     def take(self, report: Report, now_s: float) -> Iterator[Step]:
         """What one report makes. Each step has to be stored before the next is asked for."""
         match report:
-            case Occurrence() | Cleared():
+            case Occurrence() | StateCleared():
                 step = Step()
                 self.add(step, report)
                 yield step
-            case JobSeen() | JobGone() | Arrived():
+            case JobFound() | JobEnded() | IncomingCompleted():
                 yield from self._of_job(report)
-            case ObjectOccurrence() | ObjectsAsked() | ObjectsListed():
+            case ObjectOccurrence() | ObjectsRequested() | ObjectsListed():
                 yield from self._of_objects(report)
-            case Opened():
+            case ConnectionOpened():
                 self._objects.opened()
                 yield from self.release()
-                self._hold_until_s = now_s + HOLD_S
-                self._doubted.clear()
+                self._wait_until_s = now_s + FIRST_LIST_S
+                self._unconfirmed.clear()
                 self._last_event.clear()
-            case LookBegan():
+            case DomainsRequested():
                 self._forget_events(min(self._began.values(), default=0))
-                self._began = {report.look: self._count}
-            case Looked():
-                yield from self._looked(report)
+                self._began = {report.number: self._count}
+            case DomainsListed():
+                yield from self._listed(report)
             case IoErrors():
                 yield self._io_errors(report)
-            case Lost():
+            case ConnectionLost():
                 yield from self.release()
-            case Held():
-                yield from self._held_for_us(report.uuid)
+            case StateRetained():
+                yield from self._found_retained(report.uuid)
 
-    def _of_objects(self, report: ObjectOccurrence | ObjectsAsked | ObjectsListed) -> Iterator[Step]:
+    def _of_objects(self, report: ObjectOccurrence | ObjectsRequested | ObjectsListed) -> Iterator[Step]:
         plural = report.object.plural
         match report:
             case ObjectOccurrence():
-                yield Step([*self._objects.occurred(report)], moved={plural})
-            case ObjectsAsked():
+                yield Step([*self._objects.occurred(report)], relist={plural})
+            case ObjectsRequested():
                 self._objects.asked(plural)
             case ObjectsListed():
                 step = Step()
-                step.drafts, standing, is_doubted = self._objects.listed(report, step.remembered)
+                step.drafts, standing, is_doubted = self._objects.listed(report, step.snapshots)
                 step.objects.append(standing)
-                step.doubted = {plural} if is_doubted else set()
+                step.unconfirmed = {plural} if is_doubted else set()
                 yield step
 
     def release(self) -> Iterator[Step]:
         """Lets go of the events that waited: no list came."""
-        held, self._held = self._held, []
-        self._hold_until_s = None
+        waiting, self._waiting = self._waiting, []
+        self._wait_until_s = None
         step = Step()
-        for occurrence in held:
+        for occurrence in waiting:
             self.add(step, occurrence)
-        if held:
+        if waiting:
             yield step
 
-    def add(self, step: Step, report: Occurrence | Cleared) -> None:
+    def add(self, step: Step, report: Occurrence | StateCleared) -> None:
         """Adds a report to a step; an event only if it needn't wait for a list."""
-        if isinstance(report, Cleared):
+        if isinstance(report, StateCleared):
             known = self._known.get(report.uuid)
             if known is not None and _may_be_forgotten(known):
                 del self._known[report.uuid]
-                step.remembered[report.uuid] = None
-        elif self._hold_until_s is not None:
-            self._held.append(report)
+                step.snapshots[report.uuid] = None
+        elif self._wait_until_s is not None:
+            self._waiting.append(report)
         else:
             self._occurred(step, report)
 
@@ -218,7 +222,7 @@ class Knowledge:
             after = _gone(before)
         if after is not None and after.outgoing and after.since_ns is None:
             after = msgspec.structs.replace(after, since_ns=occurrence.received_ns)
-        step.drafts.append(self._teller.lifecycle(occurrence, self._store(uuid, before, after)))
+        step.drafts.append(self._encoder.lifecycle(occurrence, self._store(uuid, before, after)))
         step.changed.add(uuid)
         if after is not None and after.outgoing:
             step.leaving.add(uuid)
@@ -239,8 +243,8 @@ class Knowledge:
         uuid = occurrence.uuid
         if self._quotas.has_room(uuid, len(self._known)):
             self._quotas.take(uuid)
-            step.drafts += self._tell_left_out([uuid])
-            step.drafts.append(self._teller.event(occurrence, self._note_io_error(occurrence)))
+            step.drafts += self._report_left_out([uuid])
+            step.drafts.append(self._encoder.event(occurrence, self._note_io_error(occurrence)))
             return
         _, counts = self._left_out.pop(uuid, (occurrence, Counter()))
         if not counts:
@@ -266,31 +270,31 @@ class Knowledge:
             if before is None or not before.active:
                 continue
             for error in sorted(errors, key=lambda error: error.at_ns):
-                if (before.io_errors_ns or 0) < error.at_ns < report.heard_ns:
+                if (before.io_errors_ns or 0) < error.at_ns < report.listening_since_ns:
                     before = msgspec.structs.replace(before, io_errors_ns=error.at_ns)
                     self._known[uuid] = before
                     snapshot = domains.encode(before)
-                    step.drafts.append(self._teller.io_error(uuid, before, error, report, snapshot))
+                    step.drafts.append(self._encoder.io_error(uuid, before, error, report, snapshot))
         return step
 
     def sent(self, acknowledged: int, last_sequence: int) -> Step | None:
-        """No message up to `acknowledged` waits for the broker: reports what was left out of domains that have
-        room again.
+        """No message up to `acknowledged` waits for the broker: the left-out events of domains that have room
+        again are reported.
         """
         if not self._quotas.sent(acknowledged, last_sequence) or not self._left_out:
             return None
         return Step(
-            self._tell_left_out(
+            self._report_left_out(
                 [uuid for uuid in self._left_out if self._quotas.has_room(uuid, len(self._known))]
             )
         )
 
     def end(self) -> Step:
         """The last step: what was left out is told."""
-        return Step(self._tell_left_out([*self._left_out]))
+        return Step(self._report_left_out([*self._left_out]))
 
-    def _tell_left_out(self, uuids: Iterable[str]) -> list[Draft]:
-        return [self._teller.left_out(*self._left_out.pop(uuid)) for uuid in uuids if uuid in self._left_out]
+    def _report_left_out(self, uuids: Iterable[str]) -> list[Draft]:
+        return [self._encoder.left_out(*self._left_out.pop(uuid)) for uuid in uuids if uuid in self._left_out]
 
     def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
         """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed
@@ -301,7 +305,7 @@ class Knowledge:
         if before is not None and before.active:
             anew = iterates and before.iterated and occurrence.arguments == (1,)
             if anew and before.outgoing:
-                step.drafts.append(self._teller.job_failed(_former_job(occurrence), before.since_ns, None))
+                step.drafts.append(self._encoder.job_failed(_former_job(occurrence), before.since_ns, None))
             if anew:
                 self._renewed_s[uuid] = occurrence.received_s
                 step.renewed.add(uuid)
@@ -310,7 +314,7 @@ class Knowledge:
             elif anew or not before.iterated:
                 since_ns = occurrence.received_ns if anew or before.since_ns is None else before.since_ns
                 after = msgspec.structs.replace(before, since_ns=since_ns, iterated=True)
-        step.drafts.append(self._teller.event(occurrence, self._store(uuid, before, after)))
+        step.drafts.append(self._encoder.event(occurrence, self._store(uuid, before, after)))
         if iterates:
             step.working.add(uuid)
 
@@ -328,100 +332,100 @@ class Knowledge:
         """Keeps what is known without a message."""
         snapshot = self._store(uuid, self._known.get(uuid), after)
         if snapshot is not None:
-            step.remembered[uuid] = snapshot or None
+            step.snapshots[uuid] = snapshot or None
 
-    def _looked(self, looked: Looked) -> Iterator[Step]:
-        yield self._listed_first(looked) if looked.first else self._reconciled(looked)
+    def _listed(self, listed: DomainsListed) -> Iterator[Step]:
+        yield self._listed_first(listed) if listed.first else self._reconciled(listed)
         yield from self.release()
 
-    def _listed_first(self, looked: Looked) -> Step:
+    def _listed_first(self, listed: DomainsListed) -> Step:
         """A connection's first list: what was missed, then what waited. Of what was never known there is
         no difference to tell where this is the first list of all.
         """
-        step = Step(listed=looked, running=_active(looked.seen.values()))
-        step.gone = (self._known.keys() | self._held_at_broker) - looked.seen.keys()
-        self._held_at_broker.clear()
+        step = Step(listed=listed, running=_active(listed.seen.values()))
+        step.gone = (self._known.keys() | self._retained_unknown) - listed.seen.keys()
+        self._retained_unknown.clear()
         quiet: set[str] = set()
         if not self._has_baseline:
             self._has_baseline = True
-            step.remembered[BASELINE] = b"1"
-            quiet = looked.seen.keys() - self._known.keys()
+            step.snapshots[BASELINE] = b"1"
+            quiet = listed.seen.keys() - self._known.keys()
             for uuid in quiet:
-                known = domains.as_known(looked.seen[uuid])
-                self._remember(step, uuid, msgspec.structs.replace(known, io_errors_ns=looked.at_ns))
-        held = self._held_first()
-        touched = held.keys() | self._touched_since(looked.look)
+                known = domains.as_known(listed.seen[uuid])
+                self._remember(step, uuid, msgspec.structs.replace(known, io_errors_ns=listed.at_ns))
+        waiting = self._first_waiting()
+        touched = waiting.keys() | self._touched_since(listed.number)
         step.gone -= touched
-        for uuid, verdict in resync.difference(*self._without(touched, looked.seen)).items():
-            self._conclude(step, uuid, verdict, looked)
-        for uuid, occurrence in held.items():
+        for uuid, verdict in resync.difference(*self._without(touched, listed.seen)).items():
+            self._conclude(step, uuid, verdict, listed)
+        for uuid, occurrence in waiting.items():
             if uuid not in quiet:
-                self._conclude(step, uuid, self._missed_before(occurrence, looked), looked)
+                self._conclude(step, uuid, self._missed_before(occurrence, listed), listed)
         step.leaving = {uuid for uuid, known in self._known.items() if known.active and known.outgoing}
-        self._open_looks = OPEN_LOOKS
-        self._look_at_open(step, looked)
+        self._open_lists = OPEN_LISTS
+        self._list_again_if_passing(step, listed)
         return step
 
-    def _look_at_open(self, step: Step, looked: Looked) -> None:
+    def _list_again_if_passing(self, step: Step, listed: DomainsListed) -> None:
         """Has the host listed again soon while something was in the middle of changing when we came."""
-        if self._open_looks and any(map(resync.is_passing, looked.seen.values())):
-            self._open_looks -= 1
-            step.look_after_s = CONFIRM_S
+        if self._open_lists and any(map(resync.is_passing, listed.seen.values())):
+            self._open_lists -= 1
+            step.list_after_s = CONFIRM_S
 
-    def _held_first(self) -> dict[str, Occurrence]:
+    def _first_waiting(self) -> dict[str, Occurrence]:
         """The first lifecycle event of each domain that waits."""
         first: dict[str, Occurrence] = {}
-        for occurrence in self._held:
+        for occurrence in self._waiting:
             if occurrence.kind == "lifecycle":
                 first.setdefault(occurrence.uuid, occurrence)
         return first
 
-    def _missed_before(self, occurrence: Occurrence, looked: Looked) -> resync.Verdict:
+    def _missed_before(self, occurrence: Occurrence, listed: DomainsListed) -> resync.Conclusion:
         return resync.missed_before(
             self._known.get(occurrence.uuid),
-            looked.seen.get(occurrence.uuid),
+            listed.seen.get(occurrence.uuid),
             uuid=occurrence.uuid,
             name=occurrence.name,
             domain_id=occurrence.id,
             event_code=occurrence.code,
         )
 
-    def _reconciled(self, looked: Looked) -> Step:
-        known, seen_now = self._without(self._touched_since(looked.look), looked.seen)
-        step = Step(compared=seen_now, running=_active(looked.seen.values()))
-        doubted, self._doubted = self._doubted, {}
-        mark = self._began.get(looked.look, self._count)
+    def _reconciled(self, listed: DomainsListed) -> Step:
+        known, seen_now = self._without(self._touched_since(listed.number), listed.seen)
+        step = Step(compared=seen_now, running=_active(listed.seen.values()))
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        mark = self._began.get(listed.number, self._count)
         for uuid, verdict in resync.difference(known, seen_now).items():
-            seen = looked.seen.get(uuid)
-            earlier = doubted.get(uuid)
+            seen = listed.seen.get(uuid)
+            earlier = unconfirmed.get(uuid)
             confirmed = earlier and earlier[0] == seen and self._quiet_since(uuid, earlier[1])
             if not verdict.changes or confirmed:
-                self._conclude(step, uuid, verdict, looked)
+                self._conclude(step, uuid, verdict, listed)
             else:
-                self._doubted[uuid] = (seen, mark)
-        if self._doubted.keys() - doubted.keys():
-            step.look_after_s = CONFIRM_S
-        self._look_at_open(step, looked)
+                self._unconfirmed[uuid] = (seen, mark)
+        if self._unconfirmed.keys() - unconfirmed.keys():
+            step.list_after_s = CONFIRM_S
+        self._list_again_if_passing(step, listed)
         return step
 
-    def _conclude(self, step: Step, uuid: str, verdict: resync.Verdict, looked: Looked) -> None:
+    def _conclude(self, step: Step, uuid: str, verdict: resync.Conclusion, listed: DomainsListed) -> None:
         before = self._known.get(uuid)
         after = verdict.known
         if after is None and before is not None:
             if not verdict.changes:
-                return  # it is on its way out: see `Cleared`
+                return  # it is on its way out: see `StateCleared`
             after = _gone(before)
         if not verdict.changes:
             self._remember(step, uuid, after)
             return
         snapshot = self._store(uuid, before, after)
         for change in verdict.changes:
-            step.drafts.append(self._teller.change(change, looked.driver, looked.at_ns, snapshot))
+            step.drafts.append(self._encoder.change(change, listed.driver, listed.at_ns, snapshot))
         step.changed.add(uuid)
 
     def _without(
-        self, touched: Iterable[str], seen: Mapping[str, Seen]
-    ) -> tuple[dict[str, Known], dict[str, Seen]]:
+        self, touched: Iterable[str], seen: Mapping[str, ListedDomain]
+    ) -> tuple[dict[str, Known], dict[str, ListedDomain]]:
         known, left = dict(self._known), dict(seen)
         for uuid in touched:
             known.pop(uuid, None)
@@ -443,15 +447,15 @@ class Knowledge:
     def _quiet_since(self, uuid: str, mark: int) -> bool:
         return self._last_event.get(uuid, 0) <= mark
 
-    def _held_for_us(self, uuid: str) -> Iterator[Step]:
+    def _found_retained(self, uuid: str) -> Iterator[Step]:
         """The broker holds a state of a domain that isn't known: its host never had it in this epoch, or the
         broker took up an older copy of what it keeps. Libvirt is asked, or the next connection's list.
         """
         if uuid not in self._known:
-            self._held_at_broker.add(uuid)
+            self._retained_unknown.add(uuid)
             yield Step(changed={uuid})
 
-    def _job_seen(self, report: JobSeen) -> Iterator[Step]:
+    def _job_seen(self, report: JobFound) -> Iterator[Step]:
         before = self._known.get(report.uuid)
         if before is not None and before.active:
             since_ns = min(report.since_ns, before.since_ns or report.since_ns)
@@ -461,21 +465,21 @@ class Knowledge:
             )
             yield step
 
-    def _of_job(self, report: JobSeen | JobGone | Arrived) -> Iterator[Step]:
+    def _of_job(self, report: JobFound | JobEnded | IncomingCompleted) -> Iterator[Step]:
         match report:
-            case JobSeen():
+            case JobFound():
                 yield from self._job_seen(report)
-            case JobGone():
+            case JobEnded():
                 yield from self._job_gone(report)
-            case Arrived():
+            case IncomingCompleted():
                 yield from self._arrived(report)
 
-    def _arrived(self, report: Arrived) -> Iterator[Step]:
+    def _arrived(self, report: IncomingCompleted) -> Iterator[Step]:
         known = self._known.get(report.uuid)
         if known is not None and known.active and known.id == report.id:
-            yield Step([self._teller.arrived(report)])
+            yield Step([self._encoder.arrived(report)])
 
-    def _job_gone(self, report: JobGone) -> Iterator[Step]:
+    def _job_gone(self, report: JobEnded) -> Iterator[Step]:
         """Told once an attempt, and only if the domain still is the one that had the job, and has no next."""
         before = self._known.get(report.uuid)
         if before is None or not before.active or not before.outgoing or before.id != report.id:
@@ -484,12 +488,12 @@ class Knowledge:
             return
         after = msgspec.structs.replace(before, outgoing=False, since_ns=None, iterated=False)
         snapshot = self._store(report.uuid, before, after)
-        yield Step([self._teller.job_failed(report, before.since_ns, snapshot)], changed={report.uuid})
+        yield Step([self._encoder.job_failed(report, before.since_ns, snapshot)], changed={report.uuid})
 
 
-def _former_job(occurrence: Occurrence) -> JobGone:
+def _former_job(occurrence: Occurrence) -> JobEnded:
     """That the job before the one that this event tells of is over."""
-    return JobGone(
+    return JobEnded(
         occurrence.received_ns,
         occurrence.received_s,
         occurrence.driver,
@@ -510,5 +514,5 @@ def _gone(before: Known) -> Known:
     return Known(before.name, None, state, reason, None, gone=True)
 
 
-def _active(seen: Iterable[Seen]) -> set[str]:
+def _active(seen: Iterable[ListedDomain]) -> set[str]:
     return {domain.uuid for domain in seen if resync.seen_active(domain)}

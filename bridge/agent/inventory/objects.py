@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from bridge.agent.inventory.drafts import FORGET, Draft
-from bridge.agent.inventory.encoder import Teller
-from bridge.agent.inventory.reports import ObjectOccurrence, ObjectsListed, SeenObject
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import ListedObject, ObjectOccurrence, ObjectsListed
 from bridge.wire.events import EVENTS, LIFECYCLES, OBJECTS
 from bridge.wire.vocabulary import name_at
 
@@ -63,7 +63,7 @@ def after_event(known: KnownObject, event: str) -> KnownObject | None:
     return known
 
 
-def difference(before: KnownObject | None, seen: SeenObject | None) -> Iterator[str]:
+def difference(before: KnownObject | None, seen: ListedObject | None) -> Iterator[str]:
     """The lifecycle events that lead from what was known to what a list shows, in libvirt's order."""
     was_active = before is not None and before.active
     was_persistent = before is not None and before.persistent
@@ -84,8 +84,8 @@ def _is_open(before: KnownObject | None) -> bool:
 class Objects:
     """All networks and pools of one host as the agent knows them; see the module. For one thread."""
 
-    def __init__(self, teller: Teller, stored: Mapping[str, bytes]) -> None:
-        self._teller = teller
+    def __init__(self, encoder: Encoder, stored: Mapping[str, bytes]) -> None:
+        self._encoder = encoder
         self._known: dict[str, dict[str, KnownObject]] = {plural: {} for plural in OBJECTS}
         self._listed: set[str] = set()
         for place, snapshot in stored.items():
@@ -95,11 +95,11 @@ class Objects:
             else:
                 self._known[plural][key] = _DECODE(snapshot)
         self._touched: dict[str, set[str]] = {}
-        self._doubted: dict[str, dict[str, SeenObject | None]] = {}
+        self._unconfirmed: dict[str, dict[str, ListedObject | None]] = {}
 
     def opened(self) -> None:
         """Another connection: a former one's lists confirm nothing."""
-        self._doubted.clear()
+        self._unconfirmed.clear()
 
     def asked(self, plural: str) -> None:
         """A list of this class is about to be read."""
@@ -110,7 +110,7 @@ class Objects:
         if occurrence.event in LIFECYCLES:
             yield from self._lifecycle(occurrence)
         else:
-            yield self._teller.object_event(EVENTS[occurrence.event], occurrence)
+            yield self._encoder.object_event(EVENTS[occurrence.event], occurrence)
 
     def listed(self, listed: ObjectsListed, snapshots: Snapshots) -> tuple[list[Draft], ObjectsListed, bool]:
         """What a list shows: messages, what of it no event has overtaken, and whether another list is needed
@@ -124,13 +124,13 @@ class Objects:
             for key in listed.seen.keys() - touched:
                 self._remember(plural, key, _as_known(listed.seen[key]), snapshots)
         known = self._known[plural]
-        doubted, self._doubted[plural] = self._doubted.get(plural, {}), {}
+        unconfirmed, self._unconfirmed[plural] = self._unconfirmed.get(plural, {}), {}
         drafts: list[Draft] = []
         for key in sorted((known.keys() | listed.seen.keys()) - touched):
             before, seen = known.get(key), listed.seen.get(key)
             missed = list(difference(before, seen))
-            if missed and (key not in doubted or doubted[key] != seen):
-                self._doubted[plural][key] = seen
+            if missed and (key not in unconfirmed or unconfirmed[key] != seen):
+                self._unconfirmed[plural][key] = seen
                 continue
             name = seen.name if seen else before.name if before else ""
             after = _as_known(seen) if seen else None
@@ -139,23 +139,23 @@ class Objects:
                 continue
             snapshot = self._store(plural, key, after)
             concluded = ObjectOccurrence(listed.at_ns, 0.0, listed.object, "", listed.driver, key, name, ())
-            drafts += [self._teller.object_change(concluded, event, snapshot) for event in missed]
+            drafts += [self._encoder.object_change(concluded, event, snapshot) for event in missed]
         standing = msgspec.structs.replace(
             listed,
             seen={key: seen for key, seen in listed.seen.items() if key not in touched},
             touched=touched,
         )
-        return drafts, standing, bool(self._doubted[plural])
+        return drafts, standing, bool(self._unconfirmed[plural])
 
     def _lifecycle(self, occurrence: ObjectOccurrence) -> Iterator[Draft]:
         each, key = occurrence.object, occurrence.key
         plural = each.plural
         event = name_at(each.lifecycle, occurrence.arguments[0])
         if not each.keeps_state:
-            yield self._teller.object_lifecycle(occurrence, event, None)
+            yield self._encoder.object_lifecycle(occurrence, event, None)
             return
         self._touched.setdefault(plural, set()).add(key)
-        self._doubted.get(plural, {}).pop(key, None)
+        self._unconfirmed.get(plural, {}).pop(key, None)
         # Of a class that was listed, what isn't known isn't there.
         nothing = KnownObject(
             occurrence.name, active=False, persistent=False if plural in self._listed else None
@@ -164,10 +164,10 @@ class Objects:
         missed = self._missed_before(plural, before, event)
         if missed is not None:
             before = after_event(before, missed) or nothing
-            yield self._teller.object_change(occurrence, missed, None)
+            yield self._encoder.object_change(occurrence, missed, None)
         after = after_event(before, event)
         snapshot = self._store(plural, key, after)
-        yield self._teller.object_lifecycle(occurrence, event, snapshot)
+        yield self._encoder.object_lifecycle(occurrence, event, snapshot)
 
     def _missed_before(self, plural: str, before: KnownObject, event: str) -> str | None:
         """What an event can't have happened without, where the class was listed before."""
@@ -190,5 +190,5 @@ class Objects:
             snapshots[f"{plural}/{key}"] = self._store(plural, key, after) or None
 
 
-def _as_known(seen: SeenObject) -> KnownObject:
+def _as_known(seen: ListedObject) -> KnownObject:
     return KnownObject(seen.name, seen.active, seen.persistent)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.agent.inventory.domains import Seen
+from bridge.agent.inventory.domains import ListedDomain
 from bridge.wire.events import Object
 
 
@@ -47,7 +47,7 @@ class ObjectOccurrence(msgspec.Struct, frozen=True, gc=False):
     arguments: tuple[Any, ...]
 
 
-class SeenObject(msgspec.Struct, frozen=True, gc=False):
+class ListedObject(msgspec.Struct, frozen=True, gc=False):
     """One network or pool of a complete list. `state` is a pool's, and its figures are in bytes."""
 
     key: str
@@ -61,7 +61,7 @@ class SeenObject(msgspec.Struct, frozen=True, gc=False):
     available: int | None = None
 
 
-class ObjectsAsked(msgspec.Struct, frozen=True):
+class ObjectsRequested(msgspec.Struct, frozen=True):
     """A list of one class is about to be read."""
 
     object: Object
@@ -72,30 +72,30 @@ class ObjectsListed(msgspec.Struct, frozen=True):
 
     object: Object
     driver: str
-    seen: Mapping[str, SeenObject]
+    seen: Mapping[str, ListedObject]
     at_ns: int
     touched: Collection[str] = frozenset()
 
 
-class Opened(msgspec.Struct, frozen=True):
+class ConnectionOpened(msgspec.Struct, frozen=True):
     """A connection is about to register for events: what comes from now on belongs to it."""
 
     generation: int
     driver: str
 
 
-class LookBegan(msgspec.Struct, frozen=True):
+class DomainsRequested(msgspec.Struct, frozen=True):
     """A list is about to be read."""
 
-    look: int
+    number: int
 
 
-class Looked(msgspec.Struct, frozen=True):
-    """A list that was read in full, between `LookBegan` of the same number and now."""
+class DomainsListed(msgspec.Struct, frozen=True):
+    """A list that was read in full, between `DomainsRequested` of the same number and now."""
 
-    look: int
+    number: int
     driver: str
-    seen: Mapping[str, Seen]
+    seen: Mapping[str, ListedDomain]
     first: bool
     at_ns: int
 
@@ -110,22 +110,22 @@ class IoError(msgspec.Struct, frozen=True):
 
 
 class IoErrors(msgspec.Struct, frozen=True):
-    """What libvirt keeps of domains' I/O errors, by UUID. Of those since `heard_ns` events came."""
+    """What libvirt keeps of domains' I/O errors, by UUID. Of those since `listening_since_ns` events came."""
 
     driver: str
-    heard_ns: int
+    listening_since_ns: int
     at_ns: int
     found: Mapping[str, Sequence[IoError]]
 
 
-class Lost(msgspec.Struct, frozen=True):
+class ConnectionLost(msgspec.Struct, frozen=True):
     """The connection is gone."""
 
     generation: int
     reason: str
 
 
-class JobGone(msgspec.Struct, frozen=True):
+class JobEnded(msgspec.Struct, frozen=True):
     """An outgoing migration job was there and is no longer, while the domain still is on this host.
 
     `params` holds the last figures that libvirt gave of the job, under its own names; `there_s` is when it
@@ -141,7 +141,7 @@ class JobGone(msgspec.Struct, frozen=True):
     params: dict[str, Any]
 
 
-class Arrived(msgspec.Struct, frozen=True):
+class IncomingCompleted(msgspec.Struct, frozen=True):
     """An incoming migration completed: `params` are libvirt's figures of it, under its own names."""
 
     at_ns: int
@@ -152,20 +152,20 @@ class Arrived(msgspec.Struct, frozen=True):
     params: dict[str, Any]
 
 
-class JobSeen(msgspec.Struct, frozen=True):
+class JobFound(msgspec.Struct, frozen=True):
     """An outgoing migration job was found by asking; `since_ns` is when it began, by libvirt's figures."""
 
     uuid: str
     since_ns: int
 
 
-class Cleared(msgspec.Struct, frozen=True, gc=False):
+class StateCleared(msgspec.Struct, frozen=True, gc=False):
     """The broker has the empty state of a domain that is gone."""
 
     uuid: str
 
 
-class Held(msgspec.Struct, frozen=True):
+class StateRetained(msgspec.Struct, frozen=True):
     """The broker holds a state of this domain that this process hasn't told."""
 
     uuid: str
@@ -174,16 +174,16 @@ class Held(msgspec.Struct, frozen=True):
 Report = (
     Occurrence
     | ObjectOccurrence
-    | ObjectsAsked
+    | ObjectsRequested
     | ObjectsListed
-    | Opened
-    | LookBegan
-    | Looked
+    | ConnectionOpened
+    | DomainsRequested
+    | DomainsListed
     | IoErrors
-    | Lost
-    | JobGone
-    | Arrived
-    | JobSeen
-    | Cleared
-    | Held
+    | ConnectionLost
+    | JobEnded
+    | IncomingCompleted
+    | JobFound
+    | StateCleared
+    | StateRetained
 )

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from bridge.agent.inventory.domains import Known, Seen, as_known, is_active
+from bridge.agent.inventory.domains import Known, ListedDomain, as_known, is_active
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_name, reason_name, state_codes, state_name
 
-Told = tuple[str, str]
+LifecycleEvent = tuple[str, str]
 """An event and its detail, by libvirt's names."""
 
 
@@ -29,7 +29,7 @@ class Change(NamedTuple):
     detail: str
 
 
-class Verdict(NamedTuple):
+class Conclusion(NamedTuple):
     """The events that were missed, and what is known once they are told.
 
     `known` is None for a domain that isn't there.
@@ -50,7 +50,7 @@ _STOPPED: Final[dict[str, str]] = {
 }
 """Reason of `shutoff`: detail of `stopped`. `unknown` and `daemon` (libvirtd was restarted) tell nothing."""
 
-_STARTED: Final[dict[tuple[str, str], tuple[Told, ...]]] = {
+_STARTED: Final[dict[tuple[str, str], tuple[LifecycleEvent, ...]]] = {
     ("running", "booted"): (("started", "booted"),),
     ("running", "migrated"): (("started", "migrated"), ("resumed", "migrated")),
     ("running", "restored"): (("started", "restored"), ("resumed", "from_snapshot")),
@@ -85,13 +85,13 @@ _STARTED: Final[dict[tuple[str, str], tuple[Told, ...]]] = {
 }
 """State and reason of a domain that wasn't active: what brought it there. Else `started`/`unknown`."""
 
-_STARTED_FOR_MIGRATION: Final[dict[bool, tuple[Told, ...]]] = {
+_STARTED_FOR_MIGRATION: Final[dict[bool, tuple[LifecycleEvent, ...]]] = {
     True: (("started", "migrated"),),
     False: (("started", UNKNOWN), ("suspended", "migrated")),
 }
 """A domain that wasn't active and is paused/migration: by whether it is the destination."""
 
-_RESUMED: Final[dict[str, tuple[Told, ...]]] = {
+_RESUMED: Final[dict[str, tuple[LifecycleEvent, ...]]] = {
     "booted": (("resumed", "unpaused"),),
     "unpaused": (("resumed", "unpaused"),),
     "save_canceled": (("resumed", "unpaused"),),
@@ -106,7 +106,7 @@ _RESUMED: Final[dict[str, tuple[Told, ...]]] = {
 }
 """Reason of `running`: how a domain that stood still came to run again. Else `resumed`/`unknown`."""
 
-_RAN_ON: Final[dict[str, dict[str, tuple[Told, ...]]]] = {
+_RAN_ON: Final[dict[str, dict[str, tuple[LifecycleEvent, ...]]]] = {
     # A post-copy that broke may have gone on and completed meanwhile; each step is told once.
     "migrated": {
         "postcopy": (("resumed", "migrated"),),
@@ -145,7 +145,7 @@ _STANDING: Final = frozenset({"paused", "pmsuspended", "crashed", "shutdown"})
 _FIRST: Final = {"gone": 0, "changed": 1, "new": 2}
 
 
-def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | None:
+def compare(before: Known | None, seen: ListedDomain | None, uuid: str) -> Conclusion | None:
     """What happened to one domain between two looks.
 
     None where nothing can be concluded yet, because libvirt is in the middle of something that it will
@@ -154,7 +154,7 @@ def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | Non
     if before is not None and before.gone:
         before = None
     if seen is None:
-        return Verdict(tuple(_vanished(uuid, before)) if before else (), None)
+        return Conclusion(tuple(_vanished(uuid, before)) if before else (), None)
     state, reason = state_name(seen.state), reason_name(seen.state, seen.reason)
     was_active = before is not None and before.active
     same_run = was_active and before is not None and _same_run(before, seen)
@@ -171,16 +171,16 @@ def compare(before: Known | None, seen: Seen | None, uuid: str) -> Verdict | Non
     else:
         told = _arrived(seen, state, reason)
     changes.extend(Change(uuid, seen.name, seen.id, event, detail) for event, detail in told)
-    return Verdict(tuple(changes), as_known(seen, before))
+    return Conclusion(tuple(changes), as_known(seen, before))
 
 
-def difference(known: Mapping[str, Known], seen: Mapping[str, Seen]) -> dict[str, Verdict]:
+def difference(known: Mapping[str, Known], seen: Mapping[str, ListedDomain]) -> dict[str, Conclusion]:
     """What happened to each domain between two looks, for those where something did or is newly known.
 
     The order is the one to publish in: first what is gone, then what changed, then what is new. `seen` has
     to be a complete list.
     """
-    verdicts: list[tuple[int, str, Verdict]] = []
+    verdicts: list[tuple[int, str, Conclusion]] = []
     for uuid in known.keys() | seen.keys():
         before = known.get(uuid)
         verdict = compare(before, seen.get(uuid), uuid)
@@ -192,12 +192,12 @@ def difference(known: Mapping[str, Known], seen: Mapping[str, Seen]) -> dict[str
     return {uuid: verdict for _, uuid, verdict in verdicts}
 
 
-def is_passing(seen: Seen) -> bool:
+def is_passing(seen: ListedDomain) -> bool:
     """Whether libvirt is in the middle of something with this domain, so that nothing is concluded yet."""
     return _is_passing(state_name(seen.state), reason_name(seen.state, seen.reason))
 
 
-def seen_active(seen: Seen) -> bool:
+def seen_active(seen: ListedDomain) -> bool:
     """Whether a listed domain has a hypervisor process."""
     return is_active(seen.state, seen.id)
 
@@ -207,16 +207,16 @@ def _is_passing(state: str, reason: str) -> bool:
     return state == "shutdown" or (state, reason) in _PASSING
 
 
-def _same_run(before: Known, seen: Seen) -> bool:
+def _same_run(before: Known, seen: ListedDomain) -> bool:
     return before.id is None or seen.id is None or before.id == seen.id
 
 
-def _ended_before(before: Known, seen: Seen) -> Verdict | None:
+def _ended_before(before: Known, seen: ListedDomain) -> Conclusion | None:
     """The end of a run, where another is about to begin."""
     if not before.active:
         return None
     state, reason = state_codes("shutoff", UNKNOWN)
-    then = Seen(seen.uuid, before.name, None, state, reason, before.persistent)
+    then = ListedDomain(seen.uuid, before.name, None, state, reason, before.persistent)
     return compare(before, then if before.persistent else None, seen.uuid)
 
 
@@ -227,7 +227,7 @@ def _vanished(uuid: str, before: Known) -> Iterator[Change]:
         yield Change(uuid, before.name, None, "undefined", "removed")
 
 
-def _definition(uuid: str, before: Known | None, seen: Seen) -> Iterator[Change]:
+def _definition(uuid: str, before: Known | None, seen: ListedDomain) -> Iterator[Change]:
     if before is None:
         if seen.persistent or not seen_active(seen):
             yield Change(uuid, seen.name, None, "defined", "added")
@@ -241,7 +241,7 @@ def _definition(uuid: str, before: Known | None, seen: Seen) -> Iterator[Change]
         yield Change(uuid, seen.name, seen.id, "undefined", "removed")
 
 
-def _ended(before: Known | None, seen: Seen, reason: str) -> Sequence[Told]:
+def _ended(before: Known | None, seen: ListedDomain, reason: str) -> Sequence[LifecycleEvent]:
     detail = _STOPPED.get(reason, UNKNOWN)
     if before is not None and before.active:
         return (("stopped", detail),)
@@ -251,13 +251,13 @@ def _ended(before: Known | None, seen: Seen, reason: str) -> Sequence[Told]:
     return (("started", UNKNOWN), ("stopped", detail))
 
 
-def _arrived(seen: Seen, state: str, reason: str) -> Sequence[Told]:
+def _arrived(seen: ListedDomain, state: str, reason: str) -> Sequence[LifecycleEvent]:
     if (state, reason) == ("paused", "migration") and seen.incoming is not None:
         return _STARTED_FOR_MIGRATION[seen.incoming]
     return _STARTED.get((state, reason), (("started", UNKNOWN),))
 
 
-def _went_on(before: Known, seen: Seen, state: str, reason: str) -> Sequence[Told]:
+def _went_on(before: Known, seen: ListedDomain, state: str, reason: str) -> Sequence[LifecycleEvent]:
     state_before, reason_before = state_name(before.state), reason_name(before.state, before.reason)
     if state in ("crashed", "pmsuspended"):
         return () if state == state_before else ((state, reason if state == "crashed" else UNKNOWN),)
@@ -275,7 +275,7 @@ def _went_on(before: Known, seen: Seen, state: str, reason: str) -> Sequence[Tol
     return (("suspended", detail),) if detail in _STOOD_ON or ended_arrival else ()
 
 
-def _runs(state_before: str, reason_before: str, reason: str) -> Sequence[Told]:
+def _runs(state_before: str, reason_before: str, reason: str) -> Sequence[LifecycleEvent]:
     if state_before in _STANDING:
         return _RESUMED.get(reason, (("resumed", UNKNOWN),))
     if reason == reason_before:
@@ -297,8 +297,14 @@ _BEFORE: Final[dict[str, frozenset[str]]] = {
 
 
 def missed_before(
-    before: Known | None, seen: Seen | None, *, uuid: str, name: str, domain_id: int | None, event_code: int
-) -> Verdict:
+    before: Known | None,
+    seen: ListedDomain | None,
+    *,
+    uuid: str,
+    name: str,
+    domain_id: int | None,
+    event_code: int,
+) -> Conclusion:
     """What was missed before an event that came while the list was being read.
 
     The list may have been read before or after the event. Where it fits the time before, it is taken;
@@ -309,19 +315,19 @@ def missed_before(
     event = lifecycle_name(event_code)
     needed = _BEFORE.get(event)
     if needed is None:
-        return Verdict((), before)
+        return Conclusion((), before)
     if seen is not None and state_name(seen.state) in needed and _is_run_of(seen, event, domain_id):
-        return compare(before, seen, uuid) or Verdict((), before)
+        return compare(before, seen, uuid) or Conclusion((), before)
     if _can_follow(before, event, domain_id):
-        return Verdict((), before)
+        return Conclusion((), before)
     persistent = None if before is None else before.persistent
     if event == "started":
         state, reason = state_codes("shutoff", UNKNOWN)
-        then = Seen(uuid, name, None, state, reason, persistent) if persistent else None
+        then = ListedDomain(uuid, name, None, state, reason, persistent) if persistent else None
     else:
         state, reason = state_codes("running", UNKNOWN)
-        then = Seen(uuid, name, domain_id, state, reason, persistent)
-    return compare(before, then, uuid) or Verdict((), before)
+        then = ListedDomain(uuid, name, domain_id, state, reason, persistent)
+    return compare(before, then, uuid) or Conclusion((), before)
 
 
 def _can_follow(before: Known | None, event: str, domain_id: int | None) -> bool:
@@ -333,5 +339,5 @@ def _can_follow(before: Known | None, event: str, domain_id: int | None) -> bool
     return event == "stopped" or before.id is None or before.id == domain_id
 
 
-def _is_run_of(seen: Seen, event: str, domain_id: int | None) -> bool:
+def _is_run_of(seen: ListedDomain, event: str, domain_id: int | None) -> bool:
     return event in ("started", "stopped") or seen.id == domain_id

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bridge.agent.hypervisor import Job
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.encoder import Teller, stamp_ns
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder, stamp_ns
 from bridge.agent.jobs.progress import Copy
 
 EVERY_S: Final = 2.0
@@ -32,8 +32,8 @@ class _Shown:
 class JobTopics:
     """The topics of one host. `publish` takes a topic and its payload, None to clear it."""
 
-    def __init__(self, teller: Teller, publish: Callable[[str, bytes | None], None]) -> None:
-        self._teller = teller
+    def __init__(self, encoder: Encoder, publish: Callable[[str, bytes | None], None]) -> None:
+        self._encoder = encoder
         self._publish = publish
         self._shown: dict[str, _Shown | None] = {}
 
@@ -42,11 +42,11 @@ class JobTopics:
         """The domains of whose jobs the broker holds something."""
         return self._shown.keys()
 
-    def held(self, uuid: str) -> bool:
+    def retained(self, uuid: str) -> bool:
         """The broker holds a job of this domain from before; whether this process knows none of it."""
         return self._shown.setdefault(uuid, None) is None
 
-    def show(self, job: Job, seen: Seen, driver: str, *, at_ns: int, now_s: float) -> None:
+    def show(self, job: Job, seen: ListedDomain, driver: str, *, at_ns: int, now_s: float) -> None:
         """Libvirt says this of a domain's job now."""
         elapsed_ms = job.params.get("time_elapsed", 0)
         shown = self._shown.get(seen.uuid)
@@ -63,7 +63,7 @@ class JobTopics:
             "started_at": stamp_ns(shown.began_ns),
             "time_elapsed_ms": elapsed_ms,
         }
-        self._publish(self._topic(seen.uuid), self._teller.job(seen, driver, at_ns, head | progress))
+        self._publish(self._topic(seen.uuid), self._encoder.job(seen, driver, at_ns, head | progress))
 
     def clear(self, uuid: str) -> None:
         """The domain has no job, or not the one any more that is shown."""
@@ -72,4 +72,4 @@ class JobTopics:
             self._publish(self._topic(uuid), None)
 
     def _topic(self, uuid: str) -> str:
-        return self._teller.topics.job(self._teller.host, uuid)
+        return self._encoder.topics.job(self._encoder.host, uuid)

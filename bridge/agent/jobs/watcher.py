@@ -5,7 +5,7 @@ the source running without a word. While a domain has such a job, it is asked fo
 is gone, and twice so, and the domain still is here, that is reported. What becomes of the report is decided
 where all events pass (`inventory/`), so a `stopped` that came meanwhile wins, and so does the next attempt.
 
-An ask can block for as long as the domain's QEMU does, so `Asking` makes it: a guest that doesn't answer
+An ask can block for as long as the domain's QEMU does, so `GuestCalls` makes it: a guest that doesn't answer
 isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
 
 How far a job is, also another than a migration, is retained for who wants to know (`topics.py`). No event
@@ -26,9 +26,9 @@ from typing import Any, Final
 
 import structlog
 
-from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, Asking, CallFailed, Connection, Job
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.reports import Arrived, JobGone, JobSeen
+from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, CallFailed, Connection, GuestCalls, Job
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, JobFound
 from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
@@ -65,7 +65,7 @@ class Watch:
     """
 
     leaving: bool = False
-    seen: Seen | None = None
+    seen: ListedDomain | None = None
     params: dict[str, Any] = field(default_factory=dict)
     there_s: float = 0.0
     missed: int = 0
@@ -78,22 +78,22 @@ class Answer:
     """What libvirt said of one domain, asked at `asked_s`: its job, and the domain where that matters."""
 
     job: Job
-    seen: Seen | None
+    seen: ListedDomain | None
     asked_s: float
 
 
-class Jobs:
+class JobWatcher:
     """Reports the ends of outgoing migrations of one connection at a time."""
 
     def __init__(
         self,
         connection: Callable[[], Connection | None],
-        asking: Asking,
-        put: Callable[[Arrived | JobGone | JobSeen], None],
+        guest_calls: GuestCalls,
+        put: Callable[[IncomingCompleted | JobEnded | JobFound], None],
         topics: JobTopics,
     ) -> None:
         self._connection = connection
-        self._asking = asking
+        self._guest_calls = guest_calls
         self._put = put
         self._topics = topics
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -108,12 +108,14 @@ class Jobs:
     def hung(self) -> Mapping[str, float]:
         """The guests that don't answer, each with for how many seconds. Any thread."""
         now = time.monotonic()
-        return {uuid: now - since for uuid, since in self._asking.held_longer_than(HANGS_AFTER_S).items()}
+        return {
+            uuid: now - since for uuid, since in self._guest_calls.held_longer_than(HANGS_AFTER_S).items()
+        }
 
     @property
     def not_askable(self) -> int:
         """How many more domains that may be leaving aren't asked about, because of those. Any thread."""
-        hung = self._asking.held_longer_than(HANGS_AFTER_S)
+        hung = self._guest_calls.held_longer_than(HANGS_AFTER_S)
         return len(self._watched.keys() - hung) if len(hung) >= MOST_OUTSTANDING else 0
 
     def start(self) -> None:
@@ -133,9 +135,9 @@ class Jobs:
         """These domains run, by a list: any may have a job. By a connection's first list no other has one."""
         self._inbox.put(partial(self._look, running, first))
 
-    def held(self, uuid: str) -> None:
+    def retained(self, uuid: str) -> None:
         """The broker holds a job of this domain from before."""
-        self._inbox.put(partial(self._take_up_held, uuid))
+        self._inbox.put(partial(self._take_up_retained, uuid))
 
     def arrived(self, uuids: Collection[str]) -> None:
         """An incoming migration of these domains has ended: its figures are reported."""
@@ -154,7 +156,7 @@ class Jobs:
             except queue.Empty:
                 self._next_s = time.monotonic() + ASK_EVERY_S
                 self._log_hung()
-                for uuid in self._asking.held_longer_than(ASK_EVERY_S):
+                for uuid in self._guest_calls.held_longer_than(ASK_EVERY_S):
                     self._watched.setdefault(uuid, Watch())  # a list asked about it
                 self._ask(self._watched)
                 self._ask_arrived()
@@ -178,11 +180,11 @@ class Jobs:
     def _look(self, running: Collection[str], first: bool) -> None:
         if first:
             self._forget([uuid for uuid in self._topics.uuids if uuid not in running])
-        if len(self._asking.held_longer_than(HANGS_AFTER_S)) < MOST_OUTSTANDING:
+        if len(self._guest_calls.held_longer_than(HANGS_AFTER_S)) < MOST_OUTSTANDING:
             self._take_up(running, leaving=False)
 
-    def _take_up_held(self, uuid: str) -> None:
-        if self._topics.held(uuid):
+    def _take_up_retained(self, uuid: str) -> None:
+        if self._topics.retained(uuid):
             self._take_up([uuid], leaving=False)
 
     def _take_up_arrived(self, uuids: Iterable[str]) -> None:
@@ -197,7 +199,7 @@ class Jobs:
                 del self._arrived[uuid]
                 continue
             self._arrived[uuid] = left - 1
-            self._asking.ask(
+            self._guest_calls.ask(
                 uuid,
                 partial(_ask_arrival, uuid=uuid),
                 partial(self._put_arrival, uuid, connection.driver),
@@ -206,9 +208,11 @@ class Jobs:
 
     def _put_arrival(self, uuid: str, driver: str, found: Arrival | None) -> None:
         if found is not None:
-            self._inbox.put(partial(self._found_arrival, Arrived(time.time_ns(), driver, uuid, *found)))
+            self._inbox.put(
+                partial(self._found_arrival, IncomingCompleted(time.time_ns(), driver, uuid, *found))
+            )
 
-    def _found_arrival(self, arrived: Arrived) -> None:
+    def _found_arrival(self, arrived: IncomingCompleted) -> None:
         if self._arrived.pop(arrived.uuid, None) is not None:
             self._put(arrived)
 
@@ -216,12 +220,12 @@ class Jobs:
         for uuid in uuids:
             self._topics.clear(uuid)
             if self._watched.pop(uuid, None) is not None:
-                self._asking.forget(uuid)
+                self._guest_calls.forget(uuid)
         self._log_hung()
 
     def _log_hung(self) -> None:
         """One line for each guest that has come to hang, and one for each that answers again."""
-        hung = frozenset(self._asking.held_longer_than(HANGS_AFTER_S))
+        hung = frozenset(self._guest_calls.held_longer_than(HANGS_AFTER_S))
         for uuid in hung - self._hung:
             _log.warning("guest.hangs", uuid=uuid, remedy=HANGS_REMEDY)
         for uuid in self._hung - hung:
@@ -243,7 +247,7 @@ class Jobs:
             watch.asked = True
             answered = partial(self._put_answer, connection, uuid, watch)
             ask = partial(_ask_libvirt, uuid=uuid, known=watch.seen, leaving=watch.leaving)
-            self._asking.ask(uuid, ask, answered, answered)
+            self._guest_calls.ask(uuid, ask, answered, answered)
 
     def _put_answer(
         self, connection: Connection, uuid: str, watch: Watch, answer: Answer | Exception
@@ -261,7 +265,7 @@ class Jobs:
                 return
             _log.debug("jobs.not_read", uuid=uuid, error=str(answer))
             return  # the next round asks again
-        goes_on = self._judge(uuid, watch, answer, connection.driver)
+        goes_on = self._evaluate(uuid, watch, answer, connection.driver)
         if watch.again:
             watch.again = False
             self._ask([uuid])
@@ -269,7 +273,7 @@ class Jobs:
             del self._watched[uuid]
             self._topics.clear(uuid)
 
-    def _judge(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
+    def _evaluate(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
         """What an answer means; returns whether to go on watching."""
         job, seen = answer.job, answer.seen
         if job.kind in ("outgoing", "other") and (known := seen or watch.seen):
@@ -305,14 +309,14 @@ class Jobs:
             watch.leaving = False
         if not watch.leaving or watch.seen is None:
             elapsed_ns = job.params.get("time_elapsed", 0) * 1_000_000
-            self._put(JobSeen(uuid, time.time_ns() - elapsed_ns))
+            self._put(JobFound(uuid, time.time_ns() - elapsed_ns))
         watch.seen = answer.seen or watch.seen
         watch.leaving, watch.missed, watch.there_s = True, 0, answer.asked_s
         if job.kind == "outgoing":
             watch.params = job.params
 
 
-def _ask_libvirt(connection: Connection, *, uuid: str, known: Seen | None, leaving: bool) -> Answer:
+def _ask_libvirt(connection: Connection, *, uuid: str, known: ListedDomain | None, leaving: bool) -> Answer:
     """In the thread that may block. The domain itself is read once of each job, and when that is over."""
     asked_s = time.monotonic()
     job = connection.job(uuid)
@@ -329,6 +333,6 @@ def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return earlier is not None and later is not None and later < earlier
 
 
-def _gone(seen: Seen, watch: Watch, driver: str) -> JobGone:
+def _gone(seen: ListedDomain, watch: Watch, driver: str) -> JobEnded:
     said = {"operation": "migration_out", **watch.params}
-    return JobGone(time.time_ns(), watch.there_s, driver, seen.uuid, seen.name, seen.id, said)
+    return JobEnded(time.time_ns(), watch.there_s, driver, seen.uuid, seen.name, seen.id, said)

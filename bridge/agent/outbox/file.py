@@ -65,7 +65,7 @@ class DamagedError(Exception):
 
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_TROUBLE = {
+_TRANSIENT = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_BUSY,
@@ -88,9 +88,9 @@ def is_damage(error: Exception) -> bool:
     return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_READONLY_DBMOVED
 
 
-def is_trouble(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the disk took nothing now and may do so later."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
 
 
 def checksum(sequence: int, topic: str, payload: bytes) -> int:

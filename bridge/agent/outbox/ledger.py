@@ -42,7 +42,7 @@ class Ledger:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._db.close()
-            if file.is_trouble(error):
+            if file.is_transient(error):
                 raise
             raise file.DamagedError(str(error)) from error
         except BaseException:

@@ -57,7 +57,7 @@ class Reader:
             self.close()
             if file.is_damage(error):
                 raise file.DamagedError(str(error)) from error
-            if file.is_trouble(error):
+            if file.is_transient(error):
                 return []
             raise
         rows = []

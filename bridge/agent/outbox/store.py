@@ -11,11 +11,11 @@ import structlog
 from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, spans
 from bridge.agent.outbox.answers import Answers
+from bridge.agent.outbox.buffer import Buffer
 from bridge.agent.outbox.ledger import Ledger
 from bridge.agent.outbox.lock import FolderLock, Mark
 from bridge.agent.outbox.reader import Reader
 from bridge.agent.outbox.rows import Gap, Limits, Refused, Row
-from bridge.agent.outbox.waiting import Waiting
 from bridge.errors import BridgeError, StateInUseError
 from bridge.wire.messages import Span
 
@@ -45,13 +45,13 @@ class Outbox:
         self._path = folder / file.NAME
         self._limits = limits
         self._lock = lock
-        self._waiting = Waiting(limits)
+        self._buffer = Buffer(limits)
         self._answers = Answers()
         self._remembered: dict[str, bytes] = {}
         self._holes: list[Span] = []
         self.generation = 0
         """Goes up with every new file, so that what is said of an older one can be told apart."""
-        self.trouble: str | None = None
+        self.write_error: str | None = None
         """Why the disk takes nothing at present."""
         self.set_aside: Path | None = None
         """Where the damaged file is that this process found, if it found one."""
@@ -140,7 +140,7 @@ class Outbox:
         except StateInUseError:
             raise
         except BridgeError as error:
-            self.trouble = str(error)
+            self.write_error = str(error)
             return False
         return True
 
@@ -198,9 +198,9 @@ class Outbox:
         return last - meta.acknowledged - spans.overlap(self._ledger.dropped, meta.epoch, first, last)
 
     @property
-    def waiting(self) -> int:
+    def buffered(self) -> int:
         """How many messages are in memory because the disk takes nothing."""
-        return len(self._waiting)
+        return len(self._buffer)
 
     @property
     def dropped(self) -> list[Span]:
@@ -221,16 +221,16 @@ class Outbox:
         failing disk.
         """
         if drafts:
-            self._waiting.add(drafts)
+            self._buffer.add(drafts)
         rows: list[Row] = []
-        while self._waiting:
-            batch = self._waiting.first(COMMIT_ROWS)
+        while self._buffer:
+            batch = self._buffer.first(COMMIT_ROWS)
             committed = self._commit(batch)
             if committed is None:
-                self._waiting.shed()
+                self._buffer.shed()
                 break
             rows += committed
-            self._waiting.remove(batch)
+            self._buffer.remove(batch)
         return rows
 
     def acknowledge(
@@ -305,12 +305,12 @@ class Outbox:
 
     def close(self) -> None:
         """Stores what is not stored yet, as far as the disk takes it, and gives the directory free."""
-        if self._waiting:
+        if self._buffer:
             self.append([])
         self.flush()
-        if self._waiting:
+        if self._buffer:
             log.error(
-                "outbox.closed_with_messages_in_memory", messages=len(self._waiting), trouble=self.trouble
+                "outbox.closed_with_messages_in_memory", messages=len(self._buffer), trouble=self.write_error
             )
         self._ledger.close()
         self._lock.close()
@@ -336,9 +336,9 @@ class Outbox:
                 self._note(self._ledger)
                 self.committed_rows += len(rows)
                 self.dropped_rows += dropped
-                if self.trouble is not None:
-                    log.info("outbox.stores_again", waited=len(self._waiting))
-                    self.trouble = None
+                if self.write_error is not None:
+                    log.info("outbox.stores_again", waited=len(self._buffer))
+                    self.write_error = None
                 return rows
         return None
 
@@ -346,12 +346,12 @@ class Outbox:
         """Judges a failure. Returns whether to try again at once, which is so after a new file was begun."""
         if file.is_damage(error):
             self._abandon(str(error))
-            return self.trouble is None
-        if not file.is_trouble(error):
+            return self.write_error is None
+        if not file.is_transient(error):
             raise error
-        if self.trouble is None:
+        if self.write_error is None:
             log.error("outbox.disk_takes_nothing", why=str(error), path=str(self._path))
-        self.trouble = f"the outbox can't be written: {error}"
+        self.write_error = f"the outbox can't be written: {error}"
         return False
 
     def _abandon(self, why: str) -> None:
@@ -370,11 +370,11 @@ class Outbox:
         except (sqlite3.Error, UnicodeDecodeError, OSError, BridgeError) as error:
             self._holes = before
             trouble = f"the outbox can't be replaced: {error}"
-            if trouble != self.trouble:
+            if trouble != self.write_error:
                 log.error("outbox.not_replaced", why=str(error))
-            self.trouble = trouble
+            self.write_error = trouble
             return
-        self.trouble = None
+        self.write_error = None
         self._holes = self._ledger.dropped + before + self._holes
         self._answers.clear()
         self._remembered = {**known, **self._remembered}

@@ -13,18 +13,18 @@ from typing import Final
 
 import structlog
 
-from bridge.agent.inventory.inventory import Knowledge, Step
-from bridge.agent.inventory.reports import Cleared, Occurrence, Report
+from bridge.agent.inventory.inventory import Inventory, Step
+from bridge.agent.inventory.reports import Occurrence, Report, StateCleared
 from bridge.agent.outbox import Outbox, Row
 from bridge.agent.worker import Worker
 
 MOST_A_COMMIT: Final = 500
-TROUBLE_RETRY_S: Final = 1.0
+WRITE_RETRY_S: Final = 1.0
 TIDY_AFTER_S: Final = 5.0
 
 _log = structlog.get_logger()
 
-_GATHERED: Final = (Occurrence, Cleared)
+_GATHERED: Final = (Occurrence, StateCleared)
 
 Task = Callable[[Outbox], None]
 
@@ -32,9 +32,9 @@ Task = Callable[[Outbox], None]
 class Writer:
     """Stores what the hypervisor reports. `put` and `ask` may be called by any thread."""
 
-    def __init__(self, outbox: Outbox, knowledge: Knowledge) -> None:
+    def __init__(self, outbox: Outbox, inventory: Inventory) -> None:
         self._outbox = outbox
-        self._knowledge = knowledge
+        self._inventory = inventory
         self._inbox: queue.SimpleQueue[Report | Task | None] = queue.SimpleQueue()
         self.put: Callable[[Report], None] = self._inbox.put
         self.ask: Callable[[Task], None] = self._inbox.put
@@ -43,7 +43,7 @@ class Writer:
     @property
     def left_out(self) -> int:
         """How many events weren't stored because their domain had its share of the outbox."""
-        return self._knowledge.left_out
+        return self._inventory.left_out
 
     @property
     def backlog(self) -> int:
@@ -67,9 +67,9 @@ class Writer:
         return self.worker.join(timeout_s)
 
     @property
-    def holds(self) -> bool:
+    def waits_for_list(self) -> bool:
         """Whether events wait for a connection's first list."""
-        return self._knowledge.holds_until_s is not None
+        return self._inventory.waits_until_s is not None
 
     def store_all(self, timeout_s: float) -> bool:
         """Stores all that was put so far, also what waits for a list. Whether that was done in time."""
@@ -86,11 +86,11 @@ class Writer:
         while (entry := self._next()) is not None:
             self._handle(entry)
         self._release()
-        self._store(self._knowledge.end())
+        self._store(self._inventory.end())
         self._outbox.close()
 
     def _next(self) -> Report | Task | None:
-        """The next entry. While none comes: lets go of held events, tries the disk again, tidies."""
+        """The next entry. While none comes: releases waiting events in time, retries the disk, tidies."""
         while True:
             self.worker.beat()
             try:
@@ -99,24 +99,24 @@ class Writer:
                 self._idle()
 
     def _pause_s(self) -> float:
-        held = self._knowledge.holds_until_s
-        pause_s = TROUBLE_RETRY_S if self._outbox.trouble else TIDY_AFTER_S
-        return pause_s if held is None else max(0.0, min(pause_s, held - time.monotonic()))
+        waits_until_s = self._inventory.waits_until_s
+        pause_s = WRITE_RETRY_S if self._outbox.write_error else TIDY_AFTER_S
+        return pause_s if waits_until_s is None else max(0.0, min(pause_s, waits_until_s - time.monotonic()))
 
     def _idle(self) -> None:
-        held = self._knowledge.holds_until_s
-        if held is not None and time.monotonic() >= held:
+        waits_until_s = self._inventory.waits_until_s
+        if waits_until_s is not None and time.monotonic() >= waits_until_s:
             _log.warning("libvirt.list_is_late")
             self._release()
         self._outbox.flush()
-        if self._outbox.trouble:
+        if self._outbox.write_error:
             self._store(Step())
         else:
             self._outbox.tidy()
             self._note_sent()
 
     def _release(self) -> None:
-        for step in self._knowledge.release():
+        for step in self._inventory.release():
             self._store(step)
 
     def _handle(self, entry: Report | Task) -> None:
@@ -125,16 +125,16 @@ class Writer:
         elif callable(entry):
             entry(self._outbox)
         else:
-            for step in self._knowledge.take(entry, time.monotonic()):
+            for step in self._inventory.take(entry, time.monotonic()):
                 self._store(step)
 
-    def _gather(self, first: Occurrence | Cleared) -> None:
+    def _gather(self, first: Occurrence | StateCleared) -> None:
         """One commit for what has piled up."""
         step = Step()
-        add, drafts, get = self._knowledge.add, step.drafts, self._inbox.get_nowait
+        add, drafts, get = self._inventory.add, step.drafts, self._inbox.get_nowait
         add(step, first)
         follower: Report | Task | None = first
-        while len(drafts) + len(step.remembered) < MOST_A_COMMIT:
+        while len(drafts) + len(step.snapshots) < MOST_A_COMMIT:
             try:
                 follower = get()
             except queue.Empty:
@@ -150,8 +150,8 @@ class Writer:
         self._store(step)
 
     def _store(self, step: Step) -> None:
-        if step.remembered:
-            self._outbox.remember(step.remembered)
+        if step.snapshots:
+            self._outbox.remember(step.snapshots)
         rows = self._outbox.append(step.drafts)
         if rows:
             self._committed(rows)
@@ -161,5 +161,5 @@ class Writer:
     def _note_sent(self) -> None:
         """What the broker has waits no more. What the disk doesn't take has no sequence yet."""
         outbox = self._outbox
-        if not outbox.waiting and (step := self._knowledge.sent(outbox.acknowledged, outbox.last_sequence)):
+        if not outbox.buffered and (step := self._inventory.sent(outbox.acknowledged, outbox.last_sequence)):
             self._store(step)

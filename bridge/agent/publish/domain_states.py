@@ -17,9 +17,9 @@ import msgspec
 import structlog
 
 from bridge.agent.hypervisor import Callers, CallFailed, Connection
-from bridge.agent.inventory.domains import Seen
-from bridge.agent.inventory.encoder import Teller
-from bridge.agent.inventory.reports import Looked
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import DomainsListed
 from bridge.agent.worker import Worker
 
 ROUND_S: Final = 0.05
@@ -40,13 +40,13 @@ events lists take a tenth of the time, here and in libvirtd.
 
 _log = structlog.get_logger()
 
-Found = dict[str, Seen | CallFailed | None]
+Found = dict[str, ListedDomain | CallFailed | None]
 
 Publish = Callable[[str, bytes | None, int], None]
 """Takes a topic, the payload (None: clear it) and the last sequence that it takes account of."""
 
 
-class States:
+class DomainStatePublisher:
     """Publishes the states of one host's domains.
 
     `position` gives the epoch and the last committed sequence; it is asked before each read, so a state
@@ -55,12 +55,12 @@ class States:
 
     def __init__(
         self,
-        teller: Teller,
+        encoder: Encoder,
         connection: Callable[[], Connection | None],
         position: Callable[[], tuple[str, int]],
         publish: Publish,
     ) -> None:
-        self._teller = teller
+        self._encoder = encoder
         self._connection = connection
         self._position = position
         self._publish = publish
@@ -68,7 +68,7 @@ class States:
         self.worker = Worker("states", self._run)
         self._dirty: set[str] = set()
         self._failed: set[str] = set()
-        self._published: dict[str, Seen] = {}
+        self._published: dict[str, ListedDomain] = {}
         self._retry_at_s = 0.0
         self._next_round_s = 0.0
         self._callers = Callers("states", MOST_CALLERS)
@@ -88,11 +88,11 @@ class States:
         """These domains had an event, which is committed."""
         self._inbox.put(partial(self._dirty.update, uuids))
 
-    def listed(self, looked: Looked, epoch: str, as_of: int) -> None:
+    def listed(self, listed: DomainsListed, epoch: str, as_of: int) -> None:
         """A list was read that takes account of all up to `as_of`: its states are published as they are."""
-        self._inbox.put(partial(self._publish_list, looked, epoch, as_of))
+        self._inbox.put(partial(self._publish_list, listed, epoch, as_of))
 
-    def compared(self, seen: Mapping[str, Seen]) -> None:
+    def compared(self, seen: Mapping[str, ListedDomain]) -> None:
         """A later list: what it shows otherwise than it was published is read again.
 
         A reason can change without an event.
@@ -190,16 +190,16 @@ class States:
             else:
                 self._publish_one(seen, connection.driver, time.time_ns(), position)
 
-    def _publish_list(self, looked: Looked, epoch: str, as_of: int) -> None:
-        for seen in looked.seen.values():
-            self._publish_one(seen, looked.driver, looked.at_ns, (epoch, as_of))
+    def _publish_list(self, listed: DomainsListed, epoch: str, as_of: int) -> None:
+        for seen in listed.seen.values():
+            self._publish_one(seen, listed.driver, listed.at_ns, (epoch, as_of))
 
-    def _publish_one(self, seen: Seen, driver: str, at_ns: int, position: tuple[str, int]) -> None:
+    def _publish_one(self, seen: ListedDomain, driver: str, at_ns: int, position: tuple[str, int]) -> None:
         epoch, as_of = position
         self._published[seen.uuid] = _shown(seen)
-        self._publish(self._topic(seen.uuid), self._teller.state(seen, driver, at_ns, epoch, as_of), as_of)
+        self._publish(self._topic(seen.uuid), self._encoder.state(seen, driver, at_ns, epoch, as_of), as_of)
 
-    def _compare(self, seen: Mapping[str, Seen]) -> None:
+    def _compare(self, seen: Mapping[str, ListedDomain]) -> None:
         self._dirty.update(
             uuid for uuid, domain in seen.items() if self._published.get(uuid) != _shown(domain)
         )
@@ -211,7 +211,7 @@ class States:
             self._publish(self._topic(uuid), None, as_of)
 
     def _topic(self, uuid: str) -> str:
-        return self._teller.topics.state(self._teller.host, uuid)
+        return self._encoder.topics.state(self._encoder.host, uuid)
 
 
 def _find(connection: Connection, uuids: Collection[str]) -> Found:
@@ -231,6 +231,6 @@ def _find(connection: Connection, uuids: Collection[str]) -> Found:
     return found
 
 
-def _shown(seen: Seen) -> Seen:
+def _shown(seen: ListedDomain) -> ListedDomain:
     """What of a domain its state shows."""
     return msgspec.structs.replace(seen, incoming=None)

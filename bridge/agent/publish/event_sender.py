@@ -9,8 +9,8 @@ import structlog
 
 from bridge.agent.outbox import DamagedError, Outbox, Refused, Row
 from bridge.agent.publish.counters import Counters
-from bridge.agent.publish.in_flight import Flight
-from bridge.agent.publish.poison import Suspicion
+from bridge.agent.publish.in_flight import InFlight
+from bridge.agent.publish.poison import PoisonDetector
 from bridge.agent.publish.replay import Replay
 from bridge.agent.publish.tail_cache import TailCache
 from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
@@ -31,7 +31,7 @@ if the agent is killed, no more than these are sent a second time.
 READ_ROWS: Final = 256
 
 
-class Stream:
+class EventSender:
     """The event stream's way to the broker, for the sender's thread.
 
     The token of a row on its way is the row itself, that of a row sent again a function of the reason code.
@@ -45,8 +45,8 @@ class Stream:
         self.cache = TailCache(outbox)
         self._refused: list[Refused] = []
         self._accepted_late: list[int] = []
-        self._said: set[int] = set()
-        self._suspicion = Suspicion()
+        self._logged: set[int] = set()
+        self._poison = PoisonDetector()
         self._sent_at_s = 0.0
         self.begin()
 
@@ -54,8 +54,8 @@ class Stream:
         """Starts with what the outbox's present file holds."""
         self.cache.generation = self._outbox.generation
         self._damaged = False
-        self._flight = Flight(self._outbox.acknowledged)
-        self._reported = self._flushed = self._flight.through
+        self._in_flight = InFlight(self._outbox.acknowledged)
+        self._reported = self._flushed = self._in_flight.through
         self._flush_at_s: float | None = None
         self._refused, self._accepted_late = [], []
         self.replay.drop()
@@ -68,55 +68,55 @@ class Stream:
     @property
     def sent(self) -> int:
         """Up to this sequence everything was sent on this connection or answered on an earlier one."""
-        return self._flight.sent
+        return self._in_flight.sent
 
     @property
     def finished(self) -> bool:
         """Whether everything that is in the outbox was sent and answered."""
-        return not self._flight and self._flight.sent >= self._outbox.last_sequence
+        return not self._in_flight and self._in_flight.sent >= self._outbox.last_sequence
 
     def rewind(self) -> None:
         """The connection is gone: what wasn't answered is sent again on the next."""
-        flight = self._flight
-        first = flight.first
+        in_flight = self._in_flight
+        first = in_flight.first
         since_sent_s = time.monotonic() - self._sent_at_s
-        if self._suspicion.lost(first, len(flight), since_sent_s) and first is not None:
-            flight.answer(first)
+        if self._poison.lost(first, len(in_flight), since_sent_s) and first is not None:
+            in_flight.answer(first)
             self._refused.append(Refused(first, "the broker ends the connection when it gets this message"))
             log.error("broker.ends_connection", sequence=first, note="the message is kept in the outbox")
-        flight.rewind()
+        in_flight.rewind()
         self.replay.rewind()
 
     def send(self, publish: Publish, room: int) -> int:
         """Sends up to `room` rows that weren't sent yet. Returns how many went out."""
-        flight, sent = self._flight, 0
-        if self._suspicion.careful:
-            room = min(room, 0 if flight else 1)
+        in_flight, sent = self._in_flight, 0
+        if self._poison.careful:
+            room = min(room, 0 if in_flight else 1)
         if room > 0:
             self._sent_at_s = time.monotonic()
-        while room > sent and not self._damaged and flight.sent < self._outbox.last_sequence:
+        while room > sent and not self._damaged and in_flight.sent < self._outbox.last_sequence:
             wanted = room - sent
             try:
-                rows, through = self.cache.after(flight.sent, wanted)
+                rows, through = self.cache.after(in_flight.sent, wanted)
             except DamagedError as error:
                 self._report_damage(error)
                 break
             for row in rows:
-                flight.send(row.sequence)
+                in_flight.send(row.sequence)
                 code = publish(row.topic, row.payload, row)
                 if code:
                     self.answered(row, code)
                 else:
                     sent += 1
-            if through <= flight.sent and not rows:
+            if through <= in_flight.sent and not rows:
                 break
-            flight.pass_over(through)
+            in_flight.pass_over(through)
         return sent
 
     def answered(self, row: Row, code: int) -> None:
         """The broker answered a row."""
-        self._flight.answer(row.sequence)
-        self._suspicion.answered()
+        self._in_flight.answer(row.sequence)
+        self._poison.answered()
         counters = self._counters
         counters.answers[code] += 1
         if code >= REFUSAL:
@@ -163,7 +163,7 @@ class Stream:
         self.replay.answered(row.sequence)
         self._counters.answers[code] += 1
         if code >= REFUSAL:
-            self._say_refused(row, code)
+            self._log_refused(row, code)
         else:
             self._counters.replayed += 1
             if row.parked:
@@ -171,7 +171,7 @@ class Stream:
 
     def report(self, now_s: float, *, at_once: bool = False) -> None:
         """Tells the outbox what was answered since the last call."""
-        through = self._flight.through
+        through = self._in_flight.through
         if through != self._reported or self._refused or self._accepted_late:
             self._outbox.acknowledge(through, self._refused, self._accepted_late, self.generation)
             self._refused, self._accepted_late = [], []
@@ -187,11 +187,11 @@ class Stream:
 
     def _refuse(self, row: Row, code: int) -> None:
         self._refused.append(Refused(row.sequence, f"{reason_name(code)} (0x{code:02X})"))
-        self._say_refused(row, code)
+        self._log_refused(row, code)
 
-    def _say_refused(self, row: Row, code: int) -> None:
-        if code not in self._said:
-            self._said.add(code)
+    def _log_refused(self, row: Row, code: int) -> None:
+        if code not in self._logged:
+            self._logged.add(code)
             log.error(
                 "broker.refused_message",
                 topic=row.topic,

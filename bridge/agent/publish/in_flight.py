@@ -3,7 +3,7 @@
 from collections import deque
 
 
-class Flight:
+class InFlight:
     """Sequences on their way to the broker. Answers may come in any order; `through` moves only without a
     gap.
     """

@@ -1,6 +1,6 @@
 """The networks and pools of a host: listed after each event and now and then, their retained states.
 
-The thread `lists` decides when a class is listed; `Asking` makes the call, so a pool that hangs is one of
+The thread `lists` decides when a class is listed; `GuestCalls` makes the call, so a pool that hangs is one of
 the two calls that may wait. The thread `outbox` gets each list first: it tells what changed unseen, and gives
 back what may be published.
 """
@@ -15,10 +15,10 @@ from typing import Final
 
 import structlog
 
-from bridge.agent.hypervisor import Asking, CallFailed, Connection
-from bridge.agent.inventory.encoder import Teller
+from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls
+from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.inventory import CONFIRM_S, Step
-from bridge.agent.inventory.reports import ObjectsAsked, ObjectsListed, Report, SeenObject
+from bridge.agent.inventory.reports import ListedObject, ObjectsListed, ObjectsRequested, Report
 from bridge.agent.publish.domain_states import REST, ROUND_S, Publish
 from bridge.agent.worker import Worker
 from bridge.wire.events import LIFECYCLES, OBJECTS, Object
@@ -29,26 +29,26 @@ WATCHED: Final = {entry[1].plural: name for name, entry in LIFECYCLES.items() if
 """A class, and the event by which `--events` chooses it."""
 
 
-class Lists:
-    """Lists one host's networks and pools, and publishes their states.
+class ObjectStatePublisher:
+    """ObjectStatePublisher one host's networks and pools, and publishes their states.
 
     `names` are the events that are listened to: a class whose lifecycle isn't among them has no states.
     """
 
     def __init__(
         self,
-        teller: Teller,
+        encoder: Encoder,
         connection: Callable[[], Connection | None],
-        asking: Asking,
+        guest_calls: GuestCalls,
         put: Callable[[Report], None],
         publish: Publish,
         *,
         names: Collection[str],
         reconcile_s: float,
     ) -> None:
-        self._teller = teller
+        self._encoder = encoder
         self._connection = connection
-        self._asking = asking
+        self._guest_calls = guest_calls
         self._put = put
         self._publish = publish
         self._reconcile_s = reconcile_s
@@ -59,8 +59,8 @@ class Lists:
         self._due_s: dict[str, float] = {}
         self._awaited: set[str] = set()
         self._asked: Connection | None = None
-        self._published: dict[str, dict[str, SeenObject]] = {}
-        self._held: dict[str, set[str]] = {plural: set() for plural in OBJECTS}
+        self._published: dict[str, dict[str, ListedObject]] = {}
+        self._retained: dict[str, set[str]] = {plural: set() for plural in OBJECTS}
         self.worker = Worker("lists", self._run)
 
     def start(self) -> None:
@@ -78,14 +78,14 @@ class Lists:
             self._inbox.put(self._begin)
         for listed in step.objects:
             self._inbox.put(partial(self._publish_list, listed, epoch, last_sequence))
-        if step.moved:
-            self._inbox.put(partial(self._want, step.moved, ROUND_S))
-        if step.doubted:
-            self._inbox.put(partial(self._want, step.doubted, CONFIRM_S))
+        if step.relist:
+            self._inbox.put(partial(self._want, step.relist, ROUND_S))
+        if step.unconfirmed:
+            self._inbox.put(partial(self._want, step.unconfirmed, CONFIRM_S))
 
-    def held(self, plural: str, key: str) -> None:
+    def retained(self, plural: str, key: str) -> None:
         """The broker holds a state that this process hasn't published."""
-        self._inbox.put(partial(self._found_held, plural, key))
+        self._inbox.put(partial(self._found_retained, plural, key))
 
     def _run(self) -> None:
         while True:
@@ -122,7 +122,7 @@ class Lists:
 
     def _ask(self, each: Object, connection: Connection) -> None:
         def read(asked: Connection) -> ObjectsListed:
-            self._put(ObjectsAsked(each))
+            self._put(ObjectsRequested(each))
             return ObjectsListed(each, connection.driver, asked.list_objects(each), time.time_ns())
 
         def answered(found: ObjectsListed | Exception) -> None:
@@ -130,7 +130,7 @@ class Lists:
             self._inbox.put(partial(self._answered, each, connection, found, took_s))
 
         asked_s = time.monotonic()
-        self._asking.ask(None, read, answered, answered)
+        self._guest_calls.ask(None, read, answered, answered)
 
     def _answered(
         self, each: Object, connection: Connection, found: ObjectsListed | Exception, took_s: float
@@ -149,24 +149,24 @@ class Lists:
     def _publish_list(self, listed: ObjectsListed, epoch: str, as_of: int) -> None:
         each = listed.object
         before = self._published.setdefault(each.plural, {})
-        gone = (before.keys() | self._held[each.plural]) - listed.seen.keys() - set(listed.touched)
-        self._held[each.plural].clear()
+        gone = (before.keys() | self._retained[each.plural]) - listed.seen.keys() - set(listed.touched)
+        self._retained[each.plural].clear()
         for key in gone:
             before.pop(key, None)
             self._publish(self._topic(each.plural, key), None, as_of)
         for key, seen in listed.seen.items():
             if before.get(key) != seen:
                 before[key] = seen
-                payload = self._teller.object_state(listed, seen, epoch=epoch, as_of=as_of)
+                payload = self._encoder.object_state(listed, seen, epoch=epoch, as_of=as_of)
                 self._publish(self._topic(each.plural, key), payload, as_of)
 
-    def _found_held(self, plural: str, key: str) -> None:
+    def _found_retained(self, plural: str, key: str) -> None:
         """Cleared where nobody keeps it up to date, else by the next list if that doesn't have it."""
         if plural not in self._watched:
             self._publish(self._topic(plural, key), None, 0)
         elif key not in self._published.get(plural, {}):
-            self._held[plural].add(key)
+            self._retained[plural].add(key)
             self._want([plural], ROUND_S)
 
     def _topic(self, plural: str, key: str) -> str:
-        return self._teller.topics.object_state(self._teller.host, plural, key)
+        return self._encoder.topics.object_state(self._encoder.host, plural, key)

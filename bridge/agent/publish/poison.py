@@ -17,7 +17,7 @@ CAREFUL_ROWS: Final = 200
 """So many answered messages end the care: more than a window, anywhere in which the culprit may have been."""
 
 
-class Suspicion:
+class PoisonDetector:
     """While it is `careful`, one message at a time is on its way: it is plain then what ends a connection."""
 
     __slots__ = ("_alone", "_careful_rows", "_losses", "_suspect")

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from bridge.agent.outbox import Row, spans
-from bridge.agent.publish.in_flight import Flight
+from bridge.agent.publish.in_flight import InFlight
 from bridge.wire.messages import ReplayRequest, Span
 
 MOST_WAITING: Final = 16
@@ -20,7 +20,7 @@ HIGHEST_SEQUENCE: Final = 10**20 - 1
 """A sequence has 20 digits."""
 LARGEST_REQUEST_BYTES: Final = 4_096
 
-Verdict = Literal["accepted", "already_asked", "ahead", "lost", "too_many"]
+Outcome = Literal["accepted", "already_asked", "ahead", "lost", "too_many"]
 
 
 class MalformedRequestError(ValueError):
@@ -65,16 +65,16 @@ class Replay:
         self._last = 0
         self._read_through = 0
         self._rows: deque[Row] = deque()
-        self._flight: Flight | None = None
+        self._in_flight: InFlight | None = None
         self.lost: list[Span] = []
         """Ranges that were asked for and can't be had, the latest few."""
 
     @property
     def active(self) -> bool:
         """Whether a request is being served or waits."""
-        return self._flight is not None or bool(self._waiting)
+        return self._in_flight is not None or bool(self._waiting)
 
-    def ask(self, request: ReplayRequest, epoch: str, sent: int) -> Verdict:
+    def ask(self, request: ReplayRequest, epoch: str, sent: int) -> Outcome:
         """Takes in a request, when the event stream of `epoch` was sent up to `sent`.
 
         What lies beyond is left out: it will come by itself.
@@ -85,7 +85,7 @@ class Replay:
         if request.first > sent:
             return "ahead"
         wanted = _Range(request.first, min(request.last, sent))
-        if self._flight is not None and self._flight.sent < wanted.first and wanted.last <= self._last:
+        if self._in_flight is not None and self._in_flight.sent < wanted.first and wanted.last <= self._last:
             return "already_asked"
         if any(other.first <= wanted.first and wanted.last <= other.last for other in self._waiting):
             return "already_asked"
@@ -107,12 +107,12 @@ class Replay:
 
     def to_read(self) -> tuple[int, int] | None:
         """The range whose rows are wanted next (see `found`); None while there are rows, or nothing to do."""
-        if self._flight is None and self._waiting:
+        if self._in_flight is None and self._waiting:
             wanted = self._waiting.popleft()
             self._last = wanted.last
-            self._flight = Flight(wanted.first - 1)
+            self._in_flight = InFlight(wanted.first - 1)
             self._read_through = wanted.first - 1
-        if self._flight is None or self._rows or self._read_through >= self._last:
+        if self._in_flight is None or self._rows or self._read_through >= self._last:
             return None
         return self._read_through + 1, self._last
 
@@ -128,36 +128,36 @@ class Replay:
 
     def pop(self) -> Row | None:
         """The next row to send; it counts against the allowance."""
-        if not self._rows or self._flight is None:
+        if not self._rows or self._in_flight is None:
             return None
         row = self._rows.popleft()
-        self._flight.send(row.sequence)
+        self._in_flight.send(row.sequence)
         self._tokens -= 1
         return row
 
     def answered(self, sequence: int) -> None:
         """The broker answered a row that was sent again."""
-        if self._flight is not None:
-            self._flight.answer(sequence)
+        if self._in_flight is not None:
+            self._in_flight.answer(sequence)
 
     def close_if_done(self) -> None:
         """Ends the request that is being served, if all of it is done."""
         if (
-            self._flight is not None
-            and not self._flight
+            self._in_flight is not None
+            and not self._in_flight
             and not self._rows
             and self._read_through >= self._last
         ):
-            self._flight = None
+            self._in_flight = None
 
     def rewind(self) -> None:
         """The connection is gone: what wasn't answered is sent again on the next."""
-        if self._flight is not None:
-            self._read_through = self._flight.rewind()
+        if self._in_flight is not None:
+            self._read_through = self._in_flight.rewind()
             self._rows.clear()
 
     def drop(self) -> None:
         """A new epoch: nothing of the old one can be served."""
         self._waiting.clear()
         self._rows.clear()
-        self._flight = None
+        self._in_flight = None

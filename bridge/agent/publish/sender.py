@@ -5,7 +5,7 @@ after each append; `set_retained`, `set_status` and `stop` by any thread. After 
 before the outbox's ends.
 
 The session is no clean start: the broker keeps it for an hour, so that a replay request made while the
-agent is away is served when it is back. Messages in flight aren't left to it: they are sent again from the
+agent is away is served when it is back. Messages in in_flight aren't left to it: they are sent again from the
 outbox.
 """
 
@@ -23,11 +23,11 @@ from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.outbox import Outbox, Row
 from bridge.agent.publish import replay, status
 from bridge.agent.publish.counters import Counters
-from bridge.agent.publish.event_sender import AskOutbox, Stream
+from bridge.agent.publish.event_sender import AskOutbox, EventSender
 from bridge.agent.publish.replay import MalformedRequestError, Replay
 from bridge.agent.publish.retained import Retained
-from bridge.agent.publish.status import Facts
-from bridge.mqtt.namesake import Namesake
+from bridge.agent.publish.status import StatusData
+from bridge.mqtt.name_conflict import NameConflict
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
 from bridge.wire.messages import CONTENT_TYPE, Libvirt
@@ -53,7 +53,7 @@ TICK_S: Final = 1.0
 """What changes without a wake-up (a full disk, parked messages) is seen within this time."""
 STATUS_LOOK_S: Final = 0.1
 LARGEST_FROM_BROKER_BYTES: Final = 65_536
-LAST_WORDS_S: Final = 1.5
+OFFLINE_S: Final = 1.5
 """Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
 TOPIC_NAME_INVALID: Final = 0x90
 UNANNOUNCED: Final = "the agent ended, or lost its connection to the broker, without saying so"
@@ -80,18 +80,18 @@ class Sender:
         counters: Counters | None = None,
         window: int = WINDOW,
         replay_rows_a_minute: int = replay.ROWS_A_MINUTE,
-        cleared: Callable[[str], None] | None = None,
-        held: Callable[[str], None] | None = None,
-        turned: Callable[[], None] | None = None,
+        on_cleared: Callable[[str], None] | None = None,
+        on_retained: Callable[[str], None] | None = None,
+        on_turn: Callable[[], None] | None = None,
         homeassistant: HomeAssistant | None = None,
     ) -> None:
-        """`cleared` hears of each retained topic that the broker has cleared, `held` of each state of this
-        host that it holds and that wasn't put here, `turned` is called every few seconds at least; all in
-        the thread of `run`.
+        """Callbacks, all in the thread of `run`: `on_cleared` with each retained topic that the broker has
+        cleared, `on_retained` with each state of this host that it holds and that wasn't put here, `on_turn`
+        every few seconds at least.
         """
-        self._cleared = cleared
-        self._held = held
-        self._turned = turned
+        self._on_cleared = on_cleared
+        self._on_retained = on_retained
+        self._on_turn = on_turn
         self._homeassistant = homeassistant
         self.counters = counters or Counters()
         self._broker = broker
@@ -101,18 +101,18 @@ class Sender:
         self._version = version
         self._outbox = outbox
         self._window = window
-        self._stream = Stream(outbox, ask, self.counters, Replay(replay_rows_a_minute))
+        self._events = EventSender(outbox, ask, self.counters, Replay(replay_rows_a_minute))
         self._retained = Retained(lambda topic: topics.parse(topic).kind == "state")
-        self._namesake = Namesake()
+        self._namesake = NameConflict()
         self._is_complete = False
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
-        self._told: Facts | None = None
-        self._told_at_s = 0.0
-        self._moved = 0, 0.0
+        self._published_status: StatusData | None = None
+        self._status_at_s = 0.0
+        self._progress = 0, 0.0
         self._look_at_s = 0.0
         self._offline_answered = False
         self._states_first = False
-        self._said: set[tuple[str, object]] = set()
+        self._logged: set[tuple[str, object]] = set()
         self._node: str | None = None
         self._stop_at_s: float | None = None
         self._reconnect_asked = False
@@ -120,7 +120,7 @@ class Sender:
 
     def committed(self, rows: Sequence[Row]) -> None:
         """These rows are durable: all that there are since the last call. For the outbox's thread."""
-        self._stream.cache.put(rows)
+        self._events.cache.put(rows)
         self._session.wake()
 
     def set_retained(self, topic: str, payload: bytes | None, as_of: int) -> None:
@@ -156,7 +156,7 @@ class Sender:
         return self._session.connected
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why there is no broker, in words; None while there is one."""
         session = self._session
         return None if session.connected else session.last_failure or "not connected yet"
@@ -174,28 +174,28 @@ class Sender:
             self._finish(self._stop_at_s)
         finally:
             self._session.close(0.0)
-            self._stream.close()
+            self._events.close()
 
     def _turn(self) -> None:
-        if self._turned is not None:
-            self._turned()
-        if self._stream.generation != self._outbox.generation:
+        if self._on_turn is not None:
+            self._on_turn()
+        if self._events.generation != self._outbox.generation:
             self._begin_epoch()
         if self._reconnect_asked:
             self._reconnect_asked = False
             self._session.reconnect()
         now_s = time.monotonic()
-        self._hand_on_held(now_s)
-        self._describe(now_s)
+        self._report_retained(now_s)
+        self._send_discovery(now_s)
         self._send(now_s)
-        replaying = self._stream.replay.active and self._session.room() > 1
+        replaying = self._events.replay.active and self._session.room() > 1
         self._session.step(0.05 if replaying else TICK_S)
-        self._stream.report(now_s)
+        self._events.report(now_s)
 
     def _begin_epoch(self) -> None:
         """The outbox has a new file. A new session, since the Will names the epoch."""
         self._session.close(0.5)
-        self._stream.begin()
+        self._events.begin()
         self._retained.begin(new_epoch=True)
         self._session = self._make_session()
 
@@ -207,23 +207,23 @@ class Sender:
         if now_s >= self._look_at_s:
             room -= self._send_status(now_s)
         if room > 0 and not stopping:
-            room -= self._stream.send_again(self._publish_row, max(1, room // 4), now_s)
+            room -= self._events.send_again(self._publish_row, max(1, room // 4), now_s)
         if room > 0:
             self._states_first = not self._states_first
             room -= self._send_states(room // 2 + (room % 2 if self._states_first else 0))
-            room -= self._stream.send(self._publish_row, room)
+            room -= self._events.send(self._publish_row, room)
             self._send_states(room)
 
-    def _hand_on_held(self, now_s: float) -> None:
+    def _report_retained(self, now_s: float) -> None:
         """States that the broker holds and that aren't from here: of a domain that is gone, unless another
         agent has our name.
         """
         if self._is_complete:
             for topic in self._namesake.due(now_s):
-                if self._held is not None:
-                    self._held(topic)
+                if self._on_retained is not None:
+                    self._on_retained(topic)
 
-    def _describe(self, now_s: float) -> None:
+    def _send_discovery(self, now_s: float) -> None:
         if self._homeassistant is None or (room := self._room()) <= 0:
             return
         for publication in self._homeassistant.due(now_s, max(1, room // 4)):
@@ -238,7 +238,7 @@ class Sender:
 
     def _send_states(self, room: int) -> int:
         sent = 0
-        while sent < room and (entry := self._retained.pop(self._stream.sent)) is not None:
+        while sent < room and (entry := self._retained.pop(self._events.sent)) is not None:
             topic, payload, version = entry
             answered = partial(self._state_answered, topic, version)
             code = self._publish(topic, payload or b"", answered, retain=True)
@@ -249,35 +249,35 @@ class Sender:
         return sent
 
     def _state_answered(self, topic: str, version: int, code: int) -> None:
-        cleared = self._retained.answered(topic, version, accepted=code < REFUSAL)
-        if cleared and self._cleared is not None:
-            self._cleared(topic)
+        on_cleared = self._retained.answered(topic, version, accepted=code < REFUSAL)
+        if on_cleared and self._on_cleared is not None:
+            self._on_cleared(topic)
         self._retained_answered(topic, code)
 
     def _retained_answered(self, topic: str, code: int) -> None:
         self.counters.retained_answers[code] += 1
         if code >= REFUSAL:
-            self._say_once("broker.refused_retained", code, topic=topic, code=code, why=describe_reason(code))
+            self._log_once("broker.refused_retained", code, topic=topic, code=code, why=describe_reason(code))
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> StatusData:
         outbox = self._outbox
         libvirt, reason = self._libvirt
         aside, other = outbox.set_aside, self._namesake.found
         reasons = [
             reason,
-            outbox.trouble,
+            outbox.write_error,
             f"the outbox was damaged and set aside as {aside}" if aside else None,
             "the outbox was removed while the agent ran" if outbox.was_removed else None,
             f"another agent has this --host, too; its epoch is {other}" if other else None,
             self._node,
         ]
-        return Facts(
+        return StatusData(
             epoch=outbox.epoch,
             libvirt=libvirt,
             reason="; ".join(part for part in reasons if part) or None,
-            last_sequence=self._stream.sent,
+            last_sequence=self._events.sent,
             dropped=tuple(outbox.dropped),
-            lost=tuple(self._stream.replay.lost),
+            lost=tuple(self._events.replay.lost),
             parked=outbox.parked,
             states=len(self._retained.kept),
         )
@@ -286,13 +286,13 @@ class Sender:
         """Publishes the status if it is due. Returns how many messages went out."""
         self._look_at_s = now_s + STATUS_LOOK_S
         facts = self._facts()
-        if facts.last_sequence != self._moved[0]:
-            self._moved = facts.last_sequence, now_s
-        if self._told is not None:
-            due_s = facts.due_s(self._told, self._told_at_s, self._moved[1])
+        if facts.last_sequence != self._progress[0]:
+            self._progress = facts.last_sequence, now_s
+        if self._published_status is not None:
+            due_s = facts.due_s(self._published_status, self._status_at_s, self._progress[1])
             if due_s is None or due_s > now_s:
                 return 0
-        self._told, self._told_at_s = facts, now_s
+        self._published_status, self._status_at_s = facts, now_s
         answered = partial(self._status_answered, facts.epoch)
         code = self._publish(self._status_topic, self._status(facts, "online"), answered, retain=True)
         return 0 if code else 1
@@ -302,8 +302,8 @@ class Sender:
         if code < REFUSAL:
             self._namesake.said(epoch)
 
-    def _status(self, facts: Facts, state: Literal["online", "offline"], mark: str = "") -> bytes:
-        return status.build(self._host, self._version, facts, state=state, now_s=time.time(), mark=mark)
+    def _status(self, facts: StatusData, state: Literal["online", "offline"], suffix: str = "") -> bytes:
+        return status.build(self._host, self._version, facts, state=state, now_s=time.time(), suffix=suffix)
 
     def _publish_row(self, topic: str, payload: bytes, token: object) -> int:
         return self._publish(topic, payload, token, retain=False)
@@ -317,8 +317,8 @@ class Sender:
 
     def _finish(self, stop_at_s: float) -> None:
         """Sends what there is, as far as the time goes, then says `offline`."""
-        session, stream = self._session, self._stream
-        flush_until_s = stop_at_s - LAST_WORDS_S
+        session, stream = self._session, self._events
+        flush_until_s = stop_at_s - OFFLINE_S
         while session.connected and (left_s := flush_until_s - time.monotonic()) > 0:
             now_s = time.monotonic()
             self._look_at_s = stop_at_s
@@ -328,13 +328,13 @@ class Sender:
             session.step(min(left_s, TICK_S))
         if session.connected and session.room() > 0:
             code = self._publish(
-                self._status_topic, self._status(self._facts(), "offline"), self._gone, retain=True
+                self._status_topic, self._status(self._facts(), "offline"), self._offline_answer, retain=True
             )
             self._offline_answered = code != 0
             while (
                 session.in_flight
                 and not self._offline_answered
-                and (left_s := stop_at_s - LAST_WORDS_S / 2 - time.monotonic()) > 0
+                and (left_s := stop_at_s - OFFLINE_S / 2 - time.monotonic()) > 0
             ):
                 session.step(left_s)
         stream.report(time.monotonic(), at_once=True)
@@ -342,10 +342,10 @@ class Sender:
         if not self.counters.connections:
             left = "nothing, as the broker was never reached"
         log.info("broker.left", sent=left, said_offline=self._offline_answered)
-        session.close(max(0.0, stop_at_s - LAST_WORDS_S / 4 - time.monotonic()))
+        session.close(max(0.0, stop_at_s - OFFLINE_S / 4 - time.monotonic()))
         stream.report(time.monotonic(), at_once=True)
 
-    def _gone(self, code: int) -> None:
+    def _offline_answer(self, code: int) -> None:
         self._offline_answered = True
         self._retained_answered(self._status_topic, code)
 
@@ -391,10 +391,10 @@ class Sender:
 
     def _on_connected(self, _session_present: bool) -> None:
         self.counters.connections += 1
-        self._said = {said for said in self._said if said[0] != "broker.absent"}
+        self._logged = {said for said in self._logged if said[0] != "broker.absent"}
         log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
         self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
-        self._told = None
+        self._published_status = None
         self._look_at_s = 0.0
         self._retained.begin()
         self._namesake.begin(time.monotonic())
@@ -412,25 +412,25 @@ class Sender:
     def _on_disconnected(self, why: str) -> None:
         log.warning("broker.lost", broker=self._session.address, why=why)
         self._node = None
-        self._stream.rewind()
+        self._events.rewind()
 
     def _on_failed(self, why: str) -> None:
         self.counters.failures += 1
-        self._say_once("broker.absent", why, broker=self._session.address, why=why)
+        self._log_once("broker.absent", why, broker=self._session.address, why=why)
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Row):
-            self._stream.answered(token, code)
+            self._events.answered(token, code)
         elif callable(token):
             token(code)
 
     def _on_subscription_refused(self, topic_filter: str, code: int) -> None:
-        self._say_once(
+        self._log_once(
             "broker.refused_subscription", topic_filter, filter=topic_filter, why=describe_reason(code)
         )
 
     def _on_shortfall(self, what: str) -> None:
-        self._say_once("broker.falls_short", what, what=what)
+        self._log_once("broker.falls_short", what, what=what)
 
     def _on_message(self, received: Received) -> None:
         self._session.acknowledge(received)
@@ -438,7 +438,7 @@ class Sender:
             return
         if received.topic not in self._topics.replays_of(self._host):
             if received.topic == self._status_topic:
-                self._take_status(received)
+                self._receive_status(received)
             elif received.retain and not self._retained.holds(received.topic, received.payload):
                 self._namesake.wait(received.topic)
             return
@@ -448,9 +448,9 @@ class Sender:
             request = replay.parse(received.payload)
         except MalformedRequestError as error:
             self.counters.replay_requests["malformed"] += 1
-            self._say_once("replay.malformed", str(error), why=str(error), payload=received.payload[:200])
+            self._log_once("replay.malformed", str(error), why=str(error), payload=received.payload[:200])
             return
-        verdict = self._stream.replay.ask(request, self._outbox.epoch, self._stream.sent)
+        verdict = self._events.replay.ask(request, self._outbox.epoch, self._events.sent)
         self.counters.replay_requests[verdict] += 1
         if request.states:
             self._retained.publish_again()
@@ -458,17 +458,17 @@ class Sender:
             "replay.asked", epoch=request.epoch, first=request.first, last=request.last, verdict=verdict
         )
         if verdict == "too_many":
-            self._say_once("replay.too_many", None, waiting=replay.MOST_WAITING)
+            self._log_once("replay.too_many", None, waiting=replay.MOST_WAITING)
 
-    def _take_status(self, received: Received) -> None:
+    def _receive_status(self, received: Received) -> None:
         with suppress(msgspec.MsgspecError):
             epoch = _decode_status(received.payload).data.epoch
             if received.retain and self._namesake.holds(epoch, self._outbox.epoch):
                 self.counters.host_conflicts += 1
-                self._say_once("agent.host_conflict", None, host=self._host, other_epoch=epoch)
+                self._log_once("agent.host_conflict", None, host=self._host, other_epoch=epoch)
 
-    def _say_once(self, event: str, kind: object, /, **facts: object) -> None:
+    def _log_once(self, event: str, kind: object, /, **facts: object) -> None:
         """One line for each kind; the others are counted."""
-        if (event, kind) not in self._said:
-            self._said.add((event, kind))
+        if (event, kind) not in self._logged:
+            self._logged.add((event, kind))
             log.warning(event, **facts)

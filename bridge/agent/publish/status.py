@@ -15,7 +15,7 @@ FIGURES_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StatusData:
     """What a status says beside its state. Two that are equal need no second message."""
 
     epoch: str
@@ -27,16 +27,16 @@ class Facts:
     parked: int = 0
     states: int = 0
 
-    def due_s(self, told: "Facts", told_at_s: float, moved_at_s: float) -> float | None:
-        """From when on this has to be published, where `told` was published at `told_at_s` and the last
-        sequence was sent at `moved_at_s`; None: not at all.
+    def due_s(self, published: "StatusData", published_at_s: float, moved_at_s: float) -> float | None:
+        """When this is due, after `published` at `published_at_s` and the last sequence's sending at
+        `moved_at_s`; None when nothing is due.
         """
-        if (self.epoch, self.libvirt, self.reason) != (told.epoch, told.libvirt, told.reason):
-            return told_at_s
-        if self.figures != told.figures:
-            return told_at_s + FIGURES_S
-        if self.last_sequence != told.last_sequence:
-            return min(told_at_s + PROGRESS_S, moved_at_s + QUIET_S)
+        if (self.epoch, self.libvirt, self.reason) != (published.epoch, published.libvirt, published.reason):
+            return published_at_s
+        if self.figures != published.figures:
+            return published_at_s + FIGURES_S
+        if self.last_sequence != published.last_sequence:
+            return min(published_at_s + PROGRESS_S, moved_at_s + QUIET_S)
         return None
 
     @property
@@ -48,16 +48,16 @@ class Facts:
 def build(
     host: str,
     version: str,
-    facts: Facts,
+    facts: StatusData,
     *,
     state: Literal["online", "offline"],
     now_s: float,
-    mark: str = "",
+    suffix: str = "",
 ) -> bytes:
-    """The status message. `now_s` is by the wall clock; `mark` tells two of the same moment apart."""
+    """The status message. `now_s` is by the wall clock; `suffix` tells two of the same moment apart."""
     return messages.build(
         messages.HOST_STATUS,
-        id=f"{facts.epoch}-status-{int(now_s * 1_000_000)}{mark}",
+        id=f"{facts.epoch}-status-{int(now_s * 1_000_000)}{suffix}",
         source=messages.host_source(host),
         time=messages.stamp(now_s),
         data=HostStatus(

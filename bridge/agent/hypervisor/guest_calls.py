@@ -40,7 +40,7 @@ class _Slot:
     connection: Connection | None = None
 
 
-class Asking:
+class GuestCalls:
     """Asks about guests in the order in which it was wanted. Thread-safe; nobody waits in it.
 
     `connect` opens a connection; it is called in a slot's thread, and again when the former one is down.

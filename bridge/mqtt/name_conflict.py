@@ -15,7 +15,7 @@ BACK_S: Final = LONGEST_S + CONNECT_TIMEOUT_S
 """Who was thrown out of its session is back within the longest wait and one attempt (`BackOff`)."""
 
 
-class Namesake:
+class NameConflict:
     """One connection after the other. An identity is what differs between two that have one name."""
 
     def __init__(self) -> None:

@@ -2,11 +2,11 @@
 
 from bridge.mqtt.backoff import LONGEST_S, BackOff
 from bridge.mqtt.link import CONNECT_TIMEOUT_S
-from bridge.mqtt.namesake import BACK_S, Namesake
+from bridge.mqtt.name_conflict import BACK_S, NameConflict
 
 
 def test_one_that_spoke_after_us_is_another() -> None:
-    namesake = Namesake()
+    namesake = NameConflict()
     namesake.begin(0.0)
     namesake.said("ours")
     namesake.begin(5.0)
@@ -19,7 +19,7 @@ def test_one_that_spoke_after_us_is_another() -> None:
 
 
 def test_what_is_ours_is_handed_on_at_once() -> None:
-    namesake = Namesake()
+    namesake = NameConflict()
     for begins_s in (0.0, 5.0):
         namesake.begin(begins_s)
         assert not namesake.holds("ours", "ours")
@@ -30,7 +30,7 @@ def test_what_is_ours_is_handed_on_at_once() -> None:
 
 def test_a_former_life_is_nobody_else_and_yet_waited_for() -> None:
     """At the first connection it may be either."""
-    namesake = Namesake()
+    namesake = NameConflict()
     namesake.begin(0.0)
     assert not namesake.holds("former", "ours")
     namesake.wait("a state")
@@ -39,7 +39,7 @@ def test_a_former_life_is_nobody_else_and_yet_waited_for() -> None:
 
 
 def test_a_life_that_ended_while_connected_is_nobody_else() -> None:
-    namesake = Namesake()
+    namesake = NameConflict()
     namesake.begin(0.0)
     namesake.said("former")
     namesake.begin(5.0)
@@ -48,7 +48,7 @@ def test_a_life_that_ended_while_connected_is_nobody_else() -> None:
 
 def test_what_waits_goes_with_its_connection() -> None:
     """The next one is told anew what the broker holds."""
-    namesake = Namesake()
+    namesake = NameConflict()
     namesake.begin(0.0)
     namesake.holds("former", "ours")
     namesake.wait("a state")

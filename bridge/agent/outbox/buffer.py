@@ -8,7 +8,7 @@ from bridge.agent.inventory.drafts import Draft
 from bridge.agent.outbox.rows import Gap, Limits
 
 
-class Waiting:
+class Buffer:
     """Messages in the order in which they came, up to `Limits.memory_rows`; what is left out is a gap."""
 
     def __init__(self, limits: Limits) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.agent.hypervisor import Asking, CallFailed, Connection
+from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls
 from tests.lab import waiting
 
 
@@ -79,12 +79,12 @@ class Askers:
     """Asks about guests, and keeps what comes back."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self.asking = Asking(daemon.connect)
+        self.guest_calls = GuestCalls(daemon.connect)
         self.back: list[str] = []
 
     def ask(self, *guests: str) -> None:
         for guest in guests:
-            self.asking.ask(guest, self._call(guest), self.back.append, self._failed(guest))
+            self.guest_calls.ask(guest, self._call(guest), self.back.append, self._failed(guest))
 
     def _call(self, guest: str) -> Callable[[Connection], str]:
         return lambda connection: cast("Any", connection).job(guest)
@@ -114,7 +114,7 @@ def test_two_that_hang_are_all_that_is_ever_asked_for_across_connections(daemon:
         askers.until_back("g0: refused", "g1: refused")
         daemon.is_down = False
     assert (sorted(daemon.calls), daemon.most_busy) == (["g0", "g1"], 2)
-    assert askers.asking.held_longer_than(0).keys() == {"g0", "g1"}
+    assert askers.guest_calls.held_longer_than(0).keys() == {"g0", "g1"}
 
 
 def test_a_restart_of_the_daemon_lets_them_be_asked_about_again(daemon: Daemon) -> None:
@@ -128,7 +128,7 @@ def test_a_restart_of_the_daemon_lets_them_be_asked_about_again(daemon: Daemon) 
     askers.until_back("a: end of file", "b: end of file")
     askers.ask("a")
     askers.until_back("a", "c")
-    assert askers.asking.held_longer_than(0).keys() == {"b"}
+    assert askers.guest_calls.held_longer_than(0).keys() == {"b"}
 
 
 def test_what_others_hold_is_not_waited_for(daemon: Daemon) -> None:
@@ -140,7 +140,7 @@ def test_what_others_hold_is_not_waited_for(daemon: Daemon) -> None:
     daemon.busy.clear()
     askers.ask("a")
     askers.until_back("a")
-    assert askers.asking.held_longer_than(0) == {}
+    assert askers.guest_calls.held_longer_than(0) == {}
 
 
 def test_each_gets_its_turn(daemon: Daemon) -> None:
@@ -160,9 +160,9 @@ def test_a_guest_that_is_gone_holds_nothing(daemon: Daemon) -> None:
     waiting.until(lambda: daemon.busy == {"a", "b"}, what="two calls to hang")
     daemon.cut()
     askers.until_back("a: end of file", "b: end of file")
-    askers.asking.forget("a")
+    askers.guest_calls.forget("a")
     askers.until_back("c")
-    assert askers.asking.held_longer_than(0).keys() == {"b"}
+    assert askers.guest_calls.held_longer_than(0).keys() == {"b"}
 
 
 def test_a_connection_that_can_t_be_had_holds_nothing(daemon: Daemon) -> None:
@@ -170,4 +170,4 @@ def test_a_connection_that_can_t_be_had_holds_nothing(daemon: Daemon) -> None:
     daemon.is_down = True
     askers.ask("a", "b", "c")
     askers.until_back("a: refused", "b: refused", "c: refused")
-    assert askers.asking.held_longer_than(0) == {}
+    assert askers.guest_calls.held_longer_than(0) == {}
