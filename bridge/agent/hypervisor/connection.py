@@ -8,22 +8,22 @@ for a monitor. Those that can wait for a QEMU are made by `guest_calls.py` only.
 
 from __future__ import annotations
 
-import re
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import libvirt
 import structlog
 
+from bridge.agent.hypervisor import io_errors
+from bridge.agent.hypervisor.callbacks import Callbacks
+from bridge.agent.hypervisor.handles import domain_id
+from bridge.agent.hypervisor.jobs import Job, read_arrival, read_job
+from bridge.agent.hypervisor.objects import read_objects
 from bridge.agent.inventory.domains import ListedDomain
-from bridge.agent.inventory.reports import IoError, ListedObject, ObjectOccurrence, Occurrence, Report
-from bridge.wire import events, vocabulary
+from bridge.agent.inventory.reports import IoError, ListedObject, Report
+from bridge.wire import events
 from bridge.wire.events import Object
 
 KEEPALIVE_INTERVAL_S: Final = 5
@@ -32,7 +32,6 @@ KEEPALIVE_COUNT: Final = 3
 _log = structlog.get_logger()
 
 _CLOSE_REASONS: Final = {0: "I/O error", 1: "end of file", 2: "keepalive", 3: "closed by us"}
-_ENDED_JOBS: Final = (libvirt.VIR_DOMAIN_JOB_FAILED, libvirt.VIR_DOMAIN_JOB_CANCELLED)
 _GONE: Final = libvirt.VIR_ERR_NO_DOMAIN
 _UNSUPPORTED: Final = libvirt.VIR_ERR_NO_SUPPORT
 _CONNECTION_ENDED: Final = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
@@ -59,29 +58,8 @@ class CallFailed(Exception):
         return self.code == int(_UNSUPPORTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a domain is busy with: `kind` in short, `params` as libvirt gave them, the operation by name.
-
-    `absent` no such domain, `inactive` it doesn't run, `none` no job, `incoming` a migration to this host,
-    `outgoing` one from it, `ending` one that was cancelled or failed and is being cleared up, `other`
-    anything else (save, dump, backup).
-    """
-
-    kind: Literal["absent", "inactive", "none", "incoming", "outgoing", "ending", "other"]
-    params: dict[str, Any] = field(default_factory=dict)
-
-
-faults: Final[Counter[str]] = Counter()
-"""Callbacks that failed, by kind of event. Each was an event that could not be read."""
-
-
 class Connection:
-    """One open connection; `driver` is libvirt's virConnectGetType.
-
-    `live` is cleared by who gives the connection up: what its callbacks bring afterwards is not taken,
-    because the next connection tells of it.
-    """
+    """One open connection; `driver` is libvirt's virConnectGetType."""
 
     def __init__(self, uri: str, put: Callable[[Report], None] = lambda _report: None) -> None:
         """Opens it, read-only. Raises CallFailed.
@@ -93,9 +71,7 @@ class Connection:
             self.driver: str = self._conn.getType()
         with suppress(libvirt.libvirtError):  # a driver inside this process has no keepalive
             self._conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
-        self.live = True
-        self._put = put
-        self._callbacks: list[tuple[Callable[[int], None], int]] = []
+        self._callbacks = Callbacks(self._conn, self.driver, put)
         self._guard = threading.Lock()
         self._calls = 0
         self._closing = False
@@ -103,26 +79,19 @@ class Connection:
         """The domain that `is_busy` was about, for `job`, which follows it."""
 
     def listen(self, closed: Callable[[str], None], names: Collection[str] = events.chosen("")) -> None:
-        """Registers for the events of these names and for the connection's end. Raises CallFailed.
-
-        An event that this hypervisor, or this build of libvirt, doesn't have is left out. Each kind is a call
-        of its own: lifecycle events come last, so that of a departure which is heard its job is heard, too. A
-        list makes up for a lifecycle event that was missed, and nothing for a job.
+        """Registers for the events of these names and for the connection's end; see `Callbacks.register`.
+        Raises CallFailed.
 
         Waits for no QEMU: qemuConnectDomainEventRegisterAny.
         """
         with self._call():
             with suppress(libvirt.libvirtError):
                 self._conn.registerCloseCallback(_on_close, closed)
-            for event in events.TABLE:
-                if event.option in names and event.object is None:
-                    with suppress(libvirt.libvirtError, AttributeError):
-                        self._register("domains", event.constant, self._on_event(event.name))
-            self._register("domains", events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
-            for name, constant, each in _of_objects():
-                if name in names:
-                    with suppress(libvirt.libvirtError, AttributeError):
-                        self._register(each.plural, constant, self._on_object(name, each))
+            self._callbacks.register(names)
+
+    def ignore_events(self) -> None:
+        """From now on nothing is reported: the next connection's list covers it."""
+        self._callbacks.live = False
 
     def ping(self) -> bool:
         """Whether the daemon answers and the connection stands. Raises CallFailed.
@@ -168,7 +137,7 @@ class Connection:
                 defined = uuid in persistent
                 known = defined != (uuid in transient)
                 listed[uuid] = ListedDomain(
-                    uuid, domain.name(), _id(domain), state, reason, defined if known else None
+                    uuid, domain.name(), domain_id(domain), state, reason, defined if known else None
                 )
         return listed
 
@@ -182,7 +151,7 @@ class Connection:
                 domain = self._conn.lookupByUUIDString(uuid)
                 state, reason = domain.state()
                 return ListedDomain(
-                    uuid, domain.name(), _id(domain), state, reason, bool(domain.isPersistent())
+                    uuid, domain.name(), domain_id(domain), state, reason, bool(domain.isPersistent())
                 )
             except libvirt.libvirtError as error:
                 if error.get_error_code() == _GONE:
@@ -199,12 +168,12 @@ class Connection:
         with self._call():
             for uuid in uuids:
                 try:
-                    said = self._conn.lookupByUUIDString(uuid).messages(_IO_ERRORS)
+                    said = self._conn.lookupByUUIDString(uuid).messages(io_errors.IO_ERRORS)
                 except libvirt.libvirtError as error:
                     if error.get_error_code() != _GONE:
                         raise
                 else:
-                    found[uuid] = [_io_error(match) for match in map(_is_io_error, said) if match]
+                    found[uuid] = io_errors.parse(said)
         return found
 
     def is_busy(self, uuid: str) -> bool:
@@ -241,7 +210,7 @@ class Connection:
         with self._call():
             try:
                 known, domain = self._looked_up or ("", None)
-                return self._job(domain if known == uuid else self._conn.lookupByUUIDString(uuid))
+                return read_job(domain if known == uuid else self._conn.lookupByUUIDString(uuid))
             except libvirt.libvirtError as error:
                 if error.get_error_code() == _GONE:
                     return Job("absent")
@@ -253,15 +222,8 @@ class Connection:
 
         Waits for no QEMU: qemuDomainGetJobStatsInternal copies what is kept beside the domain.
         """
-        kept = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
         with self._call():
-            domain = self._conn.lookupByUUIDString(uuid)
-            params: dict[str, Any] = domain.jobStats(kept)
-            name, number = domain.name(), _id(domain)
-        if params.pop("type", None) != libvirt.VIR_DOMAIN_JOB_COMPLETED:
-            return None
-        params["operation"] = vocabulary.operation_name(params.get("operation", 0))
-        return (name, number, params) if params["operation"] == "migration_in" else None
+            return read_arrival(self._conn.lookupByUUIDString(uuid))
 
     def is_incoming(self, seen: ListedDomain) -> bool | None:
         """Whether a domain that was listed as paused for a migration is its destination, by its job; None
@@ -278,7 +240,7 @@ class Connection:
 
     def close(self) -> None:
         """Ends the connection, at once or with the last call that is still in it."""
-        self.live = False
+        self.ignore_events()
         with self._guard:
             if self._closing:
                 return
@@ -308,9 +270,7 @@ class Connection:
             self._end()
 
     def _end(self) -> None:
-        for deregister, callback in self._callbacks:
-            with suppress(libvirt.libvirtError):
-                deregister(callback)
+        self._callbacks.deregister()
         with suppress(libvirt.libvirtError):
             self._conn.unregisterCloseCallback()
         with suppress(libvirt.libvirtError):
@@ -323,23 +283,7 @@ class Connection:
         storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `guest_calls.py` makes it, too.
         """
         with self._call():
-            seen = {}
-            for found in getattr(self._conn, _LISTS[each.plural])(0):
-                try:
-                    one = _seen_object(found, each)
-                except libvirt.libvirtError as error:
-                    if error.get_error_code() not in _OBJECT_GONE:
-                        raise
-                else:
-                    seen[one.key] = one
-        return seen
-
-    def _register(self, plural: str, constant: str, callback: Callable[..., None]) -> None:
-        """Raises AttributeError where this build of libvirt is older than the event."""
-        register, deregister = (
-            getattr(self._conn, f"{_EVENTS_OF[plural]}Event{verb}Any") for verb in ("Register", "Deregister")
-        )
-        self._callbacks.append((deregister, register(None, getattr(libvirt, constant), callback, None)))
+            return read_objects(self._conn, each)
 
     def _uuids(self, flags: int) -> set[str]:
         return {domain.UUIDString() for domain in self._conn.listAllDomains(flags)}
@@ -363,161 +307,9 @@ class Connection:
             else:
                 yield domain, state, reason
 
-    def _job(self, domain: libvirt.virDomain) -> Job:
-        try:
-            params = domain.jobStats()
-        except libvirt.libvirtError as error:
-            code = error.get_error_code()
-            if code == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
-                # "migration statistics are available only on the source host"
-                return Job("incoming")
-            if code == libvirt.VIR_ERR_OPERATION_INVALID:
-                return Job("inactive")
-            raise
-        job_type, operation = params.get("type", libvirt.VIR_DOMAIN_JOB_NONE), params.get("operation", 0)
-        if job_type == libvirt.VIR_DOMAIN_JOB_NONE:
-            return Job("none")
-        params["operation"] = vocabulary.operation_name(operation)
-        if operation != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
-            return Job("other", params)
-        return Job("ending" if job_type in _ENDED_JOBS else "outgoing", params)
-
-    def _on_lifecycle(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: object
-    ) -> None:
-        received_ns, received_s = time.time_ns(), time.monotonic()
-        if not self.live:
-            return
-        try:
-            self._put(
-                Occurrence(
-                    received_ns,
-                    received_s,
-                    "lifecycle",
-                    self.driver,
-                    domain.UUIDString(),
-                    domain.name(),
-                    _id(domain),
-                    event,
-                    detail,
-                )
-            )
-        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-            _failed("lifecycle", error)
-
-    def _on_event(self, kind: str) -> Callable[..., None]:
-        """The callback of another event: it copies what it gets, which the table names later."""
-
-        def received(_conn: libvirt.virConnect, domain: libvirt.virDomain, *arguments: object) -> None:
-            received_ns, received_s = time.time_ns(), time.monotonic()
-            if not self.live:
-                return
-            try:
-                self._put(
-                    Occurrence(
-                        received_ns,
-                        received_s,
-                        kind,
-                        self.driver,
-                        domain.UUIDString(),
-                        domain.name(),
-                        _id(domain),
-                        arguments=arguments[:-1],  # the last is the opaque value
-                    )
-                )
-            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-                _failed(kind, error)
-
-        return received
-
-    def _on_object(self, event: str, each: Object) -> Callable[..., None]:
-        """The callback of an event of another object than a domain."""
-
-        def received(_conn: libvirt.virConnect, found: Any, *arguments: object) -> None:  # noqa: ANN401
-            received_ns, received_s = time.time_ns(), time.monotonic()
-            if not self.live:
-                return
-            try:
-                key, name = _identity(found, each)
-                self._put(
-                    ObjectOccurrence(
-                        received_ns, received_s, each, event, self.driver, key, name, arguments[:-1]
-                    )
-                )
-            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-                _failed(event, error)
-
-        return received
-
-
-_IO_ERRORS: Final = 4
-"""VIR_DOMAIN_MESSAGE_IOERRORS, for which a library before 11.1 has no name. It passes it on all the same."""
-_is_io_error: Final = re.compile(
-    r"I/O error: disk='(?P<disk>.*?)', index='.*?', path='(?P<path>.*)',"
-    r" timestamp='(?P<at>.*?)', message='(?P<message>.*)'",
-    re.DOTALL,
-).fullmatch
-
-
-def _io_error(match: re.Match[str]) -> IoError:
-    at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S.%f%z")
-    return IoError(
-        match["disk"], match["path"] or None, round(at.timestamp() * 1000) * 1_000_000, match["message"]
-    )
-
-
-_EVENTS_OF: Final = {
-    "domains": "domain",
-    "networks": "network",
-    "pools": "storagePool",
-    "nodedevs": "nodeDevice",
-    "secrets": "secret",
-}
-"""What the binding's methods for events of a class begin with."""
-_LISTS: Final = {"networks": "listAllNetworks", "pools": "listAllStoragePools"}
-_OBJECT_GONE: Final = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_STORAGE_POOL)
-
-
-def _of_objects() -> Iterator[tuple[str, str, Object]]:
-    """The events of other objects than domains: name, constant, class."""
-    for name, (constant, each, _, _) in events.LIFECYCLES.items():
-        if each is not None:
-            yield name, constant, each
-    for event in events.TABLE:
-        if event.object is not None:
-            yield event.option, event.constant, event.object
-
-
-def _identity(found: Any, each: Object) -> tuple[str, str]:  # noqa: ANN401
-    """Key and name of an object; a secret is named by what it is for. Calls nothing: it is in the handle."""
-    if not each.has_uuid:
-        return found.name(), found.name()
-    return found.UUIDString(), found.usageID() if each is events.SECRET else found.name()
-
-
-def _seen_object(found: Any, each: Object) -> ListedObject:  # noqa: ANN401
-    key, name = _identity(found, each)
-    active, persistent = bool(found.isActive()), bool(found.isPersistent())
-    autostart = bool(found.autostart())
-    if each is not events.POOL:
-        return ListedObject(key, name, active, persistent, autostart)
-    state, *figures = found.info()
-    return ListedObject(key, name, active, persistent, autostart, state, *(figures if active else ()))
-
-
-def _id(domain: libvirt.virDomain) -> int | None:
-    number: int = domain.ID()
-    return None if number == -1 else number
-
 
 def _on_close(_conn: libvirt.virConnect, reason: int, closed: Callable[[str], None]) -> None:
     closed(_CLOSE_REASONS.get(reason, f"reason {reason}"))
-
-
-def _failed(kind: str, error: Exception) -> None:
-    faults[kind] += 1
-    if faults[kind] == 1:
-        _log.error("libvirt.callback_failed", kind=kind, error=repr(error))
 
 
 @contextmanager

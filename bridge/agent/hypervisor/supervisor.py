@@ -152,7 +152,7 @@ class Hypervisor:
         """Ignores further events, and closes the connection if that succeeds in time."""
         link = self._link
         if link:
-            link.connection.live = False
+            link.connection.ignore_events()
         self._inbox.put(self._stop)
         self.guest_calls.stop()
         self.worker.join(timeout_s)
@@ -367,7 +367,7 @@ class Hypervisor:
 
     def _give_up(self, link: _Link) -> None:
         self._link = None
-        link.connection.live = False
+        link.connection.ignore_events()
         link.pinger.end()
         _close(link.caller, link.connection)
 
