@@ -21,9 +21,10 @@ from bridge import __version__
 from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
 from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import Inventory, Step
+from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import StateCleared, StateRetained
+from bridge.agent.inventory.step import Step
 from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import JobWatcher
 from bridge.agent.outbox import Limits, Outbox

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 from bridge.agent.inventory.domains import ListedDomain
 from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import Inventory, Step
+from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -25,6 +25,7 @@ from bridge.agent.inventory.reports import (
     Occurrence,
     Report,
 )
+from bridge.agent.inventory.step import Step
 from bridge.agent.jobs.watcher import ASK_EVERY_S
 from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt, stamp

@@ -7,7 +7,7 @@ import pytest
 from bridge.agent.inventory.domains import ListedDomain, encode
 from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS, Inventory, Step
+from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS, Inventory
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -23,6 +23,7 @@ from bridge.agent.inventory.reports import (
     StateCleared,
     StateRetained,
 )
+from bridge.agent.inventory.step import Step
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import lifecycle_codes, state_codes
@@ -393,9 +394,9 @@ def test_events_are_forgotten_once_no_look_needs_them() -> None:
     for _ in range(5):
         host.take(*(event(A, what) for what in ("started/booted", "stopped/destroyed")))
         host.take(event(B, "started/booted"), event(B, "stopped/destroyed")).look()
-    assert len(host.inventory._last_event) <= 2
+    assert len(host.inventory._recent._last) <= 2
     host.look().look()
-    assert not host.inventory._last_event
+    assert not host.inventory._recent._last
 
 
 def test_a_state_at_the_broker_of_an_unknown_domain_is_looked_into() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import Inventory, Step
+from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.reports import (
     ConnectionOpened,
     ListedObject,
@@ -17,6 +17,7 @@ from bridge.agent.inventory.reports import (
     ObjectsListed,
     ObjectsRequested,
 )
+from bridge.agent.inventory.step import Step
 from bridge.wire.events import NETWORK, NODEDEV, POOL, SECRET
 from bridge.wire.topics import Topics
 

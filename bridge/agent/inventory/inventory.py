@@ -13,9 +13,7 @@ A list can be older than an event that came before it, or newer than one that co
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -23,10 +21,12 @@ import structlog
 
 from bridge.agent.inventory import domains, resync
 from bridge.agent.inventory.domains import Known, ListedDomain
-from bridge.agent.inventory.drafts import FORGET, Draft
+from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.guest_events import GuestEvents
 from bridge.agent.inventory.objects import Objects, is_of_objects
 from bridge.agent.inventory.quotas import Quotas
+from bridge.agent.inventory.recent import RecentEvents
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -44,6 +44,7 @@ from bridge.agent.inventory.reports import (
     StateCleared,
     StateRetained,
 )
+from bridge.agent.inventory.step import Step
 from bridge.wire import vocabulary
 
 _log = structlog.get_logger()
@@ -60,52 +61,12 @@ OPEN_LISTS: Final = 10
 """So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
 
 
-@dataclass(slots=True)
-class Step:
-    """What to store together, and what to do once it is durable."""
-
-    drafts: list[Draft] = field(default_factory=list)
-    snapshots: dict[str, bytes | None] = field(default_factory=dict)
-    """Snapshots that changed without a message; None forgets one."""
-    changed: set[str] = field(default_factory=set)
-    """Domains whose state is to be read."""
-    listed: DomainsListed | None = None
-    """A list whose states are to be published as they are."""
-    compared: Mapping[str, ListedDomain] | None = None
-    """A list to be compared with the states that were published."""
-    running: set[str] | None = None
-    """Of a list, the domains that run."""
-    gone: set[str] = field(default_factory=set)
-    """Domains whose state is to be cleared."""
-    working: set[str] = field(default_factory=set)
-    """Domains that may have a job."""
-    renewed: set[str] = field(default_factory=set)
-    """Domains whose former job is over and another began."""
-    leaving: set[str] = field(default_factory=set)
-    """Domains that have or had an outgoing migration's job."""
-    stopped: set[str] = field(default_factory=set)
-    """Domains that have no job any more."""
-    arrived: set[str] = field(default_factory=set)
-    """Domains whose incoming migration ended."""
-    list_after_s: float | None = None
-    """The time after which to list again."""
-    objects: list[ObjectsListed] = field(default_factory=list)
-    """Lists of networks or pools whose states are to be published."""
-    relist: set[str] = field(default_factory=set)
-    """The classes to be listed again, because an event came."""
-    unconfirmed: set[str] = field(default_factory=set)
-    """The classes of which a second list has to confirm what the first one showed."""
-
-
 class Inventory:
     """All domains of one host as the agent knows them; see the module. For one thread."""
 
     def __init__(self, encoder: Encoder, stored: Mapping[str, bytes], quotas: Quotas | None = None) -> None:
         self._encoder = encoder
-        self._quotas = quotas or Quotas()
-        self._left_out: dict[str, tuple[Occurrence, Counter[str]]] = {}
-        self.left_out = 0
-        """How many events were left out because their domain had its share of the outbox."""
+        self._guest_events = GuestEvents(encoder, quotas or Quotas())
         self._has_baseline = BASELINE in stored
         self._known: dict[str, Known] = {
             uuid: domains.decode(snapshot)
@@ -117,13 +78,16 @@ class Inventory:
         )
         self._waiting: list[Occurrence] = []
         self._wait_until_s: float | None = None
-        self._count = 0
-        self._last_event: dict[str, int] = {}
-        self._began: dict[int, int] = {}
+        self._recent = RecentEvents()
         self._unconfirmed: dict[str, tuple[ListedDomain | None, int]] = {}
         self._open_lists = 0
         self._retained_unknown: set[str] = set()
         self._renewed_s: dict[str, float] = {}
+
+    @property
+    def left_out(self) -> int:
+        """How many events were left out because their domain's quota was used up."""
+        return self._guest_events.left_out
 
     @property
     def waits_until_s(self) -> float | None:
@@ -150,10 +114,9 @@ class Inventory:
                 yield from self.release()
                 self._wait_until_s = now_s + FIRST_LIST_S
                 self._unconfirmed.clear()
-                self._last_event.clear()
+                self._recent.clear()
             case DomainsRequested():
-                self._forget_events(min(self._began.values(), default=0))
-                self._began = {report.number: self._count}
+                self._recent.requested(report.number)
             case DomainsListed():
                 yield from self._listed(report)
             case IoErrors():
@@ -204,9 +167,7 @@ class Inventory:
             self._pass_on(step, occurrence)
             return
         uuid = occurrence.uuid
-        self._count += 1
-        self._last_event.pop(uuid, None)
-        self._last_event[uuid] = self._count
+        self._recent.occurred(uuid)
         before = self._known.get(uuid)
         if occurrence.kind != "lifecycle":
             self._job_occurred(step, occurrence, before)
@@ -239,21 +200,10 @@ class Inventory:
             self._renewed_s.pop(uuid, None)
 
     def _pass_on(self, step: Step, occurrence: Occurrence) -> None:
-        """An event that a guest can make at will: stored while its domain's share of the outbox has room."""
-        uuid = occurrence.uuid
-        if self._quotas.has_room(uuid, len(self._known)):
-            self._quotas.take(uuid)
-            step.drafts += self._report_left_out([uuid])
+        before = self._guest_events.admit(occurrence, len(self._known))
+        if before is not None:
+            step.drafts += before
             step.drafts.append(self._encoder.event(occurrence, self._note_io_error(occurrence)))
-            return
-        _, counts = self._left_out.pop(uuid, (occurrence, Counter()))
-        if not counts:
-            _log.warning(
-                "outbox.events_left_out", uuid=uuid, name=occurrence.name, event_name=occurrence.kind
-            )
-        counts[occurrence.kind] += 1
-        self._left_out[uuid] = (occurrence, counts)
-        self.left_out += 1
 
     def _note_io_error(self, occurrence: Occurrence) -> bytes | None:
         before = self._known.get(occurrence.uuid)
@@ -278,23 +228,13 @@ class Inventory:
         return step
 
     def sent(self, acknowledged: int, last_sequence: int) -> Step | None:
-        """No message up to `acknowledged` waits for the broker: the left-out events of domains that have room
-        again are reported.
-        """
-        if not self._quotas.sent(acknowledged, last_sequence) or not self._left_out:
-            return None
-        return Step(
-            self._report_left_out(
-                [uuid for uuid in self._left_out if self._quotas.has_room(uuid, len(self._known))]
-            )
-        )
+        """No message up to `acknowledged` waits for the broker any more; see `GuestEvents.sent`."""
+        drafts = self._guest_events.sent(acknowledged, last_sequence, len(self._known))
+        return Step(drafts) if drafts else None
 
     def end(self) -> Step:
-        """The last step: what was left out is told."""
-        return Step(self._report_left_out([*self._left_out]))
-
-    def _report_left_out(self, uuids: Iterable[str]) -> list[Draft]:
-        return [self._encoder.left_out(*self._left_out.pop(uuid)) for uuid in uuids if uuid in self._left_out]
+        """The last step: what was left out is reported."""
+        return Step(self._guest_events.end())
 
     def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
         """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed
@@ -354,7 +294,7 @@ class Inventory:
                 known = domains.as_known(listed.seen[uuid])
                 self._remember(step, uuid, msgspec.structs.replace(known, io_errors_ns=listed.at_ns))
         waiting = self._first_waiting()
-        touched = waiting.keys() | self._touched_since(listed.number)
+        touched = waiting.keys() | self._recent.since(listed.number)
         step.gone -= touched
         for uuid, verdict in resync.difference(*self._without(touched, listed.seen)).items():
             self._conclude(step, uuid, verdict, listed)
@@ -391,14 +331,14 @@ class Inventory:
         )
 
     def _reconciled(self, listed: DomainsListed) -> Step:
-        known, seen_now = self._without(self._touched_since(listed.number), listed.seen)
+        known, seen_now = self._without(self._recent.since(listed.number), listed.seen)
         step = Step(compared=seen_now, running=_active(listed.seen.values()))
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
-        mark = self._began.get(listed.number, self._count)
+        mark = self._recent.mark(listed.number)
         for uuid, verdict in resync.difference(known, seen_now).items():
             seen = listed.seen.get(uuid)
             earlier = unconfirmed.get(uuid)
-            confirmed = earlier and earlier[0] == seen and self._quiet_since(uuid, earlier[1])
+            confirmed = earlier and earlier[0] == seen and self._recent.none_since(uuid, earlier[1])
             if not verdict.changes or confirmed:
                 self._conclude(step, uuid, verdict, listed)
             else:
@@ -431,21 +371,6 @@ class Inventory:
             known.pop(uuid, None)
             left.pop(uuid, None)
         return known, left
-
-    def _touched_since(self, look: int) -> set[str]:
-        mark = self._began.get(look, 0)
-        return {uuid for uuid, count in self._last_event.items() if count > mark}
-
-    def _forget_events(self, mark: int) -> None:
-        """Lets go of what no list will ask for any more. The dict is in the order of the events."""
-        while self._last_event:
-            uuid = next(iter(self._last_event))
-            if self._last_event[uuid] > mark:
-                return
-            del self._last_event[uuid]
-
-    def _quiet_since(self, uuid: str, mark: int) -> bool:
-        return self._last_event.get(uuid, 0) <= mark
 
     def _found_retained(self, uuid: str) -> Iterator[Step]:
         """The broker holds a state of a domain that isn't known: its host never had it in this epoch, or the

@@ -13,8 +13,9 @@ from typing import Final
 
 import structlog
 
-from bridge.agent.inventory.inventory import Inventory, Step
+from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.reports import Occurrence, Report, StateCleared
+from bridge.agent.inventory.step import Step
 from bridge.agent.outbox import Outbox, Row
 from bridge.agent.worker import Worker
 

@@ -17,8 +17,9 @@ import structlog
 
 from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls
 from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import CONFIRM_S, Step
+from bridge.agent.inventory.inventory import CONFIRM_S
 from bridge.agent.inventory.reports import ListedObject, ObjectsListed, ObjectsRequested, Report
+from bridge.agent.inventory.step import Step
 from bridge.agent.publish.domain_states import REST, ROUND_S, Publish
 from bridge.agent.worker import Worker
 from bridge.wire.events import LIFECYCLES, OBJECTS, Object
