@@ -7,21 +7,19 @@ no list of messages to send again by itself, the owner's outbox is the only queu
 """
 
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from select import POLLIN, poll
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.backoff import BackOff
+from bridge.mqtt.diagnosis import SilentCloses, explain, explain_early_end
 from bridge.mqtt.features import Features, Needs
 from bridge.mqtt.link import (
     CONNECT_TIMEOUT_S,
     Accepted,
     Broken,
     Disconnected,
-    FileUnusableError,
     Greeting,
     Link,
     Refused,
@@ -32,12 +30,10 @@ from bridge.mqtt.messages import Publication, Received, Subscription
 from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import MalformedPacketError
 from bridge.mqtt.settings import BrokerSettings
+from bridge.mqtt.wakeup import WakeUp
 from bridge.mqtt.window import SendWindow
 
 __all__ = ["BrokerSettings", "Publication", "Received", "Session", "Subscription"]
-
-SOON_S = 60.0
-"""Up to this age a connection that the broker closes without a reason looks like one that was taken over."""
 
 
 class Session:
@@ -131,15 +127,10 @@ class Session:
         self._generation = 0
         self._link: Link | None = None
         self._refused_here: list[tuple[object, int]] = []
-        self._closed_soon = 0
+        self._silent_closes = SilentCloses(client_id)
         self._closed = False
         self._leaving = False
-        self._woken = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._idle_poll = poll()
-        self._idle_poll.register(self._wake_out, POLLIN)
+        self._wake_up = WakeUp()
 
     @property
     def generation(self) -> int:
@@ -168,10 +159,7 @@ class Session:
 
     def wake(self) -> None:
         """Lets the `step` that waits, or else the next one, return without waiting. From any thread."""
-        if not self._woken:
-            self._woken = True
-            with contextlib.suppress(OSError):  # full: it wakes anyhow; closed: nobody waits any more
-                self._wake_in.send(b"w")
+        self._wake_up.wake()
 
     def room(self) -> int:
         """How many publications may be sent now; 0 when not connected."""
@@ -228,7 +216,7 @@ class Session:
         if self._link is link and self._flush(link):
             readable, woken = link.wait(min(timeout_s, self._due(link) - time.monotonic()))
             if woken:
-                self._drain_wake()
+                self._wake_up.clear()
             if readable:
                 self._read(link)
             if self._link is link and self._flush(link):
@@ -279,22 +267,20 @@ class Session:
     def _end(self) -> None:
         if self._link is not None:
             self._drop(self._link)
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake_up.close()
 
     def _step_without_connection(self, timeout_s: float) -> None:
         wait_s = self._next_attempt - time.monotonic()
         if wait_s > 0:
-            if self._idle_poll.poll(max(0.0, min(wait_s, timeout_s)) * 1000):
-                self._drain_wake()
+            self._wake_up.wait(max(0.0, min(wait_s, timeout_s)))
             if time.monotonic() < self._next_attempt:
                 return
         self._generation += 1
         will = self._will() if self._will else None
         try:
-            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_out.fileno())
+            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_up.fileno())
         except (OSError, UnicodeError) as error:
-            self._failed(*self._explain(error))
+            self._failed(*explain(error, self._nodes.current))
         else:
             self._link = link
             self._flush(link)
@@ -476,67 +462,29 @@ class Session:
         link.burst.asked()
         link.wire.outgoing += packets.PINGREQ
 
-    def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(4096)
-        # After the reading: a wake between the two would else leave its mark without its byte, for ever.
-        self._woken = False
-
     def _lost_by(self, link: Link, error: OSError) -> None:
-        why, refused = self._explain(error)
+        why, refused = explain(error, self._nodes.current)
         if not refused:
             why = f"the connection broke: {why}" if self.connected else self._explain_early_end()
         self._ended(link, why, refused=refused)
 
-    def _explain(self, error: OSError | UnicodeError) -> tuple[str, bool]:
-        """Why, and whether something has to be put right for it to go away."""
-        if isinstance(error, FileUnusableError):
-            return str(error), True
-        refusal = (
-            reasons.describe_tls_error(error, self._nodes.current)
-            if isinstance(error, ssl.SSLError)
-            else None
-        )
-        return refusal or reasons.describe_network_error(error), refusal is not None
-
     def _explain_early_end(self) -> str:
-        if not self._nodes.current.tls:
-            hint = "is that port for TLS (mqtts://), or not for MQTT at all?"
-        elif self._nodes.current.cert_file:
-            hint = "it may not accept our client certificate (--broker-cert-file)"
-        else:
-            hint = "it may want a client certificate (--broker-cert-file)"
-        will = self._will() if self._will else None
-        if will is not None and "." in will.topic:
-            hint += (
-                f" Or it doesn't take the Will's topic, {will.topic}, for its dot, as NATS before 2.10: "
-                "set --encode-dots"
-            )
-        return f"the broker ended the connection before it answered: {hint}"
+        return explain_early_end(self._nodes.current, self._will() if self._will else None)
 
     def _closed_by_broker(self, link: Link) -> None:
-        """The broker closed without DISCONNECT. mosquitto 2.0 does that when another client takes over, too.
-
-        Then it accepts us again, and closes again as soon as the other one is back.
-        """
+        """The broker closed without DISCONNECT."""
         if not self.connected:
             self._ended(link, self._explain_early_end())
             return
-        soon = time.monotonic() - link.began < SOON_S
-        times = self._closed_soon + 1 if soon else 0
-        if times < 2:
-            self._ended(link, "the broker closed the connection and gave no reason")
-        else:
-            why = (
-                f"the broker closed the connection {times} times in a row, each time soon after it was made: "
-                f"most likely another client uses the same client id, {self._greeting.client_id}"
-            )
-            self._ended(link, why, refused=True, taken_over=True)
-        self._closed_soon = times
+        why, taken_over = self._silent_closes.add(time.monotonic() - link.began)
+        self._ended(link, why, refused=taken_over, taken_over=taken_over, silent=True)
 
-    def _ended(self, link: Link, why: str, *, refused: bool = False, taken_over: bool = False) -> None:
+    def _ended(
+        self, link: Link, why: str, *, refused: bool = False, taken_over: bool = False, silent: bool = False
+    ) -> None:
         was_connected = self.connected
-        self._closed_soon = 0
+        if not silent:
+            self._silent_closes.clear()
         self._drop(link)
         if self._closed or self._leaving:
             return
@@ -552,7 +500,7 @@ class Session:
         self._nodes.go_on()
 
     def _failed(self, why: str, refused: bool) -> None:
-        self._closed_soon = 0
+        self._silent_closes.clear()
         self.last_failure = f"{self.address}: {why}"
         if refused:
             self.last_refusal = self.last_failure
