@@ -1,12 +1,10 @@
-"""What was sent and isn't answered yet, in order. Pure."""
+"""What was sent and isn't answered yet, in order. Sans-I/O."""
 
 from collections import deque
 
 
 class InFlight:
-    """Sequences on their way to the broker. Answers may come in any order; `through` moves only without a
-    gap.
-    """
+    """Sequences in flight. Answers may come in any order; `through` moves only over answered ones."""
 
     __slots__ = ("_answered", "_sent", "_sequences")
 
@@ -16,35 +14,35 @@ class InFlight:
         self._sent = through
 
     def __len__(self) -> int:
-        """How many wait for an answer."""
+        """How many are in flight."""
         return len(self._sequences) - len(self._answered)
 
     @property
     def sent(self) -> int:
-        """Up to here everything was sent, or is not there to be sent."""
+        """Everything up to here was sent, or does not exist."""
         return self._sent
 
     @property
     def through(self) -> int:
-        """Up to here nothing waits: everything was answered, or is not there."""
+        """Everything up to here was answered, or does not exist."""
         return self._sequences[0] - 1 if self._sequences else self._sent
 
     @property
     def first(self) -> int | None:
-        """The oldest that waits for an answer."""
+        """The oldest in flight."""
         return self._sequences[0] if self._sequences else None
 
     def send(self, sequence: int) -> None:
-        """This one leaves; it is higher than all before."""
+        """This one was sent; it is higher than all before."""
         self._sequences.append(sequence)
         self._sent = sequence
 
     def pass_over(self, through: int) -> None:
-        """There is nothing (more) to be sent up to here."""
+        """Nothing more exists to be sent up to here."""
         self._sent = max(self._sent, through)
 
     def answer(self, sequence: int) -> None:
-        """The broker answered. An answer to something that isn't on its way changes nothing."""
+        """The broker answered. An answer to a sequence that isn't in flight changes nothing."""
         sequences = self._sequences
         if not sequences or sequence < sequences[0] or sequence > self._sent:
             return
@@ -56,7 +54,7 @@ class InFlight:
             self._answered.discard(sequences.popleft())
 
     def rewind(self) -> int:
-        """The connection is gone: what wasn't answered has to be sent again. Returns after which sequence."""
+        """The connection ended: what wasn't answered is to be sent again. Returns the sequence before it."""
         self._sent = self.through
         self._sequences.clear()
         self._answered.clear()
