@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "libvirt_mqtt_agent_"
 _NO_FAULTS: Final = dict.fromkeys(CHOICES, 0)
-"""What is there from the beginning, so that the first of its kind is seen as an increase."""
+"""Exported from the start, so that the first failure of a kind shows as an increase."""
 _LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 
 
@@ -116,7 +116,7 @@ class AgentCollector(Collector):
 
 
 def registry(agent: Agent) -> CollectorRegistry:
-    """A registry with one agent's metrics. From now on the way from callback to PUBACK is measured."""
+    """A registry with one agent's metrics. It also starts the measurement from callback to PUBACK."""
     found = CollectorRegistry()
     found.register(AgentCollector(agent))
     ProcessCollector(registry=found)

@@ -1,8 +1,8 @@
-"""The agent as a whole: its threads, what joins them, how it starts, stops and tells that it is well.
+"""The agent: its threads, the queues between them, start, stop and health.
 
-libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes
-messages of them and stores them; the thread `mqtt` sends what is stored. `states`, `lists` and `jobs` ask
-libvirt what no event tells. A thread that dies takes the process down.
+libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes messages
+of them and stores them; the thread `mqtt` sends what is stored. `states`, `lists` and `jobs` ask libvirt for
+what no event announces. A thread that dies ends the process.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from bridge.wire.events import chosen
 from bridge.wire.messages import Libvirt
 
 STOP_S: Final = 5.0
-"""A stop takes this long at most, also with a broker or a libvirtd that is silent."""
+"""A stop takes at most this long, also with an unresponsive broker or libvirtd."""
 _AGE_TIMEOUT_S: Final = 0.5
 STALLED_S: Final = 30.0
-"""A loop that hasn't turned for so long is taken as stuck; each turns every few seconds."""
+"""A loop that hasn't run for this long is stalled; each runs every few seconds."""
 
 _log = structlog.get_logger()
 
 
 class Agent:
-    """One agent. It can also run inside another program; signals and the exit status are that one's.
+    """One agent. It can also run inside another program, which then handles signals and the exit status.
 
-    Making it opens the outbox: raises bridge.errors.ConfigError (StateInUseError) where the state directory
-    can't be used.
+    Opens the outbox: raises bridge.errors.ConfigError (StateInUseError) where the state directory can't be
+    used.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -132,9 +132,9 @@ class Agent:
 
     @property
     def oldest_unsent_age_s(self) -> float:
-        """How long the first message that the broker hasn't has been stored, in seconds; 0 if it has all.
+        """How long the oldest unacknowledged message has been stored, in seconds; 0 if there is none.
 
-        NaN when the outbox's thread has no time to look.
+        NaN when the outbox's thread doesn't answer in time.
         """
         found: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self.writer.ask(lambda outbox: found.put(outbox.oldest_unsent_age_s()))
@@ -144,7 +144,7 @@ class Agent:
             return math.nan
 
     def start(self) -> None:
-        """Starts all threads and returns. Neither a broker nor a libvirtd needs to be there."""
+        """Starts all threads and returns. Neither a broker nor a libvirtd needs to be available."""
         self._libvirt_changed(self.hypervisor.status)
         self.writer.start(self.sender.committed, self._stepped)
         self._mqtt.start()
@@ -161,7 +161,9 @@ class Agent:
         )
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """Takes no more events, sends what it has, says `offline`; within this time, whatever hangs."""
+        """Ignores further events, sends what is stored, publishes `offline`; within this time, whatever
+        hangs.
+        """
         self._stopping = True
         end_s = time.monotonic() + timeout_s
         self.hypervisor.stop(0.3)
@@ -183,7 +185,7 @@ class Agent:
             raise ThreadDiedError("libvirt-events")
 
     def live(self) -> Mapping[str, str | None]:
-        """What is wrong with each thread whose loop has to turn; None where nothing is."""
+        """What is wrong with each thread whose loop has to run; None where nothing is."""
         problems: dict[str, str | None] = {}
         for worker in self._workers:
             problems[worker.name] = None if worker.is_alive else f"died: {worker.error!r}"
@@ -196,11 +198,11 @@ class Agent:
         return problems
 
     def ready(self) -> Mapping[str, str | None]:
-        """What isn't ready, in words. The broker doesn't count: events are kept until it is there."""
+        """Why the agent isn't ready. The broker doesn't count: events are kept until it is available."""
         return {**self.live(), "libvirt": self.hypervisor.status.problem, "outbox": self.outbox.write_error}
 
     def detail(self) -> Mapping[str, str | None]:
-        """What leaves the agent ready, and somebody has to see to: guests that don't answer libvirt."""
+        """Problems that need attention though the agent is ready: guests that don't answer libvirt."""
         hung, more = self.jobs.hung, self.jobs.not_askable
         problems: dict[str, str | None] = {
             f"guest {uuid}": f"its QEMU hasn't answered libvirt for {seconds:.0f} s"
@@ -216,7 +218,9 @@ class Agent:
         self.sender.set_retained(topic, payload, as_of)
 
     def _publish_job(self, topic: str, payload: bytes | None) -> None:
-        """After all that was reported before it, which the outbox's thread has stored by then."""
+        """Publishes it after everything that was reported before, which the outbox's thread has stored by
+        then.
+        """
         self.writer.ask(lambda outbox: self.sender.set_retained(topic, payload, outbox.last_sequence))
 
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:

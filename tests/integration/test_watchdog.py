@@ -70,7 +70,7 @@ def test_it_starves_when_a_loop_stands_still(
 def test_it_starves_when_libvirts_event_loop_stands_still(
     agent: Agent, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(agent.hypervisor), "deaf_s", service.STALLED_S + 1)
+    monkeypatch.setattr(type(agent.hypervisor), "loop_silent_s", service.STALLED_S + 1)
     assert not is_fed(agent, systemd)
     assert agent.live()["libvirt-events"] == "hasn't turned for 31 s"
 

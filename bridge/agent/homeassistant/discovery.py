@@ -1,6 +1,6 @@
 """Describes this host and its domains to Home Assistant, by MQTT discovery.
 
-What is published is retained; what is there already is learned from the broker, and nothing is kept here.
+What is published is retained; what exists already is learned from the broker, and nothing is stored here.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ _decode_location: Final = msgspec.json.Decoder(_LocationMessage).decode
 
 
 class HomeAssistant:
-    """A device for the host, and one for each domain. It rides on the sender's session: a broker may allow a
+    """A device for the host, and one for each domain. It shares the sender's session: a broker may allow a
     user only one.
 
-    `state` and `listed` may be called from any thread, and don't block; everything else is the sender's.
+    `state` and `listed` may be called from any thread, and don't block; everything else belongs to the
+    sender's.
     """
 
     def __init__(self, topics: Topics, host: str, version: str, prefix: str) -> None:
@@ -75,7 +76,7 @@ class HomeAssistant:
         )
 
     def state(self, topic: str, payload: bytes | None) -> None:
-        """A domain's state as it is published; None: this host doesn't have the domain any more."""
+        """A domain's state as it is published; None: this host no longer has the domain."""
         self._inbox.put((topic, payload))
 
     def listed(self, listed: DomainsListed) -> None:
@@ -83,18 +84,18 @@ class HomeAssistant:
         self._inbox.put(listed)
 
     def begin(self) -> None:
-        """A new connection: the broker is about to send what it holds; before that nothing is decided."""
+        """A new connection: the broker is about to send what it retains; before that nothing is decided."""
         self._complete = False
         self._to_publish.clear()
         self._refused.clear()
         self._devices.begin()
 
     def complete(self) -> None:
-        """The broker has sent all that it holds."""
+        """The broker has sent everything that it retains."""
         self._complete = True
 
     def take(self, received: Received) -> bool:
-        """Takes in a message, if it is for here."""
+        """Takes in a message; whether it belongs here."""
         uuid = self._devices.uuid(received.topic)
         if uuid is not None:
             self._devices.holds(uuid, received.payload or None)
@@ -109,7 +110,7 @@ class HomeAssistant:
         return True
 
     def due(self, now_s: float, room: int) -> Iterator[Publication]:
-        """Up to so many messages to publish. To be called once a second and after each message."""
+        """Up to `room` messages to publish. To be called once a second and after each message."""
         self._take_reports()
         if not self._complete:
             return
@@ -131,7 +132,7 @@ class HomeAssistant:
             _log.warning("homeassistant.refused", topic=topic, code=code, why=describe_reason(code))
 
     def _retry(self, now_s: float) -> None:
-        """What was refused, unless there is something newer to say on its topic."""
+        """What was refused, unless there is something newer on its topic."""
         if not self._refused:
             self._retry_at_s = None
         elif self._retry_at_s is None:

@@ -1,4 +1,4 @@
-"""libvirt's callbacks: registered for a connection, each makes a report of what it gets and nothing else."""
+"""libvirt's callbacks: each makes a report of its arguments and nothing else."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _EVENTS_OF: Final = {
     "nodedevs": "nodeDevice",
     "secrets": "secret",
 }
-"""What the binding's methods for events of a class begin with."""
+"""The prefix of the binding's methods for events of a class."""
 
 
 class Callbacks:
-    """The callbacks of one connection. While `live` is false, what they bring is ignored."""
+    """The callbacks of one connection. While `live` is false, their events are ignored."""
 
     def __init__(self, conn: libvirt.virConnect, driver: str, put: Callable[[Report], None]) -> None:
         self._conn = conn
@@ -95,7 +95,7 @@ class Callbacks:
             _failed("lifecycle", error)
 
     def _on_event(self, kind: str) -> Callable[..., None]:
-        """The callback of another event: it copies what it gets, which the table names later."""
+        """The callback of another event: it copies the arguments, which the table names later."""
 
         def received(_conn: libvirt.virConnect, domain: libvirt.virDomain, *arguments: object) -> None:
             received_ns, received_s = time.time_ns(), time.monotonic()

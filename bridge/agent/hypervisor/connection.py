@@ -1,9 +1,9 @@
 """One connection to libvirt. Each method calls libvirt and can block for as long as libvirt does.
 
-Read-only: events, lists and states need no more. Errors come as `CallFailed`. What a call can wait for at
-libvirtd is written beside it, with the function of libvirt's source (9.0, QEMU driver: qemu_driver.c) that
-shows it; every call waits for the lock of the domain that it is about, which no function keeps while it waits
-for a monitor. Those that can wait for a QEMU are made by `guest_calls.py` only.
+Read-only: events, lists and states need no more. Errors are raised as `CallFailed`. Each method says what its
+call can wait for in libvirtd, with the function of libvirt's source (9.0, QEMU driver: qemu_driver.c) that
+shows it; every call waits for the lock of its domain, which no function keeps while it waits for a monitor.
+Those that can wait for a QEMU are made by `guest_calls.py` only.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _CLOSE_REASONS: Final = {0: "I/O error", 1: "end of file", 2: "keepalive", 3: "c
 _GONE: Final = libvirt.VIR_ERR_NO_DOMAIN
 _UNSUPPORTED: Final = libvirt.VIR_ERR_NO_SUPPORT
 _CONNECTION_ENDED: Final = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
-"""Where errors are from that the daemon didn't send: virnetsocket.c, virnetclient.c, remote_driver.c."""
+"""The domains of errors that the daemon didn't send: virnetsocket.c, virnetclient.c, remote_driver.c."""
 _NOT_CONTROLLED: Final = (_GONE, _UNSUPPORTED, libvirt.VIR_ERR_OPERATION_INVALID)
 """virDomainGetControlInfo's errors for a domain that has no monitor: it isn't there, or doesn't run."""
 
 
 class CallFailed(Exception):
-    """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where we didn't call at all.
+    """A call into libvirt failed; `code` is libvirt's (virErrorNumber), 0 where no call was made.
 
-    `answered` where libvirt came back with the error itself: not where the connection ended under the call,
-    nor where nothing was asked because something holds the domain's monitor or its job.
+    `answered` where libvirt returned the error itself: not where the connection ended during the call, nor
+    where no call was made because something holds the domain's monitor or its job.
     """
 
     def __init__(self, message: str, code: int = 0, *, answered: bool = False) -> None:
@@ -54,7 +54,7 @@ class CallFailed(Exception):
 
     @property
     def unsupported(self) -> bool:
-        """Whether this hypervisor doesn't know the call at all."""
+        """Whether this hypervisor doesn't support the call at all."""
         return self.code == int(_UNSUPPORTED)
 
 
@@ -90,14 +90,14 @@ class Connection:
             self._callbacks.register(names)
 
     def ignore_events(self) -> None:
-        """From now on nothing is reported: the next connection's list covers it."""
+        """Reports nothing from now on: the next connection's list covers it."""
         self._callbacks.live = False
 
     def ping(self) -> bool:
-        """Whether the daemon answers and the connection stands. Raises CallFailed.
+        """Whether the daemon answers and the connection is alive. Raises CallFailed.
 
         Waits for no QEMU: virConnectGetLibVersion answers from the daemon itself, by one of the workers that
-        are kept for calls that don't wait (`priority: high` in remote_protocol.x).
+        are reserved for calls that don't wait (`priority: high` in remote_protocol.x).
         """
         with self._call():
             self._conn.getLibVersion()
@@ -105,7 +105,7 @@ class Connection:
 
     @property
     def stands(self) -> bool:
-        """Whether the connection isn't known to be down. Calls nothing: remoteConnectIsAlive."""
+        """Whether the connection isn't known to be down. Makes no call: remoteConnectIsAlive."""
         try:
             return bool(self._conn.isAlive())
         except libvirt.libvirtError:
@@ -114,7 +114,7 @@ class Connection:
     def hypervisor_version(self) -> str:
         """The hypervisor's version as numbers with dots. Raises CallFailed.
 
-        Can wait for a QEMU, one that is started to be asked what it can: qemuConnectGetVersion,
+        Can wait for a QEMU that is started to query its capabilities: qemuConnectGetVersion,
         virQEMUCapsCacheLookupDefault.
         """
         with self._call():
@@ -122,7 +122,7 @@ class Connection:
         return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
 
     def list_domains(self) -> dict[str, ListedDomain]:
-        """All domains, or CallFailed: a list that could not be read in full is none.
+        """All domains. Raises CallFailed unless the list could be read in full.
 
         Waits for no QEMU: qemuConnectListAllDomains; qemuConnectGetAllDomainStats takes a job only for what
         qemuDomainGetStatsNeedMonitor names, and the state isn't in it; qemuDomainGetState.
@@ -160,7 +160,7 @@ class Connection:
 
     def io_errors(self, uuids: Iterable[str]) -> dict[str, list[IoError]]:
         """The last I/O error of each disk of these domains, as far as libvirt keeps any (11.1). Raises
-        CallFailed, where it is older too.
+        CallFailed, also where libvirt is older.
 
         Waits for no QEMU: qemuDomainGetMessages, virDomainObjGetMessagesIOErrorsSrc (11.3).
         """
@@ -217,8 +217,8 @@ class Connection:
                 raise
 
     def arrival(self, uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
-        """Name, id and libvirt's figures of the incoming migration that a domain's last job was; None where
-        it was another, or has none. They stay for whoever asks next (KEEP_COMPLETED). Raises CallFailed.
+        """Name, id and libvirt's figures of a domain's last job if that was an incoming migration, else None.
+        They stay available (KEEP_COMPLETED). Raises CallFailed.
 
         Waits for no QEMU: qemuDomainGetJobStatsInternal copies what is kept beside the domain.
         """
@@ -227,7 +227,7 @@ class Connection:
 
     def is_incoming(self, seen: ListedDomain) -> bool | None:
         """Whether a domain that was listed as paused for a migration is its destination, by its job; None
-        where it went on since: an arrival that ended meanwhile has no job either. Raises CallFailed.
+        where its state changed since: an arrival that ended meanwhile has no job either. Raises CallFailed.
 
         Can wait for a QEMU, as `job` does, where it is no destination.
         """
@@ -239,7 +239,7 @@ class Connection:
         return None if went_on or kind == "inactive" else False
 
     def close(self) -> None:
-        """Ends the connection, at once or with the last call that is still in it."""
+        """Closes the connection, at once or after the last call that is still in it."""
         self.ignore_events()
         with self._guard:
             if self._closing:
@@ -251,7 +251,7 @@ class Connection:
 
     @contextmanager
     def _call(self) -> Iterator[None]:
-        """Around each use of the connection: libvirt frees it under who still calls it."""
+        """Around each use of the connection: libvirt frees it even during a call."""
         with self._guard:
             if self._closing:
                 raise CallFailed("the connection is closed")
@@ -277,9 +277,9 @@ class Connection:
             self._conn.close()
 
     def list_objects(self, each: Object) -> dict[str, ListedObject]:
-        """All networks or pools, or CallFailed: a list that could not be read in full is none.
+        """All networks or pools. Raises CallFailed unless the list could be read in full.
 
-        Waits for no QEMU, but for a pool that is being looked through: storageConnectListAllStoragePools and
+        Waits for no QEMU, except for a pool that is being refreshed: storageConnectListAllStoragePools and
         storagePoolGetInfo take its lock, which storagePoolRefresh holds. So `guest_calls.py` makes it, too.
         """
         with self._call():

@@ -1,11 +1,11 @@
-"""The calls that can wait for a guest's QEMU: at most two at a time, each over a connection of its own.
+"""Calls that can wait for a guest's QEMU: at most two at a time, each over a connection of its own.
 
-libvirtd keeps a worker for such a call until QEMU answers, also when the client that made it is gone: only
-the call's return or the daemon's end frees it. So what counts is not what this process waits for, but what it
-left behind at libvirtd: a guest is *held* from the call about it until libvirtd has answered one. A call that
-ends with its connection is no answer; virDomainGetControlInfo, asked for ahead of each call, then says
-whether the guest's monitor or job is still taken, which is so neither after a return nor after a restart.
-While two guests are held, only these are asked about, and so far as libvirt says that they are free.
+libvirtd keeps a worker busy for such a call until QEMU answers, even when the client that made it is gone:
+only the call's return or the daemon's end frees it. So the limit counts not what this process waits for, but
+what it left behind in libvirtd: a guest is *held* from the call about it until libvirtd has answered one. A
+call that ends with its connection is no answer; virDomainGetControlInfo, called before each call, then says
+whether the guest's monitor or job is still taken, which isn't so after a return or a restart. While two
+guests are held, only these are asked about, and only as far as libvirt says that they are free.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Slot:
 
 
 class GuestCalls:
-    """Asks about guests in the order in which it was wanted. Thread-safe; nobody waits in it.
+    """Makes calls about guests in the order of the requests. Thread-safe; never blocks.
 
     `connect` opens a connection; it is called in a slot's thread, and again when the former one is down.
     """
@@ -62,18 +62,18 @@ class GuestCalls:
         answered: Callable[[Result], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Has `call` made once a slot is free and nothing else about this guest (None: the hypervisor itself)
-        is outstanding.
+        """Makes `call` once a slot is free and nothing else about this guest (None: the hypervisor itself) is
+        outstanding.
 
-        Then `answered` gets its result, or `failed` its error, in the slot's thread: CallFailed, too, where
-        libvirt said that something holds the guest, so that nothing was asked.
+        Then `answered` gets its result, or `failed` its error, in the slot's thread: also CallFailed where
+        libvirt said that something holds the guest, so that no call was made.
         """
         with self._guard:
             self._queue.append(_Ask(guest, call, answered, failed))
             self._send()
 
     def forget(self, guest: str) -> None:
-        """The guest is gone: no QEMU can be waited for, and what is still queued about it isn't asked."""
+        """The guest is gone: no QEMU can be waited for, and queued calls about it are dropped."""
         with self._guard:
             self._queue = deque(ask for ask in self._queue if ask.guest != guest)
             if guest not in self._outstanding:
@@ -81,13 +81,13 @@ class GuestCalls:
             self._send()
 
     def held_longer_than(self, seconds: float) -> dict[str, float]:
-        """The guests that have been held for so long, each with since when (monotonic)."""
+        """The guests that have been held for this long, each with since when (monotonic)."""
         before = time.monotonic() - seconds
         with self._guard:
             return {guest: since for guest, since in self._held.items() if guest and since <= before}
 
     def stop(self) -> None:
-        """Lets go of the connections that nothing is asked over; nothing more is asked."""
+        """Closes the idle connections; nothing more is called."""
         with self._guard:
             self._queue.clear()
             idle, self._idle = self._idle, []
@@ -155,4 +155,4 @@ class GuestCalls:
 
 
 def _done(_result: object) -> None:
-    """The ask has told its result itself."""
+    """The call has passed on its result itself."""

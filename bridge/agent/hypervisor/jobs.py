@@ -1,4 +1,4 @@
-"""What libvirt says of a domain's job."""
+"""A domain's job, as libvirt shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives a domain of libvirt's built-in test hypervisor, whose domains live in this process only.
+"""Drives a domain of libvirt's test driver, whose domains exist in this process only.
 
 For the demo and for tests: what an agent on `test:///default` is to see has to be done in its process.
 """

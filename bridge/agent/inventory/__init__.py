@@ -1,1 +1,1 @@
-"""What the host has, as the agent knows it: reports go in, messages without a sequence come out."""
+"""What the agent knows of its host: reports go in, messages without a sequence come out."""

@@ -1,7 +1,7 @@
-"""A domain as libvirt lists it, as the agent last knew it, and what an event makes of it.
+"""A domain as libvirt lists it, as the agent last knew it, and the effect of an event on it.
 
-Pure: no clock, no I/O. What the agent knows is stored beside its events (`Outbox.remember`), so that it
-can say after a restart what changed while it was away.
+Pure. What the agent knows is stored beside its events (`Outbox.remember`), so that after a restart it can
+publish what changed meanwhile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bridge.wire import vocabulary
 
 
 class ListedDomain(msgspec.Struct, frozen=True, gc=False):
-    """One domain of a complete list, as libvirt told it.
+    """One domain of a complete list, as libvirt returned it.
 
-    `id` is None when libvirt says -1. `incoming` tells whether a domain that is paused for a migration is
-    its destination: True and False are libvirt's own word (virDomainGetJobStats), None is not known.
+    `id` is None when libvirt says -1. `incoming` is whether a domain that is paused for a migration is its
+    destination: True and False come from libvirt (virDomainGetJobStats), None is unknown.
     """
 
     uuid: str
@@ -33,11 +33,11 @@ class ListedDomain(msgspec.Struct, frozen=True, gc=False):
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the agent last knew of a domain: by an event, or by a list (then `exact`).
 
-    `persistent` is None until a list said it. `incoming` is true from the preparation of an incoming
-    migration to its end, `outgoing` while an outgoing migration job was seen and not yet seen to end.
-    `gone` marks a domain that is no longer there and whose retained state has yet to be cleared. Of the job
-    under way `since_ns` is the first that is known of it, `iterated` whether it has told of an iteration.
-    I/O errors of this run up to `io_errors_ns` are told.
+    `persistent` is None until a list showed it. `incoming` is true from the preparation of an incoming
+    migration to its end, `outgoing` while an outgoing migration job was seen and its end wasn't. `gone` marks
+    a domain that no longer exists and whose retained state has yet to be cleared. Of the job under way,
+    `since_ns` is the first time it was known, `iterated` whether it had an iteration. I/O errors of this run
+    up to `io_errors_ns` are published.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def defined_only(self) -> bool:
-        """Whether the domain is there and not active."""
+        """Whether the domain exists and isn't active."""
         return not self.gone and not self.active
 
 
@@ -74,18 +74,18 @@ def encode(known: Known) -> bytes:
 
 
 def decode(stored: bytes) -> Known:
-    """What was stored. Raises msgspec.MsgspecError for bytes that `encode` can't have made."""
+    """Decodes a snapshot. Raises msgspec.MsgspecError for bytes that `encode` can't have made."""
     return _DECODE(stored)
 
 
 def is_active(state: int, domain_id: int | None) -> bool:
-    """Whether a state is one of a domain that has a hypervisor process."""
+    """Whether a domain in this state has a hypervisor process."""
     name = vocabulary.state_name(state)
     return domain_id is not None if name in ("nostate", "unknown") else name != "shutoff"
 
 
 def as_known(seen: ListedDomain, before: Known | None = None) -> Known:
-    """What is known once a list was read. An outgoing job stays noted as long as the same run goes on."""
+    """What is known after a list. An outgoing job stays known as long as the same run goes on."""
     same_run = before is not None and before.active and before.id == seen.id
     return Known(
         name=seen.name,
@@ -149,11 +149,11 @@ _AFTER_EVENT: Final[dict[str, str]] = {
     "pmsuspended": "pmsuspended",
     "crashed": "crashed",
 }
-"""The state that an event leaves, where its detail says no more."""
+"""The state after an event whose detail says nothing more specific."""
 
 
 class _Effect(NamedTuple):
-    """What an event does: the state and reason that it leaves, None if it leaves them as they are."""
+    """The effect of an event: the state and reason after it, None if they don't change."""
 
     event: str
     detail: str
@@ -164,7 +164,7 @@ class _Effect(NamedTuple):
 
 _SAME_RUN: Final = frozenset({"suspended", "resumed", "pmsuspended", "crashed"})
 _LEAVING: Final = frozenset({("suspended", "migrated"), ("suspended", "postcopy")})
-"""Only the source of a migration is told of these."""
+"""Only the source of a migration has these."""
 _SHUT_OFF: Final = vocabulary.state_codes("shutoff", "unknown")
 _CANCELED: Final = vocabulary.state_codes("running", "migration_canceled")
 _MIGRATED: Final = vocabulary.state_codes("running", "migrated")
@@ -188,10 +188,10 @@ def _effect(event_code: int, detail_code: int) -> _Effect:
 def after_event(
     before: Known | None, *, name: str, domain_id: int | None, event_code: int, detail_code: int
 ) -> Known | None:
-    """What is known of a domain after one lifecycle event; None when it is no longer there.
+    """What is known of a domain after one lifecycle event; None when it no longer exists.
 
-    A domain that ran without a definition is gone when it stops. Where nobody said whether it has one, it
-    is taken as shut off until a list tells.
+    An active domain without a definition is gone when it stops. Where it is unknown whether it has one, it
+    counts as shut off until a list shows it.
     """
     event, detail, left, same_run, leaving = _effect(event_code, detail_code)
     if before is None or before.gone:

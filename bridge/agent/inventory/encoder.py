@@ -1,8 +1,8 @@
-"""The agent's messages as bytes: what `bridge.wire.messages.build` makes, by a path made for haste.
+"""Encodes the agent's messages: the same bytes as `bridge.wire.messages.build`, by a fast path.
 
-An agent may have to tell of tens of thousands of events a second, and a model that is built and dumped for
-each costs more than the rest of the way. The parts that don't change are encoded once; a test holds the
-result against the models, byte by byte.
+An agent may publish tens of thousands of events a second; building and dumping a model for each costs more
+than all other work. Constant parts are encoded once; a test compares the result with the models, byte by
+byte.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _second(whole: int) -> str:
 
 
 def stamp_ns(moment_ns: int) -> str:
-    """RFC 3339 in UTC, cut to microseconds, of nanoseconds since the epoch."""
+    """RFC 3339 in UTC, truncated to microseconds, from nanoseconds since the epoch."""
     whole, part = divmod(moment_ns // 1000, 1_000_000)
     return f"{_second(whole)}{part:06}Z"
 
@@ -57,7 +57,7 @@ def _text(value: str) -> str:
 
 @lru_cache(maxsize=256)
 def _lifecycle_words(event_code: int, detail_code: int) -> tuple[str, str]:
-    """The event's name, and what the message says of event and detail."""
+    """The event's name, and the JSON members of event and detail."""
     event = vocabulary.lifecycle_name(event_code)
     detail = vocabulary.detail_name(event_code, detail_code)
     return event, (
@@ -77,7 +77,7 @@ def _event_words(name: str, origin: str, params: Mapping[str, Any]) -> str:
 
 
 class Encoder:
-    """Makes the messages of one host. Nothing in it changes: any thread may use it."""
+    """Encodes the messages of one host. Immutable: any thread may use it."""
 
     def __init__(self, topics: Topics, host: str) -> None:
         self.topics = topics
@@ -108,7 +108,7 @@ class Encoder:
         )
 
     def change(self, change: Change, driver: str, moment_ns: int, known: bytes | None) -> Draft:
-        """The message of a lifecycle event that was missed. Its time is that of the conclusion."""
+        """The message of a missed lifecycle event. Its time is that of the conclusion."""
         event, words = _lifecycle_words(*vocabulary.lifecycle_codes(change.event, change.detail))
         return Draft(
             self._lifecycle_topic(self.host, change.uuid, event),
@@ -137,7 +137,7 @@ class Encoder:
         )
 
     def io_error(self, uuid: str, known: Known, error: IoError, listed: IoErrors, snapshot: bytes) -> Draft:
-        """The message of an I/O error that was missed. What was done then libvirt doesn't keep."""
+        """The message of a missed I/O error. libvirt doesn't keep which action was taken."""
         params = events.EVENTS["io_error"].params((error.path, None, -1, None))
         params |= {"disk": error.disk, "message": error.message, "happened_at": stamp_ns(error.at_ns)}
         about = self._about(listed.driver, uuid, known.name, known.id)
@@ -150,7 +150,7 @@ class Encoder:
         )
 
     def left_out(self, last: Occurrence, counts: Mapping[str, int]) -> Draft:
-        """The message that so many events of a domain, by name, weren't kept; `last` is the last of them."""
+        """The message that events of a domain were left out, by name; `last` is the last of them."""
         about = self._about(last.driver, last.uuid, last.name, last.id)
         said = {"count": sum(counts.values()), "events": counts}
         words = _event_words(events.LEFT_OUT, "poll", said)
@@ -171,7 +171,7 @@ class Encoder:
         )
 
     def job_failed(self, gone: JobEnded, since_ns: int | None, known: bytes | None) -> Draft:
-        """The message of an outgoing migration that ended without completing; `since_ns` is its beginning."""
+        """The message of an outgoing migration that ended without completing; `since_ns` is when it began."""
         about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
         started_at = None if since_ns is None else stamp_ns(since_ns)
         words = _event_words(events.JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
@@ -188,7 +188,7 @@ class Encoder:
         return self._object_lifecycle(occurrence, said, known)
 
     def object_change(self, missed: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
-        """The message of such an event that was missed. Its time is that of the conclusion."""
+        """The message of a missed one. Its time is that of the conclusion."""
         code = missed.object.lifecycle.index(event)
         said = {"event": event, "event_code": code, "origin": "resync"}
         return replace(self._object_lifecycle(missed, said, known), received_s=None)
@@ -208,7 +208,7 @@ class Encoder:
         return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, said, known)
 
     def object_state(self, listed: ObjectsListed, seen: ListedObject, *, epoch: str, as_of: int) -> bytes:
-        """The bytes of a network's or pool's state that takes account of all up to `as_of`."""
+        """The bytes of a network's or pool's state that takes account of everything up to `as_of`."""
         each = listed.object
         kind = messages.OBJECT_STATE[each.plural]
         said: dict[str, Any] = {
@@ -261,7 +261,7 @@ class Encoder:
         return Draft(topic, build, f"{each.plural}/{occurrence.key}", known, occurrence.received_s)
 
     def state(self, seen: ListedDomain, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
-        """The bytes of a domain's state, read at a moment, that takes account of all up to `as_of`."""
+        """The bytes of a domain's state, read at a moment, that takes account of everything up to `as_of`."""
         persistent = {True: "true", False: "false", None: "null"}[seen.persistent]
         head = self._heads[messages.STATE.type]
         return (
@@ -273,7 +273,7 @@ class Encoder:
         ).encode()
 
     def job(self, seen: ListedDomain, driver: str, moment_ns: int, job: Mapping[str, Any]) -> bytes:
-        """The bytes of a domain's job, as it was found at a moment."""
+        """The bytes of a domain's job at a moment."""
         data = {
             "host": self.host,
             "driver": driver,

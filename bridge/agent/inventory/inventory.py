@@ -1,14 +1,14 @@
-"""What the agent knows of its host's domains, and the messages that each report of the hypervisor makes.
+"""What the agent knows of its host's domains, and the messages that follow from each report.
 
-No thread and no I/O: the thread `outbox` asks, and stores what comes out in the order in which it came. All
-reports pass through here one after the other, so an event is never told twice: neither as itself and as a
-difference, nor by two lists.
+Sans-I/O: the thread `outbox` calls it, and stores the result in order. All reports pass through here one
+after the other, so an event is never published twice: neither as itself and as a difference, nor by two
+lists.
 
 A list can be older than an event that came before it, or newer than one that comes after. Therefore:
 
-- the first list of a connection: events wait until it is there, what was missed is told before them;
-- each later list: a difference counts only for a domain without an event since the list began, and only if
-  a second list shows the same.
+- the first list of a connection: events wait for it, and what was missed is published before them;
+- each later list: a difference counts only for a domain without an event since the list was requested, and
+  only if a second list confirms it.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from bridge.wire import vocabulary
 _log = structlog.get_logger()
 
 BASELINE: Final = ""
-"""Stored beside the domains once a first list was taken: tells an empty host from one never seen."""
+"""Stored beside the domains once a first list was read: distinguishes an empty host from one never seen."""
 FIRST_LIST_S: Final = 5.0
-"""Events wait this long at most for a connection's first list."""
+"""Events wait at most this long for a connection's first list."""
 CONFIRM_S: Final = 1.0
-"""A difference that a later list shows is listed at again after this time."""
+"""After a list with an unconfirmed difference, the next list follows after this time."""
 _OF_STATES: Final = frozenset({"lifecycle", "migration_iteration", "job_completed"})
-"""The events that change what is known of a domain. Others are only passed on."""
+"""The events that change what is known of a domain. Others are passed on."""
 OPEN_LISTS: Final = 10
-"""So often at most, after the first list, for a domain that libvirt is in the middle of something with."""
+"""Extra lists, at most, after the first one while libvirt is in the middle of changing a domain."""
 
 
 class Inventory:
@@ -99,7 +99,7 @@ class Inventory:
         return self._known.get(uuid)
 
     def take(self, report: Report, now_s: float) -> Iterator[Step]:
-        """What one report makes. Each step has to be stored before the next is asked for."""
+        """The steps that follow from one report. Each has to be stored before the next is taken."""
         match report:
             case Occurrence() | StateCleared():
                 step = Step()
@@ -141,7 +141,7 @@ class Inventory:
                 yield step
 
     def release(self) -> Iterator[Step]:
-        """Lets go of the events that waited: no list came."""
+        """Processes the events that waited for a list."""
         waiting, self._waiting = self._waiting, []
         self._wait_until_s = None
         step = Step()
@@ -151,7 +151,7 @@ class Inventory:
             yield step
 
     def add(self, step: Step, report: Occurrence | StateCleared) -> None:
-        """Adds a report to a step; an event only if it needn't wait for a list."""
+        """Adds a report to a step; an event only if it doesn't have to wait for a list."""
         if isinstance(report, StateCleared):
             known = self._known.get(report.uuid)
             if known is not None and _may_be_forgotten(known):
@@ -213,7 +213,7 @@ class Inventory:
         return self._store(occurrence.uuid, before, after)
 
     def _io_errors(self, report: IoErrors) -> Step:
-        """What libvirt keeps of I/O errors, after the first list: those of which no event came are told."""
+        """I/O errors that libvirt keeps, after the first list: those without an event are published."""
         step = Step()
         for uuid, errors in report.found.items():
             before = self._known.get(uuid)
@@ -237,8 +237,9 @@ class Inventory:
         return Step(self._guest_events.end())
 
     def _job_occurred(self, step: Step, occurrence: Occurrence, before: Known | None) -> None:
-        """An event of a job. Iterations that start over at 1 tell that the job before is over: that it failed
-        is told ahead of what tells of the next, for a success would have ended the domain's run here.
+        """An event of a job. Iterations that start over at 1 mean that the previous job is over and failed: a
+        success would have ended the domain's run here. The failure is published before anything of the next
+        job.
         """
         uuid, after = occurrence.uuid, before
         iterates = occurrence.kind == "migration_iteration"
@@ -259,7 +260,7 @@ class Inventory:
             step.working.add(uuid)
 
     def _store(self, uuid: str, before: Known | None, after: Known | None) -> bytes | None:
-        """Keeps what is known, and returns it in its stored form; None where nothing changed."""
+        """Updates what is known, and returns its stored form; None where nothing changed."""
         if after == before:
             return None
         if after is None:
@@ -269,7 +270,7 @@ class Inventory:
         return domains.encode(after)
 
     def _remember(self, step: Step, uuid: str, after: Known | None) -> None:
-        """Keeps what is known without a message."""
+        """Updates what is known without a message."""
         snapshot = self._store(uuid, self._known.get(uuid), after)
         if snapshot is not None:
             step.snapshots[uuid] = snapshot or None
@@ -279,8 +280,8 @@ class Inventory:
         yield from self.release()
 
     def _listed_first(self, listed: DomainsListed) -> Step:
-        """A connection's first list: what was missed, then what waited. Of what was never known there is
-        no difference to tell where this is the first list of all.
+        """A connection's first list: what was missed, then the events that waited. On the first list ever,
+        domains that were never known have no difference to publish.
         """
         step = Step(listed=listed, running=_active(listed.seen.values()))
         step.gone = (self._known.keys() | self._retained_unknown) - listed.seen.keys()
@@ -307,13 +308,13 @@ class Inventory:
         return step
 
     def _list_again_if_passing(self, step: Step, listed: DomainsListed) -> None:
-        """Has the host listed again soon while something was in the middle of changing when we came."""
+        """Requests another list soon while libvirt is in the middle of changing a domain."""
         if self._open_lists and any(map(resync.is_passing, listed.seen.values())):
             self._open_lists -= 1
             step.list_after_s = CONFIRM_S
 
     def _first_waiting(self) -> dict[str, Occurrence]:
-        """The first lifecycle event of each domain that waits."""
+        """The first waiting lifecycle event of each domain."""
         first: dict[str, Occurrence] = {}
         for occurrence in self._waiting:
             if occurrence.kind == "lifecycle":
@@ -373,8 +374,8 @@ class Inventory:
         return known, left
 
     def _found_retained(self, uuid: str) -> Iterator[Step]:
-        """The broker holds a state of a domain that isn't known: its host never had it in this epoch, or the
-        broker took up an older copy of what it keeps. Libvirt is asked, or the next connection's list.
+        """The broker retains a state of an unknown domain: its host never had it in this epoch, or the broker
+        restored an older copy. libvirt is asked, or the next connection's list.
         """
         if uuid not in self._known:
             self._retained_unknown.add(uuid)
@@ -405,7 +406,9 @@ class Inventory:
             yield Step([self._encoder.arrived(report)])
 
     def _job_gone(self, report: JobEnded) -> Iterator[Step]:
-        """Told once an attempt, and only if the domain still is the one that had the job, and has no next."""
+        """Published once per attempt, and only if the domain is still the one that had the job, and has no
+        next job.
+        """
         before = self._known.get(report.uuid)
         if before is None or not before.active or not before.outgoing or before.id != report.id:
             return
@@ -417,7 +420,7 @@ class Inventory:
 
 
 def _former_job(occurrence: Occurrence) -> JobEnded:
-    """That the job before the one that this event tells of is over."""
+    """The end of the job before the one that this event belongs to."""
     return JobEnded(
         occurrence.received_ns,
         occurrence.received_s,
@@ -430,7 +433,7 @@ def _former_job(occurrence: Occurrence) -> JobEnded:
 
 
 def _may_be_forgotten(known: Known) -> bool:
-    """Whether a domain whose state was cleared because the host doesn't have it has left nothing to tell."""
+    """Whether a domain whose state was cleared because it is gone has nothing left to publish."""
     return known.gone or (known.defined_only and known.persistent is None)
 
 

@@ -1,9 +1,9 @@
-"""Networks and pools as the agent knows them, and the messages about objects that are no domains.
+"""Networks and pools as the agent knows them, and the messages about objects other than domains.
 
-No thread and no I/O: `Knowledge` passes reports on. What is known is stored beside the events, so a change
-that nobody saw is told as `resync`: where two lists show it and no event came between, or where an event
-can't have happened without it. A list of a class that couldn't be read in full never gets here. Node
-devices and secrets aren't listed; their events are only passed on.
+Sans-I/O: `Inventory` passes reports on. What is known is stored beside the events, so an unseen change is
+published with origin `resync`: where two lists show it and no event came between, or where an event can't
+have happened without it. A list that couldn't be read in full never gets here. Node devices and secrets
+aren't listed; their events are passed on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bridge.wire.vocabulary import name_at
 
 
 class KnownObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was last known of a network or pool; `persistent` is None until a list or an event said it."""
+    """What was last known of a network or pool; `persistent` is None until a list or an event showed it."""
 
     name: str
     active: bool
@@ -34,23 +34,23 @@ Snapshots = dict[str, bytes | None]
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder(KnownObject).decode
 _BASELINE: Final = ""
-"""The key of a class that was listed once: tells a host without networks from one never seen."""
+"""The key of a class that was listed once: distinguishes a host without networks from one never seen."""
 
 _NEEDS: Final[dict[str, tuple[str, Any, str]]] = {
     "started": ("active", False, "stopped"),
     "stopped": ("active", True, "started"),
     "undefined": ("persistent", True, "defined"),
 }
-"""An event, what must have been so before it, and the event that must have been missed where it wasn't."""
+"""An event, the condition before it, and the event that must have been missed where it wasn't met."""
 
 
 def is_of_objects(key: str) -> bool:
-    """Whether something stored is about another object than a domain."""
+    """Whether a stored key is of an object other than a domain."""
     return "/" in key
 
 
 def after_event(known: KnownObject, event: str) -> KnownObject | None:
-    """What is known of an object after one lifecycle event; None when it is no longer there."""
+    """What is known of an object after one lifecycle event; None when it no longer exists."""
     match event:
         case "defined":
             return msgspec.structs.replace(known, persistent=True)
@@ -64,7 +64,7 @@ def after_event(known: KnownObject, event: str) -> KnownObject | None:
 
 
 def difference(before: KnownObject | None, seen: ListedObject | None) -> Iterator[str]:
-    """The lifecycle events that lead from what was known to what a list shows, in libvirt's order."""
+    """The lifecycle events from what was known to what a list shows, in libvirt's order."""
     was_active = before is not None and before.active
     was_persistent = before is not None and before.persistent
     if was_active and (seen is None or not seen.active):
@@ -98,7 +98,7 @@ class Objects:
         self._unconfirmed: dict[str, dict[str, ListedObject | None]] = {}
 
     def opened(self) -> None:
-        """Another connection: a former one's lists confirm nothing."""
+        """A new connection: lists of an earlier one confirm nothing."""
         self._unconfirmed.clear()
 
     def asked(self, plural: str) -> None:
@@ -106,15 +106,15 @@ class Objects:
         self._touched[plural] = set()
 
     def occurred(self, occurrence: ObjectOccurrence) -> Iterator[Draft]:
-        """The messages of one event, what was missed before it first."""
+        """The messages of one event, preceded by what was missed."""
         if occurrence.event in LIFECYCLES:
             yield from self._lifecycle(occurrence)
         else:
             yield self._encoder.object_event(EVENTS[occurrence.event], occurrence)
 
     def listed(self, listed: ObjectsListed, snapshots: Snapshots) -> tuple[list[Draft], ObjectsListed, bool]:
-        """What a list shows: messages, what of it no event has overtaken, and whether another list is needed
-        to be sure. What is known without a message goes into `snapshots`.
+        """The result of a list: messages, the list without what events have overtaken, and whether another
+        list has to confirm it. What is known without a message goes into `snapshots`.
         """
         plural = listed.object.plural
         touched = self._touched.pop(plural, set())
@@ -170,7 +170,7 @@ class Objects:
         yield self._encoder.object_lifecycle(occurrence, event, snapshot)
 
     def _missed_before(self, plural: str, before: KnownObject, event: str) -> str | None:
-        """What an event can't have happened without, where the class was listed before."""
+        """The event that must have happened before this one, where the class was listed before."""
         if event not in _NEEDS or plural not in self._listed:
             return None
         what, needed, missed = _NEEDS[event]

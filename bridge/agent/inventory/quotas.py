@@ -1,9 +1,9 @@
-"""How much of the outbox the events of one domain may take while they wait for the broker.
+"""How much of the outbox the events of one domain may take while they wait for the broker. Sans-I/O.
 
-Pure. A guest can make some events at will: connect to its screen, set its clock, move its balloon. Half of
-the outbox is divided among the host's domains for these; the other half is for what a guest can't make
-without end, lifecycle events and jobs. A domain whose unsent events fill its share has further ones left out,
-which are counted. What counts is what waits, so where the broker keeps up nothing is ever left out.
+A guest can cause some events at will: connect to its screen, set its clock, move its balloon. Half of the
+outbox is divided among the host's domains for these; the other half is for lifecycle events and jobs, which a
+guest can't cause without end. Once a domain's unsent events fill its quota, further ones are left out and
+counted. Only unsent events count, so nothing is left out while the broker keeps up.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections import Counter
 from typing import Final
 
 TYPICAL_BYTES: Final = 1024
-"""What an event takes in the outbox, to make rows of a limit in bytes."""
+"""What an event takes in the outbox; converts a limit in bytes to rows."""
 
 
 class Quotas:
     """The unsent events of each domain, counted in two generations: those up to a sequence, and those after.
 
     Once the first are all sent, the second take their place; once all are, nothing counts. So a count is
-    never too small for what this process stored, and takes no memory for each event.
+    never too low for what this process stored, and takes no memory for each event.
     """
 
     def __init__(self, rows: int = sys.maxsize, bytes_: int = sys.maxsize) -> None:
@@ -32,7 +32,7 @@ class Quotas:
         self._newest: int | None = 0
 
     def sent(self, acknowledged: int, last_sequence: int) -> bool:
-        """All up to `acknowledged` wait no more, of all that were taken, which have sequences up to
+        """No message up to `acknowledged` waits, of all that were taken, with sequences up to
         `last_sequence`. Whether that freed anything.
         """
         if self._newest is None:
@@ -48,7 +48,7 @@ class Quotas:
         return freed
 
     def has_room(self, uuid: str, domains: int) -> bool:
-        """Whether a domain, one of so many, may store one more event."""
+        """Whether a domain, one of `domains`, may store one more event."""
         return self._earlier[uuid] + self._later[uuid] < self._most // max(1, domains)
 
     def take(self, uuid: str) -> None:

@@ -1,4 +1,4 @@
-"""What the hypervisor connection reports to the thread that writes the outbox, in the order it happened."""
+"""What the hypervisor room reports to the thread `outbox`, in the order in which it happened."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ObjectsListed(msgspec.Struct, frozen=True):
 
 
 class ConnectionOpened(msgspec.Struct, frozen=True):
-    """A connection is about to register for events: what comes from now on belongs to it."""
+    """A connection is about to register for events: what follows belongs to it."""
 
     generation: int
     driver: str
@@ -110,7 +110,7 @@ class IoError(msgspec.Struct, frozen=True):
 
 
 class IoErrors(msgspec.Struct, frozen=True):
-    """What libvirt keeps of domains' I/O errors, by UUID. Of those since `listening_since_ns` events came."""
+    """The I/O errors that libvirt keeps, by UUID. Since `listening_since_ns` they came as events, too."""
 
     driver: str
     listening_since_ns: int
@@ -119,17 +119,17 @@ class IoErrors(msgspec.Struct, frozen=True):
 
 
 class ConnectionLost(msgspec.Struct, frozen=True):
-    """The connection is gone."""
+    """The connection ended."""
 
     generation: int
     reason: str
 
 
 class JobEnded(msgspec.Struct, frozen=True):
-    """An outgoing migration job was there and is no longer, while the domain still is on this host.
+    """An outgoing migration job ended while the domain is still on this host.
 
-    `params` holds the last figures that libvirt gave of the job, under its own names; `there_s` is when it
-    was last known to be there (monotonic).
+    `params` are libvirt's last figures of the job, under its own names; `there_s` is when the job was last
+    seen (monotonic).
     """
 
     at_ns: int
@@ -160,13 +160,13 @@ class JobFound(msgspec.Struct, frozen=True):
 
 
 class StateCleared(msgspec.Struct, frozen=True, gc=False):
-    """The broker has the empty state of a domain that is gone."""
+    """The broker accepted the empty state of a domain that is gone."""
 
     uuid: str
 
 
 class StateRetained(msgspec.Struct, frozen=True):
-    """The broker holds a state of this domain that this process hasn't told."""
+    """The broker retains a state of this domain that this process hasn't published."""
 
     uuid: str
 

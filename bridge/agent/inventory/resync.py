@@ -1,8 +1,8 @@
-"""What changed while the agent was blind: the difference of two looks, told as lifecycle events.
+"""Resync: what changed while the agent saw no events, as lifecycle events.
 
-Pure: what was known and what is there go in, the events that lead from one to the other come out, in the
-order in which libvirt would have told them. Everything that decides is in the tables of this file. A
-detail is told only where libvirt keeps it (the reason of a state); else it is `unknown`.
+Pure: from what was known and what a list shows follow the events between, in libvirt's order. Everything that
+decides is in the tables of this file. A detail is given only where libvirt keeps it (the reason of a state);
+else it is `unknown`.
 
 States and reasons are libvirt's (virDomainState and the reasons beside it), events and details too.
 """
@@ -30,9 +30,9 @@ class Change(NamedTuple):
 
 
 class Conclusion(NamedTuple):
-    """The events that were missed, and what is known once they are told.
+    """The events that were missed, and what is known after them.
 
-    `known` is None for a domain that isn't there.
+    `known` is None for a domain that doesn't exist.
     """
 
     changes: tuple[Change, ...]
@@ -48,7 +48,7 @@ _STOPPED: Final[dict[str, str]] = {
     "failed": "failed",
     "from_snapshot": "from_snapshot",
 }
-"""Reason of `shutoff`: detail of `stopped`. `unknown` and `daemon` (libvirtd was restarted) tell nothing."""
+"""Reason of `shutoff`: detail of `stopped`. `unknown` and `daemon` (libvirtd was restarted) show nothing."""
 
 _STARTED: Final[dict[tuple[str, str], tuple[LifecycleEvent, ...]]] = {
     ("running", "booted"): (("started", "booted"),),
@@ -104,7 +104,7 @@ _RESUMED: Final[dict[str, tuple[LifecycleEvent, ...]]] = {
     "postcopy": (("resumed", "postcopy"),),
     "postcopy_failed": (("resumed", "postcopy"), ("resumed", "postcopy_failed")),
 }
-"""Reason of `running`: how a domain that stood still came to run again. Else `resumed`/`unknown`."""
+"""Reason of `running`: how a paused domain came to run again. Else `resumed`/`unknown`."""
 
 _RAN_ON: Final[dict[str, dict[str, tuple[LifecycleEvent, ...]]]] = {
     # A post-copy that broke may have gone on and completed meanwhile; each step is told once.
@@ -136,20 +136,20 @@ _SUSPENDED: Final[dict[str, str]] = {
 """Reason of `paused`: detail of `suspended`."""
 
 _STOOD_ON: Final = frozenset({"ioerror", "watchdog", "postcopy", "postcopy_failed", "api_error"})
-"""Details of `suspended` that are told of a domain that already was paused for another reason."""
+"""Details of `suspended` that are published of a domain that already was paused for another reason."""
 
 _PASSING: Final = frozenset({("paused", "starting_up"), ("paused", "shutting_down"), ("paused", "crashed")})
-"""States that libvirt itself is about to leave, with an event: nothing is concluded from them."""
+"""States that libvirt is about to leave, with an event: nothing is concluded from them."""
 
 _STANDING: Final = frozenset({"paused", "pmsuspended", "crashed", "shutdown"})
 _FIRST: Final = {"gone": 0, "changed": 1, "new": 2}
 
 
 def compare(before: Known | None, seen: ListedDomain | None, uuid: str) -> Conclusion | None:
-    """What happened to one domain between two looks.
+    """What happened to one domain since it was known.
 
-    None where nothing can be concluded yet, because libvirt is in the middle of something that it will
-    tell of by an event. Of a run that began meanwhile that is so; that the former one is over is told.
+    None where nothing can be concluded yet, because libvirt is in the middle of a change that an event will
+    announce. For a run that began meanwhile that is so; the end of the former run is concluded.
     """
     if before is not None and before.gone:
         before = None
@@ -175,10 +175,10 @@ def compare(before: Known | None, seen: ListedDomain | None, uuid: str) -> Concl
 
 
 def difference(known: Mapping[str, Known], seen: Mapping[str, ListedDomain]) -> dict[str, Conclusion]:
-    """What happened to each domain between two looks, for those where something did or is newly known.
+    """What happened to each domain, for those where something did or is newly known.
 
-    The order is the one to publish in: first what is gone, then what changed, then what is new. `seen` has
-    to be a complete list.
+    In the order of publishing: first what is gone, then what changed, then what is new. `seen` has to be a
+    complete list.
     """
     verdicts: list[tuple[int, str, Conclusion]] = []
     for uuid in known.keys() | seen.keys():
@@ -193,7 +193,7 @@ def difference(known: Mapping[str, Known], seen: Mapping[str, ListedDomain]) -> 
 
 
 def is_passing(seen: ListedDomain) -> bool:
-    """Whether libvirt is in the middle of something with this domain, so that nothing is concluded yet."""
+    """Whether libvirt is in the middle of changing this domain, so that nothing is concluded yet."""
     return _is_passing(state_name(seen.state), reason_name(seen.state, seen.reason))
 
 
@@ -203,7 +203,7 @@ def seen_active(seen: ListedDomain) -> bool:
 
 
 def _is_passing(state: str, reason: str) -> bool:
-    """Whether libvirt is in the middle of something that it will tell of."""
+    """Whether libvirt is in the middle of a change that an event will announce."""
     return state == "shutdown" or (state, reason) in _PASSING
 
 
@@ -293,7 +293,7 @@ _BEFORE: Final[dict[str, frozenset[str]]] = {
     "pmsuspended": frozenset({"running"}),
     "crashed": frozenset({"running"}),
 }
-"""The states that a domain must be in for an event to happen to it."""
+"""The states in which an event can happen to a domain."""
 
 
 def missed_before(
@@ -307,8 +307,8 @@ def missed_before(
 ) -> Conclusion:
     """What was missed before an event that came while the list was being read.
 
-    The list may have been read before or after the event. Where it fits the time before, it is taken;
-    else what was known stands, and only what the event can't have happened without is told.
+    The list may have been read before or after the event. Where it fits the time before, it counts; else what
+    was known stands, and only what must have preceded the event is concluded.
     """
     if before is not None and before.gone:
         before = None

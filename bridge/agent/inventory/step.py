@@ -1,4 +1,4 @@
-"""What one report amounts to: what is stored in one transaction, and what is done after it."""
+"""The result of one report: what is stored in one transaction, and what is done after it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
     leaving: set[str] = field(default_factory=set)
     """Domains that have or had an outgoing migration's job."""
     stopped: set[str] = field(default_factory=set)
-    """Domains that have no job any more."""
+    """Domains that no longer have a job."""
     arrived: set[str] = field(default_factory=set)
     """Domains whose incoming migration ended."""
     list_after_s: float | None = None

@@ -1,1 +1,1 @@
-"""What jobs domains have: how far they are, and how migrations end of which no event tells."""
+"""Domains' jobs: how far they are, and the ends of migrations that no event announces."""

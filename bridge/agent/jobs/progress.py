@@ -34,7 +34,8 @@ DOWNTIME_MS: Final = 300
 
 @dataclass(slots=True)
 class Copy:
-    """One job's copy. `note` takes what libvirt says of it (`virDomainGetJobStats`), `progress` tells.
+    """One job's copy. `note` takes what libvirt says of it (`virDomainGetJobStats`), `progress` returns the
+    result.
 
     passes: when each pass over the memory was last looked at, by the job's own time in seconds, and the bytes
     that it began with; those older than the window are one, the least.

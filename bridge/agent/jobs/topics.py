@@ -1,6 +1,6 @@
-"""The retained topic of each domain's job: what is under way and how far it is, cleared when it is over.
+"""The retained topic of each domain's job: which job is under way and how far it is, cleared when it is over.
 
-For the thread `jobs`. Nothing here goes through the outbox: what is lost is replaced by the next.
+For the thread `jobs`. Nothing here goes through the outbox: a lost message is replaced by the next.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bridge.agent.inventory.encoder import Encoder, stamp_ns
 from bridge.agent.jobs.progress import Copy
 
 EVERY_S: Final = 2.0
-"""A domain's job is published at most once in this time, and only if something of it has changed."""
+"""A domain's job is published at most once in this time, and only if it has changed."""
 
 
 @dataclass(slots=True)
@@ -39,15 +39,15 @@ class JobTopics:
 
     @property
     def uuids(self) -> Iterable[str]:
-        """The domains of whose jobs the broker holds something."""
+        """The domains of whose jobs the broker retains something."""
         return self._shown.keys()
 
     def retained(self, uuid: str) -> bool:
-        """The broker holds a job of this domain from before; whether this process knows none of it."""
+        """The broker retains a job of this domain from before; whether this process knows of none."""
         return self._shown.setdefault(uuid, None) is None
 
     def show(self, job: Job, seen: ListedDomain, driver: str, *, at_ns: int, now_s: float) -> None:
-        """Libvirt says this of a domain's job now."""
+        """Publishes what libvirt says of a domain's job now, if it is due."""
         elapsed_ms = job.params.get("time_elapsed", 0)
         shown = self._shown.get(seen.uuid)
         operation = job.params["operation"]
@@ -66,7 +66,7 @@ class JobTopics:
         self._publish(self._topic(seen.uuid), self._encoder.job(seen, driver, at_ns, head | progress))
 
     def clear(self, uuid: str) -> None:
-        """The domain has no job, or not the one any more that is shown."""
+        """The domain has no job, or another one than published."""
         if uuid in self._shown:
             del self._shown[uuid]
             self._publish(self._topic(uuid), None)

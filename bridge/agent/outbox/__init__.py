@@ -1,8 +1,8 @@
-"""The outbox of the agent: the only place where a message of the event stream waits.
+"""The outbox of the agent: the only queue of the event stream.
 
-`Outbox` is the file, `Row` what comes out, `Limits` how much it keeps. `Reader` is
-what the sending thread reads it by. A start is refused for good with bridge.errors.StateInUseError (another
-agent has the directory) or ConfigError. This package is the only one of the agent that imports sqlite3.
+`Outbox` is the file, `Row` what comes out, `Limits` how much it keeps. The sending thread reads it by a
+`Reader`. Opening it raises bridge.errors.StateInUseError (another agent has the directory) or ConfigError.
+This package is the only one of the agent that imports sqlite3.
 """
 
 from bridge.agent.outbox.file import DamagedError

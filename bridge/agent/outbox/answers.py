@@ -27,7 +27,7 @@ class Answers:
         self._inbox.append((generation, through, refused, accepted_late))
 
     def take(self, generation: int) -> None:
-        """Takes in what was added since; what is about another file than this one is ignored."""
+        """Takes in what was added since. Answers about another file are ignored."""
         while self._inbox:
             of, through, refused, accepted_late = self._inbox.popleft()
             if of == generation:
@@ -36,7 +36,7 @@ class Answers:
                 self._accepted_late += accepted_late
 
     def store(self, db: sqlite3.Connection, meta: Meta) -> None:
-        """Writes them, inside a transaction of the ledger's, and changes its figures accordingly."""
+        """Writes them inside a transaction of the ledger's, and updates its figures."""
         for refused in self._refused:
             moved = db.execute(
                 "INSERT OR IGNORE INTO parked "
@@ -58,5 +58,5 @@ class Answers:
         meta.acknowledged = min(max(meta.acknowledged, self._through), meta.last_sequence)
 
     def clear(self) -> None:
-        """They are stored, or the file that they are about is gone."""
+        """They are stored, or their file is gone."""
         self._through, self._refused, self._accepted_late = 0, [], []

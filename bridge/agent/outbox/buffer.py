@@ -1,4 +1,4 @@
-"""What waits in memory while the disk takes nothing. Pure."""
+"""Messages in memory while writes to the disk fail. Sans-I/O."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from bridge.agent.outbox.rows import Gap, Limits
 
 
 class Buffer:
-    """Messages in the order in which they came, up to `Limits.memory_rows`; what is left out is a gap."""
+    """Messages in order of arrival, up to `Limits.memory_rows`; what is dropped becomes a gap."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -21,26 +21,26 @@ class Buffer:
         return self._rows
 
     def __bool__(self) -> bool:
-        """Whether there is anything, were it a gap."""
+        """Whether it holds anything, be it a gap."""
         return bool(self._items)
 
     def add(self, items: Sequence[Draft | Gap]) -> None:
-        """Puts them behind all others."""
+        """Appends them."""
         self._items.extend(items)
         self._rows += _count(items)
 
     def first(self, count: int) -> list[Draft | Gap]:
-        """The first so many, which stay."""
+        """The first `count` items, which stay."""
         return list(islice(self._items, count))
 
     def remove(self, items: Sequence[Draft | Gap]) -> None:
-        """These, which are the first ones, are stored."""
+        """Removes the first items, which are stored."""
         for _ in items:
             self._items.popleft()
         self._rows -= _count(items)
 
     def shed(self) -> None:
-        """Drops what is beyond the bound: the first or the last messages, by `Limits.when_full`."""
+        """Drops what exceeds the bound: the first or the last messages, by `Limits.when_full`."""
         items, newest_wins, dropped = self._items, self._limits.when_full == "newest-wins", 0
         while self._rows > self._limits.memory_rows:
             item = items.popleft() if newest_wins else items.pop()

@@ -1,4 +1,4 @@
-"""One open outbox file: everything that is written to it, each time in one transaction."""
+"""One open outbox file: everything written to it, each time in one transaction."""
 
 import sqlite3
 import time
@@ -24,11 +24,11 @@ log = structlog.get_logger()
 COMMITS_A_FOLD: Final = 100
 
 SPARE_PAGES: Final = 4_096
-"""The file keeps this many free pages (16 MiB) for what comes next."""
+"""The file keeps this many free pages (16 MiB) for new rows."""
 
 
 class Ledger:
-    """A file, its connection and what is in it. Raises sqlite3.Error and file.DamagedError; a failed commit
+    """A file, its connection and its figures. Raises sqlite3.Error and file.DamagedError; a failed commit
     changes nothing.
     """
 
@@ -91,13 +91,13 @@ class Ledger:
         return self._is_open and self._identity.holds
 
     def fold_log(self) -> None:
-        """Folds what is in the write-ahead log into the file, if it is worth it, so that no commit has to."""
+        """Checkpoints the write-ahead log, if it is worth it, so that no commit has to."""
         if self._commits >= COMMITS_A_FOLD:
             self._commits = 0
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
-        """Closes the file; SQLite folds the log into it if nobody else reads."""
+        """Closes the file; SQLite checkpoints the log if nobody else reads."""
         self._is_open = False
         with suppress(sqlite3.Error):
             self._db.close()
@@ -109,7 +109,7 @@ class Ledger:
         known: Mapping[str, bytes],
         holes: Sequence[Span] = (),
     ) -> tuple[list[Row], int]:
-        """All of it, durable in one transaction. Returns the rows stored, and how many of the batch were
+        """Stores all of it in one transaction. Returns the rows stored, and how many of the batch were
         dropped.
         """
         meta = self.meta.copy()
@@ -177,7 +177,7 @@ class Ledger:
     def _number(
         self, batch: Sequence[Draft | Gap], meta: Meta
     ) -> tuple[list[Row], list[tuple[int, int]], dict[str, bytes]]:
-        """Gives out sequences and builds the payloads."""
+        """Assigns sequences and builds the payloads."""
         rows: list[Row] = []
         unborn: list[tuple[int, int]] = []
         snapshots: dict[str, bytes] = {}
@@ -221,7 +221,7 @@ class Ledger:
 
     @property
     def has_expired(self) -> bool:
-        """Whether more acknowledged rows are due to be deleted than one transaction may."""
+        """Whether more acknowledged rows have expired than one transaction may delete."""
         limits, meta = self._limits, self.meta
         if meta.acknowledged == 0 or meta.rows == meta.parked:
             return False
@@ -240,14 +240,14 @@ class Ledger:
         return meta.bytes > limits.keep_bytes or self.clock() - float(row[0]) >= limits.keep_hours * 3600
 
     def oldest_unsent_age_s(self) -> float | None:
-        """How long the first row that waits for the broker has been stored; None if none waits."""
+        """How long the first unacknowledged row has been stored; None if there is none."""
         row = self._db.execute(
             "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.acknowledged,)
         ).fetchone()
         return None if row is None else max(0.0, self.clock() - float(row[0]))
 
     def shrink(self) -> None:
-        """Gives a part of the file's free pages back to the disk, if they are a good part of it."""
+        """Returns some of the file's free pages to the disk, if they are a large part of it."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
         if free > SPARE_PAGES and free * 2 > pages:

@@ -1,6 +1,6 @@
-"""What the outbox deletes, and in which order, so that it stays within its limits.
+"""Retention: what the outbox deletes, and in which order, to stay within its limits.
 
-All functions work inside a transaction of the ledger's, and change the figures that they are given.
+All functions run inside a transaction of the ledger's, and update the figures they are given.
 """
 
 import sqlite3
@@ -11,17 +11,17 @@ from bridge.agent.outbox import spans
 from bridge.agent.outbox.rows import OVERHEAD_BYTES, Limits, Row
 
 CHUNK: Final = 512
-"""Rows that one statement looks at when it makes room."""
+"""Rows that one statement examines."""
 
 EXPIRED_A_COMMIT: Final = 1_000
-"""Acknowledged rows that one transaction deletes at most because of their age: no append waits for more."""
+"""Expired rows that one transaction deletes at most: no append waits for more."""
 
 _SIZE: Final = f"length(topic) + length(payload) + {OVERHEAD_BYTES}"
 
 
 @dataclass(slots=True)
 class Meta:
-    """The outbox in figures."""
+    """The outbox's figures."""
 
     epoch: str
     last_sequence: int
@@ -31,14 +31,14 @@ class Meta:
     parked: int
 
     def copy(self) -> "Meta":
-        """The same figures, to be changed while these stand."""
+        """A copy, to be changed while this one stays valid."""
         return Meta(self.epoch, self.last_sequence, self.acknowledged, self.rows, self.bytes, self.parked)
 
 
 def make_room(
     db: sqlite3.Connection, limits: Limits, meta: Meta, rows: list[Row]
 ) -> tuple[list[Row], list[tuple[int, int]]]:
-    """Frees what the limits ask for. Returns the new rows that may stay, and the ranges that were dropped."""
+    """Deletes what exceeds the limits. Returns the new rows that may stay, and the dropped ranges."""
     gone: list[tuple[int, int]] = []
     bytes_new = sum(row.size for row in rows)
 
@@ -66,7 +66,7 @@ def make_room(
 def _delete_oldest(
     db: sqlite3.Connection, meta: Meta, table: str, ceiling: int, excess: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Deletes the oldest rows up to sequence `ceiling` until this excess of rows and of bytes is gone."""
+    """Deletes the oldest rows up to sequence `ceiling` until this excess of rows and bytes is gone."""
     rows, bytes_ = excess
     deleted: list[int] = []
     while rows > 0 or bytes_ > 0:
@@ -92,9 +92,9 @@ def _delete_oldest(
 def expire(
     db: sqlite3.Connection, limits: Limits, meta: Meta, now_s: float, oldest: float | None
 ) -> float | None:
-    """Deletes acknowledged rows that are old enough. Returns when the oldest that is left was stored.
+    """Deletes acknowledged rows that have expired. Returns when the oldest remaining one was stored.
 
-    `oldest` is what the last call returned. None means that this isn't known.
+    `oldest` is what the last call returned; None is unknown.
     """
     keep_s, keep_bytes = limits.keep_hours * 3600, limits.keep_bytes
     if oldest is not None and now_s - oldest < keep_s and meta.bytes <= keep_bytes:

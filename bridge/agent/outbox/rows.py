@@ -4,21 +4,19 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 OVERHEAD_BYTES: Final = 64
-"""What a row costs beside its topic and payload; counted so that a limit in bytes is near to what the file
-takes.
-"""
+"""What a row costs beside its topic and payload, so that a limit in bytes is close to the file's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`count` messages that had to be dropped before they were drafts' rows: their sequences are used up."""
+    """`count` messages that were dropped before they were stored: their sequences are used up."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message of the event stream, durable. `parked`: the broker refused it before."""
+    """One stored message of the event stream. `parked`: the broker refused it before."""
 
     sequence: int
     topic: str
@@ -46,9 +44,9 @@ class Limits:
 
     `rows` and `bytes` bound everything that is stored. At the bound the oldest acknowledged rows go first,
     then the oldest parked ones, then, by `when_full`, the oldest unsent (`newest-wins`) or the new ones
-    (`oldest-wins`). Acknowledged rows are kept for a replay for `keep_hours`, as long as everything
-    together stays below `keep_bytes`. `memory_rows` bounds what waits in memory while the disk takes
-    nothing. The defaults hold about two and a half million messages: a fleet's day, or weeks of one host.
+    (`oldest-wins`). Acknowledged rows are kept for a replay for `keep_hours`, as long as everything together
+    stays below `keep_bytes`. `memory_rows` bounds the buffer while writes fail. The defaults hold about two
+    and a half million messages: a fleet's day, or weeks of one host.
     """
 
     rows: int = 5_000_000

@@ -1,6 +1,6 @@
 """The thread `outbox`: takes all reports in order, makes messages of them, stores them in group commits.
 
-It is the only one that writes the outbox, so whatever else has to be written is asked of it (`ask`).
+It is the only one that writes the outbox; other threads submit their writes by `ask`.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Writer:
 
     @property
     def left_out(self) -> int:
-        """How many events weren't stored because their domain had its share of the outbox."""
+        """How many events weren't stored because their domain's quota was used up."""
         return self._inventory.left_out
 
     @property
     def backlog(self) -> int:
-        """How many reports wait for their commit."""
+        """How many reports wait to be stored."""
         return self._inbox.qsize()
 
     def start(
         self, committed: Callable[[Sequence[Row]], None], stepped: Callable[[Step, str, int], None]
     ) -> None:
-        """Begins; returns at once. Both are called in the thread `outbox` after a commit and must not block.
+        """Starts the thread; returns at once. Both are called in it after a commit and must not block.
 
         `committed` gets the new rows, `stepped` each step with the epoch and the last sequence.
         """
@@ -63,7 +63,7 @@ class Writer:
         self.worker.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Stores all that was put so far, then ends. Whether it ended in time."""
+        """Stores everything that was put so far, then stops. Whether it stopped in time."""
         self._inbox.put(None)
         return self.worker.join(timeout_s)
 
@@ -73,7 +73,9 @@ class Writer:
         return self._inventory.waits_until_s is not None
 
     def store_all(self, timeout_s: float) -> bool:
-        """Stores all that was put so far, also what waits for a list. Whether that was done in time."""
+        """Stores everything that was put so far, including events that wait for a list. Whether it was done
+        in time.
+        """
         stored = threading.Event()
 
         def store(_outbox: Outbox) -> None:
@@ -130,7 +132,7 @@ class Writer:
                 self._store(step)
 
     def _gather(self, first: Occurrence | StateCleared) -> None:
-        """One commit for what has piled up."""
+        """Stores all waiting events in one commit."""
         step = Step()
         add, drafts, get = self._inventory.add, step.drafts, self._inbox.get_nowait
         add(step, first)
@@ -160,7 +162,7 @@ class Writer:
         self._note_sent()
 
     def _note_sent(self) -> None:
-        """What the broker has waits no more. What the disk doesn't take has no sequence yet."""
+        """Acknowledged messages free their domains' quotas. Buffered messages have no sequence yet."""
         outbox = self._outbox
         if not outbox.buffered and (step := self._inventory.sent(outbox.acknowledged, outbox.last_sequence)):
             self._store(step)

@@ -1,4 +1,4 @@
-"""What the agent's stream counts, for whoever shows it. Knows no backend."""
+"""What the sender counts. Knows no metrics backend."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Counters:
-    """Figures since the process began. Each is written by one thread and may be read by any."""
+    """Figures since the process started. Each is written by one thread and may be read by any."""
 
     answers: Counter[int] = field(default_factory=Counter)
     """What the broker answered to messages of the event stream, by MQTT 5 reason code; 0 is success."""
@@ -20,8 +20,8 @@ class Counters:
     host_conflicts: int = 0
     """Connections at which another agent of the same name was found."""
     replay_requests: Counter[str] = field(default_factory=Counter)
-    """Requests for messages again, by what became of them (`accepted`, `too_many`, `malformed`, …)."""
+    """Replay requests, by outcome (`accepted`, `too_many`, `malformed`, …)."""
     replayed: int = 0
-    """Messages that were sent again because somebody asked."""
+    """Messages that were sent again on request."""
     observe_latency_s: Callable[[float], None] | None = None
-    """Called with the seconds from callback to PUBACK of each message that says when it was received."""
+    """Called with the seconds from callback to PUBACK of each message that has a time of receipt."""

@@ -1,8 +1,8 @@
 """The retained state of each domain: read after each event, published, cleared when the domain is gone.
 
 Reads are coalesced: however many events a domain had since the last round, it is read once. A read can block
-for as long as libvirt does, so the thread `states` has a few callers do it: one that is kept delays those
-domains' states and no others.
+as long as libvirt does, so callers make it for the thread `states`: one that blocks delays its own domains'
+states and no others.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from bridge.agent.worker import Worker
 ROUND_S: Final = 0.05
 """At most one round of reads in this time: a domain's state is published at most twenty times a second."""
 RETRY_S: Final = 1.0
-"""A domain that could not be read is tried again after this time."""
+"""A domain that could not be read is retried after this time."""
 MOST_CALLERS: Final = 2
-"""With a list and a ping fewer than the five requests that libvirtd takes of one client at a time."""
+"""With a list and a ping this stays below the five requests that libvirtd serves of one client at a time."""
 CHUNK: Final = 16
-"""So many domains are read by one caller, one after the other."""
+"""One caller reads this many domains, one after the other."""
 BULK: Final = 64
 """From this many domains on, one list is cheaper than reading each."""
 REST: Final = 9.0
 LONGEST_REST_S: Final = 1.0
-"""After a list nothing is read for so many times as long as it took, and no longer than this: in a storm of
-events lists take a tenth of the time, here and in libvirtd.
+"""After a list nothing is read for this many times its duration, up to the limit below: in a storm of events
+lists take a tenth of the time, here and in libvirtd.
 """
 
 _log = structlog.get_logger()
@@ -43,13 +43,13 @@ _log = structlog.get_logger()
 Found = dict[str, ListedDomain | CallFailed | None]
 
 Publish = Callable[[str, bytes | None, int], None]
-"""Takes a topic, the payload (None: clear it) and the last sequence that it takes account of."""
+"""Takes a topic, the payload (None clears it) and the last sequence that it takes account of."""
 
 
 class DomainStatePublisher:
     """Publishes the states of one host's domains.
 
-    `position` gives the epoch and the last committed sequence; it is asked before each read, so a state
+    `position` returns the epoch and the last committed sequence. It is called before each read, so a state
     never claims to take account of more than it does.
     """
 
@@ -76,11 +76,11 @@ class DomainStatePublisher:
         self._awaited: set[str] = set()
 
     def start(self) -> None:
-        """Begins; returns at once."""
+        """Starts the thread; returns at once."""
         self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
-        """Ends, or lets the thread go if libvirt keeps it."""
+        """Stops the thread, or abandons it if libvirt blocks it."""
         self._inbox.put(None)
         self.worker.join(timeout_s)
 
@@ -89,18 +89,18 @@ class DomainStatePublisher:
         self._inbox.put(partial(self._dirty.update, uuids))
 
     def listed(self, listed: DomainsListed, epoch: str, as_of: int) -> None:
-        """A list was read that takes account of all up to `as_of`: its states are published as they are."""
+        """A list that takes account of everything up to `as_of`: its states are published as they are."""
         self._inbox.put(partial(self._publish_list, listed, epoch, as_of))
 
     def compared(self, seen: Mapping[str, ListedDomain]) -> None:
-        """A later list: what it shows otherwise than it was published is read again.
+        """A later list: domains that it shows otherwise than published are read again.
 
         A reason can change without an event.
         """
         self._inbox.put(partial(self._compare, seen))
 
     def gone(self, uuids: Iterable[str]) -> None:
-        """The host doesn't have these domains any more: their states are cleared."""
+        """The host no longer has these domains: their states are cleared."""
         self._inbox.put(partial(self._clear, uuids))
 
     def _run(self) -> None:
@@ -115,14 +115,14 @@ class DomainStatePublisher:
                 self._read(now)
 
     def _follow(self) -> None:
-        """What the connection before this one still owes is not waited for."""
+        """Reads over an earlier connection are not waited for."""
         connection = self._connection()
         if connection is not None and connection is not self._asked:
             self._asked = connection
             self._awaited.clear()
 
     def _pause_s(self) -> float | None:
-        """How long nothing has to be done, unless something comes."""
+        """How long until something is due."""
         due = []
         if not self._dirty <= self._awaited:
             due.append(self._next_round_s)
@@ -131,7 +131,7 @@ class DomainStatePublisher:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _take(self, pause_s: float | None) -> bool:
-        """Takes what there is, or comes within this time; False when the end was asked for."""
+        """Runs the tasks that arrive within this time; False when the thread is to stop."""
         try:
             task = self._inbox.get(timeout=pause_s)
             while task is not None:
@@ -142,7 +142,7 @@ class DomainStatePublisher:
         return False
 
     def _read(self, now: float) -> None:
-        """Has everything read that is to be, and that isn't being read."""
+        """Reads everything that is due and not already being read."""
         connection = self._connection()
         if connection is None or connection is not self._asked:
             self._dirty.clear()  # the next connection begins with a list of all
@@ -172,7 +172,7 @@ class DomainStatePublisher:
             self._awaited.update(uuids)
 
     def _rest(self, took_s: float) -> None:
-        """A list has come: the next round is not before so many times as long as it took."""
+        """A list has arrived: the next round waits this many times its duration."""
         rest_s = min(LONGEST_REST_S, max(ROUND_S, REST * took_s))
         self._next_round_s = time.monotonic() + rest_s
 
@@ -215,7 +215,7 @@ class DomainStatePublisher:
 
 
 def _find(connection: Connection, uuids: Collection[str]) -> Found:
-    """What libvirt says of each now, None for one that isn't there; in the thread of a caller."""
+    """What libvirt says of each now, None for one that doesn't exist; in a caller's thread."""
     if len(uuids) >= BULK:
         try:
             listed = connection.list_domains()
@@ -232,5 +232,5 @@ def _find(connection: Connection, uuids: Collection[str]) -> Found:
 
 
 def _shown(seen: ListedDomain) -> ListedDomain:
-    """What of a domain its state shows."""
+    """The part of a domain that its state shows."""
     return msgspec.structs.replace(seen, incoming=None)

@@ -1,4 +1,4 @@
-"""Sends the event stream: every committed row in order, and again those that somebody asked for."""
+"""Sends the event stream: every committed row in order, and rows that were requested again."""
 
 import time
 from collections.abc import Callable
@@ -18,23 +18,23 @@ from bridge.mqtt.reasons import REFUSAL, describe_reason, reason_name
 log = structlog.get_logger()
 
 AskOutbox = Callable[[Callable[[Outbox], None]], None]
-"""Has a function called with the outbox in the outbox's thread, soon."""
+"""Calls a function with the outbox in the outbox's thread, soon."""
 
 Publish = Callable[[str, bytes, object], int]
-"""Takes topic, payload and token; returns 0, or the reason code with which the message can't even be sent."""
+"""Takes topic, payload and token; returns 0, or the reason code why the message can't be sent at all."""
 
 FLUSH_AFTER_ROWS: Final = 5_000
 FLUSH_AFTER_S: Final = 1.0
-"""Acknowledgements are noted in the file with the next commit, but no later than after so many or so long:
-if the agent is killed, no more than these are sent a second time.
+"""Acknowledgements are stored with the next commit, or after this many or this long: if the agent is killed,
+no more than these are sent a second time.
 """
 READ_ROWS: Final = 256
 
 
 class EventSender:
-    """The event stream's way to the broker, for the sender's thread.
+    """Sends rows to the broker, in the sender's thread.
 
-    The token of a row on its way is the row itself, that of a row sent again a function of the reason code.
+    The token of a row in flight is the row itself; that of a replayed row is a function of the reason code.
     """
 
     def __init__(self, outbox: Outbox, ask: AskOutbox, counters: Counters, replay: Replay) -> None:
@@ -51,7 +51,7 @@ class EventSender:
         self.begin()
 
     def begin(self) -> None:
-        """Starts with what the outbox's present file holds."""
+        """Starts at the first unacknowledged row of the outbox's current file."""
         self.cache.generation = self._outbox.generation
         self._damaged = False
         self._in_flight = InFlight(self._outbox.acknowledged)
@@ -62,7 +62,7 @@ class EventSender:
 
     @property
     def generation(self) -> int:
-        """Of which of the outbox's files this is the stream."""
+        """The generation of the outbox's file that this reads."""
         return self.cache.generation
 
     @property
@@ -72,11 +72,11 @@ class EventSender:
 
     @property
     def finished(self) -> bool:
-        """Whether everything that is in the outbox was sent and answered."""
+        """Whether everything in the outbox was sent and answered."""
         return not self._in_flight and self._in_flight.sent >= self._outbox.last_sequence
 
     def rewind(self) -> None:
-        """The connection is gone: what wasn't answered is sent again on the next."""
+        """The connection ended: what wasn't answered is sent again on the next one."""
         in_flight = self._in_flight
         first = in_flight.first
         since_sent_s = time.monotonic() - self._sent_at_s
@@ -88,7 +88,7 @@ class EventSender:
         self.replay.rewind()
 
     def send(self, publish: Publish, room: int) -> int:
-        """Sends up to `room` rows that weren't sent yet. Returns how many went out."""
+        """Sends up to `room` unsent rows. Returns how many were sent."""
         in_flight, sent = self._in_flight, 0
         if self._poison.careful:
             room = min(room, 0 if in_flight else 1)
@@ -125,9 +125,7 @@ class EventSender:
             counters.observe_latency_s(time.monotonic() - row.received_s)
 
     def send_again(self, publish: Publish, room: int, now_s: float) -> int:
-        """Sends up to `room` rows that were asked for, as far as the pace allows. Returns how many went
-        out.
-        """
+        """Sends up to `room` requested rows, as far as the rate allows. Returns how many were sent."""
         replay, sent = self.replay, 0
         room = min(room, replay.allowance(now_s))
         while sent < room and not self._damaged:
@@ -145,7 +143,7 @@ class EventSender:
         return sent
 
     def _read_for_replay(self) -> bool:
-        """Whether something new was found out."""
+        """Reads more rows for the replay. Whether there was anything to read."""
         wanted = self.replay.to_read()
         if wanted is None:
             return False
@@ -170,7 +168,7 @@ class EventSender:
                 self._accepted_late.append(row.sequence)
 
     def report(self, now_s: float, *, at_once: bool = False) -> None:
-        """Tells the outbox what was answered since the last call."""
+        """Passes on to the outbox what was answered since the last call."""
         through = self._in_flight.through
         if through != self._reported or self._refused or self._accepted_late:
             self._outbox.acknowledge(through, self._refused, self._accepted_late, self.generation)

@@ -1,8 +1,8 @@
-"""The networks and pools of a host: listed after each event and now and then, their retained states.
+"""The retained states of networks and pools: listed after each event and regularly, published.
 
 The thread `lists` decides when a class is listed; `GuestCalls` makes the call, so a pool that hangs is one of
-the two calls that may wait. The thread `outbox` gets each list first: it tells what changed unseen, and gives
-back what may be published.
+the two calls that may wait. The thread `outbox` gets each list first: it publishes what changed unseen, and
+returns what may be published as state.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from bridge.wire.events import LIFECYCLES, OBJECTS, Object
 _log = structlog.get_logger()
 
 WATCHED: Final = {entry[1].plural: name for name, entry in LIFECYCLES.items() if entry[1] is not None}
-"""A class, and the event by which `--events` chooses it."""
+"""A class, and the event by which `--events` selects it."""
 
 
 class ObjectStatePublisher:
-    """ObjectStatePublisher one host's networks and pools, and publishes their states.
+    """Lists one host's networks and pools, and publishes their states.
 
-    `names` are the events that are listened to: a class whose lifecycle isn't among them has no states.
+    `names` are the events that are registered: a class whose lifecycle isn't among them has no states.
     """
 
     def __init__(
@@ -65,16 +65,18 @@ class ObjectStatePublisher:
         self.worker = Worker("lists", self._run)
 
     def start(self) -> None:
-        """Begins; returns at once."""
+        """Starts the thread; returns at once."""
         self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
-        """Ends; what was asked for is not waited for."""
+        """Stops the thread; a list under way is not waited for."""
         self._inbox.put(None)
         self.worker.join(timeout_s)
 
     def stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
-        """A step is durable: with the first list of a connection all is listed, after an event its class."""
+        """A step is durable: after a connection's first list all classes are listed, after an event its
+        class.
+        """
         if step.listed is not None:
             self._inbox.put(self._begin)
         for listed in step.objects:
@@ -162,7 +164,7 @@ class ObjectStatePublisher:
                 self._publish(self._topic(each.plural, key), payload, as_of)
 
     def _found_retained(self, plural: str, key: str) -> None:
-        """Cleared where nobody keeps it up to date, else by the next list if that doesn't have it."""
+        """Cleared at once if the class isn't listed, else after the next list if that doesn't have it."""
         if plural not in self._watched:
             self._publish(self._topic(plural, key), None, 0)
         elif key not in self._published.get(plural, {}):

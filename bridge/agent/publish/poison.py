@@ -1,24 +1,24 @@
-"""Finds the message over which a broker ends the connection, so that it doesn't hold up all others. Pure.
+"""Detects a poison message: one over which the broker ends the connection. Sans-I/O.
 
-A broker should refuse a message with a PUBACK. Some end the connection instead, without a word: mosquitto 2.0
-does for a topic with control characters, and, where its `max_queued_messages` is 0, for whatever its access
-rules deny. Sent again after each reconnect, such a message would be the last one ever sent.
+A broker should refuse a message with a PUBACK. Some end the connection instead, without a reason: mosquitto
+2.0 does for a topic with control characters, and, where its `max_queued_messages` is 0, for whatever its
+access rules deny. Sent again after each reconnect, such a message would block all others.
 """
 
 from typing import Final
 
 PROMPT_S: Final = 2.0
-"""Only a connection that ends so soon after a message was sent may have ended because of it."""
+"""Only a connection that ends this soon after a message was sent may have ended because of it."""
 LOSSES: Final = 2
-"""So many losses in a row with the same message in front make the sender careful."""
+"""After this many losses in a row with the same oldest message in flight, messages are sent one at a time."""
 LOSSES_ALONE: Final = 3
-"""So many with nothing but this message on its way prove it."""
+"""This many losses with only this message in flight prove it."""
 CAREFUL_ROWS: Final = 200
-"""So many answered messages end the care: more than a window, anywhere in which the culprit may have been."""
+"""This many answered messages end that: more than a window, in which the message may be anywhere."""
 
 
 class PoisonDetector:
-    """While it is `careful`, one message at a time is on its way: it is plain then what ends a connection."""
+    """While it is `careful`, one message at a time is in flight, so it is known which ends a connection."""
 
     __slots__ = ("_alone", "_careful_rows", "_losses", "_suspect")
 
@@ -39,8 +39,8 @@ class PoisonDetector:
             self._careful_rows -= 1
 
     def lost(self, first: int | None, on_their_way: int, since_sent_s: float) -> bool:
-        """The connection ended with `first` as the oldest of the unanswered messages, some time after one was
-        sent last. Returns whether `first` is proved to be the reason.
+        """The connection ended `since_sent_s` after a message was last sent, with `first` the oldest in
+        flight. Whether `first` is proved to be the reason.
         """
         if first is None or since_sent_s > PROMPT_S:
             self._suspect, self._losses, self._alone = None, 0, 0

@@ -1,5 +1,5 @@
-"""Requests for messages again: which are taken, how fast they are served, what is named as lost. Pure: time
-is given.
+"""Replay requests: which are accepted, how fast they are served, what is reported as lost. Sans-I/O: time is
+an argument.
 """
 
 from collections import deque
@@ -24,11 +24,11 @@ Outcome = Literal["accepted", "already_asked", "ahead", "lost", "too_many"]
 
 
 class MalformedRequestError(ValueError):
-    """A replay request that can't be understood; the message is its kind, one of few."""
+    """An invalid replay request; the message is its kind, one of few."""
 
 
 def parse(payload: bytes) -> ReplayRequest:
-    """The request in these bytes. Raises MalformedRequestError."""
+    """Parses a request. Raises MalformedRequestError."""
     if len(payload) > LARGEST_REQUEST_BYTES:
         raise MalformedRequestError("too_large")
     try:
@@ -50,10 +50,10 @@ class _Range:
 
 
 class Replay:
-    """Serves one request at a time, at most `rows_a_minute` messages, evenly: a tenth of a second's worth
-    at once.
+    """Serves one request at a time, at most `rows_a_minute` messages, evenly: a tenth of a second's worth at
+    once.
 
-    What was asked for and is no longer there is added to `lost`.
+    Requested rows that no longer exist are added to `lost`.
     """
 
     def __init__(self, rows_a_minute: int = ROWS_A_MINUTE) -> None:
@@ -67,7 +67,7 @@ class Replay:
         self._rows: deque[Row] = deque()
         self._in_flight: InFlight | None = None
         self.lost: list[Span] = []
-        """Ranges that were asked for and can't be had, the latest few."""
+        """The latest ranges that were requested and no longer exist."""
 
     @property
     def active(self) -> bool:
@@ -77,7 +77,7 @@ class Replay:
     def ask(self, request: ReplayRequest, epoch: str, sent: int) -> Outcome:
         """Takes in a request, when the event stream of `epoch` was sent up to `sent`.
 
-        What lies beyond is left out: it will come by itself.
+        What lies beyond `sent` is left out: it will be sent anyway.
         """
         if request.epoch != epoch:
             self.lose(request.epoch, [(request.first, request.last)])
@@ -95,7 +95,7 @@ class Replay:
         return "accepted"
 
     def lose(self, epoch: str, ranges: Iterable[tuple[int, int]]) -> None:
-        """These can't be had any more."""
+        """These ranges no longer exist."""
         self.lost = spans.add(self.lost, epoch, ranges)
 
     def allowance(self, now_s: float) -> int:
@@ -106,7 +106,7 @@ class Replay:
         return int(self._tokens)
 
     def to_read(self) -> tuple[int, int] | None:
-        """The range whose rows are wanted next (see `found`); None while there are rows, or nothing to do."""
+        """The range to read next (see `found`); None while there are rows, or nothing to do."""
         if self._in_flight is None and self._waiting:
             wanted = self._waiting.popleft()
             self._last = wanted.last
@@ -117,7 +117,7 @@ class Replay:
         return self._read_through + 1, self._last
 
     def found(self, epoch: str, rows: Sequence[Row], *, all_there_are: bool) -> None:
-        """The first rows of the range that `to_read` gave; what they leave out is lost."""
+        """The first rows of the range from `to_read`; sequences that they leave out are lost."""
         first = self._read_through + 1
         through = self._last if all_there_are or not rows else rows[-1].sequence
         holes = spans.missing(first, through, [row.sequence for row in rows])
@@ -136,12 +136,12 @@ class Replay:
         return row
 
     def answered(self, sequence: int) -> None:
-        """The broker answered a row that was sent again."""
+        """The broker answered a replayed row."""
         if self._in_flight is not None:
             self._in_flight.answer(sequence)
 
     def close_if_done(self) -> None:
-        """Ends the request that is being served, if all of it is done."""
+        """Ends the request that is being served, if it is complete."""
         if (
             self._in_flight is not None
             and not self._in_flight
@@ -151,7 +151,7 @@ class Replay:
             self._in_flight = None
 
     def rewind(self) -> None:
-        """The connection is gone: what wasn't answered is sent again on the next."""
+        """The connection ended: what wasn't answered is sent again on the next one."""
         if self._in_flight is not None:
             self._read_through = self._in_flight.rewind()
             self._rows.clear()

@@ -1,4 +1,4 @@
-"""The retained messages of domains: the latest of each topic, and which of them are due."""
+"""Retained messages: the latest payload of each topic, and which are due. Sans-I/O."""
 
 from collections import deque
 from collections.abc import Callable
@@ -21,14 +21,14 @@ class Retained:
     """The latest payload of each topic; None clears the topic at the broker and is then forgotten.
 
     A payload is due once every message of the event stream up to its `as_of` was sent, so that no state
-    runs ahead of the events that led to it. After a connect that is what the broker hasn't accepted, and once
-    it has sent what it holds (`holds`, `complete`) what differs from that. `put` may be called from any
+    overtakes the events that led to it. After a connect, what the broker hasn't accepted is due, and once it
+    has sent what it retains (`holds`, `complete`), what differs from that. `put` may be called from any
     thread, everything else from the sender's.
     """
 
     def __init__(self, counts: Callable[[str], bool] = lambda _topic: True) -> None:
         self.kept: set[str] = set()
-        """The topics that `counts` and that the broker has accepted to retain."""
+        """The topics that `counts` and that the broker has accepted."""
         self._counts = counts
         self._inbox: deque[tuple[str, bytes | None, int]] = deque()
         self._entries: dict[str, _Entry] = {}
@@ -41,11 +41,11 @@ class Retained:
         return len(self._entries)
 
     def put(self, topic: str, payload: bytes | None, as_of: int) -> None:
-        """From now on this is what the topic holds."""
+        """Sets what the topic holds."""
         self._inbox.append((topic, payload, as_of))
 
     def receive(self, last_sequence: int) -> None:
-        """Takes in what was put. An `as_of` beyond `last_sequence` is of an epoch that is over: nothing to
+        """Takes in what was put. An `as_of` beyond `last_sequence` belongs to an earlier epoch: nothing to
         wait for.
         """
         inbox = self._inbox
@@ -57,11 +57,11 @@ class Retained:
             heappush(self._heap, (entry.as_of, entry.version, topic))
 
     def due(self, sent: int) -> bool:
-        """Whether there is something to publish when events up to `sent` are out."""
+        """Whether something is to be published when events up to `sent` are sent."""
         return self._next(sent) is not None
 
     def pop(self, sent: int) -> tuple[str, bytes | None, int] | None:
-        """The next topic and payload to publish, and the version that `answered` is to be told."""
+        """The next topic and payload to publish, with the version to pass to `answered`."""
         topic = self._next(sent)
         if topic is None:
             return None
@@ -81,7 +81,7 @@ class Retained:
         return None
 
     def answered(self, topic: str, version: int, *, accepted: bool) -> bool:
-        """The broker answered this version. A topic that was cleared is forgotten; returns whether it was."""
+        """The broker answered this version. A cleared topic is forgotten; returns whether it was."""
         entry = self._entries.get(topic)
         if not accepted or entry is None or entry.version != version:
             return False
@@ -97,7 +97,7 @@ class Retained:
         return False
 
     def publish_again(self) -> None:
-        """All that the broker has accepted is due again."""
+        """Everything that the broker has accepted is due again."""
         for topic, entry in self._entries.items():
             if entry.accepted == entry.version:
                 self._due_again(topic, entry)
@@ -108,8 +108,8 @@ class Retained:
         heappush(self._heap, (entry.as_of, entry.version, topic))
 
     def begin(self, *, new_epoch: bool = False) -> None:
-        """A new connection: what the broker didn't accept is due again; it is about to send what it holds. In
-        a new epoch there are no events to wait for.
+        """A new connection: what the broker didn't accept is due again; it is about to send what it retains.
+        In a new epoch there are no events to wait for.
         """
         self._held.begin()
         for entry in self._entries.values():
@@ -124,12 +124,14 @@ class Retained:
         heapify(self._heap)
 
     def holds(self, topic: str, payload: bytes) -> bool:
-        """The broker holds this; returns whether the topic is known here."""
+        """The broker retains this; returns whether the topic is known here."""
         self._held.take(topic, payload)
         return topic in self._entries
 
     def complete(self) -> int:
-        """The broker has sent all that it holds: what differs is due. Returns how many topics that are."""
+        """The broker has sent everything that it retains: what differs is due. Returns how many topics that
+        are.
+        """
         lacking = 0
         for topic, entry in self._entries.items():
             if entry.accepted == entry.version and self._held.lacks(topic, entry.payload or b""):

@@ -1,12 +1,11 @@
-"""The thread `mqtt`: sends what the outbox holds, in order, and says how the agent is.
+"""The thread `mqtt`: sends what the outbox holds, in order, with retained messages and the agent's status.
 
-For whoever joins the threads: `run` is what the thread does. `committed` is called by the outbox's thread
-after each append; `set_retained`, `set_status` and `stop` by any thread. After `stop`, this thread is joined
-before the outbox's ends.
+`run` is what the thread does. `committed` is called by the outbox's thread after each append; `set_retained`,
+`set_status` and `stop` by any thread. After `stop`, this thread is joined before the outbox's ends.
 
-The session is no clean start: the broker keeps it for an hour, so that a replay request made while the
-agent is away is served when it is back. Messages in in_flight aren't left to it: they are sent again from the
-outbox.
+The session isn't a clean start: the broker keeps it for an hour, so that a replay request made while the
+agent is away is served when it is back. Messages in flight aren't left to the broker: they are sent again
+from the outbox.
 """
 
 import time
@@ -50,21 +49,21 @@ WINDOW: Final = 100
 SESSION_EXPIRY_S: Final = 3_600
 KEEPALIVE_S: Final = 10
 TICK_S: Final = 1.0
-"""What changes without a wake-up (a full disk, parked messages) is seen within this time."""
+"""Changes that don't wake the thread (a full disk, parked messages) are noticed within this time."""
 STATUS_LOOK_S: Final = 0.1
 LARGEST_FROM_BROKER_BYTES: Final = 65_536
 OFFLINE_S: Final = 1.5
-"""Of the time that a stop may take, this much is left for saying `offline` and disconnecting."""
+"""This much of a stop's time is reserved for publishing `offline` and disconnecting."""
 TOPIC_NAME_INVALID: Final = 0x90
 UNANNOUNCED: Final = "the agent ended, or lost its connection to the broker, without saying so"
-"""What a Will says. It is made at connect: whatever else it named could be otherwise by then."""
+"""The reason in a Will. It is fixed at connect: anything else it named could have changed by then."""
 
 
 class Sender:
-    """Owns the session with the broker. On each connect: the status, then rows from the oldest unanswered,
-    and states as far as the broker doesn't hold them as they are.
+    """Owns the session with the broker. On each connect it sends the status, then rows from the oldest
+    unanswered one, and retained messages that differ from what the broker retains.
 
-    A message that the broker refuses is parked with the reason and holds up no other. `counters` and the
+    A message that the broker refuses is parked with the reason and blocks no other. `counters` and the
     attributes may be read from any thread.
     """
 
@@ -119,13 +118,12 @@ class Sender:
         self._session = self._make_session()
 
     def committed(self, rows: Sequence[Row]) -> None:
-        """These rows are durable: all that there are since the last call. For the outbox's thread."""
+        """These rows are durable: all that were stored since the last call. For the outbox's thread."""
         self._events.cache.put(rows)
         self._session.wake()
 
     def set_retained(self, topic: str, payload: bytes | None, as_of: int) -> None:
-        """From now on this is what the topic holds, also after each reconnect; None clears it. From any
-        thread.
+        """Sets what the topic holds, also after each reconnect; None clears it. From any thread.
 
         It is published after the rows up to sequence `as_of`.
         """
@@ -133,31 +131,31 @@ class Sender:
         self._session.wake()
 
     def set_status(self, libvirt: Libvirt, reason: str | None = None) -> None:
-        """What the status says of libvirt, and what else isn't as it should be. From any thread."""
+        """Sets the status of libvirt, and another reason that the status has to name. From any thread."""
         self._libvirt = (libvirt, reason)
         self._look_at_s = 0.0
         self._session.wake()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Has `run` send what there is, say `offline`, disconnect and return within `timeout_s`. From any
-        thread.
+        """Makes `run` send what is left, publish `offline`, disconnect and return within `timeout_s`. From
+        any thread.
         """
         self._stop_at_s = time.monotonic() + timeout_s
         self._session.wake()
 
     def reconnect(self) -> None:
-        """Has `run` connect anew, with the certificates as they are then. From any thread."""
+        """Makes `run` reconnect, with the current certificates. From any thread."""
         self._reconnect_asked = True
         self._session.wake()
 
     @property
     def connected(self) -> bool:
-        """Whether there is a broker."""
+        """Whether the broker is connected."""
         return self._session.connected
 
     @property
     def problem(self) -> str | None:
-        """Why there is no broker, in words; None while there is one."""
+        """Why the broker isn't connected; None while it is."""
         session = self._session
         return None if session.connected else session.last_failure or "not connected yet"
 
@@ -167,7 +165,7 @@ class Sender:
         return self._session.in_flight
 
     def run(self) -> None:
-        """Works until `stop`. Trouble with the broker is never raised."""
+        """Works until `stop`. Errors of the broker are never raised."""
         try:
             while self._stop_at_s is None:
                 self._turn()
@@ -193,7 +191,7 @@ class Sender:
         self._events.report(now_s)
 
     def _begin_epoch(self) -> None:
-        """The outbox has a new file. A new session, since the Will names the epoch."""
+        """The outbox has a new file: a new session begins, since the Will names the epoch."""
         self._session.close(0.5)
         self._events.begin()
         self._retained.begin(new_epoch=True)
@@ -215,8 +213,8 @@ class Sender:
             self._send_states(room)
 
     def _report_retained(self, now_s: float) -> None:
-        """States that the broker holds and that aren't from here: of a domain that is gone, unless another
-        agent has our name.
+        """Reports states that the broker retains and this process didn't publish: of domains that are gone,
+        unless another agent has the same name.
         """
         if self._is_complete:
             for topic in self._namesake.due(now_s):
@@ -231,7 +229,7 @@ class Sender:
             self._session.publish(publication, answered)
 
     def _room(self) -> int:
-        """How much may be sent now. One place is left for the last status, unless there is only one."""
+        """How much may be sent now. One place is reserved for the last status, unless there is only one."""
         session = self._session
         room = session.room()
         return room if session.in_flight == 0 else room - 1
@@ -283,7 +281,7 @@ class Sender:
         )
 
     def _send_status(self, now_s: float) -> int:
-        """Publishes the status if it is due. Returns how many messages went out."""
+        """Publishes the status if it is due. Returns how many messages were sent."""
         self._look_at_s = now_s + STATUS_LOOK_S
         facts = self._facts()
         if facts.last_sequence != self._progress[0]:
@@ -316,7 +314,7 @@ class Sender:
         return 0
 
     def _finish(self, stop_at_s: float) -> None:
-        """Sends what there is, as far as the time goes, then says `offline`."""
+        """Sends what is left, as far as time allows, then publishes `offline`."""
         session, stream = self._session, self._events
         flush_until_s = stop_at_s - OFFLINE_S
         while session.connected and (left_s := flush_until_s - time.monotonic()) > 0:
@@ -468,7 +466,7 @@ class Sender:
                 self._log_once("agent.host_conflict", None, host=self._host, other_epoch=epoch)
 
     def _log_once(self, event: str, kind: object, /, **facts: object) -> None:
-        """One line for each kind; the others are counted."""
+        """Logs one line for each kind; further ones are only counted."""
         if (event, kind) not in self._logged:
             self._logged.add((event, kind))
             log.warning(event, **facts)

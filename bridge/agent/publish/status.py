@@ -1,4 +1,4 @@
-"""The agent's word about itself: what it says, and when it is due to be said again. Pure: time is given."""
+"""The agent's status: its content, and when it is due again. Pure: time is an argument."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -7,16 +7,16 @@ from bridge.wire import messages
 from bridge.wire.messages import HostStatus, Libvirt, Span
 
 PROGRESS_S: Final = 10.0
-"""While events come, a status that differs in nothing but `last_sequence` is published this often."""
+"""While events come, a status in which only `last_sequence` changed is published this often."""
 QUIET_S: Final = 2.0
-"""Once none came for this long it is published, so that a lost last message is noticed soon."""
+"""When no event came for this long it is published, so that a lost last message is detected soon."""
 FIGURES_S: Final = 1.0
-"""One that differs in figures (dropped, lost, parked, states) at most this often; anything else at once."""
+"""A status in which figures changed (dropped, lost, parked, states) at most this often; any other at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusData:
-    """What a status says beside its state. Two that are equal need no second message."""
+    """The content of a status except its state. Equal ones need no second message."""
 
     epoch: str
     libvirt: Libvirt

@@ -12,10 +12,10 @@ MOST_ROWS: Final = 4_096
 
 
 class TailCache:
-    """Gives the sender's thread what follows a sequence. No row is skipped and none comes out of order.
+    """Returns to the sender's thread the rows after a sequence. No row is skipped or out of order.
 
     `put` belongs to the outbox's thread, everything else to the sender's. Rows leave the memory when they are
-    given out. `after` and `again` raise outbox.DamagedError where the file doesn't hold what was written.
+    returned. `after` and `again` raise outbox.DamagedError where the file doesn't hold what was written.
     """
 
     def __init__(self, outbox: Outbox, most_rows: int = MOST_ROWS) -> None:
@@ -23,7 +23,7 @@ class TailCache:
         self._most_rows = most_rows
         self._reader = outbox.reader()
         self.generation = outbox.generation
-        """Of which of the outbox's files the sequences are that are asked for; set by the sender."""
+        """The generation of the file whose sequences are asked for; set by the sender."""
         self._lock = Lock()
         self._rows: deque[Row] = deque()
         self._rows_generation = outbox.generation
@@ -33,7 +33,7 @@ class TailCache:
     def put(self, rows: Sequence[Row]) -> None:
         """These rows are durable: all that were stored since the last call. Never blocks.
 
-        If a new file was begun meanwhile, the rows may be of either: they are left to the file.
+        If a new file was begun meanwhile, the rows may be of either: they are read from the file.
         """
         generation, last_sequence = self._outbox.generation, self._outbox.last_sequence
         with self._lock:
