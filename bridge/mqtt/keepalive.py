@@ -1,17 +1,15 @@
-"""Whether the other side is still there. Pure: `now` is any clock that doesn't go back, in seconds.
+"""Whether the other side is still alive. Sans-I/O: `now` is any monotonic clock, in seconds.
 
 paho's own check finds a dead connection after two keep alive intervals, and counts a PINGREQ of its own as a
-sign of life. Here a PINGREQ is due when nothing came, or nothing went, for 0.6 of an interval, and the
-connection is lost when nothing at all came for as long again: 12 s for an interval of 10 s.
+sign of life. Here a PINGREQ is due when nothing was received, or nothing sent, for 0.6 of an interval, and
+the connection is lost when nothing at all was received for as long again: 12 s for an interval of 10 s.
 """
 
 PATIENCE = 0.6
 
 
 class KeepAlive:
-    """The times of one connection. The broker may shorten the interval (Server Keep Alive), not stretch
-    it.
-    """
+    """The times of one connection. The broker may shorten the interval (Server Keep Alive), not extend it."""
 
     __slots__ = ("_heard", "_patience_s", "_pinged", "_said")
 
@@ -20,24 +18,24 @@ class KeepAlive:
         self._heard = self._said = self._pinged = now
 
     def limit(self, interval_s: float) -> None:
-        """The broker asks for `interval_s`; 0 means that it doesn't look."""
+        """The broker's interval is `interval_s`; 0 means that it doesn't check."""
         if interval_s:
             self._patience_s = min(self._patience_s, PATIENCE * interval_s)
 
     def heard(self, now: float) -> None:
-        """Something came."""
+        """Something was received."""
         self._heard = now
 
     def said(self, now: float) -> None:
-        """Something went."""
+        """Something was sent."""
         self._said = now
 
     def pinged(self, now: float) -> None:
-        """A PINGREQ is on its way."""
+        """A PINGREQ was sent."""
         self._pinged = self._said = now
 
     def silent_s(self, now: float) -> float:
-        """For how long nothing has come."""
+        """How long nothing was received."""
         return now - self._heard
 
     def ping_due(self, now: float) -> bool:
@@ -49,6 +47,6 @@ class KeepAlive:
         return self._pinged > self._heard and now - self._pinged >= self._patience_s
 
     def next_due(self) -> float:
-        """When to ask again."""
+        """When to check again."""
         since = self._pinged if self._pinged > self._heard else min(self._heard, self._said)
         return since + self._patience_s

@@ -1,7 +1,8 @@
-"""Whether another program works under our name, by the status that the broker holds of us. Pure.
+"""Detects another program with our name, by the status that the broker retains of us. Sans-I/O.
 
-The two have one client id, so the broker ends the connection of one when the other connects, and each finds
-the other's status. Our own former life may have left one, too: that is told apart by who spoke last.
+Both have the same client id, so the broker ends the connection of one when the other connects, and each finds
+the other's status. An earlier life of this program may have left one, too: whose status was last tells the
+two apart.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from bridge.mqtt.backoff import LONGEST_S
 from bridge.mqtt.link import CONNECT_TIMEOUT_S
 
 BACK_S: Final = LONGEST_S + CONNECT_TIMEOUT_S
-"""Who was thrown out of its session is back within the longest wait and one attempt (`BackOff`)."""
+"""A client whose session was taken over reconnects within the longest wait and one attempt (`BackOff`)."""
 
 
 class NameConflict:
-    """One connection after the other. An identity is what differs between two that have one name."""
+    """Follows one connection after the other. The identity distinguishes two programs of one name."""
 
     def __init__(self) -> None:
         self.found: str | None = None
         """The identity of the other one, until a connection has lasted long enough to be ours alone."""
         self.times = 0
-        """At how many connections another one was found."""
+        """The number of connections at which another one was found."""
         self._ours: str | None = None
         self._is_foreign = False
         self._since_s = 0.0
@@ -35,11 +36,11 @@ class NameConflict:
         self._waiting.clear()
 
     def said(self, ours: str) -> None:
-        """The broker holds our status."""
+        """The broker has our status."""
         self._ours = ours
 
     def holds(self, theirs: str, ours: str) -> bool:
-        """The broker held this status before ours. Whether that is somebody else's: we had spoken last."""
+        """The broker retained this status before ours. Whether it is another program's: ours was last."""
         self._is_foreign = theirs != ours
         if not self._is_foreign or self._ours != ours:
             return False
@@ -48,11 +49,11 @@ class NameConflict:
         return True
 
     def wait(self, topic: str) -> None:
-        """The broker holds what isn't ours, on a topic that only we write to: it may be the other one's."""
+        """The broker retains what isn't ours, on a topic that only we write to: it may be the other one's."""
         self._waiting.append(topic)
 
     def due(self, now_s: float) -> list[str]:
-        """What has waited, once it is sure to be nobody else's."""
+        """The topics from `wait`, once they can't be another program's."""
         if self._is_foreign and now_s < self._since_s + BACK_S:
             return []
         self._is_foreign, self.found = False, None

@@ -1,9 +1,9 @@
 """One session with a broker, without threads.
 
 Everything is called in the owner's thread, callbacks too; only `wake` may come from another. PUBLISH and
-PUBACK, the packets that come by the thousand, are made and read here (`packets`), counted by `SendWindow`,
-and what one step has to say leaves in one write. paho (`link`) does all the rest and never sees them: it has
-no list of messages to send again by itself, the owner's outbox is the only queue.
+PUBACK, the packets of high volume, are encoded and decoded here (`packets`) and counted by `SendWindow`; all
+output of one step leaves in one write. paho (`link`) does all the rest and never sees them: it has no list of
+messages to send again, the owner's outbox is the only queue.
 """
 
 import contextlib
@@ -37,24 +37,24 @@ __all__ = ["BrokerSettings", "Publication", "Received", "Session", "Subscription
 
 
 class Session:
-    """A session with one broker, that connects again by itself for as long as `step` is called; where that
-    has several nodes, to the next one (`nodes`).
+    """A session with one broker, which reconnects as long as `step` is called; where the broker has several
+    nodes, to the next one (`nodes`).
 
-    `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s`
-    seconds after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker
-    decides how long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their
-    acknowledgement, `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is
-    how many publications may wait for their PUBACK. `will` makes the Will of each connection when it is
-    attempted: one that is published is news, and no two are the same.
+    `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s` seconds
+    after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker decides how
+    long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their acknowledgement,
+    `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is how many
+    publications may wait for their PUBACK. `will` makes the Will of each connection when it is attempted, so
+    that no two are the same.
 
     Callbacks, always inside `step`; `on_acknowledged` inside `close`, too:
 
-    - `on_connected(session_present)`, after the subscriptions have been asked for
+    - `on_connected(session_present)`, after SUBSCRIBE was sent
     - `on_disconnected(why)`, once for each `on_connected`, except where `close` ends the connection
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
     - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
-    - `on_shortfall(what)`, once for each thing of which the broker has less than was asked for, with its
+    - `on_shortfall(what)`, once for each feature of which the broker has less than requested, with its
       consequence; what makes it useless ends the connection
     - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
       have come (see `burst`)
@@ -99,9 +99,9 @@ class Session:
         self.connected = False
         """Whether the broker has accepted the connection."""
         self.last_refusal: str | None = None
-        """What was refused and what to do about it; None once a connection was accepted again."""
+        """What was refused and what to do about it; None after a connection was accepted."""
         self.last_failure: str | None = None
-        """Why the last attempt or connection ended, refusals included; None once one was accepted again."""
+        """Why the last attempt or connection ended, refusals included; None after one was accepted."""
 
         self._nodes = Nodes(settings, client_id)
         self._v5 = settings.version == "5"
@@ -139,7 +139,7 @@ class Session:
 
     @property
     def address(self) -> str:
-        """The broker, or its node that is tried or in use, as a person names it."""
+        """The broker, or the node that is tried or in use, for a person to read."""
         return self._nodes.address
 
     @property
@@ -149,16 +149,16 @@ class Session:
 
     @property
     def features(self) -> Features:
-        """What the broker said that it can do, while connected."""
+        """What the broker's CONNACK says it can do, while connected."""
         return self._link.features if self._link is not None else Features()
 
     @property
     def in_flight(self) -> int:
-        """Publications that were handed over and for which `on_acknowledged` hasn't come."""
+        """Publications for which `on_acknowledged` hasn't been called."""
         return len(self._window) + len(self._refused_here)
 
     def wake(self) -> None:
-        """Lets the `step` that waits, or else the next one, return without waiting. From any thread."""
+        """Makes the `step` that waits, or else the next one, return without waiting. From any thread."""
         self._wake_up.wake()
 
     def room(self) -> int:
@@ -168,9 +168,9 @@ class Session:
     def publish(self, publication: Publication, token: object) -> None:
         """Sends at the next `step`, or at the end of this one; `token` comes back in `on_acknowledged`.
 
-        What isn't acknowledged when the connection ends is forgotten here: the owner sends it again. Larger
-        than the broker takes, it isn't sent, and refused by the next `step` with 0x95.
-        Raises ValueError for a topic that a broker would end the session over, RuntimeError without `room()`.
+        What isn't acknowledged when the connection ends is forgotten here: the owner sends it again. A
+        message larger than the broker's limit isn't sent, and refused by the next `step` with 0x95. Raises
+        ValueError for a topic that a broker would end the session over, RuntimeError without `room()`.
         """
         topic = packets.pack_topic(publication.topic)
         link = self._link
@@ -189,20 +189,20 @@ class Session:
             )
 
     def acknowledge(self, received: Received) -> None:
-        """Tells the broker, at the next `step`, that `received` has been dealt with.
+        """Acknowledges `received` at the next `step`.
 
-        Nothing happens for a message of an earlier connection: the broker sends it again on this one.
+        Does nothing for a message of an earlier connection: the broker sends it again on this one.
         """
         link = self._link
         if link is not None and received.qos and received.generation == link.generation and self.connected:
             link.wire.outgoing += packets.pack_puback(received.mid)
 
     def step(self, timeout_s: float) -> None:
-        """Does all that is due: connects, writes, waits at most `timeout_s` seconds for the broker or
-        `wake`, reads one batch (`transport.READ_BYTES`), calls back, writes again.
+        """Does what is due: connects, writes, waits at most `timeout_s` seconds for the broker or `wake`,
+        reads one batch (`transport.READ_BYTES`), calls back, writes again.
 
-        An attempt to connect may take `link.CONNECT_TIMEOUT_S` longer. Trouble with the network or the
-        broker is never raised; what a callback raises is.
+        An attempt to connect may take `link.CONNECT_TIMEOUT_S` longer. Errors of the network or the broker
+        are never raised; errors of a callback are.
         """
         if self._closed:
             raise RuntimeError("step() after close()")
@@ -223,8 +223,8 @@ class Session:
                 self._stay_alive(link)
 
     def reconnect(self, timeout_s: float = 1.0) -> None:
-        """Disconnects cleanly, as `close` does, and lets the next `step` connect again, with certificates as
-        they are then.
+        """Disconnects cleanly, as `close` does, and lets the next `step` connect again, with the current
+        certificates.
         """
         self._next_attempt = time.monotonic()
         link = self._link
@@ -242,10 +242,10 @@ class Session:
             self._on_disconnected("to connect again with the certificates as they are now")
 
     def close(self, timeout_s: float) -> None:
-        """Writes what waits and disconnects cleanly, so that the Will isn't published; gives up on a silent
-        broker after `timeout_s` seconds. The session can't be used again.
+        """Writes what is queued and disconnects cleanly, so that the Will isn't published; gives up on an
+        unresponsive broker after `timeout_s` seconds. The session can't be used again.
 
-        Acknowledgements that still come are handed on, messages aren't: the broker delivers them again.
+        Acknowledgements that still come are passed on, messages aren't: the broker delivers them again.
         """
         if self._closed:
             return
@@ -286,7 +286,7 @@ class Session:
             self._flush(link)
 
     def _read(self, link: Link) -> None:
-        """Reads what there is, up to `transport.READ_BYTES`, and hands it on."""
+        """Reads what is available, up to `transport.READ_BYTES`, and dispatches it."""
         try:
             chunk = link.wire.receive()
         except OSError as error:
@@ -411,7 +411,7 @@ class Session:
             self._on_acknowledged(token, code)
 
     def _flush(self, link: Link) -> bool:
-        """Writes what waits; False when that was the end of the connection."""
+        """Writes what is queued; False when that ended the connection."""
         try:
             link.flush()
         except OSError as error:
@@ -422,7 +422,7 @@ class Session:
         return True
 
     def _hear_last_words(self, link: Link) -> None:
-        """The connection takes no more: what the broker sent before it closed may say why."""
+        """Writing failed: what the broker sent before it closed may say why."""
         with contextlib.suppress(MalformedPacketError):
             while self._link is link:
                 try:
@@ -439,7 +439,7 @@ class Session:
                 self._dispatch(link)
 
     def _due(self, link: Link) -> float:
-        """When `step` has to look again though nothing comes."""
+        """When `step` has something to do though nothing is received."""
         return link.keepalive.next_due() if self.connected else link.connack_due
 
     def _stay_alive(self, link: Link) -> None:
