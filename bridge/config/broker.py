@@ -1,4 +1,4 @@
-"""What every program has that speaks to a broker."""
+"""The settings of every program that uses a broker."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -80,7 +80,7 @@ class BrokerUserSettings(LogSettings):
         return self
 
     def broker_settings(self) -> BrokerSettings:
-        """What a session with the broker is opened with. Holds the password."""
+        """The parameters of a session with the broker. Holds the password."""
 
         def name(path: Path | None) -> str | None:
             return str(path) if path else None
@@ -100,9 +100,9 @@ class BrokerUserSettings(LogSettings):
         )
 
     def topics(self) -> Topics:
-        """The topics below the prefix, spelled as this broker takes them."""
+        """The topics below the prefix, as this broker needs them."""
         return Topics(self.prefix, self.encode_dots)
 
     def secrets(self) -> list[str]:
-        """The texts that must not be seen anywhere."""
+        """The texts that must be masked everywhere."""
         return [*super().secrets(), *filter(None, [self._broker_password])]

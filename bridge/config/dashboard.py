@@ -65,11 +65,11 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
 
     @property
     def http_password(self) -> str | None:
-        """What whoever wants to look has to know; None: nothing."""
+        """The password that the page requires; None: none."""
         return self._http_password
 
     def secrets(self) -> list[str]:
-        """The texts that must not be seen anywhere."""
+        """The texts that must be masked everywhere."""
         return [*super().secrets(), *filter(None, [self._http_password])]
 
 

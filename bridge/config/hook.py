@@ -89,7 +89,7 @@ class HookSettings(BrokerUserSettings, StoreSettings):
         return self
 
     def command(self) -> list[str]:
-        """The program and its arguments; empty where the folder's are meant."""
+        """The program and its arguments; empty where the folder's are run."""
         return shlex.split(self.run or "")
 
     def triggers(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every program has."""
+"""The settings of every program."""
 
 from typing import Annotated, Literal
 
@@ -25,5 +25,5 @@ class LogSettings(BaseModel):
     ] = Field("info", description="The least serious lines that are written.")
 
     def secrets(self) -> list[str]:
-        """The texts that must not be seen anywhere."""
+        """The texts that must be masked everywhere."""
         return []

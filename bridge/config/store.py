@@ -1,4 +1,4 @@
-"""What every program has that keeps a store."""
+"""The settings of every program that keeps a store."""
 
 import re
 from typing import Annotated, ClassVar, Final, Self
@@ -17,7 +17,7 @@ _STORES: Final = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-"""The stores that there are, and SQLAlchemy's full name of each."""
+"""The accepted stores, and SQLAlchemy's full name of each."""
 
 
 def _store(value: str) -> str:
@@ -31,7 +31,7 @@ class StoreSettings(LogSettings):
     """What every program has that keeps a store: a file of its own, or a database."""
 
     store_name: ClassVar[str]
-    """What the names of its files begin with."""
+    """The prefix of its files' names."""
 
     id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
         "main", description="Its name, where there are several: its session's, its store's, its messages'."
@@ -82,6 +82,6 @@ class StoreSettings(LogSettings):
         )
 
     def secrets(self) -> list[str]:
-        """The texts that must not be seen anywhere."""
+        """The texts that must be masked everywhere."""
         inline = urlsplit(self.store or "").password
         return [*super().secrets(), *filter(None, (self._store_password, inline))]

@@ -1,4 +1,4 @@
-"""The types of values that several programs' settings have, with what is accepted of each."""
+"""The types of values that several programs' settings share, with what each accepts."""
 
 import os
 import socket
