@@ -83,7 +83,7 @@ class Status:
 
     def published(self) -> None:
         """The broker took a status."""
-        self.namesake.said(self._instance)
+        self.namesake.published(self._instance)
 
     def due(self) -> Publication | None:
         """The status on each connection, and then when something in it changed, not too often."""

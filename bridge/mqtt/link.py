@@ -190,7 +190,7 @@ class Link:
         if not self.wire.outgoing:
             return not self._blocked
         done = self.wire.flush()
-        self.keepalive.said(time.monotonic())
+        self.keepalive.sent(time.monotonic())
         if done is self._blocked:
             self._blocked = not done
             self._poll.modify(self.wire.fileno(), POLLIN if done else POLLIN | POLLOUT)
@@ -201,7 +201,7 @@ class Link:
         self.wire.offer(packet)
         result = self._client.loop_read()
         if not self._v5 and not self._reports and packet == _WRONG_VERSION:
-            # paho would try 3.1 next, and as it may not, says nothing.
+            # paho would try 3.1 next, and as it may not, reports nothing.
             self._reports.append(Refused(reasons.UNSUPPORTED_PROTOCOL_VERSION))
         elif not self._reports and (result != MQTTErrorCode.MQTT_ERR_SUCCESS or self.wire.closed_by_paho):
             self._reports.append(Broken(paho.error_string(result)))

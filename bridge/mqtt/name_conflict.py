@@ -35,7 +35,7 @@ class NameConflict:
         self._since_s = now_s
         self._waiting.clear()
 
-    def said(self, ours: str) -> None:
+    def published(self, ours: str) -> None:
         """The broker has our status."""
         self._ours = ours
 

@@ -93,8 +93,8 @@ def reason_name(code: int) -> str:
 
 def describe_reason(code: int) -> str:
     """A reason code by name and number, with what to do where there is something."""
-    said = f"{reason_name(code)} (0x{code:02X})"
-    return f"{said}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else said
+    named = f"{reason_name(code)} (0x{code:02X})"
+    return f"{named}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else named
 
 
 _UNKNOWN_AUTHORITY = (

@@ -136,7 +136,7 @@ class WildcardProbe:
                 self._answer = "sent"
             elif not self._stopping:
                 self._answer = "by_name_only" if self._comes(self._topic) else "not_readable"
-        except Exception as error:  # noqa: BLE001 - handed to who asks for the answer
+        except Exception as error:  # noqa: BLE001 - raised by `answer`
             self._answer = error
 
     def _comes(self, topic_filter: str) -> bool:

@@ -297,7 +297,7 @@ class Session:
         if not chunk:
             self._closed_by_broker(link)
             return
-        link.keepalive.heard(time.monotonic())
+        link.keepalive.received(time.monotonic())
         link.reader.feed(chunk)
         try:
             self._dispatch(link)

@@ -231,17 +231,17 @@ class Event:
         """The arguments under their names. One that the table doesn't name is kept under its position, one of
         an unexpected type unchanged. Never raises.
         """
-        said: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for position, value in enumerate(arguments):
             if position >= len(self.arguments):
-                said[f"argument_{position + 1}"] = value
+                values[f"argument_{position + 1}"] = value
                 continue
             argument = self.arguments[position]
             try:
-                said.update(argument.read(value))
+                values.update(argument.read(value))
             except (TypeError, ValueError, LookupError, AttributeError):
-                said[argument.name] = value
-        return said
+                values[argument.name] = value
+        return values
 
     def schema(self) -> Schema:
         """The JSON Schema of `params`, open to what a later version adds."""

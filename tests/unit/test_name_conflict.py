@@ -6,54 +6,54 @@ from bridge.mqtt.name_conflict import BACK_S, NameConflict
 
 
 def test_one_that_spoke_after_us_is_another() -> None:
-    namesake = NameConflict()
-    namesake.begin(0.0)
-    namesake.said("ours")
-    namesake.begin(5.0)
-    assert namesake.holds("theirs", "ours")
-    namesake.wait("a state")
-    assert namesake.due(5.0 + BACK_S - 0.1) == []
-    assert (namesake.found, namesake.times) == ("theirs", 1)
-    assert namesake.due(5.0 + BACK_S) == ["a state"]
-    assert (namesake.found, namesake.times) == (None, 1)
+    conflict = NameConflict()
+    conflict.begin(0.0)
+    conflict.published("ours")
+    conflict.begin(5.0)
+    assert conflict.holds("theirs", "ours")
+    conflict.wait("a state")
+    assert conflict.due(5.0 + BACK_S - 0.1) == []
+    assert (conflict.found, conflict.times) == ("theirs", 1)
+    assert conflict.due(5.0 + BACK_S) == ["a state"]
+    assert (conflict.found, conflict.times) == (None, 1)
 
 
 def test_what_is_ours_is_handed_on_at_once() -> None:
-    namesake = NameConflict()
+    conflict = NameConflict()
     for begins_s in (0.0, 5.0):
-        namesake.begin(begins_s)
-        assert not namesake.holds("ours", "ours")
-        namesake.wait("a state")
-        assert namesake.due(begins_s) == ["a state"]
-        namesake.said("ours")
+        conflict.begin(begins_s)
+        assert not conflict.holds("ours", "ours")
+        conflict.wait("a state")
+        assert conflict.due(begins_s) == ["a state"]
+        conflict.published("ours")
 
 
 def test_a_former_life_is_nobody_else_and_yet_waited_for() -> None:
     """At the first connection it may be either."""
-    namesake = NameConflict()
-    namesake.begin(0.0)
-    assert not namesake.holds("former", "ours")
-    namesake.wait("a state")
-    assert namesake.due(BACK_S - 0.1) == []
-    assert (namesake.due(BACK_S), namesake.found) == (["a state"], None)
+    conflict = NameConflict()
+    conflict.begin(0.0)
+    assert not conflict.holds("former", "ours")
+    conflict.wait("a state")
+    assert conflict.due(BACK_S - 0.1) == []
+    assert (conflict.due(BACK_S), conflict.found) == (["a state"], None)
 
 
 def test_a_life_that_ended_while_connected_is_nobody_else() -> None:
-    namesake = NameConflict()
-    namesake.begin(0.0)
-    namesake.said("former")
-    namesake.begin(5.0)
-    assert not namesake.holds("former", "ours")
+    conflict = NameConflict()
+    conflict.begin(0.0)
+    conflict.published("former")
+    conflict.begin(5.0)
+    assert not conflict.holds("former", "ours")
 
 
 def test_what_waits_goes_with_its_connection() -> None:
     """The next one is told anew what the broker holds."""
-    namesake = NameConflict()
-    namesake.begin(0.0)
-    namesake.holds("former", "ours")
-    namesake.wait("a state")
-    namesake.begin(5.0)
-    assert namesake.due(5.0 + BACK_S) == []
+    conflict = NameConflict()
+    conflict.begin(0.0)
+    conflict.holds("former", "ours")
+    conflict.wait("a state")
+    conflict.begin(5.0)
+    assert conflict.due(5.0 + BACK_S) == []
 
 
 def test_who_was_thrown_out_is_back_before_that() -> None:

@@ -1,17 +1,18 @@
-"""Home Assistant's devices, one a host and one a domain: which agent describes a device, and when it goes.
+"""Home Assistant's devices, one per host and one per domain: which agent describes a device, and when it is
+removed.
 
-Pure: no clock, no I/O. The description of a domain's device has one topic, whichever host the domain is on,
-and names the topics of the host that has it; so exactly one agent should write it. What one agent can know:
+Sans-I/O. The description of a domain's device has one topic, whichever host the domain is on, and names the
+topics of the host that has it; so exactly one agent should write it. What one agent can know:
 
 - its own domains, and that a list of them was complete;
-- the retained `location`, by which a correlator says which host has a domain;
-- the descriptions that the broker holds, each of which names its host.
+- the retained `location`, by which a correlator publishes which host has a domain;
+- the descriptions that the broker retains, each of which names its host.
 
 Where a location is known, it decides: that host's agent describes the device, no other agent touches it, and
-nobody removes it, as a domain that is missing here is then somewhere else or about to be told as gone. Where
-none is known (the domain is gone, or there is no correlator), the agent that described it last keeps it
-while it has the domain and removes it a while after; another takes it over only when the domain begins to
-run there. A host's device is described by its own agent alone.
+none removes it, as a domain that is missing here is then on another host or about to be published as gone.
+Where none is known (the domain is gone, or there is no correlator), the agent that described it last keeps it
+while it has the domain and removes it a while after; another takes it over only when the domain starts to run
+there. A host's device is described by its own agent alone.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import STATES, UNKNOWN
 
 NODE: Final = "libvirt-mqtt"
-"""The level of the topic that tells our devices from others'."""
+"""The level of the topic that distinguishes our devices from others."""
 LATER_S: Final = 5.0
 """A device is removed, and one of a domain that doesn't run is first described, only after this time: a move
-from host to host or a location that is on its way needs less.
+between hosts or a location that is still to come needs less.
 """
 PACE_S: Final = 1.0
 """Another agent's description is replaced at most once in this time."""
 
 _STATE_NAMES: Final = [*STATES, UNKNOWN]
 _HOST: Final = "host-"
-"""What the names of hosts' devices begin with; a UUID has no such letters."""
+"""The prefix of hosts' devices; a UUID has no such letters."""
 _IS_ONLINE: Final = "value_json.data.state == 'online'"
 _ATTRIBUTES: Final = "{{ value_json.data | tojson if value_json is defined else '{}' }}"
 _SEES: Final = "(value_json.data.libvirt or {}).get('connected')"
@@ -63,7 +64,7 @@ class _Device:
 
 
 class Devices:
-    """All devices as one agent sees them. `due` gives what to publish; everything else takes in what came."""
+    """All devices as one agent sees them. `due` returns what to publish; everything else takes in news."""
 
     def __init__(self, topics: Topics, host: str, version: str, prefix: str) -> None:
         self._topics = topics
@@ -93,7 +94,7 @@ class Devices:
         return uuid if rest == "config" else None
 
     def begin(self) -> None:
-        """A new connection: the broker tells anew what it holds."""
+        """A new connection: the broker is about to send what it retains."""
         self._own_held = None
         for uuid, device in self._devices.items():
             device.location = device.held = device.owner = device.waits_since_s = None
@@ -114,18 +115,18 @@ class Devices:
         device.here, device.arrived = None, False
 
     def listed(self, domains: Iterable[tuple[str, Here]]) -> None:
-        """All that this host has: what isn't among it isn't here."""
+        """Everything that this host has: what isn't in it isn't here."""
         self._complete = True
         for uuid, here in domains:
             self.there(uuid, here)
         self._to_look.update(self._devices)
 
     def located(self, uuid: str, host: str | None) -> None:
-        """A correlator says where the domain is; None: nowhere."""
+        """A correlator's location of the domain; None: no host has it."""
         self._device(uuid).location = host
 
     def holds(self, uuid: str, description: bytes | None) -> None:
-        """What the broker holds of a device; None: nothing."""
+        """The broker's description of a device; None: it has none."""
         if uuid.startswith(_HOST):
             self._own_held = description if uuid == self._own else self._own_held
             return
@@ -136,8 +137,7 @@ class Devices:
     def due(self, now_s: float) -> Iterator[tuple[str, bytes | None]]:
         """Each topic to publish on, with the description or None to remove the device.
 
-        To be called again after everything that came in, and within a second. What was given is taken as
-        published.
+        To be called again after everything that came in, and within a second. The result counts as published.
         """
         if self._own_held != (own := self.describe_host()):
             self._own_held = own
@@ -166,7 +166,7 @@ class Devices:
         return self._devices.setdefault(uuid, _Device())
 
     def _wanted(self, uuid: str, device: _Device) -> bytes | None:
-        """What the broker should hold, as far as this agent has a say."""
+        """What the broker should retain, as far as this agent decides."""
         here = device.here
         if device.location is not None:
             return self.describe(uuid, here) if here and device.location == self._host else device.held
@@ -184,7 +184,7 @@ class Devices:
         return device.owner not in (None, self._host) and now_s - device.replaced_at_s < PACE_S
 
     def _owner(self, description: bytes) -> str:
-        """The host whose agent wrote this; empty for what none of this fleet can have written."""
+        """The host whose agent wrote this; empty for what no agent of this fleet can have written."""
         try:
             found = msgspec.json.decode(description)["components"]["state"]["state_topic"]
             return self._topics.parse(found).host
@@ -274,7 +274,7 @@ class Devices:
         )
 
     def describe_host(self) -> bytes:
-        """The device of this host: whether its agent is there and sees."""
+        """The device of this host: whether its agent is online and connected to libvirt."""
         status = self._topics.host_status(self._host)
         state: dict[str, Any] = {
             "platform": "sensor",
@@ -304,7 +304,9 @@ class Devices:
 
 
 def _object_id(name: str) -> str:
-    """A name as a level of a discovery topic, which holds `[a-zA-Z0-9_-]+` only; no two become the same."""
+    """A name as a level of a discovery topic, which may contain `[a-zA-Z0-9_-]+` only; no two become the
+    same.
+    """
     return re.sub("[^a-zA-Z0-9-]", lambda found: "".join(f"_{byte:02x}" for byte in found[0].encode()), name)
 
 

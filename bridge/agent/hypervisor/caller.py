@@ -35,7 +35,7 @@ class Caller:
         def run() -> None:
             try:
                 result = function()
-            except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to hear it
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is passed to `failed`
                 failed(error)
             else:
                 answered(result)

@@ -168,12 +168,12 @@ class Connection:
         with self._call():
             for uuid in uuids:
                 try:
-                    said = self._conn.lookupByUUIDString(uuid).messages(io_errors.IO_ERRORS)
+                    messages = self._conn.lookupByUUIDString(uuid).messages(io_errors.IO_ERRORS)
                 except libvirt.libvirtError as error:
                     if error.get_error_code() != _GONE:
                         raise
                 else:
-                    found[uuid] = io_errors.parse(said)
+                    found[uuid] = io_errors.parse(messages)
         return found
 
     def is_busy(self, uuid: str) -> bool:

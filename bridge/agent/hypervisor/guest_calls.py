@@ -129,7 +129,7 @@ class GuestCalls:
                 raise CallFailed("the guest's monitor or job is taken")
             is_free = False
             result = ask.call(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to get it
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is passed to `failed`
             is_answer = not isinstance(error, CallFailed) or error.answered
             self._returned(slot, ask, is_free=is_free or is_answer)
             ask.failed(error)

@@ -56,7 +56,7 @@ def _text(value: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _lifecycle_words(event_code: int, detail_code: int) -> tuple[str, str]:
+def _lifecycle_members(event_code: int, detail_code: int) -> tuple[str, str]:
     """The event's name, and the JSON members of event and detail."""
     event = vocabulary.lifecycle_name(event_code)
     detail = vocabulary.detail_name(event_code, detail_code)
@@ -66,13 +66,13 @@ def _lifecycle_words(event_code: int, detail_code: int) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=256)
-def _state_words(state_code: int, reason_code: int) -> str:
+def _state_members(state_code: int, reason_code: int) -> str:
     state = vocabulary.state_name(state_code)
     reason = vocabulary.reason_name(state_code, reason_code)
     return f'"state":"{state}","state_code":{state_code},"reason":"{reason}","reason_code":{reason_code}'
 
 
-def _event_words(name: str, origin: str, params: Mapping[str, Any]) -> str:
+def _event_members(name: str, origin: str, params: Mapping[str, Any]) -> str:
     return f'"event":"{name}","origin":"{origin}","params":{_encode(params).decode()}'
 
 
@@ -92,15 +92,15 @@ class Encoder:
 
     def lifecycle(self, occurrence: Occurrence, known: bytes | None) -> Draft:
         """The message of a lifecycle event of libvirt. `known` goes into the same transaction."""
-        event, words = _lifecycle_words(occurrence.code, occurrence.detail)
+        event, members = _lifecycle_members(occurrence.code, occurrence.detail)
         return Draft(
             self._lifecycle_topic(self.host, occurrence.uuid, event),
             self._numbered(
                 messages.LIFECYCLE,
                 occurrence.uuid,
                 occurrence.received_ns,
-                self._about(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id),
-                f'{words},"origin":"event"',
+                self._domain_members(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id),
+                f'{members},"origin":"event"',
             ),
             occurrence.uuid,
             known,
@@ -109,15 +109,15 @@ class Encoder:
 
     def change(self, change: Change, driver: str, moment_ns: int, known: bytes | None) -> Draft:
         """The message of a missed lifecycle event. Its time is that of the conclusion."""
-        event, words = _lifecycle_words(*vocabulary.lifecycle_codes(change.event, change.detail))
+        event, members = _lifecycle_members(*vocabulary.lifecycle_codes(change.event, change.detail))
         return Draft(
             self._lifecycle_topic(self.host, change.uuid, event),
             self._numbered(
                 messages.LIFECYCLE,
                 change.uuid,
                 moment_ns,
-                self._about(driver, change.uuid, change.name, change.id),
-                f'{words},"origin":"resync"',
+                self._domain_members(driver, change.uuid, change.name, change.id),
+                f'{members},"origin":"resync"',
             ),
             change.uuid,
             known,
@@ -125,12 +125,12 @@ class Encoder:
 
     def event(self, occurrence: Occurrence, known: bytes | None) -> Draft:
         """The message of another event of libvirt."""
-        about = self._about(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id)
+        domain = self._domain_members(occurrence.driver, occurrence.uuid, occurrence.name, occurrence.id)
         params = events.EVENTS[occurrence.kind].params(occurrence.arguments)
-        words = _event_words(occurrence.kind, "event", params)
+        members = _event_members(occurrence.kind, "event", params)
         return Draft(
             self.topics.event(self.host, occurrence.uuid, occurrence.kind),
-            self._numbered(messages.EVENT, occurrence.uuid, occurrence.received_ns, about, words),
+            self._numbered(messages.EVENT, occurrence.uuid, occurrence.received_ns, domain, members),
             occurrence.uuid,
             known,
             occurrence.received_s,
@@ -140,78 +140,78 @@ class Encoder:
         """The message of a missed I/O error. libvirt doesn't keep which action was taken."""
         params = events.EVENTS["io_error"].params((error.path, None, -1, None))
         params |= {"disk": error.disk, "message": error.message, "happened_at": stamp_ns(error.at_ns)}
-        about = self._about(listed.driver, uuid, known.name, known.id)
-        words = _event_words("io_error", "resync", params)
+        domain = self._domain_members(listed.driver, uuid, known.name, known.id)
+        members = _event_members("io_error", "resync", params)
         return Draft(
             self.topics.event(self.host, uuid, "io_error"),
-            self._numbered(messages.EVENT, uuid, listed.at_ns, about, words),
+            self._numbered(messages.EVENT, uuid, listed.at_ns, domain, members),
             uuid,
             snapshot,
         )
 
     def left_out(self, last: Occurrence, counts: Mapping[str, int]) -> Draft:
         """The message that events of a domain were left out, by name; `last` is the last of them."""
-        about = self._about(last.driver, last.uuid, last.name, last.id)
-        said = {"count": sum(counts.values()), "events": counts}
-        words = _event_words(events.LEFT_OUT, "poll", said)
+        domain = self._domain_members(last.driver, last.uuid, last.name, last.id)
+        fields = {"count": sum(counts.values()), "events": counts}
+        members = _event_members(events.LEFT_OUT, "poll", fields)
         return Draft(
             self.topics.event(self.host, last.uuid, events.LEFT_OUT),
-            self._numbered(messages.EVENT, last.uuid, last.received_ns, about, words),
+            self._numbered(messages.EVENT, last.uuid, last.received_ns, domain, members),
             last.uuid,
         )
 
     def arrived(self, arrived: IncomingCompleted) -> Draft:
         """The message of an incoming migration that completed, with its figures."""
-        about = self._about(arrived.driver, arrived.uuid, arrived.name, arrived.id)
-        words = _event_words("job_completed", "poll", arrived.params)
+        domain = self._domain_members(arrived.driver, arrived.uuid, arrived.name, arrived.id)
+        members = _event_members("job_completed", "poll", arrived.params)
         return Draft(
             self.topics.event(self.host, arrived.uuid, "job_completed"),
-            self._numbered(messages.EVENT, arrived.uuid, arrived.at_ns, about, words),
+            self._numbered(messages.EVENT, arrived.uuid, arrived.at_ns, domain, members),
             arrived.uuid,
         )
 
     def job_failed(self, gone: JobEnded, since_ns: int | None, known: bytes | None) -> Draft:
         """The message of an outgoing migration that ended without completing; `since_ns` is when it began."""
-        about = self._about(gone.driver, gone.uuid, gone.name, gone.id)
+        domain = self._domain_members(gone.driver, gone.uuid, gone.name, gone.id)
         started_at = None if since_ns is None else stamp_ns(since_ns)
-        words = _event_words(events.JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
+        members = _event_members(events.JOB_FAILED, "poll", {**gone.params, "started_at": started_at})
         return Draft(
             self.topics.event(self.host, gone.uuid, events.JOB_FAILED),
-            self._numbered(messages.EVENT, gone.uuid, gone.at_ns, about, words),
+            self._numbered(messages.EVENT, gone.uuid, gone.at_ns, domain, members),
             gone.uuid,
             known,
         )
 
     def object_lifecycle(self, occurrence: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
         """The message of a lifecycle event of another object than a domain."""
-        said = {"event": event, "event_code": occurrence.arguments[0], "origin": "event"}
-        return self._object_lifecycle(occurrence, said, known)
+        fields = {"event": event, "event_code": occurrence.arguments[0], "origin": "event"}
+        return self._object_lifecycle(occurrence, fields, known)
 
     def object_change(self, missed: ObjectOccurrence, event: str, known: bytes | None) -> Draft:
         """The message of a missed one. Its time is that of the conclusion."""
         code = missed.object.lifecycle.index(event)
-        said = {"event": event, "event_code": code, "origin": "resync"}
-        return replace(self._object_lifecycle(missed, said, known), received_s=None)
+        fields = {"event": event, "event_code": code, "origin": "resync"}
+        return replace(self._object_lifecycle(missed, fields, known), received_s=None)
 
     def object_event(self, event: Event, occurrence: ObjectOccurrence) -> Draft:
         """The message of another event of such an object."""
         plural = occurrence.object.plural
-        said = {"event": event.name, "origin": "event", "params": event.params(occurrence.arguments)}
+        fields = {"event": event.name, "origin": "event", "params": event.params(occurrence.arguments)}
         topic = self.topics.object_event(self.host, plural, occurrence.key, event.name)
-        return self._of_object(messages.OBJECT_EVENT[plural], topic, occurrence, said, None)
+        return self._of_object(messages.OBJECT_EVENT[plural], topic, occurrence, fields, None)
 
     def _object_lifecycle(
-        self, occurrence: ObjectOccurrence, said: Mapping[str, Any], known: bytes | None
+        self, occurrence: ObjectOccurrence, fields: Mapping[str, Any], known: bytes | None
     ) -> Draft:
         plural = occurrence.object.plural
-        topic = self.topics.object_lifecycle(self.host, plural, occurrence.key, said["event"])
-        return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, said, known)
+        topic = self.topics.object_lifecycle(self.host, plural, occurrence.key, fields["event"])
+        return self._of_object(messages.OBJECT_LIFECYCLE[plural], topic, occurrence, fields, known)
 
     def object_state(self, listed: ObjectsListed, seen: ListedObject, *, epoch: str, as_of: int) -> bytes:
         """The bytes of a network's or pool's state that takes account of everything up to `as_of`."""
         each = listed.object
         kind = messages.OBJECT_STATE[each.plural]
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "host": self.host,
             "driver": listed.driver,
             each.singular: {"uuid": seen.key, "name": seen.name},
@@ -222,15 +222,15 @@ class Encoder:
             "as_of": as_of,
         }
         if seen.state is not None:
-            said |= POOL_STATES.read(seen.state)
-            said |= {"capacity": seen.capacity, "allocation": seen.allocation, "available": seen.available}
+            fields |= POOL_STATES.read(seen.state)
+            fields |= {"capacity": seen.capacity, "allocation": seen.allocation, "available": seen.available}
         return messages.build(
             kind,
             id=str(uuids.uuid4()),
             source=messages.host_source(self.host),
             time=stamp_ns(listed.at_ns),
             subject=seen.key,
-            data=kind.model.model_validate(said),
+            data=kind.model.model_validate(fields),
         )
 
     def _of_object(
@@ -238,13 +238,13 @@ class Encoder:
         kind: messages.Kind,
         topic: str,
         occurrence: ObjectOccurrence,
-        said: Mapping[str, Any],
+        fields: Mapping[str, Any],
         known: bytes | None,
     ) -> Draft:
         each = occurrence.object
         named = {"name": occurrence.name} | ({"uuid": occurrence.key} if each.has_uuid else {})
         data = kind.model.model_validate(
-            {"host": self.host, "driver": occurrence.driver, each.singular: named, **said}
+            {"host": self.host, "driver": occurrence.driver, each.singular: named, **fields}
         )
 
         def build(epoch: str, sequence: int) -> bytes:
@@ -267,8 +267,8 @@ class Encoder:
         return (
             f'{{"specversion":"1.0","id":"{uuids.uuid4()}{head}{seen.uuid}","time":"{stamp_ns(moment_ns)}",'
             f'"dataschema":"{messages.STATE.dataschema}","partitionkey":"{seen.uuid}",'
-            f'"data":{{{self._about(driver, seen.uuid, seen.name, seen.id)}'
-            f'{_state_words(seen.state, seen.reason)},"persistent":{persistent},'
+            f'"data":{{{self._domain_members(driver, seen.uuid, seen.name, seen.id)}'
+            f'{_state_members(seen.state, seen.reason)},"persistent":{persistent},'
             f'"epoch":{_text(epoch)},"as_of":{as_of}}}}}'
         ).encode()
 
@@ -289,19 +289,19 @@ class Encoder:
             data=messages.Job.model_validate(data),
         )
 
-    def _about(self, driver: str, uuid: str, name: str, domain_id: int | None) -> str:
+    def _domain_members(self, driver: str, uuid: str, name: str, domain_id: int | None) -> str:
         number = "null" if domain_id is None else domain_id
         return (
             f'"host":{self._host},"driver":{_text(driver)},'
             f'"domain":{{"uuid":"{uuid}","name":{_text(name)},"id":{number}}},'
         )
 
-    def _numbered(self, kind: messages.Kind, uuid: str, moment_ns: int, about: str, words: str) -> Build:
+    def _numbered(self, kind: messages.Kind, uuid: str, moment_ns: int, domain: str, members: str) -> Build:
         middle = (
             f'{self._heads[kind.type]}{uuid}","time":"{stamp_ns(moment_ns)}",'
             f'"dataschema":"{kind.dataschema}","sequence":"'
         )
-        end = f'","partitionkey":"{uuid}","data":{{{about}{words}}}}}'
+        end = f'","partitionkey":"{uuid}","data":{{{domain}{members}}}}}'
 
         def build(epoch: str, sequence: int) -> bytes:
             return f'{{"specversion":"1.0","id":"{epoch}-{sequence}{middle}{sequence:020d}{end}'.encode()

@@ -107,7 +107,7 @@ _RESUMED: Final[dict[str, tuple[LifecycleEvent, ...]]] = {
 """Reason of `running`: how a paused domain came to run again. Else `resumed`/`unknown`."""
 
 _RAN_ON: Final[dict[str, dict[str, tuple[LifecycleEvent, ...]]]] = {
-    # A post-copy that broke may have gone on and completed meanwhile; each step is told once.
+    # A post-copy that broke may have gone on and completed meanwhile; each step is events once.
     "migrated": {
         "postcopy": (("resumed", "migrated"),),
         "postcopy_failed": (("resumed", "migrated"),),
@@ -165,12 +165,12 @@ def compare(before: Known | None, seen: ListedDomain | None, uuid: str) -> Concl
         changes.append(Change(uuid, before.name, None, "stopped", UNKNOWN))
     changes.extend(_definition(uuid, before, seen))
     if not seen_active(seen):
-        told = _ended(before, seen, reason)
+        events = _ended(before, seen, reason)
     elif before is not None and same_run:
-        told = _went_on(before, seen, state, reason)
+        events = _went_on(before, seen, state, reason)
     else:
-        told = _arrived(seen, state, reason)
-    changes.extend(Change(uuid, seen.name, seen.id, event, detail) for event, detail in told)
+        events = _arrived(seen, state, reason)
+    changes.extend(Change(uuid, seen.name, seen.id, event, detail) for event, detail in events)
     return Conclusion(tuple(changes), as_known(seen, before))
 
 
@@ -332,7 +332,7 @@ def missed_before(
 
 def _can_follow(before: Known | None, event: str, domain_id: int | None) -> bool:
     if before is None or not before.active:
-        # libvirt tells of a boot as `resumed`, then `started`.
+        # libvirt emits `resumed`, then `started` for a boot.
         return event in ("started", "resumed")
     if event == "started":
         return state_name(before.state) == "pmsuspended"

@@ -29,16 +29,16 @@ MARGIN: Final = 0.04
 WEIGHT: Final = 0.4
 """VEP 248's `ewmaAlpha`: of a new rate against the former ones; libvirt's is that of 100 ms."""
 DOWNTIME_MS: Final = 300
-"""QEMU's default for `downtime-limit`, where the first pass wasn't seen, which tells it."""
+"""QEMU's default for `downtime-limit`, until the first pass shows the real one."""
 
 
 @dataclass(slots=True)
 class Copy:
-    """One job's copy. `note` takes what libvirt says of it (`virDomainGetJobStats`), `progress` returns the
+    """One job's copy. `note` takes libvirt's figures of it (`virDomainGetJobStats`), `progress` returns the
     result.
 
-    passes: when each pass over the memory was last looked at, by the job's own time in seconds, and the bytes
-    that it began with; those older than the window are one, the least.
+    passes: when each pass over the memory was last read, by the job's own time in seconds, and the bytes that
+    it began with; those older than the window are one, the least.
     """
 
     passes: list[tuple[int, float, float]] = field(default_factory=list)
@@ -47,45 +47,45 @@ class Copy:
     allowed_ms: int = DOWNTIME_MS
     before: int | None = None
     elapsed_s: float = 0.0
-    said: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
-    def note(self, said: Mapping[str, Any]) -> None:
-        """Takes in what libvirt says now."""
-        elapsed_s = said.get("time_elapsed", 0) / 1000
-        bandwidth = said.get("memory_bps") or said.get("disk_bps") or self._since_last(said, elapsed_s)
+    def note(self, params: Mapping[str, Any]) -> None:
+        """Takes in libvirt's current figures."""
+        elapsed_s = params.get("time_elapsed", 0) / 1000
+        bandwidth = params.get("memory_bps") or params.get("disk_bps") or self._since_last(params, elapsed_s)
         self.bandwidth = _smooth(self.bandwidth, bandwidth)
-        dirty = said.get("memory_dirty_rate", 0) * said.get("memory_page_size", 0)
-        iteration = said.get("memory_iteration")
+        dirty = params.get("memory_dirty_rate", 0) * params.get("memory_page_size", 0)
+        iteration = params.get("memory_iteration")
         if self.before is None and iteration:
             self.before = iteration - 1 if dirty == 0 else 0  # of former attempts that were cancelled
         if dirty or self.dirty is not None:
             self.dirty = _smooth(self.dirty, dirty)
-        elif said.get("memory_total"):
-            self.allowed_ms = said.get("downtime", self.allowed_ms)
-        self.elapsed_s, self.said = elapsed_s, said
+        elif params.get("memory_total"):
+            self.allowed_ms = params.get("downtime", self.allowed_ms)
+        self.elapsed_s, self.params = elapsed_s, params
         if iteration:
-            self._note_pass(iteration, elapsed_s, self._began_with(said, dirty))
+            self._note_pass(iteration, elapsed_s, self._began_with(params, dirty))
 
     def progress(self) -> dict[str, Any]:
         """The fields of `messages.Progress`, as far as they are known."""
-        said = self.said
-        parts = {"memory": _amount(said, "memory"), "disk": _amount(said, "disk")}
-        total, remaining = said.get("data_total") or 0, said.get("data_remaining", 0)
+        params = self.params
+        parts = {"memory": _amount(params, "memory"), "disk": _amount(params, "disk")}
+        total, remaining = params.get("data_total") or 0, params.get("data_remaining", 0)
         if not total:
             return {}
-        iteration = said.get("memory_iteration")
+        iteration = params.get("memory_iteration")
         eta_s = self.eta_s
         return {
             "total_bytes": total,
-            "processed_bytes": said.get("data_processed"),
+            "processed_bytes": params.get("data_processed"),
             "remaining_bytes": remaining,
             **parts,
             "percent": max(0, min(99, (total - remaining) * 100 // total)),
             "bandwidth_bytes_per_s": _whole(self.bandwidth),
             "dirty_bytes_per_s": None if self.is_postcopy else _whole(self.dirty),
             "iteration": iteration - (self.before or 0) if iteration else None,
-            "throttle_percent": said.get("auto_converge_throttle"),
-            "downtime_ms": said.get("downtime"),
+            "throttle_percent": params.get("auto_converge_throttle"),
+            "downtime_ms": params.get("downtime"),
             "trend": self.trend,
             "eta_s": None if eta_s is None else math.ceil(eta_s),
         }
@@ -114,7 +114,7 @@ class Copy:
         """Seconds until the guest is switched over: each pass sends what was written during the one before,
         until one fits the allowed downtime. While nothing is known of what the guest writes, the first pass.
         """
-        remaining: int | None = self.said.get("data_remaining")
+        remaining: int | None = self.params.get("data_remaining")
         if remaining is None or not self.bandwidth:
             return None
         pass_s = remaining / self.bandwidth
@@ -132,13 +132,13 @@ class Copy:
     @property
     def is_postcopy(self) -> bool:
         """Whether the destination has asked for pages: it runs there."""
-        return bool(self.said.get("memory_postcopy_requests"))
+        return bool(self.params.get("memory_postcopy_requests"))
 
-    def _began_with(self, said: Mapping[str, Any], dirty: int) -> float:
+    def _began_with(self, params: Mapping[str, Any], dirty: int) -> float:
         """How many bytes this pass began with, as QEMU counted them, or the most that was seen of it."""
-        remaining: float = said.get("memory_remaining", 0)
+        remaining: float = params.get("memory_remaining", 0)
         if dirty:
-            remaining = max(remaining, said.get("downtime", 0) / 1000 * said.get("memory_bps", 0))
+            remaining = max(remaining, params.get("downtime", 0) / 1000 * params.get("memory_bps", 0))
         return remaining
 
     def _note_pass(self, iteration: int, at_s: float, began_with: float) -> None:
@@ -151,12 +151,12 @@ class Copy:
         if old:
             self.passes = [min(old, key=lambda each: each[2]), *self.passes[len(old) :]]
 
-    def _since_last(self, said: Mapping[str, Any], elapsed_s: float) -> float | None:
+    def _since_last(self, params: Mapping[str, Any], elapsed_s: float) -> float | None:
         """The rate since the last look, where libvirt gives none: as of disks that are copied."""
         passed_s = elapsed_s - self.elapsed_s
-        if not self.said or passed_s <= 0:
+        if not self.params or passed_s <= 0:
             return None
-        sent: int = said.get("data_processed", 0) - self.said.get("data_processed", 0)
+        sent: int = params.get("data_processed", 0) - self.params.get("data_processed", 0)
         return max(0, sent) / passed_s
 
 
@@ -170,8 +170,8 @@ def _whole(rate: float | None) -> int | None:
     return None if rate is None else round(rate)
 
 
-def _amount(said: Mapping[str, Any], part: str) -> dict[str, int] | None:
+def _amount(params: Mapping[str, Any], part: str) -> dict[str, int] | None:
     """What is there of memory or disks; None where nothing of it is copied."""
-    if not said.get(f"{part}_total"):
+    if not params.get(f"{part}_total"):
         return None
-    return {f"{what}_bytes": said.get(f"{part}_{what}", 0) for what in ("total", "processed", "remaining")}
+    return {f"{what}_bytes": params.get(f"{part}_{what}", 0) for what in ("total", "processed", "remaining")}

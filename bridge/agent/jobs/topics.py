@@ -47,7 +47,7 @@ class JobTopics:
         return self._shown.setdefault(uuid, None) is None
 
     def show(self, job: Job, seen: ListedDomain, driver: str, *, at_ns: int, now_s: float) -> None:
-        """Publishes what libvirt says of a domain's job now, if it is due."""
+        """Publishes libvirt's current figures of a domain's job, if they are due."""
         elapsed_ms = job.params.get("time_elapsed", 0)
         shown = self._shown.get(seen.uuid)
         operation = job.params["operation"]

@@ -1,18 +1,19 @@
 """Watches outgoing migrations, because nothing announces that one failed.
 
-libvirt tells of an outgoing migration's success (`stopped`/`migrated`), but a live copy that fails leaves
-the source running without a word. While a domain has such a job, it is asked for every second; when the job
-is gone, and twice so, and the domain still is here, that is reported. What becomes of the report is decided
-where all events pass (`inventory/`), so a `stopped` that came meanwhile wins, and so does the next attempt.
+libvirt announces an outgoing migration's success (`stopped`/`migrated`), but a live copy that fails leaves
+the source running without an event. While a domain has such a job, it is asked about every second; when the
+job is gone in two answers and the domain still is here, that is reported. `inventory/`, where all events
+pass, decides what follows from the report, so a `stopped` that came meanwhile takes precedence, and so does
+the next attempt.
 
-An ask can block for as long as the domain's QEMU does, so `GuestCalls` makes it: a guest that doesn't answer
-isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain works.
+A call can block for as long as the domain's QEMU does, so `GuestCalls` makes it: a guest that doesn't answer
+isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain has a job.
 
-How far a job is, also another than a migration, is retained for who wants to know (`topics.py`). No event
-tells of some jobs (a backup, a migration while it copies disks): after each list all that run are asked for.
+The progress of any job is retained (`topics.py`). No event announces some jobs (a backup, a migration while
+it copies disks): after each list all running domains are asked about.
 
 Of an incoming migration that ended libvirt keeps figures that equal the source's, and emits nothing. They are
-asked for a second after the end, when libvirt has them, and once more.
+read a second after the end, when libvirt has them, and once more.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from bridge.wire import vocabulary
 ASK_EVERY_S: Final = 1.0
 ARRIVAL_ASKS: Final = 2
 HANGS_AFTER_S: Final = PING_DEADLINE_S
-"""A guest that doesn't answer is taken to hang after as long as libvirt itself is."""
+"""A guest that doesn't answer counts as hung after the same time as libvirt itself."""
 HANGS_REMEDY: Final = (
     "its QEMU doesn't answer libvirt: look at its storage (virsh domcontrol, virsh domblkerror); it isn't "
     "asked about its migration until it does or libvirtd was restarted, and no other while two guests hang"
@@ -47,12 +48,12 @@ _IN_POSTCOPY: Final = frozenset(
     for state in ("paused", "running")
     for reason in ("postcopy", "postcopy_failed")
 )
-"""A post-copy that broke can go on: while the domain is in one, nothing has failed for good."""
+"""A broken post-copy can go on: while the domain is in one, nothing has failed for good."""
 
 _log = structlog.get_logger()
 
 Arrival = tuple[str, int | None, dict[str, Any]]
-"""Of a domain that arrived: its name and id, and libvirt's figures."""
+"""A domain that arrived: its name and id, and libvirt's figures."""
 
 
 @dataclass(slots=True)
@@ -60,8 +61,8 @@ class Watch:
     """One domain that may be leaving.
 
     `leaving` once it is known to, `seen` the domain as it was then, `params` the job's last figures,
-    `there_s` when it was last known to be there, `missed` the asks since that found no job. `asked` while an
-    answer is awaited, `again` if an event came meanwhile.
+    `there_s` when the job was last seen, `missed` the answers since that had no job. `asked` while an answer
+    is awaited, `again` if an event came meanwhile.
     """
 
     leaving: bool = False
@@ -75,7 +76,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What libvirt said of one domain, asked at `asked_s`: its job, and the domain where that matters."""
+    """libvirt's answer about one domain, asked at `asked_s`: its job, and the domain where that matters."""
 
     job: Job
     seen: ListedDomain | None
@@ -106,7 +107,7 @@ class JobWatcher:
 
     @property
     def hung(self) -> Mapping[str, float]:
-        """The guests that don't answer, each with for how many seconds. Any thread."""
+        """The guests that don't answer, each with for how many seconds. From any thread."""
         now = time.monotonic()
         return {
             uuid: now - since for uuid, since in self._guest_calls.held_longer_than(HANGS_AFTER_S).items()
@@ -114,21 +115,21 @@ class JobWatcher:
 
     @property
     def not_askable(self) -> int:
-        """How many more domains that may be leaving aren't asked about, because of those. Any thread."""
+        """How many more domains that may be leaving aren't asked about because of those. From any thread."""
         hung = self._guest_calls.held_longer_than(HANGS_AFTER_S)
         return len(self._watched.keys() - hung) if len(hung) >= MOST_OUTSTANDING else 0
 
     def start(self) -> None:
-        """Begins; returns at once."""
+        """Starts the thread; returns at once."""
         self.worker.start()
 
     def stop(self, timeout_s: float = 0.5) -> None:
-        """Ends; what libvirt still owes is let go."""
+        """Stops the thread; outstanding calls are abandoned."""
         self._inbox.put(None)
         self.worker.join(timeout_s)
 
     def watch(self, uuids: Collection[str], *, leaving: bool = False) -> None:
-        """These domains may have an outgoing migration. With `leaving` they had one when last looked at."""
+        """These domains may have an outgoing migration. With `leaving` they had one when last read."""
         self._inbox.put(partial(self._take_up, uuids, leaving))
 
     def look(self, running: Collection[str], *, first: bool) -> None:
@@ -136,7 +137,7 @@ class JobWatcher:
         self._inbox.put(partial(self._look, running, first))
 
     def retained(self, uuid: str) -> None:
-        """The broker holds a job of this domain from before."""
+        """The broker retains a job of this domain from before."""
         self._inbox.put(partial(self._take_up_retained, uuid))
 
     def arrived(self, uuids: Collection[str]) -> None:
@@ -144,7 +145,7 @@ class JobWatcher:
         self._inbox.put(partial(self._take_up_arrived, uuids))
 
     def forget(self, uuids: Collection[str]) -> None:
-        """The former job of these domains is over, and that was told; nothing is to be asked about it."""
+        """The former job of these domains is over, and that was published: drops what is known of it."""
         self._inbox.put(partial(self._forget, uuids))
 
     def _run(self) -> None:
@@ -224,7 +225,7 @@ class JobWatcher:
         self._log_hung()
 
     def _log_hung(self) -> None:
-        """One line for each guest that has come to hang, and one for each that answers again."""
+        """One log line for each guest that has come to hang, and one for each that answers again."""
         hung = frozenset(self._guest_calls.held_longer_than(HANGS_AFTER_S))
         for uuid in hung - self._hung:
             _log.warning("guest.hangs", uuid=uuid, remedy=HANGS_REMEDY)
@@ -233,7 +234,7 @@ class JobWatcher:
         self._hung = hung
 
     def _ask(self, uuids: Iterable[str]) -> None:
-        """Has libvirt asked about those of the domains for which no answer is awaited yet."""
+        """Asks libvirt about those of the domains for which no answer is awaited yet."""
         connection = self._connection()
         if connection is None:
             return
@@ -274,7 +275,7 @@ class JobWatcher:
             self._topics.clear(uuid)
 
     def _evaluate(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> bool:
-        """What an answer means; returns whether to go on watching."""
+        """Evaluates an answer; returns whether to go on watching."""
         job, seen = answer.job, answer.seen
         if job.kind in ("outgoing", "other") and (known := seen or watch.seen):
             watch.seen = known
@@ -317,7 +318,7 @@ class JobWatcher:
 
 
 def _ask_libvirt(connection: Connection, *, uuid: str, known: ListedDomain | None, leaving: bool) -> Answer:
-    """In the thread that may block. The domain itself is read once of each job, and when that is over."""
+    """In the thread that may block. The domain itself is read once per job, and when the job is over."""
     asked_s = time.monotonic()
     job = connection.job(uuid)
     matters = (known is None) if job.kind in _UNDER_WAY else leaving
@@ -334,5 +335,5 @@ def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _gone(seen: ListedDomain, watch: Watch, driver: str) -> JobEnded:
-    said = {"operation": "migration_out", **watch.params}
-    return JobEnded(time.time_ns(), watch.there_s, driver, seen.uuid, seen.name, seen.id, said)
+    params = {"operation": "migration_out", **watch.params}
+    return JobEnded(time.time_ns(), watch.there_s, driver, seen.uuid, seen.name, seen.id, params)

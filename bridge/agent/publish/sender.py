@@ -102,7 +102,7 @@ class Sender:
         self._window = window
         self._events = EventSender(outbox, ask, self.counters, Replay(replay_rows_a_minute))
         self._retained = Retained(lambda topic: topics.parse(topic).kind == "state")
-        self._namesake = NameConflict()
+        self._name_conflict = NameConflict()
         self._is_complete = False
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
         self._published_status: StatusData | None = None
@@ -217,7 +217,7 @@ class Sender:
         unless another agent has the same name.
         """
         if self._is_complete:
-            for topic in self._namesake.due(now_s):
+            for topic in self._name_conflict.due(now_s):
                 if self._on_retained is not None:
                     self._on_retained(topic)
 
@@ -260,7 +260,7 @@ class Sender:
     def _facts(self) -> StatusData:
         outbox = self._outbox
         libvirt, reason = self._libvirt
-        aside, other = outbox.set_aside, self._namesake.found
+        aside, other = outbox.set_aside, self._name_conflict.found
         reasons = [
             reason,
             outbox.write_error,
@@ -298,7 +298,7 @@ class Sender:
     def _status_answered(self, epoch: str, code: int) -> None:
         self._retained_answered(self._status_topic, code)
         if code < REFUSAL:
-            self._namesake.said(epoch)
+            self._name_conflict.published(epoch)
 
     def _status(self, facts: StatusData, state: Literal["online", "offline"], suffix: str = "") -> bytes:
         return status.build(self._host, self._version, facts, state=state, now_s=time.time(), suffix=suffix)
@@ -389,13 +389,13 @@ class Sender:
 
     def _on_connected(self, _session_present: bool) -> None:
         self.counters.connections += 1
-        self._logged = {said for said in self._logged if said[0] != "broker.absent"}
+        self._logged = {line for line in self._logged if line[0] != "broker.absent"}
         log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
         self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
         self._published_status = None
         self._look_at_s = 0.0
         self._retained.begin()
-        self._namesake.begin(time.monotonic())
+        self._name_conflict.begin(time.monotonic())
         self._is_complete = False
         if self._homeassistant:
             self._homeassistant.begin()
@@ -438,7 +438,7 @@ class Sender:
             if received.topic == self._status_topic:
                 self._receive_status(received)
             elif received.retain and not self._retained.holds(received.topic, received.payload):
-                self._namesake.wait(received.topic)
+                self._name_conflict.wait(received.topic)
             return
         try:
             if received.retain:
@@ -461,7 +461,7 @@ class Sender:
     def _receive_status(self, received: Received) -> None:
         with suppress(msgspec.MsgspecError):
             epoch = _decode_status(received.payload).data.epoch
-            if received.retain and self._namesake.holds(epoch, self._outbox.epoch):
+            if received.retain and self._name_conflict.holds(epoch, self._outbox.epoch):
                 self.counters.host_conflicts += 1
                 self._log_once("agent.host_conflict", None, host=self._host, other_epoch=epoch)
 

@@ -54,7 +54,7 @@ def build(
     now_s: float,
     suffix: str = "",
 ) -> bytes:
-    """The status message. `now_s` is by the wall clock; `suffix` tells two of the same moment apart."""
+    """The status message. `now_s` is by the wall clock; `suffix` distinguishes two of the same moment."""
     return messages.build(
         messages.HOST_STATUS,
         id=f"{facts.epoch}-status-{int(now_s * 1_000_000)}{suffix}",
