@@ -240,7 +240,7 @@ class Agent:
         if step.working:
             self.jobs.watch(step.working)
         if step.running is not None:
-            self.jobs.look(step.running, first=step.listed is not None)
+            self.jobs.listed(step.running, first=step.listed is not None)
         if step.arrived:
             self.jobs.arrived(step.arrived)
         if step.leaving:

@@ -171,7 +171,7 @@ def test_after_a_new_connection_only_those_that_run_can_have_one(told: Played) -
     told.until(1)
     told.until(1, B)
     told.looks((NONE, seen(B)), uuid=B)
-    told.jobs.look({B}, first=True)
+    told.jobs.listed({B}, first=True)
     told.until(2)
     told.until(2, B)
     assert (told.percents(), told.percents(B)) == ([10, None], [20, None])
@@ -179,10 +179,10 @@ def test_after_a_new_connection_only_those_that_run_can_have_one(told: Played) -
 
 def test_a_job_that_no_event_tells_of_is_found_with_the_next_list(told: Played) -> None:
     told.looks((NONE, seen(A)), (copying(5, 800, "backup"), seen(A)))
-    told.jobs.look({A}, first=False)
+    told.jobs.listed({A}, first=False)
     time.sleep(0.1)
     assert (told.came, told.played.asks) == ([], 1)
-    told.jobs.look({A}, first=False)
+    told.jobs.listed({A}, first=False)
     told.until(1)
     assert told.published()[0].operation == "backup"
 

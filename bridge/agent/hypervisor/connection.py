@@ -133,7 +133,7 @@ class Connection:
             listed: dict[str, ListedDomain] = {}
             for domain, state, reason in self._states():
                 uuid = domain.UUIDString()
-                # In both or in neither: it changed while we looked, so it isn't known.
+                # In both or in neither: it changed between the two lists, so it isn't known.
                 defined = uuid in persistent
                 known = defined != (uuid in transient)
                 listed[uuid] = ListedDomain(

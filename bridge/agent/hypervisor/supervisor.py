@@ -273,16 +273,16 @@ class Hypervisor:
 
     def _list(self, link: _Link) -> None:
         self._lists += 1
-        look, first = self._lists, not link.was_listed
+        number, first = self._lists, not link.was_listed
         link.listing = True
 
         def read() -> DomainsListed:
-            self._put(DomainsRequested(look))
+            self._put(DomainsRequested(number))
             seen = self._with_direction(link.connection.list_domains())
             at_ns = time.time_ns()
             if first:
                 time.sleep(GRACE_S)
-            return DomainsListed(look, link.connection.driver, seen, first, at_ns)
+            return DomainsListed(number, link.connection.driver, seen, first, at_ns)
 
         link.caller.call(
             read,

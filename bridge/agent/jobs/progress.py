@@ -1,4 +1,4 @@
-"""How far a copy is, from what libvirt says of its job now and then. Pure: no clock, no I/O.
+"""How far a copy is, from libvirt's figures of its job. Sans-I/O.
 
 What QEMU has left to send falls to nothing in each pass over the memory, and begins anew with what the guest
 wrote meanwhile. So neither its fall nor its rise tells whether a copy converges. nova took its
@@ -152,7 +152,7 @@ class Copy:
             self.passes = [min(old, key=lambda each: each[2]), *self.passes[len(old) :]]
 
     def _since_last(self, params: Mapping[str, Any], elapsed_s: float) -> float | None:
-        """The rate since the last look, where libvirt gives none: as of disks that are copied."""
+        """The rate since the last reading, where libvirt gives none: as of disks that are copied."""
         passed_s = elapsed_s - self.elapsed_s
         if not self.params or passed_s <= 0:
             return None
@@ -171,7 +171,7 @@ def _whole(rate: float | None) -> int | None:
 
 
 def _amount(params: Mapping[str, Any], part: str) -> dict[str, int] | None:
-    """What is there of memory or disks; None where nothing of it is copied."""
+    """The amounts of memory or disks; None where nothing of it is copied."""
     if not params.get(f"{part}_total"):
         return None
     return {f"{what}_bytes": params.get(f"{part}_{what}", 0) for what in ("total", "processed", "remaining")}

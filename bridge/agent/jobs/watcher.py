@@ -132,9 +132,9 @@ class JobWatcher:
         """These domains may have an outgoing migration. With `leaving` they had one when last read."""
         self._inbox.put(partial(self._take_up, uuids, leaving))
 
-    def look(self, running: Collection[str], *, first: bool) -> None:
+    def listed(self, running: Collection[str], *, first: bool) -> None:
         """These domains run, by a list: any may have a job. By a connection's first list no other has one."""
-        self._inbox.put(partial(self._look, running, first))
+        self._inbox.put(partial(self._take_up_listed, running, first))
 
     def retained(self, uuid: str) -> None:
         """The broker retains a job of this domain from before."""
@@ -178,7 +178,7 @@ class JobWatcher:
             watch.again = watch.asked
         self._ask(fresh)
 
-    def _look(self, running: Collection[str], first: bool) -> None:
+    def _take_up_listed(self, running: Collection[str], first: bool) -> None:
         if first:
             self._forget([uuid for uuid in self._topics.uuids if uuid not in running])
         if len(self._guest_calls.held_longer_than(HANGS_AFTER_S)) < MOST_OUTSTANDING:

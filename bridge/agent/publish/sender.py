@@ -50,7 +50,7 @@ SESSION_EXPIRY_S: Final = 3_600
 KEEPALIVE_S: Final = 10
 TICK_S: Final = 1.0
 """Changes that don't wake the thread (a full disk, parked messages) are noticed within this time."""
-STATUS_LOOK_S: Final = 0.1
+STATUS_CHECK_S: Final = 0.1
 LARGEST_FROM_BROKER_BYTES: Final = 65_536
 OFFLINE_S: Final = 1.5
 """This much of a stop's time is reserved for publishing `offline` and disconnecting."""
@@ -108,7 +108,7 @@ class Sender:
         self._published_status: StatusData | None = None
         self._status_at_s = 0.0
         self._progress = 0, 0.0
-        self._look_at_s = 0.0
+        self._status_check_at_s = 0.0
         self._offline_answered = False
         self._states_first = False
         self._logged: set[tuple[str, object]] = set()
@@ -133,7 +133,7 @@ class Sender:
     def set_status(self, libvirt: Libvirt, reason: str | None = None) -> None:
         """Sets the status of libvirt, and another reason that the status has to name. From any thread."""
         self._libvirt = (libvirt, reason)
-        self._look_at_s = 0.0
+        self._status_check_at_s = 0.0
         self._session.wake()
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -202,7 +202,7 @@ class Sender:
         if room <= 0:
             return
         self._retained.receive(self._outbox.last_sequence)
-        if now_s >= self._look_at_s:
+        if now_s >= self._status_check_at_s:
             room -= self._send_status(now_s)
         if room > 0 and not stopping:
             room -= self._events.send_again(self._publish_row, max(1, room // 4), now_s)
@@ -282,7 +282,7 @@ class Sender:
 
     def _send_status(self, now_s: float) -> int:
         """Publishes the status if it is due. Returns how many messages were sent."""
-        self._look_at_s = now_s + STATUS_LOOK_S
+        self._status_check_at_s = now_s + STATUS_CHECK_S
         facts = self._facts()
         if facts.last_sequence != self._progress[0]:
             self._progress = facts.last_sequence, now_s
@@ -315,13 +315,13 @@ class Sender:
 
     def _finish(self, stop_at_s: float) -> None:
         """Sends what is left, as far as time allows, then publishes `offline`."""
-        session, stream = self._session, self._events
+        session, events = self._session, self._events
         flush_until_s = stop_at_s - OFFLINE_S
         while session.connected and (left_s := flush_until_s - time.monotonic()) > 0:
             now_s = time.monotonic()
-            self._look_at_s = stop_at_s
+            self._status_check_at_s = stop_at_s
             self._send(now_s, stopping=True)
-            if stream.finished and session.in_flight == 0 and not self._retained.due(stream.sent):
+            if events.finished and session.in_flight == 0 and not self._retained.due(events.sent):
                 break
             session.step(min(left_s, TICK_S))
         if session.connected and session.room() > 0:
@@ -335,13 +335,13 @@ class Sender:
                 and (left_s := stop_at_s - OFFLINE_S / 2 - time.monotonic()) > 0
             ):
                 session.step(left_s)
-        stream.report(time.monotonic(), at_once=True)
-        left = "all that there was" if stream.finished else "not all that there was"
+        events.report(time.monotonic(), at_once=True)
+        left = "all that there was" if events.finished else "not all that there was"
         if not self.counters.connections:
             left = "nothing, as the broker was never reached"
         log.info("broker.left", sent=left, said_offline=self._offline_answered)
         session.close(max(0.0, stop_at_s - OFFLINE_S / 4 - time.monotonic()))
-        stream.report(time.monotonic(), at_once=True)
+        events.report(time.monotonic(), at_once=True)
 
     def _offline_answer(self, code: int) -> None:
         self._offline_answered = True
@@ -393,7 +393,7 @@ class Sender:
         log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
         self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
         self._published_status = None
-        self._look_at_s = 0.0
+        self._status_check_at_s = 0.0
         self._retained.begin()
         self._name_conflict.begin(time.monotonic())
         self._is_complete = False
