@@ -13,7 +13,7 @@ from bridge.agent.hypervisor import CallFailed, Connection
 from bridge.agent.inventory.domains import ListedDomain
 from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.reports import DomainsListed
-from bridge.agent.publish import domain_states as states
+from bridge.agent.publish import domain_states
 from bridge.agent.publish.domain_states import DomainStatePublisher
 from bridge.wire import messages
 from bridge.wire.topics import Topics
@@ -133,15 +133,15 @@ def test_the_position_is_that_of_before_the_read(played: Played) -> None:
 
 
 def test_many_domains_are_read_by_one_list(played: Played) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(states.BULK)]
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(domain_states.BULK)]
     played.host.domains = {uuid: seen(uuid) for uuid in uuids[1:]}
     played.states.changed(uuids)
-    assert len(played.news()) == states.BULK
+    assert len(played.news()) == domain_states.BULK
     assert (played.host.lists, played.host.reads) == (1, [])
 
 
 def test_in_a_storm_of_events_lists_take_a_tenth_of_the_time(played: Played) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(states.BULK)]
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(domain_states.BULK)]
     played.host.domains = {uuid: seen(uuid) for uuid in uuids}
     spans: list[tuple[float, float]] = []
     enough = threading.Event()
@@ -158,11 +158,11 @@ def test_in_a_storm_of_events_lists_take_a_tenth_of_the_time(played: Played) -> 
     while not enough.wait(0.005):
         played.states.changed(uuids)
     for (began, ended), (next_began, _) in itertools.pairwise(spans):
-        assert next_began - ended >= min(states.LONGEST_REST_S, states.REST * (ended - began))
+        assert next_began - ended >= min(domain_states.LONGEST_REST_S, domain_states.REST * (ended - began))
 
 
 def test_a_list_that_is_kept_holds_up_others_for_a_second_at_most(played: Played) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(states.BULK)]
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(domain_states.BULK)]
     played.host.domains = {A: seen(A)}
     release = threading.Event()
 
@@ -174,7 +174,7 @@ def test_a_list_that_is_kept_holds_up_others_for_a_second_at_most(played: Played
     played.states.changed(uuids)
     time.sleep(0.2)
     played.states.changed([A])
-    assert played.published.get(timeout=5.0 * states.LONGEST_REST_S) == "a running/booted 1"
+    assert played.published.get(timeout=5.0 * domain_states.LONGEST_REST_S) == "a running/booted 1"
     release.set()
 
 
@@ -203,7 +203,7 @@ def test_gone_domains_are_cleared_without_a_read(played: Played) -> None:
 def test_one_that_can_t_be_read_is_tried_again_and_holds_up_no_other(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(states, "RETRY_S", 0.3)
+    monkeypatch.setattr(domain_states, "RETRY_S", 0.3)
     played.host.domains = {A: seen(A), B: seen(B)}
     failures = iter([True, False])
 

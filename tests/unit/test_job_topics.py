@@ -18,7 +18,7 @@ from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import JobWatcher
 from bridge.wire.messages import parse
 from bridge.wire.topics import Topics
-from tests.unit.test_jobs import ABSENT, INACTIVE, NONE, TELLER, A, B, Look, PlayedConnection, seen
+from tests.unit.test_jobs import ABSENT, ENCODER, INACTIVE, NONE, A, B, Look, PlayedConnection, seen
 
 TOPICS = Topics()
 
@@ -43,7 +43,7 @@ class Played:
             lambda: cast("Connection", self.connection),
             GuestCalls(lambda: cast("Connection", self.played)),
             self._report,
-            JobTopics(TELLER, self._publish),
+            JobTopics(ENCODER, self._publish),
         )
 
     def _report(self, report: IncomingCompleted | JobEnded | JobFound) -> None:

@@ -20,7 +20,7 @@ from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
 from tests.processes import wait_until
 
-TELLER = Encoder(Topics(), "host1")
+ENCODER = Encoder(Topics(), "host1")
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
 RUNNING, PAUSED = "running/booted", "paused/migration"
 
@@ -79,7 +79,7 @@ def jobs_of(
 ) -> JobWatcher:
     connection = cast("Connection", played)
     return JobWatcher(
-        lambda: connection, GuestCalls(lambda: connection), reports.put, JobTopics(TELLER, _drop)
+        lambda: connection, GuestCalls(lambda: connection), reports.put, JobTopics(ENCODER, _drop)
     )
 
 

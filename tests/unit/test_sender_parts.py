@@ -247,7 +247,7 @@ class TestReplay:
         assert replay.to_read() == (2, 9)
 
 
-class TestSuspicion:
+class TestPoisonDetector:
     def test_a_message_that_is_alone_on_its_way_each_time_is_proved(self) -> None:
         detector = PoisonDetector()
         careful = []
