@@ -19,7 +19,7 @@ import structlog
 
 from bridge import __version__
 from bridge.agent.homeassistant.discovery import HomeAssistant
-from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
+from bridge.agent.hypervisor import Hypervisor, LibvirtStatus
 from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.quotas import Quotas
@@ -124,11 +124,6 @@ class Agent:
             self.jobs.worker,
         )
         self._stopping = False
-
-    @property
-    def connection(self) -> Connection | None:
-        """The connection to libvirt, while there is one."""
-        return self.hypervisor.connection
 
     @property
     def oldest_unsent_age_s(self) -> float:
