@@ -20,12 +20,12 @@ import structlog
 
 from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.outbox import Outbox, Row
-from bridge.agent.publish import replay, status
+from bridge.agent.publish import replay
 from bridge.agent.publish.counters import Counters
 from bridge.agent.publish.event_sender import AskOutbox, EventSender
 from bridge.agent.publish.replay import MalformedRequestError, Replay
 from bridge.agent.publish.retained import Retained
-from bridge.agent.publish.status import StatusData
+from bridge.agent.publish.status import StatusData, StatusTopic
 from bridge.mqtt.name_conflict import NameConflict
 from bridge.mqtt.reasons import REFUSAL, describe_reason
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
@@ -97,7 +97,7 @@ class Sender:
         self._topics = topics
         self._host = host
         self._status_topic = topics.host_status(host)
-        self._version = version
+        self._status = StatusTopic(host, version)
         self._outbox = outbox
         self._window = window
         self._events = EventSender(outbox, ask, self.counters, Replay(replay_rows_a_minute))
@@ -105,9 +105,6 @@ class Sender:
         self._name_conflict = NameConflict()
         self._is_complete = False
         self._libvirt: tuple[Libvirt, str | None] = (Libvirt(connected=False), None)
-        self._published_status: StatusData | None = None
-        self._status_at_s = 0.0
-        self._progress = 0, 0.0
         self._status_check_at_s = 0.0
         self._offline_answered = False
         self._states_first = False
@@ -257,7 +254,7 @@ class Sender:
         if code >= REFUSAL:
             self._log_once("broker.refused_retained", code, topic=topic, code=code, why=describe_reason(code))
 
-    def _facts(self) -> StatusData:
+    def _status_data(self) -> StatusData:
         outbox = self._outbox
         libvirt, reason = self._libvirt
         aside, other = outbox.set_aside, self._name_conflict.found
@@ -283,25 +280,22 @@ class Sender:
     def _send_status(self, now_s: float) -> int:
         """Publishes the status if it is due. Returns how many messages were sent."""
         self._status_check_at_s = now_s + STATUS_CHECK_S
-        facts = self._facts()
-        if facts.last_sequence != self._progress[0]:
-            self._progress = facts.last_sequence, now_s
-        if self._published_status is not None:
-            due_s = facts.due_s(self._published_status, self._status_at_s, self._progress[1])
-            if due_s is None or due_s > now_s:
-                return 0
-        self._published_status, self._status_at_s = facts, now_s
-        answered = partial(self._status_answered, facts.epoch)
-        code = self._publish(self._status_topic, self._status(facts, "online"), answered, retain=True)
-        return 0 if code else 1
+        data = self._status_data()
+        if not self._status.is_due(data, now_s):
+            return 0
+        answered = partial(self._status_answered, data.epoch)
+        return 0 if self._publish_status(data, "online", answered) else 1
 
     def _status_answered(self, epoch: str, code: int) -> None:
         self._retained_answered(self._status_topic, code)
         if code < REFUSAL:
             self._name_conflict.published(epoch)
 
-    def _status(self, facts: StatusData, state: Literal["online", "offline"], suffix: str = "") -> bytes:
-        return status.build(self._host, self._version, facts, state=state, now_s=time.time(), suffix=suffix)
+    def _publish_status(
+        self, data: StatusData, state: Literal["online", "offline"], answered: Callable[[int], None]
+    ) -> int:
+        payload = self._status.message(data, state, now_s=time.time())
+        return self._publish(self._status_topic, payload, answered, retain=True)
 
     def _publish_row(self, topic: str, payload: bytes, token: object) -> int:
         return self._publish(topic, payload, token, retain=False)
@@ -325,9 +319,7 @@ class Sender:
                 break
             session.step(min(left_s, TICK_S))
         if session.connected and session.room() > 0:
-            code = self._publish(
-                self._status_topic, self._status(self._facts(), "offline"), self._offline_answer, retain=True
-            )
+            code = self._publish_status(self._status_data(), "offline", self._offline_answer)
             self._offline_answered = code != 0
             while (
                 session.in_flight
@@ -350,7 +342,12 @@ class Sender:
     def _will(self) -> Publication:
         return Publication(
             self._status_topic,
-            self._status(replace(self._facts(), reason=UNANNOUNCED), "offline", "-will"),
+            self._status.message(
+                replace(self._status_data(), reason=UNANNOUNCED),
+                "offline",
+                now_s=time.time(),
+                suffix="-will",
+            ),
             retain=True,
             content_type=CONTENT_TYPE,
         )
@@ -392,7 +389,7 @@ class Sender:
         self._logged = {line for line in self._logged if line[0] != "broker.absent"}
         log.info("broker.connected", broker=self._session.address, waiting=self._outbox.depth)
         self._node = f"connected to {self._session.address}" if self._session.has_nodes else None
-        self._published_status = None
+        self._status.begin()
         self._status_check_at_s = 0.0
         self._retained.begin()
         self._name_conflict.begin(time.monotonic())

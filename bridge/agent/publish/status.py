@@ -1,4 +1,4 @@
-"""The agent's status: its content, and when it is due again. Pure: time is an argument."""
+"""The agent's status: its content, and when it is due again. Sans-I/O: time is an argument."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -45,10 +45,43 @@ class StatusData:
         return self.dropped, self.lost, self.parked, self.states
 
 
+class StatusTopic:
+    """The status of one host: what was published last, and whether another is due."""
+
+    def __init__(self, host: str, version: str) -> None:
+        self._host = host
+        self._version = version
+        self._published: StatusData | None = None
+        self._published_at_s = 0.0
+        self._last_sequence = 0
+        self._moved_at_s = 0.0
+
+    def begin(self) -> None:
+        """A new connection: the status is due."""
+        self._published = None
+
+    def is_due(self, data: StatusData, now_s: float) -> bool:
+        """Whether this is to be published now (monotonic); if so, it counts as published."""
+        if data.last_sequence != self._last_sequence:
+            self._last_sequence, self._moved_at_s = data.last_sequence, now_s
+        if self._published is not None:
+            due_s = data.due_s(self._published, self._published_at_s, self._moved_at_s)
+            if due_s is None or due_s > now_s:
+                return False
+        self._published, self._published_at_s = data, now_s
+        return True
+
+    def message(
+        self, data: StatusData, state: Literal["online", "offline"], *, now_s: float, suffix: str = ""
+    ) -> bytes:
+        """As `build`."""
+        return build(self._host, self._version, data, state=state, now_s=now_s, suffix=suffix)
+
+
 def build(
     host: str,
     version: str,
-    facts: StatusData,
+    data: StatusData,
     *,
     state: Literal["online", "offline"],
     now_s: float,
@@ -57,20 +90,20 @@ def build(
     """The status message. `now_s` is by the wall clock; `suffix` distinguishes two of the same moment."""
     return messages.build(
         messages.HOST_STATUS,
-        id=f"{facts.epoch}-status-{int(now_s * 1_000_000)}{suffix}",
+        id=f"{data.epoch}-status-{int(now_s * 1_000_000)}{suffix}",
         source=messages.host_source(host),
         time=messages.stamp(now_s),
         data=HostStatus(
             host=host,
             state=state,
-            epoch=facts.epoch,
+            epoch=data.epoch,
             version=version,
-            libvirt=facts.libvirt if state == "online" else None,
-            last_sequence=facts.last_sequence,
-            dropped=list(facts.dropped),
-            lost=list(facts.lost),
-            parked=facts.parked,
-            states=facts.states,
-            reason=facts.reason,
+            libvirt=data.libvirt if state == "online" else None,
+            last_sequence=data.last_sequence,
+            dropped=list(data.dropped),
+            lost=list(data.lost),
+            parked=data.parked,
+            states=data.states,
+            reason=data.reason,
         ),
     )
