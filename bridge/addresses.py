@@ -17,7 +17,7 @@ _WEBSOCKET_PATH: Final = "/mqtt"
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """A broker's address, complete: what the URL left out is filled in.
+    """A broker's address, complete: what the URL omitted is filled in.
 
     That is the scheme's own port and, for WebSockets, the path `/mqtt`. `others` are host and port of the
     further nodes of a cluster.
@@ -32,12 +32,12 @@ class BrokerAddress:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Reads `mqtt[s]://[user@]host[:port]` or `ws[s]://[user@]host[:port][/path]`.
+        """Parses `mqtt[s]://[user@]host[:port]` or `ws[s]://[user@]host[:port][/path]`.
 
         Further nodes of a cluster follow after commas, each with its own port or the scheme's. An IPv6
         address stands in brackets, its zone after `%25` (RFC 6874) or a plain `%`; the user may be
-        percent-encoded. Raises ValueError, with what is wrong in words; a password is refused, because
-        command lines and environments can be read by others.
+        percent-encoded. Raises ValueError, with what is wrong; a password is refused, because command lines
+        and environments can be read by others.
         """
         nodes = [cls._parse_node(each) for each in _each_node(url)]
         if len(set(nodes)) < len(nodes):
@@ -76,7 +76,7 @@ class BrokerAddress:
 
 
 def _each_node(url: str) -> Iterator[str]:
-    """The same URL for each of the nodes that it names."""
+    """The same URL for each of its nodes."""
     head, separator, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     user, at, nodes = authority.rpartition("@")
@@ -96,7 +96,7 @@ def _shown(host: str) -> str:
 
 
 def _port(parts: SplitResult) -> int | None:
-    """The URL's port. The error doesn't repeat what stands there: it may be a piece of a password."""
+    """The URL's port. The error doesn't repeat it: it may be a part of a password."""
     try:
         port = parts.port
     except ValueError:
@@ -115,7 +115,7 @@ class HttpAddress:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `address:port`, `[IPv6]:port` or `:port`. Raises ValueError, with what is wrong in words."""
+        """Parses `address:port`, `[IPv6]:port` or `:port`. Raises ValueError, with what is wrong."""
         host, colon, port = text.rpartition(":")
         bare = _without_escape(host[1:-1]) if host.startswith("[") and host.endswith("]") else host
         if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
@@ -128,7 +128,7 @@ class HttpAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it (RFC 6761, section 6.3, of the name)."""
+        """Whether only this machine can reach it (RFC 6761, section 6.3, of the name)."""
         try:
             return ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:

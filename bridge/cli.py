@@ -32,7 +32,7 @@ RUNS_IN: Final = {
 """The module of each program, whose `run(settings)` returns the exit status."""
 
 _NEED_LIBVIRT: Final = ("agent", "demo")
-"""The programs that need libvirt's bindings, which the others do without."""
+"""The programs that need libvirt's bindings."""
 
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
@@ -47,7 +47,7 @@ HELP: Final = {
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
 _AT_THE_END: Final = {"hook": "run"}
-"""The option of each program that is also what stands on its command line after `--`."""
+"""The option of each program that may also be given on its command line after `--`."""
 CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
 """The services whose configuration `check-config` prints."""
 ROLES: Final = ("agent", "correlator", "watch")
@@ -81,8 +81,8 @@ class _Schemas(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status.
 
-    0: stopped as asked, 78: the configuration is wrong (one line on standard error says what), 1: anything
-    else. Wrong usage ends in argparse's SystemExit with status 2.
+    0: stopped as requested, 78: the configuration is wrong (one line on standard error says what), 1:
+    anything else. Wrong usage ends in argparse's SystemExit with status 2.
     """
     _fill_standard_streams()
     log.configure(None, "info")
@@ -109,9 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fill_standard_streams() -> None:
-    """What was closed of them is the null device from now on.
+    """Standard streams that were closed become the null device.
 
-    The next file that is opened would else take its place, and what libraries print would go into that.
+    Otherwise the next file to be opened would take their place, and receive what libraries print.
     """
     for descriptor in range(3):
         try:
@@ -124,7 +124,7 @@ def _fill_standard_streams() -> None:
 
 
 def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
-    """Ends with the usage of the command that was given, and the option that may have been meant."""
+    """Exits with the usage of the given command, and the option that may have been meant."""
     parser: argparse.ArgumentParser = arguments.parser
     models: Mapping[str, type[LogSettings]] = {
         **PROGRAMS,
@@ -244,6 +244,6 @@ def _warn_of_unknown(loaded: Loaded[LogSettings]) -> None:
 
 
 def _stop_on_sigterm() -> None:
-    """SIGTERM stops like Ctrl-C until a program has handlers of its own: asked to stop is no failure."""
+    """SIGTERM stops like Ctrl-C until a program has handlers of its own: a requested stop is no failure."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -61,7 +61,7 @@ class Client:
         positions: bytes = b"",
     ) -> None:
         self.rejected: Counter[str] = Counter()
-        """Messages that aren't of the contract and were put aside, by why."""
+        """Invalid messages, by reason."""
         streams = _POSITIONS.decode(positions) if positions else {}
         self._streams = {host: AgentStream.load(host, data) for host, data in streams.items()}
         address = BrokerAddress.parse(broker)
@@ -93,18 +93,18 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there."""
+        """Whether the broker is connected."""
         return self._subscriber.connected
 
     @property
     def last_failure(self) -> str | None:
-        """Why the broker isn't there, in a sentence; None while it is."""
+        """Why the broker isn't connected, in a sentence; None while it is."""
         return self._subscriber.last_failure
 
     async def messages(self, *, acknowledge: bool = True) -> AsyncGenerator[Message | Gap, None]:
-        """Each message once, as it comes, and a `Gap` for messages that agents were asked for in vain.
+        """Each message once, as it comes, and a `Gap` for messages that agents no longer have.
 
-        A message is acknowledged when the next one is asked for, so one whose handling fails is delivered to
+        A message is acknowledged when the next one is requested, so one whose handling fails is delivered to
         the next client of the same id; with `acknowledge` false by `acknowledge` only. To be called once.
         """
         if self._loop is not None:
@@ -128,7 +128,7 @@ class Client:
             await asyncio.to_thread(thread.join)
 
     def acknowledge(self, message: Message) -> None:
-        """The message was dealt with: nobody gets it again. In the event loop's thread."""
+        """The message was handled: it is not delivered again. In the event loop's thread."""
         if message.place is not None:
             self._stream(message.place.host).see(message.place.epoch, message.place.sequence, 0.0)
         self._hand_back(self._unacknowledged.pop((message.topic, message.payload), ()))
@@ -138,7 +138,7 @@ class Client:
         return msgspec.msgpack.encode({host: stream.dump() for host, stream in self._streams.items()})
 
     def _take(self, item: Delivery | Gap | BaseException) -> None:
-        """In the event loop's thread, as soon as it came, whatever the program is about."""
+        """In the event loop's thread, as soon as a message comes."""
         if not isinstance(item, Delivery):
             self._queue.put_nowait(item)
             return
@@ -163,7 +163,7 @@ class Client:
         return self._streams.setdefault(host, AgentStream(host))
 
     def _read(self) -> None:
-        """In the thread `client`: all that touches the session, but for `wake`."""
+        """In the thread `client`: everything that touches the session, except `wake`."""
         try:
             while not self._stopping:
                 self._acknowledge_all()

@@ -1,6 +1,6 @@
-"""The errors that end a program, each with the exit status that the contract gives it.
+"""The errors that end a program, each with its exit status.
 
-What a program can live with (no broker, no libvirtd, a message it can't read) is not an error of this kind.
+What a program can continue with (no broker, no libvirtd, an invalid message) is not an error of this kind.
 """
 
 import shlex
@@ -9,13 +9,13 @@ from typing import ClassVar
 
 
 class BridgeError(Exception):
-    """The program can't go on. The message is one line for the person who started it."""
+    """The program can't continue. The message is one line for the person who started it."""
 
     exit_status: ClassVar[int] = 1
 
 
 class ConfigError(BridgeError):
-    """The configuration is wrong: starting again without changing it is of no use (EX_CONFIG, sysexits.h)."""
+    """The configuration is wrong: a restart without a change is of no use (EX_CONFIG, sysexits.h)."""
 
     exit_status = 78
 
@@ -23,8 +23,8 @@ class ConfigError(BridgeError):
 class OptionError(ConfigError):
     """One option's value can't be used.
 
-    `option` is the option's name, `origin` says where the value came from, `given` is what was found there
-    (secrets already masked) and `accepted` what could stand there.
+    `option` is the option's name, `origin` where the value came from, `given` the value (secrets masked) and
+    `accepted` what is accepted.
     """
 
     def __init__(self, option: str, *, origin: str, given: str, accepted: str) -> None:
@@ -36,7 +36,7 @@ class OptionError(ConfigError):
 
 
 class NotInstalledError(ConfigError):
-    """Something that this program needs isn't installed. The message says how: as the program was."""
+    """A package that this program needs isn't installed. The message says how to install it."""
 
     def __init__(self, what: str, *, pip: str, apt: str) -> None:
         is_of_the_system = sys.prefix == sys.base_prefix
@@ -47,11 +47,11 @@ class NotInstalledError(ConfigError):
 
 
 class StateInUseError(ConfigError):
-    """Another process works with the same state directory, or under the same id."""
+    """Another process uses the same state directory or the same id."""
 
 
 class ThreadDiedError(BridgeError):
-    """A thread ended that must not; the process goes down with it rather than live on by halves."""
+    """A thread died that the process can't run without, so the process ends."""
 
     def __init__(self, thread: str, cause: BaseException | None = None) -> None:
         self.thread = thread

@@ -1,7 +1,7 @@
 """Health and metrics over HTTP: `/livez`, `/readyz`, `/metrics`.
 
-A service gives two functions that say what is wrong; this file only shows it. No request can hold up the
-service: each is answered in a thread of its own, and one that dawdles is cut off.
+A service passes functions that say what is wrong; this file only serves it. No request can block the service:
+each is answered in a thread of its own, and a slow one is cut off.
 """
 
 import json
@@ -22,7 +22,7 @@ from bridge.errors import BridgeError
 from bridge.log import get_logger
 
 Check = Callable[[], Mapping[str, str | None]]
-"""Names the things that count, each with what is wrong with it in words, or None where all is well."""
+"""Each thing that counts by its name, with what is wrong with it, or None."""
 
 _SLOWEST_REQUEST_S: Final = 10
 _log = get_logger()
@@ -33,7 +33,7 @@ class HealthServer:
 
     `live`, `ready` and `detail` are called in the server's threads, so they must be thread-safe and quick. A
     check that raises counts as wrong. `detail` names what is wrong elsewhere, and leaves the service ready.
-    Start raises BridgeError where the address can't be had.
+    Start raises BridgeError where the address isn't available.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port that is served: the given one, or the one that was found for 0."""
+        """The port that is served: the given one, or for 0 the one that was assigned."""
         return self._address.port if self._server is None else self._server.server_port
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class HealthServer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent."""
+    """The response."""
 
     status: HTTPStatus
     content_type: str
@@ -99,7 +99,7 @@ class Answer:
 
 
 def health(check: Check, detail: Check = dict) -> Answer:
-    """200 where nothing is wrong, else 503 with what is."""
+    """200 where nothing is wrong, else 503 with the problems."""
     beside: Mapping[str, str | None] = {}
     try:
         wrong = {name: problem for name, problem in check().items() if problem is not None}

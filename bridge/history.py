@@ -1,4 +1,4 @@
-"""`libvirt-mqtt history`: what became of migrations, out of the store of a dashboard or from its URL."""
+"""`libvirt-mqtt history`: the outcomes of migrations, from a dashboard's store or its URL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is asked for: of the command line only, since a question is no setting."""
+    """The query: of the command line only, since it is no setting."""
     ago = "RFC 3339 with a time zone, or how long ago as in 90s, 30m, 12h, 7d"
     parser.add_argument("--since", metavar="WHEN", help=f"what happened since then; {ago}")
     parser.add_argument("--until", metavar="WHEN", help=f"what happened before then; {ago}")

@@ -1,8 +1,7 @@
-"""Logging: one line when something changes, with a stable name and its facts; never a secret.
+"""Logging: one line when something changes, with a stable name and its fields; never a secret.
 
-Modules log by `log = get_logger()` and `log.info("broker.connected", host=…)`. The name (`event` in JSON)
-is for machines and doesn't change; what stands beside it are the facts. Lines go to standard error, so that
-what `watch` prints stays clean.
+Modules log by `log = get_logger()` and `log.info("broker.connected", host=…)`. The name (`event` in JSON) is
+for programs and doesn't change. Lines go to standard error, so that the output of `watch` stays clean.
 """
 
 import logging
@@ -29,22 +28,22 @@ _secrets: set[str] = set()
 
 
 def get_logger() -> FilteringBoundLogger:
-    """A logger that follows each `configure`, also where it was made or used before."""
+    """A logger that follows each `configure`, also where it was created or used before."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
 
 
 def hide(secret: str) -> None:
-    """From now on this text is masked in every line, wherever it comes up.
+    """Masks this text in every line from now on.
 
-    One shorter than four characters isn't: it would mask half of every line and so give itself away.
+    A text shorter than four characters isn't masked: it would mask half of every line and so reveal itself.
     """
     if len(secret) >= _SHORTEST_SECRET:
         _secrets.update({secret, repr(secret)[1:-1]})
 
 
 def mask(text: str) -> str:
-    """The text without the passwords of URLs in it, and without what `hide` was told of."""
+    """The text without the passwords of URLs in it, and without the texts passed to `hide`."""
     text = _QUERY_PASSWORD.sub(rf"\1{MASKED}", _URL_PASSWORD.sub(rf"\1:{MASKED}@", text))
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASKED)
@@ -52,7 +51,7 @@ def mask(text: str) -> str:
 
 
 def mask_value(text: str) -> str:
-    """As `mask`, for a text that is, or was meant to be, one URL, whatever stands in its password."""
+    """As `mask`, for a text that is, or was meant to be, one URL, whatever its password contains."""
     return mask(_WHOLE_PASSWORD.sub(rf"\1:{MASKED}@", text))
 
 
@@ -90,7 +89,7 @@ def configure(log_format: LogFormat | None, log_level: LogLevel) -> None:
 
 
 def mask_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: masks secrets by the name of their field and wherever they stand in a text."""
+    """A structlog processor: masks secrets by the name of their field and wherever they occur in a text."""
     return {
         key: MASKED if _SECRET_KEY.search(key) and isinstance(value, str) else _masked(value)
         for key, value in event.items()
@@ -108,10 +107,10 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - a log line may carry anything
 
 
 class _StandardError:
-    """What is standard error when a line is written: `sys.stderr` may be replaced at any time.
+    """The standard error at the time a line is written: `sys.stderr` may be replaced at any time.
 
-    A line that can't be written (its disk is full, its reader has gone) is left out: a service doesn't end
-    for want of a log.
+    A line that can't be written (a full disk, a closed pipe) is dropped: a service doesn't end for want of a
+    log.
     """
 
     def write(self, text: str) -> int:
@@ -128,7 +127,7 @@ standard_error: Final = cast(TextIO, _StandardError())
 
 
 class _Forward(logging.Handler):
-    """What libraries log by the standard way comes out as our own lines do."""
+    """Formats what libraries log by the standard module like our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         facts = {"exc_info": record.exc_info} if record.exc_info else {}
@@ -138,7 +137,7 @@ class _Forward(logging.Handler):
 
 
 def _log_death(death: threading.ExceptHookArgs) -> None:
-    """The traceback of a thread that died, as a line like every other."""
+    """Logs the traceback of a thread that died as a line like every other."""
     if death.exc_type is SystemExit:
         return
     error = death.exc_value or death.exc_type()

@@ -1,7 +1,7 @@
 """Man pages and shell completions, from the declarations that `--help` is made from.
 
-`python -m bridge.manual FOLDER` writes them into a folder, for who makes packages: `*.1`, `libvirt-mqtt` for
-bash and `_libvirt-mqtt` for zsh. Man pages are man(7), as groff and mandoc read them.
+`python -m bridge.manual FOLDER` writes them into a folder, for packagers: `*.1`, `libvirt-mqtt` for bash and
+`_libvirt-mqtt` for zsh. Man pages are man(7), as groff and mandoc read them.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 def _roff(text: str) -> str:
-    """Text as it is, whatever it begins with."""
+    """Literal text, whatever it begins with."""
     for character, escaped in (("\\", "\\e"), ("-", "\\-"), ("'", "\\(aq"), ("~", "\\(ti"), ("^", "\\(ha")):
         text = text.replace(character, escaped)
     return re.sub(r"^\.", r"\\&.", text)

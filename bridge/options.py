@@ -2,8 +2,8 @@
 
 An option `outbox_policy` is `--outbox-policy` on the command line, `LIBVIRT_MQTT_OUTBOX_POLICY` in the
 environment and `outbox_policy` in the TOML file, at its top or in the table of one program (`[agent]`), which
-wins there. The command line wins over the environment, that over the file. An empty variable is as good as
-none, as compose files and unit files can't leave one out.
+takes precedence there. The command line takes precedence over the environment, that over the file. An empty
+variable counts as unset, as compose files and unit files can't omit one.
 """
 
 import argparse
@@ -27,10 +27,10 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Declares a model's field as an option, by standing in its annotation.
+    """Declares a model's field as an option, in its annotation.
 
-    `accepts` says in words what may be given; `name` is the option's name where that isn't the field's (which
-    carries the unit); `default` tells the default where it is computed.
+    `accepts` says what is accepted; `name` is the option's name where that isn't the field's (which carries
+    the unit); `default` describes a computed default.
     """
 
     metavar: str
@@ -41,7 +41,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One option of a program, with everything that its declaration says."""
+    """One option of a program, with everything from its declaration."""
 
     field: str
     key: str
@@ -73,12 +73,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[SettingsT]):
-    """A program's settings, where each field came from, and what was found that means nothing."""
+    """A program's settings, where each field came from, and what was found that has no meaning."""
 
     settings: SettingsT
     origins: Mapping[str, str]
     unknown_variables: Mapping[str, str | None]
-    """Each with the one that may have been meant."""
+    """Each with the variable that may have been meant."""
 
 
 def declared(model: type[BaseModel]) -> Iterator[Declared]:
@@ -119,7 +119,7 @@ def show(value: object) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
-    """Gives a parser the options of a program, and `--config`. Their values stay text."""
+    """Adds the options of a program, and `--config`, to a parser. Their values stay text."""
     parser.add_argument("--config", metavar="FILE", help=f"a TOML file with settings [{CONFIG_VARIABLE}]")
     for option in declared(model):
         text = f"{option.help} Default: {option.default}. [{option.variable}]".replace("%", "%%")
@@ -138,11 +138,11 @@ def load(
     environ: Mapping[str, str],
     known: Mapping[str, type[BaseModel]],
 ) -> Loaded[SettingsT]:
-    """The settings of a program from everywhere.
+    """The settings of a program from all sources.
 
-    `arguments` are the parsed command line's, None for what isn't there. `known` are all programs with their
-    settings: a file or an environment that serves several of them may name what only another one has.
-    Raises ConfigError, with one line that says which option, where from, what was given and what is accepted.
+    `arguments` are the parsed command line's, None for what wasn't given. `known` are all programs with their
+    settings: a file or an environment that serves several of them may name what only another one has. Raises
+    ConfigError, with one line that says which option, where from, what was given and what is accepted.
     """
     options = {option.field: option for option in declared(model)}
     path = arguments.get("config") or environ.get(CONFIG_VARIABLE)
@@ -213,7 +213,7 @@ def _check_key(key: str, accepted: Iterable[str], origin: str) -> None:
 
 
 def _plain(option: Declared, found: Found) -> object:
-    """A value as text, as from a command line, so that all places are read alike.
+    """A value as text, as from a command line, so that all sources are read alike.
 
     Only a switch may be a boolean.
     """
@@ -239,7 +239,7 @@ def _encodable(text: str) -> bool:
 def _option_error(
     error: ValidationError, options: Mapping[str, Declared], found: Mapping[str, Found]
 ) -> ConfigError:
-    """The first of pydantic's complaints as one line."""
+    """The first of pydantic's errors as one line."""
     first = error.errors(include_url=False)[0]
     context = first.get("ctx", {})
     field = context.get("option") or first["loc"][0]
@@ -266,7 +266,7 @@ def _one_line(text: object) -> str:
 
 
 def nearest(given: str, accepted: Iterable[str]) -> str | None:
-    """What was probably meant by something that isn't accepted."""
+    """What was probably meant by an unknown name."""
     return next(iter(difflib.get_close_matches(given, list(accepted), n=1)), None)
 
 

@@ -1,4 +1,4 @@
-"""What of the settings takes effect while a service runs: the log's, and the files that TLS needs."""
+"""The settings that take effect while a service runs: the log's, and the files that TLS needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = log.get_logger()
 
 
 class Reload:
-    """A service's settings, read again each time that it is called.
+    """A service's settings, read again by each call.
 
     running: the settings that it was started with; read: reads them again, raises ConfigError.
     """
@@ -26,9 +26,9 @@ class Reload:
         self._read = read
 
     def __call__(self) -> bool:
-        """Whether to connect to the broker again, for the sake of certificates that may be others now.
+        """Whether to reconnect to the broker, because certificates may have changed.
 
-        A line says what came of it. Where anything can't be used, all stays as it is.
+        A log line names the result. Where anything can't be used, everything stays as it is.
         """
         running = self._running
         broker = running.broker_settings()

@@ -1,7 +1,7 @@
-"""The contract for programs: JSON Schemas and the AsyncAPI document, made from the models.
+"""The contract for programs: JSON Schemas and the AsyncAPI document, generated from the models.
 
-`schemas/v1/*.schema.json` (JSON Schema 2020-12, open to added fields) and `schemas/asyncapi.yaml`
-(AsyncAPI 3.0). Nothing in them is written by hand, so nothing in them can drift.
+`schemas/v1/*.schema.json` (JSON Schema 2020-12, open to added fields) and `schemas/asyncapi.yaml` (AsyncAPI
+3.0). Nothing in them is written by hand, so nothing in them can drift.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _schema_of(kinds: list[Kind]) -> dict[str, Any]:
 
 
 def _params_by_event() -> list[dict[str, Any]]:
-    """What `params` holds, for each event that says something. Another event's are open."""
+    """The schema of `params` for each event that has any. Another event's are open."""
     return [
         {
             "if": {"properties": {"event": {"const": event.name}}},
@@ -198,7 +198,7 @@ def _params_by_event() -> list[dict[str, Any]]:
 
 
 def asyncapi() -> dict[str, Any]:
-    """The AsyncAPI 3.0 document of everything that is published, and of what may be asked."""
+    """The AsyncAPI 3.0 document of everything that is published, and of requests."""
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
         "info": {
@@ -283,7 +283,7 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def run(*, check: Path | None, write: Path | None) -> int:
-    """Writes the files below a folder, or compares them with what is there; 0 when they are the same."""
+    """Writes the files below a folder, or compares them with it; 0 when they are the same."""
     files = documents()
     if write is not None:
         for name, text in files.items():

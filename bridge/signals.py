@@ -1,4 +1,4 @@
-"""Signals of the process, taken as requests."""
+"""Signals of the process as requests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import FrameType
 
 @contextmanager
 def signals(stop: Callable[[], object], hangup: Callable[[], object]) -> Iterator[None]:
-    """While it lasts, SIGTERM and SIGINT call `stop`, SIGHUP `hangup`; then the handlers that were there
-    come back.
+    """Inside this context SIGTERM and SIGINT call `stop`, SIGHUP `hangup`; then the former handlers are
+    restored.
 
     For the main thread; raises ValueError in any other.
     """

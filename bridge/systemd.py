@@ -1,4 +1,4 @@
-"""What systemd wants to hear from a service of Type=notify: sd_notify(3), in a few lines of our own."""
+"""sd_notify(3) for a service of Type=notify."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Tells systemd how the service is. Does nothing, and says so by False, where systemd doesn't listen.
+    """Notifies systemd of the service's state. Does nothing, and returns False, where systemd doesn't listen.
 
     Thread-safe: each message is one datagram. A message that can't be sent is dropped: the service's work
     never depends on it.
@@ -17,14 +17,14 @@ class Notifier:
         path = found.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self.watchdog_s = _watchdog_s(found)
-        """Seconds after which systemd kills a service that sent no `watchdog()`; None: it doesn't watch."""
+        """Seconds after which systemd kills a service that sent no `watchdog()`; None: no watchdog."""
 
     def ready(self) -> bool:
-        """Start-up is over."""
+        """Start-up is complete."""
         return self._send("READY=1")
 
     def stopping(self) -> bool:
-        """The service is on its way out."""
+        """The service is stopping."""
         return self._send("STOPPING=1")
 
     def watchdog(self) -> bool:
@@ -48,7 +48,7 @@ class Notifier:
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """As sd_watchdog_enabled(3): the interval is meant for us only if WATCHDOG_PID is absent or ours."""
+    """As sd_watchdog_enabled(3): the interval applies only if WATCHDOG_PID is absent or ours."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = environ.get("WATCHDOG_USEC", "")

@@ -1,7 +1,7 @@
-"""`libvirt-mqtt watch`: prints what happens, live; a line a message for a person, a JSON line for a program.
+"""`libvirt-mqtt watch`: prints messages live; a line each for a person, a JSON line for a program.
 
-It keeps no session with the broker: what happens while it is away or not connected isn't shown later, but for
-what the broker retains.
+It keeps no session with the broker: what is published while it is away or not connected isn't shown later,
+except what the broker retains.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bridge.wire.topics import Topics
 
 _STEP_S: Final = 0.25
 _QUIET_S: Final = 0.4
-"""When the broker has sent nothing for this long after connecting, all that it retains has come."""
+"""When the broker has sent nothing for this long after connecting, everything that it retains has come."""
 _SILENCE_S: Final = 10.0
-"""A program that runs is heard of at once, by its retained status: after so long nobody is there."""
+"""A running program shows at once, by its retained status; after this long none is running."""
 _CLOSE_S: Final = 2.0
 
 
 def run(settings: WatchSettings) -> int:
-    """Prints until SIGINT, SIGTERM or SIGHUP, or until nobody reads the output any more; returns 0."""
+    """Prints until SIGINT, SIGTERM or SIGHUP, or until the output's reader has closed; returns 0."""
     watch = Watch(settings, sys.stdout, sys.stderr)
     try:
         with signals(watch.stop, watch.stop):
@@ -44,7 +44,7 @@ def run(settings: WatchSettings) -> int:
 
 
 class Watch:
-    """One watcher: a session, and what turns each of its messages into lines of `out`.
+    """One watcher: a session, and the view that turns each of its messages into lines of `out`.
 
     What is about the connection, not the messages, goes to `notes`.
     """
@@ -83,7 +83,7 @@ class Watch:
         )
 
     def run(self) -> None:
-        """Watches until `stop`. Raises BrokenPipeError when nobody reads the output any more."""
+        """Watches until `stop`. Raises BrokenPipeError when the output's reader has closed."""
         reader = ReaderGone(self._out)
         try:
             while not self._stopping:
@@ -101,7 +101,7 @@ class Watch:
             self._session.close(_CLOSE_S)
 
     def stop(self) -> None:
-        """Ends `run` soon. From a signal handler or any thread."""
+        """Makes `run` return soon. From a signal handler or any thread."""
         self._stopping = True
         self._session.wake()
 
@@ -141,7 +141,7 @@ class Watch:
                 self._print(line)
 
     def _look_at_probe(self) -> None:
-        """Of a status that was seen live, and of nothing from before: is that the broker's way?"""
+        """A status came live, and nothing retained: checks whether the broker does that."""
         if self._probe is not None and self._probe.answer == "by_name_only" and not self._has_retained:
             self._has_retained = True  # said once
             self._note(
@@ -185,7 +185,7 @@ class Watch:
             self._note(f"{why}; trying again")
 
     def _print(self, *lines: str) -> None:
-        """Prints lines above the bars, which move down, and draws these anew."""
+        """Prints lines above the bars, which move down, and redraws these."""
         bars = self._view.bars()[: shutil.get_terminal_size().lines - 1] if self._has_bars else []
         erase = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
         print(erase, *(f"{line}\n" for line in (*lines, *bars)), sep="", end="", file=self._out, flush=True)
@@ -200,7 +200,7 @@ class Watch:
 
 
 def json_line(topic: str, payload: bytes, *, retain: bool) -> str:
-    """One message as one line of ASCII JSON. An empty payload is null, one that is no JSON a text."""
+    """One message as one line of ASCII JSON. An empty payload is null, an invalid one a text."""
     head = {"topic": topic, "retain": retain}
     try:
         held = json.loads(payload, parse_constant=_refuse_constant) if payload else None
@@ -218,7 +218,7 @@ def _patterns(value: str | None) -> list[str]:
 
 
 def view_for(out: TextIO, topics: Topics, selection: Selection = ALL) -> View:
-    """A view with the width, the colours and the characters that this output has."""
+    """A view with the width, colours and characters of this output."""
     encoding = (out.encoding or "ascii").lower()
     return View(
         width=terminal_width(out),
@@ -235,12 +235,12 @@ def terminal_width(out: TextIO) -> int | None:
 
 
 def has_colour(out: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether to colour: on a terminal that can, unless NO_COLOR is set and not empty (no-color.org)."""
+    """Whether to use colours: on a terminal that can, unless NO_COLOR is set and not empty (no-color.org)."""
     return out.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
 class ReaderGone:
-    """Tells when the other end of a pipe was closed, though nothing is being written to it."""
+    """Detects that the other end of a pipe was closed, without writing to it."""
 
     def __init__(self, out: TextIO) -> None:
         self._poll = select.poll()
@@ -250,12 +250,12 @@ class ReaderGone:
             return
 
     def gone(self) -> bool:
-        """Whether nobody can read any more."""
+        """Whether the reader has closed."""
         return any(events & select.POLLERR for _, events in self._poll.poll(0))
 
 
 def leave_broken_pipe() -> None:
-    """Lets the interpreter flush at its end without an error, though the reader is gone."""
+    """Lets the interpreter flush at its end without an error, though the reader has closed."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

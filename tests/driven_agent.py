@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
 def serve(agent: Agent) -> None:
     """Answers each line of standard input."""
     driver = Driver()
-    while not agent.hypervisor.status.connected or agent.writer.holds:
+    while not agent.hypervisor.status.connected or agent.writer.waits_for_list:
         time.sleep(0.01)
     for line in sys.stdin:
         number, cycles = map(int, line.split())

@@ -1,1 +1,1 @@
-"""Watches one libvirt connection and publishes what it says."""
+"""Watches one libvirt connection and publishes its events, states and jobs."""

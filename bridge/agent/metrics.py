@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "libvirt_mqtt_agent_"
 _NO_FAULTS: Final = dict.fromkeys(CHOICES, 0)
-"""What is there from the beginning, so that the first of its kind is seen as an increase."""
+"""Exported from the start, so that the first failure of a kind shows as an increase."""
 _LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 
 
@@ -40,13 +40,17 @@ class AgentCollector(Collector):
         agent = self._agent
         outbox, sender = agent.outbox, agent.sender
         figures: tuple[tuple[str, str, float], ...] = (
-            ("broker_connected", "1 while there is a broker.", sender.connected),
-            ("libvirt_connected", "1 while there is a libvirt daemon.", agent.hypervisor.status.connected),
+            ("broker_connected", "1 while the broker is connected.", sender.connected),
+            (
+                "libvirt_connected",
+                "1 while the libvirt daemon is connected.",
+                agent.hypervisor.status.connected,
+            ),
             ("outbox_unsent_rows", "Stored messages that wait for the broker.", outbox.depth),
             ("outbox_rows", "Stored messages, sent ones included.", outbox.stored_rows),
-            ("outbox_bytes", "What the stored messages take.", outbox.stored_bytes),
+            ("outbox_bytes", "The size of the stored messages.", outbox.stored_bytes),
             ("outbox_parked_rows", "Messages that the broker refused.", outbox.parked),
-            ("outbox_waiting_rows", "Messages in memory because the disk takes nothing.", outbox.waiting),
+            ("outbox_waiting_rows", "Messages in memory because writes to the disk fail.", outbox.buffered),
             ("outbox_oldest_unsent_seconds", "Age of the oldest unsent message.", agent.oldest_unsent_age_s),
             ("in_flight", "Messages that the broker hasn't answered.", sender.in_flight),
             ("guests_hung", "Guests whose QEMU doesn't answer libvirt.", len(agent.jobs.hung)),
@@ -72,7 +76,7 @@ class AgentCollector(Collector):
             ),
             (
                 "left_out",
-                "Events that their domain's share of the outbox had no room for.",
+                "Events left out because their domain's quota of the outbox was used up.",
                 agent.writer.left_out,
             ),
             ("broker_connections", "How often the broker accepted the connection.", counters.connections),
@@ -87,7 +91,7 @@ class AgentCollector(Collector):
                 "Connections to libvirt that were opened.",
                 agent.hypervisor.openings,
             ),
-            ("replayed", "Messages that were sent again because somebody asked.", counters.replayed),
+            ("replayed", "Messages that were sent again on request.", counters.replayed),
         )
         for name, text, value in figures:
             yield CounterMetricFamily(_PREFIX + name, text, value=value)
@@ -95,14 +99,14 @@ class AgentCollector(Collector):
     def _labelled(self) -> Iterator[Metric]:
         counters = self._agent.sender.counters
         answers = CounterMetricFamily(
-            _PREFIX + "publish_results", "What the broker answered.", labels=["stream", "result"]
+            _PREFIX + "publish_results", "The broker's answers to publications.", labels=["stream", "result"]
         )
         for stream, counted in (("events", counters.answers), ("retained", counters.retained_answers)):
             for code, count in dict(counted).items():
                 answers.add_metric([stream, reason_name(code)], count)
         yield answers
         requests = CounterMetricFamily(
-            _PREFIX + "replay_requests", "Requests for messages again.", labels=["verdict"]
+            _PREFIX + "replay_requests", "Replay requests, by outcome.", labels=["verdict"]
         )
         for verdict, count in dict(counters.replay_requests).items():
             requests.add_metric([verdict], count)
@@ -116,7 +120,7 @@ class AgentCollector(Collector):
 
 
 def registry(agent: Agent) -> CollectorRegistry:
-    """A registry with one agent's metrics. From now on the way from callback to PUBACK is measured."""
+    """A registry with one agent's metrics. It also starts the measurement from callback to PUBACK."""
     found = CollectorRegistry()
     found.register(AgentCollector(agent))
     ProcessCollector(registry=found)

@@ -20,7 +20,7 @@ Request = Literal["stop", "reload"]
 def run(settings: AgentSettings, reload: Callable[[], bool]) -> int:
     """Runs an agent until SIGTERM or SIGINT; returns the exit status. SIGHUP: see `bridge.reload`.
 
-    Raises bridge.errors.BridgeError where it can't start or a thread died; its exit status counts then.
+    Raises bridge.errors.BridgeError where it can't start or a thread died; the error has the exit status.
     """
     asked: queue.SimpleQueue[Request] = queue.SimpleQueue()  # its `put` may interrupt its `get`
     with signals(partial(asked.put, "stop"), partial(asked.put, "reload")):

@@ -1,8 +1,8 @@
-"""The agent as a whole: its threads, what joins them, how it starts, stops and tells that it is well.
+"""The agent: its threads, the queues between them, start, stop and health.
 
-libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes
-messages of them and stores them; the thread `mqtt` sends what is stored. `states`, `lists` and `jobs` ask
-libvirt what no event tells. A thread that dies takes the process down.
+libvirt's callbacks and the thread `hypervisor` put reports into one queue; the thread `outbox` makes messages
+of them and stores them; the thread `mqtt` sends what is stored. `states`, `lists` and `jobs` ask libvirt for
+what no event announces. A thread that dies ends the process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -18,38 +18,40 @@ from uuid import UUID
 import structlog
 
 from bridge import __version__
-from bridge.agent.homeassistant import HomeAssistant
-from bridge.agent.hypervisor import Connection, Hypervisor, LibvirtStatus
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.knowledge import Knowledge, Step
-from bridge.agent.lists import Lists
-from bridge.agent.outbox import Limits, Outbox, Row
-from bridge.agent.reports import Cleared, Held
-from bridge.agent.sender import Sender
-from bridge.agent.states import States
-from bridge.agent.tell import Teller
+from bridge.agent.homeassistant.discovery import HomeAssistant
+from bridge.agent.hypervisor import Hypervisor, LibvirtStatus
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import Inventory
+from bridge.agent.inventory.quotas import Quotas
+from bridge.agent.inventory.reports import StateCleared, StateRetained
+from bridge.agent.inventory.step import Step
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import JobWatcher
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.outbox.writer import Writer
+from bridge.agent.publish.domain_states import DomainStatePublisher
+from bridge.agent.publish.object_states import ObjectStatePublisher
+from bridge.agent.publish.sender import Sender
 from bridge.agent.worker import Worker
-from bridge.agent.writer import Effects, Writer
 from bridge.config import AgentSettings
 from bridge.errors import ThreadDiedError
 from bridge.wire.events import chosen
 from bridge.wire.messages import Libvirt
 
 STOP_S: Final = 5.0
-"""A stop takes this long at most, also with a broker or a libvirtd that is silent."""
-_LOOK_S: Final = 0.5
-STUCK_S: Final = 30.0
-"""A loop that hasn't turned for so long is taken as stuck; each turns every few seconds."""
+"""A stop takes at most this long, also with an unresponsive broker or libvirtd."""
+_AGE_TIMEOUT_S: Final = 0.5
+STALLED_S: Final = 30.0
+"""A loop that hasn't run for this long is stalled; each runs every few seconds."""
 
 _log = structlog.get_logger()
 
 
 class Agent:
-    """One agent. It can also run inside another program; signals and the exit status are that one's.
+    """One agent. It can also run inside another program, which then handles signals and the exit status.
 
-    Making it opens the outbox: raises bridge.errors.ConfigError (StateInUseError) where the state directory
-    can't be used.
+    Opens the outbox: raises bridge.errors.ConfigError (StateInUseError) where the state directory can't be
+    used.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -63,11 +65,10 @@ class Agent:
             keep_bytes=int(settings.retain_bytes),
         )
         self.outbox = Outbox.open(settings.state_dir, limits)
-        teller = Teller(topics, settings.host)
+        encoder = Encoder(topics, settings.host)
         self.writer = Writer(
             self.outbox,
-            Knowledge(teller, self.outbox.known(), limits),
-            Effects(committed=self._committed, stepped=self._stepped),
+            Inventory(encoder, self.outbox.known(), Quotas(limits.rows, limits.bytes)),
         )
         self._homeassistant = (
             HomeAssistant(topics, settings.host, __version__, settings.homeassistant_prefix)
@@ -81,34 +82,34 @@ class Agent:
             __version__,
             self.outbox,
             ask=self.writer.ask,
-            cleared=self._cleared,
-            held=self._held,
-            turned=self._turned,
+            on_cleared=self._on_cleared,
+            on_retained=self._on_retained,
+            on_turn=self._on_turn,
             homeassistant=self._homeassistant,
         )
         self.hypervisor = Hypervisor(
             settings.connect,
             self.writer.put,
-            self._tell_status,
+            self._libvirt_changed,
             reconcile_s=settings.reconcile_s,
             events=chosen(settings.events),
         )
-        self._states = States(
-            teller,
+        self._domain_states = DomainStatePublisher(
+            encoder,
             lambda: self.hypervisor.connection,
             lambda: self.outbox.position,
             self._publish_state,
         )
-        self.jobs = Jobs(
+        self.jobs = JobWatcher(
             lambda: self.hypervisor.connection,
-            self.hypervisor.asking,
+            self.hypervisor.guest_calls,
             self.writer.put,
-            JobTopics(teller, self._publish_job),
+            JobTopics(encoder, self._publish_job),
         )
-        self._lists = Lists(
-            teller,
+        self._object_states = ObjectStatePublisher(
+            encoder,
             lambda: self.hypervisor.connection,
-            self.hypervisor.asking,
+            self.hypervisor.guest_calls,
             self.writer.put,
             self.sender.set_retained,
             names=chosen(settings.events),
@@ -116,34 +117,34 @@ class Agent:
         )
         self._mqtt = Worker("mqtt", self.sender.run)
         self._loops = (self.writer.worker, self.hypervisor.worker, self._mqtt)
-        self._workers = (*self._loops, self._states.worker, self._lists.worker, self.jobs.worker)
+        self._workers = (
+            *self._loops,
+            self._domain_states.worker,
+            self._object_states.worker,
+            self.jobs.worker,
+        )
         self._stopping = False
 
     @property
-    def connection(self) -> Connection | None:
-        """The connection to libvirt, while there is one."""
-        return self.hypervisor.connection
-
-    @property
     def oldest_unsent_age_s(self) -> float:
-        """How long the first message that the broker hasn't has been stored, in seconds; 0 if it has all.
+        """How long the oldest unacknowledged message has been stored, in seconds; 0 if there is none.
 
-        NaN when the outbox's thread has no time to look.
+        NaN when the outbox's thread doesn't answer in time.
         """
         found: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self.writer.ask(lambda outbox: found.put(outbox.oldest_unsent_age_s()))
         try:
-            return found.get(timeout=_LOOK_S) or 0.0
+            return found.get(timeout=_AGE_TIMEOUT_S) or 0.0
         except queue.Empty:
             return math.nan
 
     def start(self) -> None:
-        """Starts all threads and returns. Neither a broker nor a libvirtd needs to be there."""
-        self._tell_status(self.hypervisor.status)
-        self.writer.start()
+        """Starts all threads and returns. Neither a broker nor a libvirtd needs to be available."""
+        self._libvirt_changed(self.hypervisor.status)
+        self.writer.start(self.sender.committed, self._stepped)
         self._mqtt.start()
-        self._states.start()
-        self._lists.start()
+        self._domain_states.start()
+        self._object_states.start()
         self.jobs.start()
         self.hypervisor.start()
         _log.info(
@@ -155,13 +156,15 @@ class Agent:
         )
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """Takes no more events, sends what it has, says `offline`; within this time, whatever hangs."""
+        """Ignores further events, sends what is stored, publishes `offline`; within this time, whatever
+        hangs.
+        """
         self._stopping = True
         end_s = time.monotonic() + timeout_s
         self.hypervisor.stop(0.3)
         self.jobs.stop(0.1)
-        self._states.stop(0.2)
-        self._lists.stop(0.1)
+        self._domain_states.stop(0.2)
+        self._object_states.stop(0.1)
         self.writer.store_all(1.0)
         self.sender.stop(max(0.2, end_s - time.monotonic() - 0.5))
         self._mqtt.join(end_s - time.monotonic() - 0.2)
@@ -173,28 +176,28 @@ class Agent:
         for worker in self._workers:
             if not worker.is_alive and not self._stopping:
                 raise ThreadDiedError(worker.name, worker.error)
-        if not self.hypervisor.hears:
+        if not self.hypervisor.loop_alive:
             raise ThreadDiedError("libvirt-events")
 
     def live(self) -> Mapping[str, str | None]:
-        """What is wrong with each thread whose loop has to turn; None where nothing is."""
+        """What is wrong with each thread whose loop has to run; None where nothing is."""
         problems: dict[str, str | None] = {}
         for worker in self._workers:
             problems[worker.name] = None if worker.is_alive else f"died: {worker.error!r}"
         for worker in self._loops:
-            if worker.is_alive and worker.silent_s > STUCK_S:
+            if worker.is_alive and worker.silent_s > STALLED_S:
                 problems[worker.name] = f"hasn't turned for {worker.silent_s:.0f} s"
-        deaf_s = self.hypervisor.deaf_s
-        stuck = f"hasn't turned for {deaf_s:.0f} s" if deaf_s > STUCK_S else None
-        problems["libvirt-events"] = stuck if self.hypervisor.hears else "died"
+        loop_silent_s = self.hypervisor.loop_silent_s
+        stuck = f"hasn't turned for {loop_silent_s:.0f} s" if loop_silent_s > STALLED_S else None
+        problems["libvirt-events"] = stuck if self.hypervisor.loop_alive else "died"
         return problems
 
     def ready(self) -> Mapping[str, str | None]:
-        """What isn't ready, in words. The broker doesn't count: events are kept until it is there."""
-        return {**self.live(), "libvirt": self.hypervisor.status.problem, "outbox": self.outbox.trouble}
+        """Why the agent isn't ready. The broker doesn't count: events are kept until it is available."""
+        return {**self.live(), "libvirt": self.hypervisor.status.problem, "outbox": self.outbox.write_error}
 
     def detail(self) -> Mapping[str, str | None]:
-        """What leaves the agent ready, and somebody has to see to: guests that don't answer libvirt."""
+        """Problems that need attention though the agent is ready: guests that don't answer libvirt."""
         hung, more = self.jobs.hung, self.jobs.not_askable
         problems: dict[str, str | None] = {
             f"guest {uuid}": f"its QEMU hasn't answered libvirt for {seconds:.0f} s"
@@ -204,63 +207,62 @@ class Agent:
             problems["jobs"] = f"{more} more guests aren't asked about their migrations while these hang"
         return problems
 
-    def _committed(self, rows: Sequence[Row]) -> None:
-        self.sender.committed(rows)
-
     def _publish_state(self, topic: str, payload: bytes | None, as_of: int) -> None:
         if self._homeassistant:
             self._homeassistant.state(topic, payload)
         self.sender.set_retained(topic, payload, as_of)
 
     def _publish_job(self, topic: str, payload: bytes | None) -> None:
-        """After all that was reported before it, which the outbox's thread has stored by then."""
+        """Publishes it after everything that was reported before, which the outbox's thread has stored by
+        then.
+        """
         self.writer.ask(lambda outbox: self.sender.set_retained(topic, payload, outbox.last_sequence))
 
     def _stepped(self, step: Step, epoch: str, last_sequence: int) -> None:
-        self._lists.stepped(step, epoch, last_sequence)
+        self._object_states.stepped(step, epoch, last_sequence)
         if step.gone:
-            self._states.gone(step.gone)
+            self._domain_states.gone(step.gone)
         if step.listed is not None:
-            self._states.listed(step.listed, epoch, last_sequence)
+            self._domain_states.listed(step.listed, epoch, last_sequence)
             if self._homeassistant:
                 self._homeassistant.listed(step.listed)
         if step.compared is not None:
-            self._states.compared(step.compared)
+            self._domain_states.compared(step.compared)
         if step.changed:
-            self._states.changed(step.changed)
+            self._domain_states.changed(step.changed)
         if step.stopped or step.renewed:
             self.jobs.forget(step.stopped | step.renewed)
         if step.working:
             self.jobs.watch(step.working)
         if step.running is not None:
-            self.jobs.look(step.running, first=step.listed is not None)
+            self.jobs.listed(step.running, first=step.listed is not None)
         if step.arrived:
             self.jobs.arrived(step.arrived)
         if step.leaving:
             self.jobs.watch(step.leaving, leaving=True)
-        if step.look_after_s is not None:
-            self.hypervisor.look_again(step.look_after_s)
+        if step.list_after_s is not None:
+            self.hypervisor.list_again(step.list_after_s)
 
-    def _turned(self) -> None:
+    def _on_turn(self) -> None:
         self._mqtt.beat()
 
-    def _cleared(self, topic: str) -> None:
+    def _on_cleared(self, topic: str) -> None:
         address = self._topics.parse(topic)
         if address.kind == "state":
-            self.writer.put(Cleared(address.uuid))
+            self.writer.put(StateCleared(address.uuid))
 
-    def _held(self, topic: str) -> None:
+    def _on_retained(self, topic: str) -> None:
         with suppress(ValueError):  # not a topic of ours
             address = self._topics.parse(topic)
             uuid = address.uuid
             if address.kind == "object_state":
-                self._lists.held(address.object, uuid)
+                self._object_states.retained(address.object, uuid)
             elif address.kind == "job":
-                self.jobs.held(uuid)
+                self.jobs.retained(uuid)
             elif str(UUID(uuid)) == uuid:
-                self.writer.put(Held(uuid))
+                self.writer.put(StateRetained(uuid))
 
-    def _tell_status(self, status: LibvirtStatus) -> None:
+    def _libvirt_changed(self, status: LibvirtStatus) -> None:
         libvirt = Libvirt(
             connected=status.connected, uri=status.uri, hypervisor_version=status.hypervisor_version
         )

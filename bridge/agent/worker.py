@@ -1,4 +1,4 @@
-"""A named thread that must not die unseen."""
+"""A named thread whose end is noticed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _log = structlog.get_logger()
 
 
 class Worker:
-    """Runs `work` in a daemon thread. What it raises is kept in `error`, for whoever supervises.
+    """Runs `work` in a daemon thread. What it raises is kept in `error`, for the supervisor.
 
-    `beat` is for a loop that turns at least every few seconds; `silent_s` tells how long it hasn't.
+    `beat` is for a loop that runs at least every few seconds; `silent_s` is the time since the last one.
     """
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
 from bridge.log import get_logger
 from bridge.mqtt.messages import Publication
-from bridge.mqtt.namesake import Namesake
+from bridge.mqtt.name_conflict import NameConflict
 from bridge.wire.messages import CONTENT_TYPE, CORRELATOR_STATUS, CorrelatorStatus, build, stamp
 from bridge.wire.topics import Topics
 
@@ -56,7 +56,7 @@ class Status:
         self._name = name
         self._counters = counters
         self._hosts = hosts
-        self.namesake = Namesake()
+        self.namesake = NameConflict()
         """Another correlator with our id, if there is one."""
         self._number = 0
         self._said: object = None
@@ -83,7 +83,7 @@ class Status:
 
     def published(self) -> None:
         """The broker took a status."""
-        self.namesake.said(self._instance)
+        self.namesake.published(self._instance)
 
     def due(self) -> Publication | None:
         """The status on each connection, and then when something in it changed, not too often."""

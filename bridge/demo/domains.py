@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge.agent import domains as agent
-from bridge.agent import resync
+from bridge.agent.inventory import domains as agent
+from bridge.agent.inventory import resync
 from bridge.wire.vocabulary import LIFECYCLE, STATES, state_codes
 
 
@@ -109,7 +109,7 @@ def named(name: str, domain_id: int | None, state_code: int, reason_code: int, *
 
 
 def missed(uuid: str, was: Known | None, now: Known | None) -> list[Missed]:
-    """The events that an agent concludes from two looks at a domain, as `bridge.agent.resync` decides it."""
+    """The events that an agent concludes from two looks at a domain, as `inventory.resync` decides it."""
     verdict = resync.compare(
         None if was is None else _known(was), None if now is None else _seen(uuid, now), uuid
     )
@@ -130,6 +130,6 @@ def _known(known: Known) -> agent.Known:
     )
 
 
-def _seen(uuid: str, known: Known) -> agent.Seen:
+def _seen(uuid: str, known: Known) -> agent.ListedDomain:
     state, reason = state_codes(known.state, known.reason)
-    return agent.Seen(uuid, known.name, known.id, state, reason, known.persistent, known.incoming)
+    return agent.ListedDomain(uuid, known.name, known.id, state, reason, known.persistent, known.incoming)

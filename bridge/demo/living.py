@@ -19,7 +19,7 @@ from typing import Final
 from bridge import log
 from bridge.agent import program
 from bridge.agent.hypervisor.loop import running_loop
-from bridge.agent.testing import TEST_URI, DrivenDomain
+from bridge.agent.hypervisor.testing import TEST_URI, DrivenDomain
 from bridge.config import PROGRAMS, AgentSettings
 from bridge.errors import BridgeError
 from bridge.options import load

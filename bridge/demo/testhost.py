@@ -1,6 +1,6 @@
 """The demo's own host, a process of its own: an agent on the test hypervisor, and a domain that is driven.
 
-Each line on standard input is done to the domain (`bridge.agent.testing.ACTIONS`). It stops as an agent does
+Each line on standard input is done to the domain (`hypervisor.testing.ACTIONS`). It stops as an agent does
 when standard input ends, so also when the demo dies.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bridge import log
 from bridge.addresses import BrokerAddress
+from bridge.agent.hypervisor.testing import TEST_URI, DrivenDomain
 from bridge.agent.service import Agent
-from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 
 

@@ -1,4 +1,4 @@
-"""When to try to connect again. Pure."""
+"""When to try to connect again. Sans-I/O."""
 
 from collections.abc import Callable
 from random import random
@@ -9,11 +9,11 @@ STEADY_S = 5.0
 
 
 class BackOff:
-    """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter: a fleet mustn't return in one moment.
+    """Waits that double from `SHORTEST_S` to `LONGEST_S`, with jitter, so that a fleet doesn't reconnect at
+    once.
 
-    A connection that held for `STEADY_S` counts as good and starts the waits over: a broker that accepts a
-    client and throws it out at once is not hammered. Of a broker with several nodes all of them are tried in
-    one such wait.
+    A connection that lasted `STEADY_S` counts as good and resets the waits: a broker that accepts a client
+    and disconnects it at once is not hammered. Of a broker with several nodes all are tried in one such wait.
     """
 
     __slots__ = ("_failures", "_nodes", "_random")
@@ -30,10 +30,10 @@ class BackOff:
         return float(max(SHORTEST_S, ceiling_s / 2 + self._random() * ceiling_s / 2)) / self._nodes
 
     def lost(self, held_s: float, *, taken_over: bool = False) -> float:
-        """A connection that had held for `held_s` ended: returns the wait until the next attempt, in seconds.
+        """A connection that lasted `held_s` ended: returns the wait until the next attempt, in seconds.
 
-        One that another client of the same id took over never counts as good: the two would throw each other
-        out for ever, several times a second.
+        One that another client of the same id took over never counts as good: the two would disconnect each
+        other for ever, several times a second.
         """
         if held_s >= STEADY_S and not taken_over:
             self._failures = 0

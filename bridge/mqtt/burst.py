@@ -1,14 +1,14 @@
-"""When the retained messages that follow a SUBSCRIBE have all come. Pure: nothing is timed.
+"""Detects the end of the retained messages that follow a SUBSCRIBE. Sans-I/O; no time limit is involved.
 
 mosquitto answers in order: 100,000 retained messages come before its answer to a PINGREQ that was sent after
 its SUBACK. A broker that sends them in pieces answers in between; so the end is an exchange in which none
-came. One that pauses for longer seems to be done too early: what looks lost is then published again, with the
+came. A broker that pauses for longer seems done too early: what looks lost is then published again, with the
 same bytes.
 """
 
 
 class Burst:
-    """One connection's. Every PINGREQ and PINGRESP counts, since they answer each other in order."""
+    """The burst of one connection. Every PINGREQ and PINGRESP counts: they answer each other in order."""
 
     __slots__ = ("_answered", "_asked", "_awaited", "_came")
 
@@ -21,7 +21,7 @@ class Burst:
         self._asked += 1
 
     def await_next(self) -> None:
-        """The next PINGREQ, to be sent now, is to show whether more comes."""
+        """The next PINGREQ, to be sent now, shows whether more comes."""
         self._awaited, self._came = self._asked + 1, False
 
     def came(self) -> None:

@@ -1,7 +1,7 @@
-"""What a broker says in its CONNACK that it can do, held against what a session needs. Pure.
+"""What a broker's CONNACK says it can do, compared with what a session needs. Pure.
 
-Source: MQTT 5, section 3.2.2.3. MQTT 3.1.1 has none of it: there all is taken to be there, and what is
-missing shows when it is used.
+Source: MQTT 5, section 3.2.2.3. MQTT 3.1.1 has none of it: there every feature is assumed, and a missing one
+shows when it is used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ MEASURED_AHEAD = 20
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the broker can do. `session_expiry_s` None means for as long as it was asked to."""
+    """What the broker can do. `session_expiry_s` None means as long as requested."""
 
     qos1: bool = True
     retain: bool = True
@@ -28,7 +28,7 @@ class Features:
 
 
 class Needs:
-    """What a session needs, by what it was made with. `will` is the least that it has to publish."""
+    """What a session needs, from its parameters. `will` is the least that it has to publish."""
 
     def __init__(
         self, subscriptions: Sequence[Subscription], will: Publication | None, session_expiry_s: int
@@ -62,7 +62,7 @@ class Needs:
         return None
 
     def shortfalls(self, has: Features) -> Iterator[str]:
-        """What there is less of than was asked for, each with its consequence."""
+        """Features of which the broker has less than requested, each with its consequence."""
         if has.session_expiry_s is not None and has.session_expiry_s < self._session_expiry_s:
             yield (
                 f"the broker keeps what comes while we are away for {_duration(has.session_expiry_s)}, "

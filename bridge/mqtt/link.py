@@ -1,8 +1,8 @@
 """One connection to a broker, from CONNECT to its end. The only import of paho.
 
 paho connects (TLS, WebSocket, CONNECT with its properties), subscribes and disconnects, driven by its
-external loop on a wire of ours. It gets to read only what `let_paho_read` gives it. What it reports comes
-back as a list: no callback of the session's owner ever runs inside paho.
+external loop on a wire of ours. It reads only what `let_paho_read` passes to it. What it reports is returned
+as a list: no callback of the session's owner ever runs inside paho.
 """
 
 import socket
@@ -32,7 +32,7 @@ from bridge.mqtt.settings import BrokerSettings
 from bridge.mqtt.transport import ReadAhead, Wire, connect_tcp, resolve, wrap_tls
 
 CONNECT_TIMEOUT_S = 5.0
-"""For all of name, TCP, TLS and WebSocket together, and as long again for the CONNACK."""
+"""The limit for name resolution, TCP, TLS and WebSocket together, and again for the CONNACK."""
 
 _WRONG_VERSION = b"\x20\x02\x00\x01"
 """CONNACK of MQTT 3.1.1 with return code 1, unacceptable protocol version."""
@@ -40,7 +40,7 @@ _WRONG_VERSION = b"\x20\x02\x00\x01"
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What CONNECT says of the session. `keepalive_s` and `session_expiry_s` in seconds."""
+    """The session's parameters in CONNECT. `keepalive_s` and `session_expiry_s` in seconds."""
 
     client_id: str
     clean_start: bool
@@ -52,7 +52,7 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """CONNACK that lets us in, with what the broker can do; `keepalive_s` None where it asks for none."""
+    """A CONNACK that accepts, with the broker's features; `keepalive_s` None where it sets none."""
 
     session_present: bool
     keepalive_s: int | None
@@ -61,7 +61,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """CONNACK that doesn't, with its reason code as MQTT 5 has it."""
+    """A CONNACK that refuses, with its reason code as MQTT 5 has it."""
 
     code: int
 
@@ -83,7 +83,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """paho gave up on what the broker sent."""
+    """paho failed on what the broker sent."""
 
     why: str
 
@@ -92,7 +92,7 @@ Report = Accepted | Refused | Subscribed | Disconnected | Broken
 
 
 class _Client(paho.Client):
-    """paho on our wire: TCP without delay, one time limit for all of connecting, no system call a packet."""
+    """paho on our wire: TCP without delay, one time limit for connecting, no system call per packet."""
 
     wire: Wire | None = None
     bottom: socket.socket | None = None
@@ -127,10 +127,10 @@ class _Client(paho.Client):
 
 
 class Link:
-    """A connection to the current one of `nodes`, over which CONNECT has gone out. Making one takes
-    `CONNECT_TIMEOUT_S` at most.
+    """A connection to the current one of `nodes`, over which CONNECT was sent. Opening one takes at most
+    `CONNECT_TIMEOUT_S`.
 
-    Raises OSError (`ssl.SSLError` is one) or UnicodeError (a host name that can't be one).
+    Raises OSError (`ssl.SSLError` is one) or UnicodeError (an invalid host name).
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Link:
         self._poll.register(wake_fd, POLLIN)
 
     def wait(self, timeout_s: float) -> tuple[bool, bool]:
-        """Waits for the broker, for room to write if some is wanted, or for the wake: (readable, woken)."""
+        """Waits for the broker, for space to write if needed, or for the wake-up: (readable, woken)."""
         readable = woken = False
         fd = self.wire.fileno()
         for ready, events in self._poll.poll(0 if self.wire.has_more() else max(0.0, timeout_s) * 1000):
@@ -186,22 +186,22 @@ class Link:
         return readable or self.wire.has_more(), woken
 
     def flush(self) -> bool:
-        """Writes what waits; False when some of it has to wait for the network. Raises OSError."""
+        """Writes what is queued; False when some of it has to wait for the network. Raises OSError."""
         if not self.wire.outgoing:
             return not self._blocked
         done = self.wire.flush()
-        self.keepalive.said(time.monotonic())
+        self.keepalive.sent(time.monotonic())
         if done is self._blocked:
             self._blocked = not done
             self._poll.modify(self.wire.fileno(), POLLIN if done else POLLIN | POLLOUT)
         return done
 
     def let_paho_read(self, packet: bytes) -> list[Report]:
-        """Gives paho one packet, neither PUBLISH nor PUBACK, and returns what it makes of it."""
+        """Passes paho one packet, neither PUBLISH nor PUBACK, and returns its reports."""
         self.wire.offer(packet)
         result = self._client.loop_read()
         if not self._v5 and not self._reports and packet == _WRONG_VERSION:
-            # paho would try 3.1 next, and as it may not, says nothing.
+            # paho would try 3.1 next, and as it may not, reports nothing.
             self._reports.append(Refused(reasons.UNSUPPORTED_PROTOCOL_VERSION))
         elif not self._reports and (result != MQTTErrorCode.MQTT_ERR_SUCCESS or self.wire.closed_by_paho):
             self._reports.append(Broken(paho.error_string(result)))
@@ -225,7 +225,7 @@ class Link:
         return mid
 
     def say_goodbye(self) -> None:
-        """Lets DISCONNECT follow what waits to be written: the broker then doesn't publish the Will."""
+        """Queues DISCONNECT behind what is to be written: the broker then doesn't publish the Will."""
         self._client.disconnect()
         self._client.loop_write()
 
@@ -322,8 +322,8 @@ def _connect_properties(greeting: Greeting) -> Properties:
 
 
 def tls_context(settings: BrokerSettings) -> ssl.SSLContext:
-    """What TLS needs, read from the settings' files. Raises `FileUnusableError`, which names the option, the
-    file and what is wrong with it.
+    """The TLS context from the settings' files. Raises `FileUnusableError`, which names the option, the file
+    and what is wrong with it.
     """
     ca, cert, key = settings.ca_file, settings.cert_file, settings.key_file
     for option, file in (("ca", ca), ("cert", cert), ("key", key)):
@@ -359,7 +359,7 @@ _NO_KEY: Final = "it holds no key as PEM, or one with a passphrase"
 
 
 class FileUnusableError(OSError):
-    """A certificate or key file can't be read, or isn't what it has to be."""
+    """A certificate or key file can't be read, or has the wrong content."""
 
     def __init__(self, option: str, file: str, why: str) -> None:
         super().__init__(f"--broker-{option}-file {file} can't be used: {why}")

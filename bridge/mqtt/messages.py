@@ -1,4 +1,4 @@
-"""What is handed to a session and what comes out of it."""
+"""Messages and subscriptions, as a session takes and returns them."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One topic filter (`$share/…` too), at QoS 1 unless 0 is asked for.
+    """One topic filter (`$share/…` too), at QoS 1 unless 0 is requested.
 
-    `no_local` and `retain_handling` (0: send the retained messages at each subscribing, 1: only when the
+    `no_local` and `retain_handling` (0: send the retained messages at each subscribe, 1: only when the
     subscription is new, 2: never) are MQTT 5 options; 3.1.1 has none of them and behaves like the defaults.
     Where the broker refuses one that is `needed`, the session is of no use and ends.
     """

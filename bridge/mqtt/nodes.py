@@ -1,8 +1,8 @@
-"""Which of a broker's nodes a client tries, and in which order. Pure.
+"""Which of a broker's nodes a client tries, and in which order. Sans-I/O.
 
 A node is an address of `--broker`, and each record of a name that has several. The order is a client's own,
 drawn from its id (rendezvous hashing), so that a fleet spreads over the nodes, stays where it is when one is
-added, and goes to all that are left when one is gone.
+added, and spreads over the rest when one is gone.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bridge.mqtt.transport import Address
 
 
 class Nodes:
-    """One client's. After a failure of any kind `go_on` leads to the next one, round and round."""
+    """The nodes of one client. After a failure of any kind `go_on` leads to the next one, in a circle."""
 
     def __init__(self, settings: BrokerSettings, client_id: str) -> None:
         self._client_id = client_id
@@ -34,7 +34,7 @@ class Nodes:
 
     @property
     def address(self) -> str:
-        """The node to try or in use as a person names it, with the record where the name has several."""
+        """The node to try or in use, for a person to read, with the record where the name has several."""
         if self._reached is None or len(self._records) == 1:
             return self.current.address
         return f"{self.current.address} ({self._reached[4][0]})"
@@ -45,9 +45,7 @@ class Nodes:
         return len(self._each) > 1 or len(self._records) > 1
 
     def arrange(self, records: Sequence[Address]) -> Sequence[Address]:
-        """The records of the current node's name that are to be tried now. The families keep their order
-        (RFC 6724).
-        """
+        """The records of the current node's name to try now. The families keep their order (RFC 6724)."""
         families = [record[0] for record in records]
         self._records = sorted(
             records, key=lambda record: (families.index(record[0]), self._draw(record[4][0]))
@@ -56,7 +54,7 @@ class Nodes:
         return self._records[after:] or self._records
 
     def reached(self, record: Address) -> None:
-        """This one took the connection."""
+        """This one accepted the connection."""
         self._reached = record
 
     def go_on(self) -> None:

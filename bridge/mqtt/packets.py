@@ -1,6 +1,7 @@
-"""PUBLISH and PUBACK, the two packets that come by the thousand, to bytes and back (MQTT 5 and 3.1.1). Pure.
+"""PUBLISH and PUBACK, the packets of high volume, to bytes and back (MQTT 5 and 3.1.1). Pure, but for
+`PacketReader`.
 
-paho does all the others. It would do these too, at five times the cost: one `send` a packet, three `recv` a
+paho does all others. It would do these too, at five times the cost: one `send` a packet, three `recv` a
 packet, a Properties object each, and a scan of everything unacknowledged for each PUBACK.
 """
 
@@ -18,20 +19,20 @@ LARGEST_PACKET_BYTES = 268_435_460
 
 MAX_TOPIC_BYTES = 65_535
 MAX_TOPIC_LEVELS = 200
-"""mosquitto throws out a client that uses more (`TOPIC_HIERARCHY_LIMIT`)."""
+"""mosquitto disconnects a client that uses more (`TOPIC_HIERARCHY_LIMIT`)."""
 
 _FORBIDDEN_IN_TOPIC = re.compile("[\x00-\x1f\x7f-\x9f+#\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
 
 
 class MalformedPacketError(ValueError):
-    """The broker sent bytes that aren't MQTT as it was agreed."""
+    """The broker sent bytes that aren't valid MQTT."""
 
 
 @lru_cache(maxsize=4096)
 def pack_topic(topic: str) -> bytes:
-    """A topic to publish to, with its length before it.
+    """A topic to publish to, preceded by its length.
 
-    Raises ValueError for what the broker would end the session over: nothing at all, wildcards, control
+    Raises ValueError for what the broker would end the session over: an empty topic, wildcards, control
     characters and non-characters (MQTT 5, sections 1.5.4 and 4.7), more than 65,535 bytes or 200 levels.
     """
     if not topic:
@@ -96,7 +97,7 @@ def publish_bytes(topic: bytes, properties: bytes, payload: bytes) -> int:
 
 
 def pack_puback(mid: int) -> bytes:
-    """A PUBACK that says success; the same in both versions."""
+    """A PUBACK of success; the same in both versions."""
     return b"\x40\x02" + mid.to_bytes(2, "big")
 
 
@@ -193,7 +194,7 @@ def _content_type(properties: bytes) -> str | None:
 
 
 class PacketReader:
-    """Cuts a stream of bytes into packets."""
+    """Splits a stream of bytes into packets."""
 
     __slots__ = ("_at", "_limit", "data")
 
@@ -203,7 +204,7 @@ class PacketReader:
         self._limit = limit_bytes
 
     def feed(self, chunk: bytes) -> None:
-        """More bytes came. The positions that `next` gave before mean nothing any more."""
+        """More bytes came. Positions that `next` returned before are invalid."""
         self.data = self.data[self._at :] + chunk if self._at < len(self.data) else chunk
         self._at = 0
 

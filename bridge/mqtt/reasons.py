@@ -16,7 +16,7 @@ QOS_NOT_SUPPORTED = 0x9B
 SHARED_NOT_SUPPORTED = 0x9E
 WILDCARDS_NOT_SUPPORTED = 0xA2
 PASSING = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x98, 0x9F, 0xA0})
-"""Reasons to end a connection that go away by themselves."""
+"""Reasons to end a connection that pass without a change."""
 
 REASON_NAMES: dict[int, str] = {
     0x00: "success",
@@ -93,8 +93,8 @@ def reason_name(code: int) -> str:
 
 def describe_reason(code: int) -> str:
     """A reason code by name and number, with what to do where there is something."""
-    said = f"{reason_name(code)} (0x{code:02X})"
-    return f"{said}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else said
+    named = f"{reason_name(code)} (0x{code:02X})"
+    return f"{named}: {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else named
 
 
 _UNKNOWN_AUTHORITY = (
@@ -140,7 +140,7 @@ _ALERTS: dict[str, str] = {
 
 
 def describe_tls_error(error: ssl.SSLError, settings: BrokerSettings) -> str | None:
-    """What a TLS error says and what to do; None when it isn't a refusal but trouble of the network."""
+    """What a TLS error means and what to do; None when it isn't a refusal but a network error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         known = _CERTIFICATE.get(error.verify_code)
         return (
@@ -156,7 +156,7 @@ def describe_tls_error(error: ssl.SSLError, settings: BrokerSettings) -> str | N
 
 
 def describe_network_error(error: Exception) -> str:
-    """Why there is no connection, in a few words."""
+    """Why there is no connection, briefly."""
     if isinstance(error, socket.gaierror):
         return f"the name can't be resolved: {error.strerror}"
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""What the broker holds of retained messages, and whether it sends them to who subscribes by a wildcard."""
+"""What the broker retains, and whether it sends that to a subscriber with a wildcard."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 
 
 class Held:
-    """What the broker holds of our retained topics, from `begin` to `end`; as hashes, some hundred bytes a
+    """The broker's content of our retained topics, from `begin` to `end`; as hashes, some hundred bytes a
     topic.
     """
 
@@ -19,31 +19,31 @@ class Held:
         self._open = False
 
     def begin(self) -> None:
-        """A new connection: what the broker holds is sent anew."""
+        """A new connection: the broker is about to send its retained messages."""
         self._payloads.clear()
         self._open = True
 
     def end(self) -> None:
-        """All was compared: nothing more is kept."""
+        """Everything was compared: nothing more is kept."""
         self._payloads.clear()
         self._open = False
 
     def take(self, topic: str, payload: bytes) -> None:
-        """The broker sent this, or accepted it; an empty payload is a topic that holds nothing."""
+        """The broker sent this, or accepted it; an empty payload clears the topic."""
         if payload and self._open:
             self._payloads[hash(topic)] = hash(payload)
         else:
             self._payloads.pop(hash(topic), None)
 
     def lacks(self, topic: str, payload: bytes) -> bool:
-        """Whether the topic holds anything else than this."""
+        """Whether the topic holds anything but this."""
         return self._payloads.get(hash(topic)) != (hash(payload) if payload else None)
 
 
 class RetainedReader:
-    """Reads once what the broker holds, in a session of its own.
+    """Reads the broker's retained messages once, in a session of its own.
 
-    `on_begin` is called at each connect, as all is sent anew, `on_message` for each retained message;
+    `on_begin` is called at each connect, as everything is sent again, `on_message` for each retained message;
     `step` is called until it is `done`.
     """
 
@@ -59,7 +59,7 @@ class RetainedReader:
         self._on_message = on_message
         self._ends = False
         self.done = False
-        """Whether all was handed on, or the reader was closed."""
+        """Whether everything was passed on, or the reader was closed."""
         self._session = Session(
             settings,
             client_id=client_id,
@@ -74,7 +74,7 @@ class RetainedReader:
         )
 
     def step(self, timeout_s: float = 0.0) -> None:
-        """Does what is due, and waits so long at most."""
+        """Does what is due, and waits at most this long."""
         if self.done:
             return
         self._session.step(timeout_s)
@@ -82,7 +82,7 @@ class RetainedReader:
             self.close()
 
     def stop(self) -> None:
-        """Lets the `step` that waits, or else the next one, be the last. From any thread."""
+        """Makes the `step` that waits, or else the next one, the last. From any thread."""
         self._ends = True
         self._session.wake()
 
@@ -100,11 +100,12 @@ Answer = Literal["sent", "by_name_only", "not_readable"]
 
 
 class WildcardProbe:
-    """Whether the broker sends a message that it retains to who subscribes by a wildcard. RabbitMQ doesn't,
-    and nothing in MQTT says so.
+    """Whether the broker sends a retained message to a subscriber with a wildcard. RabbitMQ doesn't, and
+    nothing in MQTT says so.
 
-    `topic` is retained, `wildcard` a filter that it matches. A clean session, in a thread of its own, asks
-    by that filter; if nothing comes for as long as a CONNACK may take, another one asks for the topic itself.
+    `topic` is retained, `wildcard` a filter that it matches. A clean session, in a thread of its own,
+    subscribes to that filter; if nothing comes for as long as a CONNACK may take, another one subscribes to
+    the topic itself.
     """
 
     def __init__(self, settings: BrokerSettings, *, client_id: str, topic: str, wildcard: str) -> None:
@@ -126,7 +127,7 @@ class WildcardProbe:
         return self._answer
 
     def stop(self) -> None:
-        """Ends it soon, without an answer."""
+        """Stops it soon, without an answer."""
         self._stopping = True
 
     def _run(self) -> None:
@@ -135,7 +136,7 @@ class WildcardProbe:
                 self._answer = "sent"
             elif not self._stopping:
                 self._answer = "by_name_only" if self._comes(self._topic) else "not_readable"
-        except Exception as error:  # noqa: BLE001 - handed to who asks for the answer
+        except Exception as error:  # noqa: BLE001 - raised by `answer`
             self._answer = error
 
     def _comes(self, topic_filter: str) -> bool:

@@ -1,27 +1,25 @@
 """One session with a broker, without threads.
 
 Everything is called in the owner's thread, callbacks too; only `wake` may come from another. PUBLISH and
-PUBACK, the packets that come by the thousand, are made and read here (`packets`), counted by `SendWindow`,
-and what one step has to say leaves in one write. paho (`link`) does all the rest and never sees them: it has
-no list of messages to send again by itself, the owner's outbox is the only queue.
+PUBACK, the packets of high volume, are encoded and decoded here (`packets`) and counted by `SendWindow`; all
+output of one step leaves in one write. paho (`link`) does all the rest and never sees them: it has no list of
+messages to send again, the owner's outbox is the only queue.
 """
 
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from select import POLLIN, poll
 
 from bridge.mqtt import packets, reasons
 from bridge.mqtt.backoff import BackOff
+from bridge.mqtt.diagnosis import SilentCloses, explain, explain_early_end
 from bridge.mqtt.features import Features, Needs
 from bridge.mqtt.link import (
     CONNECT_TIMEOUT_S,
     Accepted,
     Broken,
     Disconnected,
-    FileUnusableError,
     Greeting,
     Link,
     Refused,
@@ -32,33 +30,31 @@ from bridge.mqtt.messages import Publication, Received, Subscription
 from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import MalformedPacketError
 from bridge.mqtt.settings import BrokerSettings
+from bridge.mqtt.wakeup import WakeUp
 from bridge.mqtt.window import SendWindow
 
 __all__ = ["BrokerSettings", "Publication", "Received", "Session", "Subscription"]
 
-SOON_S = 60.0
-"""Up to this age a connection that the broker closes without a reason looks like one that was taken over."""
-
 
 class Session:
-    """A session with one broker, that connects again by itself for as long as `step` is called; where that
-    has several nodes, to the next one (`nodes`).
+    """A session with one broker, which reconnects as long as `step` is called; where the broker has several
+    nodes, to the next one (`nodes`).
 
-    `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s`
-    seconds after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker
-    decides how long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their
-    acknowledgement, `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is
-    how many publications may wait for their PUBACK. `will` makes the Will of each connection when it is
-    attempted: one that is published is news, and no two are the same.
+    `client_id` names the session. With `clean_start` false the broker keeps it for `session_expiry_s` seconds
+    after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker decides how
+    long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their acknowledgement,
+    `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is how many
+    publications may wait for their PUBACK. `will` makes the Will of each connection when it is attempted, so
+    that no two are the same.
 
     Callbacks, always inside `step`; `on_acknowledged` inside `close`, too:
 
-    - `on_connected(session_present)`, after the subscriptions have been asked for
+    - `on_connected(session_present)`, after SUBSCRIBE was sent
     - `on_disconnected(why)`, once for each `on_connected`, except where `close` ends the connection
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
     - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
-    - `on_shortfall(what)`, once for each thing of which the broker has less than was asked for, with its
+    - `on_shortfall(what)`, once for each feature of which the broker has less than requested, with its
       consequence; what makes it useless ends the connection
     - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
       have come (see `burst`)
@@ -103,9 +99,9 @@ class Session:
         self.connected = False
         """Whether the broker has accepted the connection."""
         self.last_refusal: str | None = None
-        """What was refused and what to do about it; None once a connection was accepted again."""
+        """What was refused and what to do about it; None after a connection was accepted."""
         self.last_failure: str | None = None
-        """Why the last attempt or connection ended, refusals included; None once one was accepted again."""
+        """Why the last attempt or connection ended, refusals included; None after one was accepted."""
 
         self._nodes = Nodes(settings, client_id)
         self._v5 = settings.version == "5"
@@ -131,15 +127,10 @@ class Session:
         self._generation = 0
         self._link: Link | None = None
         self._refused_here: list[tuple[object, int]] = []
-        self._closed_soon = 0
+        self._silent_closes = SilentCloses(client_id)
         self._closed = False
         self._leaving = False
-        self._woken = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._idle_poll = poll()
-        self._idle_poll.register(self._wake_out, POLLIN)
+        self._wake_up = WakeUp()
 
     @property
     def generation(self) -> int:
@@ -148,7 +139,7 @@ class Session:
 
     @property
     def address(self) -> str:
-        """The broker, or its node that is tried or in use, as a person names it."""
+        """The broker, or the node that is tried or in use, for a person to read."""
         return self._nodes.address
 
     @property
@@ -158,20 +149,17 @@ class Session:
 
     @property
     def features(self) -> Features:
-        """What the broker said that it can do, while connected."""
+        """What the broker's CONNACK says it can do, while connected."""
         return self._link.features if self._link is not None else Features()
 
     @property
     def in_flight(self) -> int:
-        """Publications that were handed over and for which `on_acknowledged` hasn't come."""
+        """Publications for which `on_acknowledged` hasn't been called."""
         return len(self._window) + len(self._refused_here)
 
     def wake(self) -> None:
-        """Lets the `step` that waits, or else the next one, return without waiting. From any thread."""
-        if not self._woken:
-            self._woken = True
-            with contextlib.suppress(OSError):  # full: it wakes anyhow; closed: nobody waits any more
-                self._wake_in.send(b"w")
+        """Makes the `step` that waits, or else the next one, return without waiting. From any thread."""
+        self._wake_up.wake()
 
     def room(self) -> int:
         """How many publications may be sent now; 0 when not connected."""
@@ -180,9 +168,9 @@ class Session:
     def publish(self, publication: Publication, token: object) -> None:
         """Sends at the next `step`, or at the end of this one; `token` comes back in `on_acknowledged`.
 
-        What isn't acknowledged when the connection ends is forgotten here: the owner sends it again. Larger
-        than the broker takes, it isn't sent, and refused by the next `step` with 0x95.
-        Raises ValueError for a topic that a broker would end the session over, RuntimeError without `room()`.
+        What isn't acknowledged when the connection ends is forgotten here: the owner sends it again. A
+        message larger than the broker's limit isn't sent, and refused by the next `step` with 0x95. Raises
+        ValueError for a topic that a broker would end the session over, RuntimeError without `room()`.
         """
         topic = packets.pack_topic(publication.topic)
         link = self._link
@@ -201,20 +189,20 @@ class Session:
             )
 
     def acknowledge(self, received: Received) -> None:
-        """Tells the broker, at the next `step`, that `received` has been dealt with.
+        """Acknowledges `received` at the next `step`.
 
-        Nothing happens for a message of an earlier connection: the broker sends it again on this one.
+        Does nothing for a message of an earlier connection: the broker sends it again on this one.
         """
         link = self._link
         if link is not None and received.qos and received.generation == link.generation and self.connected:
             link.wire.outgoing += packets.pack_puback(received.mid)
 
     def step(self, timeout_s: float) -> None:
-        """Does all that is due: connects, writes, waits at most `timeout_s` seconds for the broker or
-        `wake`, reads one batch (`transport.READ_BYTES`), calls back, writes again.
+        """Does what is due: connects, writes, waits at most `timeout_s` seconds for the broker or `wake`,
+        reads one batch (`transport.READ_BYTES`), calls back, writes again.
 
-        An attempt to connect may take `link.CONNECT_TIMEOUT_S` longer. Trouble with the network or the
-        broker is never raised; what a callback raises is.
+        An attempt to connect may take `link.CONNECT_TIMEOUT_S` longer. Errors of the network or the broker
+        are never raised; errors of a callback are.
         """
         if self._closed:
             raise RuntimeError("step() after close()")
@@ -228,15 +216,15 @@ class Session:
         if self._link is link and self._flush(link):
             readable, woken = link.wait(min(timeout_s, self._due(link) - time.monotonic()))
             if woken:
-                self._drain_wake()
+                self._wake_up.clear()
             if readable:
                 self._read(link)
             if self._link is link and self._flush(link):
                 self._stay_alive(link)
 
     def reconnect(self, timeout_s: float = 1.0) -> None:
-        """Disconnects cleanly, as `close` does, and lets the next `step` connect again, with certificates as
-        they are then.
+        """Disconnects cleanly, as `close` does, and lets the next `step` connect again, with the current
+        certificates.
         """
         self._next_attempt = time.monotonic()
         link = self._link
@@ -254,10 +242,10 @@ class Session:
             self._on_disconnected("to connect again with the certificates as they are now")
 
     def close(self, timeout_s: float) -> None:
-        """Writes what waits and disconnects cleanly, so that the Will isn't published; gives up on a silent
-        broker after `timeout_s` seconds. The session can't be used again.
+        """Writes what is queued and disconnects cleanly, so that the Will isn't published; gives up on an
+        unresponsive broker after `timeout_s` seconds. The session can't be used again.
 
-        Acknowledgements that still come are handed on, messages aren't: the broker delivers them again.
+        Acknowledgements that still come are passed on, messages aren't: the broker delivers them again.
         """
         if self._closed:
             return
@@ -279,28 +267,26 @@ class Session:
     def _end(self) -> None:
         if self._link is not None:
             self._drop(self._link)
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake_up.close()
 
     def _step_without_connection(self, timeout_s: float) -> None:
         wait_s = self._next_attempt - time.monotonic()
         if wait_s > 0:
-            if self._idle_poll.poll(max(0.0, min(wait_s, timeout_s)) * 1000):
-                self._drain_wake()
+            self._wake_up.wait(max(0.0, min(wait_s, timeout_s)))
             if time.monotonic() < self._next_attempt:
                 return
         self._generation += 1
         will = self._will() if self._will else None
         try:
-            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_out.fileno())
+            link = Link(self._nodes, self._greeting, will, self._generation, self._wake_up.fileno())
         except (OSError, UnicodeError) as error:
-            self._failed(*self._explain(error))
+            self._failed(*explain(error, self._nodes.current))
         else:
             self._link = link
             self._flush(link)
 
     def _read(self, link: Link) -> None:
-        """Reads what there is, up to `transport.READ_BYTES`, and hands it on."""
+        """Reads what is available, up to `transport.READ_BYTES`, and dispatches it."""
         try:
             chunk = link.wire.receive()
         except OSError as error:
@@ -311,7 +297,7 @@ class Session:
         if not chunk:
             self._closed_by_broker(link)
             return
-        link.keepalive.heard(time.monotonic())
+        link.keepalive.received(time.monotonic())
         link.reader.feed(chunk)
         try:
             self._dispatch(link)
@@ -346,7 +332,7 @@ class Session:
             elif kind == packets.PUBACK and self.connected:
                 mid, code = packets.unpack_puback(reader.data, start, stop)
                 if mid in window:
-                    self._on_acknowledged(window.settle(mid), code)
+                    self._on_acknowledged(window.acknowledge(mid), code)
             elif not self._closed:
                 for report in link.let_paho_read(reader.data[begin:stop]):
                     if self._link is link:
@@ -425,7 +411,7 @@ class Session:
             self._on_acknowledged(token, code)
 
     def _flush(self, link: Link) -> bool:
-        """Writes what waits; False when that was the end of the connection."""
+        """Writes what is queued; False when that ended the connection."""
         try:
             link.flush()
         except OSError as error:
@@ -436,7 +422,7 @@ class Session:
         return True
 
     def _hear_last_words(self, link: Link) -> None:
-        """The connection takes no more: what the broker sent before it closed may say why."""
+        """Writing failed: what the broker sent before it closed may say why."""
         with contextlib.suppress(MalformedPacketError):
             while self._link is link:
                 try:
@@ -453,7 +439,7 @@ class Session:
                 self._dispatch(link)
 
     def _due(self, link: Link) -> float:
-        """When `step` has to look again though nothing comes."""
+        """When `step` has something to do though nothing is received."""
         return link.keepalive.next_due() if self.connected else link.connack_due
 
     def _stay_alive(self, link: Link) -> None:
@@ -476,67 +462,29 @@ class Session:
         link.burst.asked()
         link.wire.outgoing += packets.PINGREQ
 
-    def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(4096)
-        # After the reading: a wake between the two would else leave its mark without its byte, for ever.
-        self._woken = False
-
     def _lost_by(self, link: Link, error: OSError) -> None:
-        why, refused = self._explain(error)
+        why, refused = explain(error, self._nodes.current)
         if not refused:
             why = f"the connection broke: {why}" if self.connected else self._explain_early_end()
         self._ended(link, why, refused=refused)
 
-    def _explain(self, error: OSError | UnicodeError) -> tuple[str, bool]:
-        """Why, and whether something has to be put right for it to go away."""
-        if isinstance(error, FileUnusableError):
-            return str(error), True
-        refusal = (
-            reasons.describe_tls_error(error, self._nodes.current)
-            if isinstance(error, ssl.SSLError)
-            else None
-        )
-        return refusal or reasons.describe_network_error(error), refusal is not None
-
     def _explain_early_end(self) -> str:
-        if not self._nodes.current.tls:
-            hint = "is that port for TLS (mqtts://), or not for MQTT at all?"
-        elif self._nodes.current.cert_file:
-            hint = "it may not accept our client certificate (--broker-cert-file)"
-        else:
-            hint = "it may want a client certificate (--broker-cert-file)"
-        will = self._will() if self._will else None
-        if will is not None and "." in will.topic:
-            hint += (
-                f" Or it doesn't take the Will's topic, {will.topic}, for its dot, as NATS before 2.10: "
-                "set --encode-dots"
-            )
-        return f"the broker ended the connection before it answered: {hint}"
+        return explain_early_end(self._nodes.current, self._will() if self._will else None)
 
     def _closed_by_broker(self, link: Link) -> None:
-        """The broker closed without DISCONNECT. mosquitto 2.0 does that when another client takes over, too.
-
-        Then it accepts us again, and closes again as soon as the other one is back.
-        """
+        """The broker closed without DISCONNECT."""
         if not self.connected:
             self._ended(link, self._explain_early_end())
             return
-        soon = time.monotonic() - link.began < SOON_S
-        times = self._closed_soon + 1 if soon else 0
-        if times < 2:
-            self._ended(link, "the broker closed the connection and gave no reason")
-        else:
-            why = (
-                f"the broker closed the connection {times} times in a row, each time soon after it was made: "
-                f"most likely another client uses the same client id, {self._greeting.client_id}"
-            )
-            self._ended(link, why, refused=True, taken_over=True)
-        self._closed_soon = times
+        why, taken_over = self._silent_closes.add(time.monotonic() - link.began)
+        self._ended(link, why, refused=taken_over, taken_over=taken_over, silent=True)
 
-    def _ended(self, link: Link, why: str, *, refused: bool = False, taken_over: bool = False) -> None:
+    def _ended(
+        self, link: Link, why: str, *, refused: bool = False, taken_over: bool = False, silent: bool = False
+    ) -> None:
         was_connected = self.connected
-        self._closed_soon = 0
+        if not silent:
+            self._silent_closes.clear()
         self._drop(link)
         if self._closed or self._leaving:
             return
@@ -552,7 +500,7 @@ class Session:
         self._nodes.go_on()
 
     def _failed(self, why: str, refused: bool) -> None:
-        self._closed_soon = 0
+        self._silent_closes.clear()
         self.last_failure = f"{self.address}: {why}"
         if refused:
             self.last_refusal = self.last_failure

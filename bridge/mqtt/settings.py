@@ -1,4 +1,4 @@
-"""Where the broker is and how to be let in."""
+"""The broker's address and credentials."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -9,7 +9,7 @@ Version = Literal["5", "3.1.1"]
 DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 DURABLE_EXPIRY_S: Final = 7 * 86400
-"""How long the broker keeps the session of a program that must miss nothing: a week."""
+"""How long the broker keeps the session of a program that must not miss anything: a week."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class BrokerSettings:
     `others` are host and port of its further nodes, where it is a cluster.
 
     The files are PEM; they are read at each connection, so that a renewed certificate needs no restart.
-    `ca_file` None trusts the system's certificate authorities. `cert_file` may hold the key too.
+    `ca_file` None means the system's certificate authorities. `cert_file` may hold the key too.
     """
 
     scheme: Scheme = "mqtt"
@@ -35,7 +35,7 @@ class BrokerSettings:
 
     @property
     def each(self) -> tuple["BrokerSettings", ...]:
-        """Each of its nodes by itself."""
+        """The settings of each node."""
         nodes = ((self.host, self.port), *self.others)
         return tuple(replace(self, host=host, port=port, others=()) for host, port in nodes)
 
@@ -56,6 +56,6 @@ class BrokerSettings:
 
     @property
     def address(self) -> str:
-        """The broker as a person names it, without user and password."""
+        """The broker for a person to read, without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.effective_port}{self.path if self.websocket else ''}"

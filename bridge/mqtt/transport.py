@@ -24,7 +24,7 @@ class Stream(Protocol):
     """What a socket, a TLS socket and paho's WebSocket have in common, by the socket module's rules."""
 
     def recv(self, size: int, /) -> bytes:
-        """Bytes, up to `size`; empty at the end. Raises OSError, BlockingIOError where nothing has come."""
+        """Bytes, up to `size`; empty at the end. Raises OSError, BlockingIOError if none are available."""
 
     def send(self, data: bytes, /) -> int:
         """How many of the bytes were taken."""
@@ -62,9 +62,10 @@ def connect_tcp(addresses: Sequence[Address], deadline: float) -> tuple[socket.s
 
 
 def resolve(host: str, port: int, deadline: float) -> Sequence[Address]:
-    """getaddrinfo, which takes no time limit and can block for half a minute: in a thread, left behind then.
+    """getaddrinfo with a time limit: it has none itself and can block for half a minute, so it runs in a
+    thread, which is then abandoned.
 
-    Raises OSError, UnicodeError (a host name that can't be one).
+    Raises OSError, UnicodeError (an invalid host name).
     """
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -127,7 +128,7 @@ class ReadAhead:
         return piece
 
     def pending(self) -> int:
-        """Bytes that can be had without asking the network."""
+        """Bytes that are available without the network."""
         below = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
         return len(self._memory) - self._at + below
 
@@ -156,8 +157,8 @@ class ReadAhead:
 class Wire:
     """What paho takes for its socket. The session reads and writes the real one.
 
-    Whatever is sent waits in `outgoing` until `flush`, which gives it to the network in one piece. What paho
-    may read is only what `offer` put there.
+    Whatever is sent is queued in `outgoing` until `flush`, which writes it in one piece. paho reads only what
+    `offer` put there.
     """
 
     def __init__(self, stream: Stream, bottom: socket.socket, ahead: ReadAhead | None) -> None:
@@ -181,7 +182,7 @@ class Wire:
         return len(data)
 
     def close(self) -> None:
-        """For paho: only noted; what waits is still written."""
+        """For paho: only noted; what is queued is still written."""
         self.closed_by_paho = True
 
     def fileno(self) -> int:
@@ -207,7 +208,8 @@ class Wire:
         return isinstance(self._bottom, ssl.SSLSocket) and self._bottom.pending() > 0
 
     def receive(self) -> bytes | None:
-        """What has come, about `READ_BYTES` at most; None when nothing has, empty when the broker has closed.
+        """What is available, up to about `READ_BYTES`; None when nothing is, empty when the broker has
+        closed.
 
         Raises OSError.
         """
@@ -233,7 +235,7 @@ class Wire:
         return b"".join(chunks) if chunks else None
 
     def flush(self) -> bool:
-        """Writes what waits; False when the network takes no more just now. Raises OSError."""
+        """Writes what is queued; False when the network takes no more at present. Raises OSError."""
         outgoing = self.outgoing
         while outgoing:
             try:
@@ -246,7 +248,7 @@ class Wire:
         return True
 
     def finish_writing(self) -> None:
-        """Tells the other side that nothing more comes, without closing: what it sent can still be read."""
+        """Shuts down writing, without closing: what the other side sent can still be read."""
         self._bottom.shutdown(socket.SHUT_WR)
 
     def really_close(self) -> None:

@@ -1,10 +1,10 @@
-"""How many publications may be on their way, and which packet identifier stands for which of them. Pure."""
+"""How many publications may be in flight, and which packet identifier stands for which of them. Sans-I/O."""
 
 MAX_PACKET_IDS = 65_535
 
 
 class WindowFullError(RuntimeError):
-    """A publication was offered though there was no room: the caller has to ask `room()` first."""
+    """A publication was offered without room: the caller has to check `room()` first."""
 
 
 class SendWindow:
@@ -35,12 +35,12 @@ class SendWindow:
         return mid in self._in_flight
 
     def open(self, receive_maximum: int | None = None) -> None:
-        """A connection stands; `receive_maximum` is the broker's, None where it gave none."""
+        """A connection was accepted; `receive_maximum` is the broker's, None where it set none."""
         broker = MAX_PACKET_IDS if receive_maximum is None else receive_maximum
         self._capacity = min(self._limit, broker, MAX_PACKET_IDS - 1)
 
     def close(self) -> int:
-        """The connection is gone: everything in flight is forgotten. Returns how many that were."""
+        """The connection ended: everything in flight is forgotten. Returns how many that were."""
         forgotten = len(self._in_flight)
         self._capacity = 0
         self._in_flight.clear()
@@ -63,12 +63,12 @@ class SendWindow:
         in_flight[mid] = token
         return mid
 
-    def settle(self, mid: int) -> object:
-        """The broker answered `mid`: takes it out and returns its token. KeyError when it isn't in flight."""
+    def acknowledge(self, mid: int) -> object:
+        """The broker answered `mid`: removes it and returns its token. KeyError when it isn't in flight."""
         return self._in_flight.pop(mid)
 
     def reserve(self, mid: int) -> None:
-        """`mid` is in use for something else than a publication (a SUBSCRIBE), until `release`."""
+        """`mid` is in use for something other than a publication (a SUBSCRIBE), until `release`."""
         self._reserved.add(mid)
 
     def release(self, mid: int) -> None:

@@ -1,4 +1,4 @@
 """What goes over MQTT: topics, the CloudEvents envelope, the messages' models, libvirt's vocabulary.
 
-The standard library and pydantic only; agent, correlator and watchers all speak through here.
+It imports the standard library and pydantic only; all programs share it.
 """

@@ -1,4 +1,4 @@
-"""libvirt's events as one table: what each is called, what its callback brings, and what we publish of it.
+"""libvirt's events as one table: the name of each, the arguments of its callback, and what is published.
 
 From an entry come the registration, the message's `params`, the schema, the AsyncAPI document, the metrics'
 labels, what `watch` prints, and the line in the documentation. A new event is one entry with its example.
@@ -29,7 +29,7 @@ class Text:
     name: str
 
     def read(self, value: str | None) -> dict[str, Any]:
-        """What is published of it."""
+        """The published value."""
         return {self.name: value}
 
     def schema(self) -> dict[str, Schema]:
@@ -39,13 +39,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number, under libvirt's name for it; `unit` says of what."""
+    """A number, under libvirt's name for it; `unit` is its unit."""
 
     name: str
     unit: str = ""
 
     def read(self, value: int) -> dict[str, Any]:
-        """What is published of it."""
+        """The published value."""
         return {self.name: value}
 
     def schema(self) -> dict[str, Schema]:
@@ -109,13 +109,13 @@ class Parameters:
     name: str
 
     def read(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        """What is published of them."""
+        """The published values."""
         if isinstance(value.get("operation"), int):
             return {**value, "operation": vocabulary.operation_name(value["operation"])}
         return dict(value)
 
     def schema(self) -> dict[str, Schema]:
-        """The properties that `read` makes; which there are is libvirt's choice each time."""
+        """The properties that `read` makes; which exist is libvirt's choice each time."""
         return {}
 
 
@@ -159,11 +159,11 @@ FAMILIES: Final = Choice("family", "VIR_DOMAIN_EVENT_GRAPHICS_ADDRESS_", ("ipv4"
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A class of libvirt's objects beside domains.
+    """A class of libvirt's objects other than domains.
 
     `plural` is its level in topics, `singular` its name in types and data, `prefix` that of its constants.
     `lifecycle` are its lifecycle events in the order of their numbers. Those with `keeps_state` have a
-    retained state, and a `resync` after blindness. Node devices have a name and no UUID.
+    retained state, and a resync. Node devices have a name and no UUID.
     """
 
     plural: str
@@ -197,17 +197,18 @@ NODEDEV: Final = Object(
 )
 SECRET: Final = Object("secrets", "secret", "VIR_SECRET_EVENT_", ("defined", "undefined"), False)
 OBJECTS: Final[dict[str, Object]] = {each.plural: each for each in (NETWORK, POOL, NODEDEV, SECRET)}
-"""Every class beside domains, by its level in topics."""
+"""Every class other than domains, by its level in topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One entry.
 
-    `constant` is libvirt's, `name` ours, `arguments` what the callback gets beside connection and object,
-    `since` the release of libvirt that brought it. `always` is what the correlator needs; the rest is chosen
-    by `--events`. `means` is a sentence for the documentation, `words` what `watch` prints, with parameters
-    in braces. `example` are arguments as the binding gives them. `warns` where somebody should look after it.
+    `constant` is libvirt's, `name` ours, `arguments` what the callback gets after connection and object,
+    `since` the first release of libvirt that has it. `always` is what the correlator needs; the rest is
+    selected by `--events`. `means` is a sentence for the documentation, `words` what `watch` prints, with
+    parameters in braces. `example` are arguments as the binding passes them. `warns` where a person should
+    look at it.
     """
 
     constant: str
@@ -227,20 +228,20 @@ class Event:
         object.__setattr__(self, "option", option)
 
     def params(self, arguments: Iterable[Any]) -> dict[str, Any]:
-        """The arguments under their names. One that the table doesn't name is kept under its position, one
-        that isn't as the table says as it came. Never raises.
+        """The arguments under their names. One that the table doesn't name is kept under its position, one of
+        an unexpected type unchanged. Never raises.
         """
-        said: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for position, value in enumerate(arguments):
             if position >= len(self.arguments):
-                said[f"argument_{position + 1}"] = value
+                values[f"argument_{position + 1}"] = value
                 continue
             argument = self.arguments[position]
             try:
-                said.update(argument.read(value))
+                values.update(argument.read(value))
             except (TypeError, ValueError, LookupError, AttributeError):
-                said[argument.name] = value
-        return said
+                values[argument.name] = value
+        return values
 
     def schema(self) -> Schema:
         """The JSON Schema of `params`, open to what a later version adds."""
@@ -634,7 +635,7 @@ SUPERSEDED: Final[dict[str, str]] = {
     _ID + "IO_ERROR": "io_error",
     _ID + "BLOCK_JOB": "block_job",
 }
-"""Constants of events that another one tells more of: the same happening, under the name of that one."""
+"""Constants of events for which another event has more information: the same happening, under its name."""
 
 EVENTS: Final[Mapping[str, Event]] = {each.option: each for each in TABLE}
 """The table by the names that `--events` takes."""
@@ -643,7 +644,7 @@ CHOICES: Final[Mapping[str, Published]] = {
     **{name: entry[2] for name, entry in LIFECYCLES.items()},
     **{name: event.published for name, event in EVENTS.items()},
 }
-"""What is published of each name."""
+"""When each name is published: always, by default, or on request."""
 
 JOB_FAILED: Final = "job_failed"
 LEFT_OUT: Final = "events_left_out"
@@ -661,7 +662,7 @@ OWN: Final[dict[str, tuple[str, str]]] = {
 
 
 def chosen(text: str) -> frozenset[str]:
-    """The events that `--events` asks for: those on by default, and then each entry of a list with commas.
+    """The events that `--events` selects: those on by default, and then each entry of a list with commas.
 
     A name adds one, `all` adds every one, `-name` leaves one out. Raises ValueError, naming the entry.
     """

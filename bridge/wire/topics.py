@@ -1,8 +1,8 @@
-"""Topic names: built from outside data without a way to break out of a level, and read back.
+"""Topic names: built from outside data so that none leaves its level, and parsed.
 
 Every level that is made from outside data (a host's name, a UUID, an event's name, a correlator's id) is
-percent-encoded as UTF-8 except for `A-Z a-z 0-9 . _ ~ -` (the unreserved characters of RFC 3986), so that
-no `/`, `+`, `#`, space or control character reaches the broker.
+percent-encoded as UTF-8 except for `A-Z a-z 0-9 . _ ~ -` (the unreserved characters of RFC 3986), so that no
+`/`, `+`, `#`, space or control character reaches the broker.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def encode_level(text: str) -> str:
 def decode_level(level: str) -> str:
     """The text that `encode_level` made this level from.
 
-    Raises ValueError for a level that it can't have made: each text has one spelling only, so that two
-    topics never mean the same host; but that its dots may all be encoded (`Topics.encode_dots`).
+    Raises ValueError for a level that it can't have made: each text has one encoding, so that two topics
+    never mean the same host; except that its dots may all be encoded (`Topics.encode_dots`).
     """
     if _is_plain(level):
         return level
@@ -81,7 +81,7 @@ class Address:
 class Topics:
     """All topics below one prefix. `prefix` itself may have several levels (`site1/libvirt`).
 
-    With `encode_dots` levels have `%2E` for a dot, for brokers that give that a meaning of their own.
+    With `encode_dots` levels have `%2E` for a dot, for brokers that give dots a meaning of their own.
     """
 
     prefix: str = "libvirt"
@@ -105,19 +105,19 @@ class Topics:
         return f"{self.root}/hosts/{self.level(host)}/status"
 
     def replay(self, host: str) -> str:
-        """Where an agent is asked for messages again."""
+        """The topic of an agent's replay requests."""
         return f"{self.root}/hosts/{self.level(host)}/replay"
 
     def state(self, host: str, uuid: str) -> str:
-        """What a domain is now on a host; retained."""
+        """A domain's current state on a host; retained."""
         return f"{self._domain(host, uuid)}/state"
 
     def job(self, host: str, uuid: str) -> str:
-        """Which job of a domain is under way, and how far it is; retained."""
+        """The job of a domain that is under way, and how far it is; retained."""
         return f"{self._domain(host, uuid)}/job"
 
     def object_state(self, host: str, plural: str, key: str) -> str:
-        """What a network or pool is now on a host; retained."""
+        """A network's or pool's current state on a host; retained."""
         return f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}/state"
 
     def object_lifecycle(self, host: str, plural: str, key: str, event: str) -> str:
@@ -130,7 +130,7 @@ class Topics:
         return f"{self.root}/hosts/{self.level(host)}/{plural}/{self.level(key)}/event/{self.level(name)}"
 
     def replays_of(self, host: str) -> tuple[str, ...]:
-        """The filters for such requests: who asks may encode dots where this host doesn't."""
+        """The filters for such requests: a requester may encode dots where this host doesn't."""
         return tuple(dict.fromkeys((self.replay(host), replace(self, encode_dots=True).replay(host))))
 
     def retained_of(self, host: str) -> tuple[str, ...]:
@@ -148,13 +148,13 @@ class Topics:
         return f"{self.root}/hosts/{self.level(host)}/domains/{self.level(uuid)}/event/{self.level(name)}"
 
     def migration(self, uuid: str, outcome: str) -> str:
-        """What became of a migration, by outcome; retained: the one under way (`current`) and the newest
-        verdict (`last`).
+        """The outcome of a migration; retained: the one under way (`current`) and the newest verdict
+        (`last`).
         """
         return f"{self.root}/domains/{self.level(uuid)}/migration/{self.level(outcome)}"
 
     def migrations(self, outcome: str) -> str:
-        """The filter for what became of all domains' migrations, by outcome."""
+        """The filter for the outcomes of all domains' migrations."""
         return f"{self.root}/domains/+/migration/{encode_level(outcome)}"
 
     def location(self, uuid: str) -> str:
@@ -180,7 +180,7 @@ class Topics:
         )
 
     def locations(self) -> str:
-        """The filter for which hosts have which domains."""
+        """The filter for the locations of all domains."""
         return f"{self.root}/domains/+/location"
 
     def retained_by_correlators(self) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class Topics:
         return f"{self.root}/#"
 
     def parse(self, topic: str) -> Address:
-        """What a topic names. Raises ValueError, naming the topic, for one that isn't of this contract."""
+        """Parses a topic. Raises ValueError, naming the topic, for one that isn't of this contract."""
         head = self.root + "/"
         if not topic.startswith(head):
             raise ValueError(f"topic {topic!r} is not below {self.root!r}")

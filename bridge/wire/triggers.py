@@ -1,4 +1,4 @@
-"""The names by which programs are chosen for a message: an outcome, `location`, `lifecycle-stopped` …"""
+"""The names that select programs for a message: an outcome, `location`, `lifecycle-stopped` …"""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from bridge.wire.messages import MIGRATION
 from bridge.wire.topics import Address
 
 OUTCOMES: Final = tuple(name for name in MIGRATION if name != "current")
-"""What tells of a moment in a migration; `current` is what is under way."""
+"""The outcomes and stages of a migration; `current` is the one under way."""
 LOCATION: Final = "location"
 ANY: Final = "any"
-"""A trigger of its own: all messages of migrations, and locations."""
+"""A trigger of its own: all messages about migrations, and locations."""
 OF_DOMAINS: Final = ("lifecycle", "event")
-"""What triggers begin with that are an agent's events of domains."""
+"""The prefixes of triggers that are an agent's events of domains."""
 BY_PREFIX: Final = tuple(f"{kind}-" for kind in OF_DOMAINS)
 ACCEPTED: Final = f"{', '.join((*OUTCOMES, LOCATION, ANY))}, lifecycle-EVENT or event-NAME"
 
 
 def trigger_of(address: Address) -> str | None:
-    """The name of what a topic tells, as `--on` and files' names have it; None for what runs nothing."""
+    """The trigger of a topic, as `--on` and files' names have it; None for what runs nothing."""
     match address.kind:
         case "migration":
             return address.name
@@ -31,10 +31,10 @@ def trigger_of(address: Address) -> str | None:
 
 
 def is_trigger(name: str) -> bool:
-    """Whether there can be messages of this name."""
+    """Whether messages with this trigger can exist."""
     return name in (*OUTCOMES, LOCATION, ANY) or (name.startswith(BY_PREFIX) and not name.endswith("-"))
 
 
 def covers(wanted: str, trigger: str) -> bool:
-    """Whether what is wanted is this, or `any` and this is among that."""
+    """Whether the trigger is the wanted one, or is among `any`."""
     return wanted == trigger or (wanted == ANY and not trigger.startswith(BY_PREFIX))

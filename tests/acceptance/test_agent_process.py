@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.agent.sender import UNANNOUNCED
-from bridge.agent.writer import TIDY_AFTER_S
+from bridge.agent.outbox.writer import TIDY_AFTER_S
+from bridge.agent.publish.sender import UNANNOUNCED
 from tests.agents import AgentProcess, DrivenAgent, Emitted, Subscriber, assert_no_hole, spoken
 from tests.broker import Broker
 

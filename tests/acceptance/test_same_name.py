@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from bridge.mqtt.namesake import BACK_S
+from bridge.mqtt.name_conflict import BACK_S
 from bridge.mqtt.session import Subscription
 from tests.agents import DrivenAgent, Subscriber
 from tests.broker import Broker, free_port

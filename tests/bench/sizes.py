@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from bridge.agent.reports import Occurrence
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import Occurrence
 from bridge.mqtt import packets
 from bridge.wire.messages import CONTENT_TYPE
 from bridge.wire.topics import Topics
@@ -22,7 +22,7 @@ def measure(place: Place) -> Iterator[Figure]:
     del place
     at_ns = 1_790_000_000_123_456_000
     occurrence = Occurrence(at_ns, 0.0, "lifecycle", "QEMU", UUID, "web01", 3, 5, 3)
-    draft = Teller(Topics(), "host1").lifecycle(occurrence, None)
+    draft = Encoder(Topics(), "host1").lifecycle(occurrence, None)
     ours = _packet(draft.topic, draft.build(EPOCH, 12345), CONTENT_TYPE)
     said = {"host": "host1", "driver": "QEMU", "uuid": UUID, "name": "web01", "id": 3}
     said |= {"event": "stopped", "event_code": 5, "detail": "migrated", "detail_code": 3, "origin": "event"}

@@ -1,4 +1,4 @@
-"""What one host's agent publishes of what happens there: the program's own knowledge and messages, on its
+"""What one host's agent publishes of what happens there: the program's own inventory and messages, on its
 clock.
 
 Events become messages as they come; after blindness the list is compared with what was known; states are read
@@ -12,12 +12,22 @@ import heapq
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent import status
-from bridge.agent.domains import Seen
-from bridge.agent.jobs import ASK_EVERY_S
-from bridge.agent.knowledge import Knowledge, Step
-from bridge.agent.reports import JobGone, JobSeen, LookBegan, Looked, Lost, Occurrence, Opened, Report
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import Inventory
+from bridge.agent.inventory.reports import (
+    ConnectionLost,
+    ConnectionOpened,
+    DomainsListed,
+    DomainsRequested,
+    JobEnded,
+    JobFound,
+    Occurrence,
+    Report,
+)
+from bridge.agent.inventory.step import Step
+from bridge.agent.jobs.watcher import ASK_EVERY_S
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt, stamp
 from bridge.wire.topics import Topics
 from tests.explorer.world import Listed
@@ -81,7 +91,7 @@ class Clock(NamedTuple):
 
 
 TRUE: Final = Clock()
-_tellers: dict[str, Teller] = {}
+_tellers: dict[str, Encoder] = {}
 
 
 def host_name(letter: str) -> str:
@@ -108,16 +118,16 @@ class Agent:
         self.out: list[Message] = []
         self.epoch = f"{self.host}-epoch"
         self.sequence = 0
-        self._teller = _tellers.setdefault(self.host, Teller(Topics(), self.host))
+        self._encoder = _tellers.setdefault(self.host, Encoder(Topics(), self.host))
         self._stored: dict[str, bytes] = {}
-        self._knowledge = Knowledge(self._teller, {})
+        self._inventory = Inventory(self._encoder, {})
         self._sees: Literal["yes", "libvirt", "agent"] = "yes"
         self._plan: list[tuple[float, int, str, object]] = []
         self._count = 0
         self._look = 0
         self._generation = 0
         self._connected_at = 0.0
-        self._published: Seen | None = None
+        self._published: ListedDomain | None = None
         self._unseen: list[int] = []
         """Steps that no message told of yet."""
         self._to_compare = False
@@ -129,7 +139,7 @@ class Agent:
         self._watching = False
         self._leaving: int | None = None
         self._there = 0.0
-        self._seen_leaving: Seen | None = None
+        self._seen_leaving: ListedDomain | None = None
         self._missed = 0
         self._next_ask = 0.0
         self._quiet_status: float | None = None
@@ -212,7 +222,7 @@ class Agent:
 
     def _blind(self, t: float, why: Literal["libvirt", "agent"]) -> None:
         if self._sees == "yes" and why == "libvirt":
-            self._take(t, Lost(self._generation, "gone"))
+            self._take(t, ConnectionLost(self._generation, "gone"))
         if self._sees != "agent":
             self._sees = why
         self._watching = False
@@ -225,7 +235,7 @@ class Agent:
 
     def _back(self, t: float, _: object) -> None:
         if self._sees == "agent":
-            self._knowledge = Knowledge(self._teller, self._stored)
+            self._inventory = Inventory(self._encoder, self._stored)
             self._leaving, self._missed, self._seen_leaving = None, 0, None
         self._sees = "yes"
         self._connects(t, None)
@@ -233,7 +243,7 @@ class Agent:
     def _connects(self, t: float, _: object) -> None:
         self._connected_at = t
         self._generation += 1
-        self._take(t, Opened(self._generation, self.driver))
+        self._take(t, ConnectionOpened(self._generation, self.driver))
         self._status(t)
         self._at(t + FIRST_LIST_S, "lists", (self._generation, True))
         self._at(t + FIRST_LIST_S + LOOK_EVERY_S, "lists", (self._generation, False))
@@ -257,19 +267,21 @@ class Agent:
             return
         self._look += 1
         seen = self._seen()
-        self._take(t, LookBegan(self._look))
+        self._take(t, DomainsRequested(self._look))
         self._because, self._origin = tuple(self._unseen), "resync"
         listed = {} if seen is None else {UUID: seen}
-        looked = Looked(self._look, self.driver, listed, first, int(self.clock.at(t) * 1_000_000) * 1000)
+        looked = DomainsListed(
+            self._look, self.driver, listed, first, int(self.clock.at(t) * 1_000_000) * 1000
+        )
         self._to_compare = False
         self._take(t, looked)
 
-    def _seen(self) -> Seen | None:
+    def _seen(self) -> ListedDomain | None:
         there = self.there
         if there is None:
             return None
         incoming = there.incoming if (there.state, there.reason) in ((3, 2), (3, 11)) else None
-        return Seen(UUID, there.name, there.id, there.state, there.reason, there.persistent, incoming)
+        return ListedDomain(UUID, there.name, there.id, there.state, there.reason, there.persistent, incoming)
 
     def _asks(self, t: float, _: object) -> None:
         """About the outgoing job; as `bridge.agent.jobs` concludes from the answer."""
@@ -280,7 +292,7 @@ class Agent:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
             if self._leaving is None:
-                self._take(t, JobSeen(UUID, int(self.clock.at(self._job_began) * 1_000_000) * 1000))
+                self._take(t, JobFound(UUID, int(self.clock.at(self._job_began) * 1_000_000) * 1000))
             self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
@@ -303,18 +315,18 @@ class Agent:
             self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
             params = dict(_SEEN_JOB)
-            self._take(t, JobGone(moment_ns, self._there, self.driver, UUID, seen.name, seen.id, params))
+            self._take(t, JobEnded(moment_ns, self._there, self.driver, UUID, seen.name, seen.id, params))
 
     def _ask(self, t: float) -> None:
         self._next_ask = t
         self._at(t, "asks", None)
 
     def _take(self, t: float, report: Report) -> None:
-        for step in self._knowledge.take(report, t):
+        for step in self._inventory.take(report, t):
             self._store(t, step)
 
     def _store(self, t: float, step: Step) -> None:
-        for uuid, snapshot in step.remembered.items():
+        for uuid, snapshot in step.snapshots.items():
             self._keep(uuid, snapshot)
         for draft in step.drafts:
             self.sequence += 1
@@ -336,9 +348,9 @@ class Agent:
             or (step.compared is not None and self._published != self._seen())
         ):
             self._at(t + READ_S, "reads", self._because)
-        if step.look_after_s is not None:
+        if step.list_after_s is not None:
             self._to_compare = True
-            self._at(t + step.look_after_s, "again", self._generation)
+            self._at(t + step.list_after_s, "again", self._generation)
         if step.working or step.leaving:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)
@@ -362,7 +374,7 @@ class Agent:
         if self._sees != "yes":
             return
         seen = self._seen()
-        topic = self._teller.topics.state(self.host, UUID)
+        topic = self._encoder.topics.state(self.host, UUID)
         before, self._published = self._published, seen
         because = (*because, *self._unseen)
         if seen is None:
@@ -370,7 +382,7 @@ class Agent:
                 self._publish(t, "cleared", topic, b"", "", retain=True, steps=because)
             return
         moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-        payload = self._teller.state(seen, self.driver, moment_ns, self.epoch, self.sequence)
+        payload = self._encoder.state(seen, self.driver, moment_ns, self.epoch, self.sequence)
         name = f"{self.host}-{len(self.out):026}"[:36].ljust(36, "0")
         payload = payload[: _ID.start] + name.encode() + payload[_ID.stop :]
         self._publish(t, "state", topic, payload, name, retain=True, steps=because)
@@ -393,7 +405,7 @@ class Agent:
         state: Literal["online", "offline"] = "online",
         stamped: float | None = None,
     ) -> None:
-        facts = status.Facts(
+        facts = status.StatusData(
             self.epoch,
             Libvirt(connected=connected, uri="qemu:///system"),
             None,
@@ -403,7 +415,7 @@ class Agent:
         now_s = self.clock.at(t if stamped is None else stamped)
         payload = _status_bytes(self.host, facts, state, now_s)
         self._publish(
-            t, "status", self._teller.topics.host_status(self.host), payload, "", retain=True, steps=()
+            t, "status", self._encoder.topics.host_status(self.host), payload, "", retain=True, steps=()
         )
 
     def _publish(
@@ -428,12 +440,14 @@ class Agent:
 _templates: dict[tuple[str, str, bool], bytes] = {}
 
 
-def _status_bytes(host: str, facts: status.Facts, state: Literal["online", "offline"], now_s: float) -> bytes:
+def _status_bytes(
+    host: str, facts: status.StatusData, state: Literal["online", "offline"], now_s: float
+) -> bytes:
     """The agent's status. Its models are slow, so that two of one kind share all but stamp and sequence."""
     key = (host, state, facts.libvirt.connected)
     template = _templates.get(key)
     if template is None:
-        marked = status.Facts(facts.epoch, facts.libvirt, None, 987654321)
+        marked = status.StatusData(facts.epoch, facts.libvirt, None, 987654321)
         template = status.build(host, "1.0", marked, state=state, now_s=0.0)
         _templates[key] = template
     return (

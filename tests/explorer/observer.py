@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent import status
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt, Span
 from tests.explorer.agent import TRUE, Agent, Clock, Message, Window, host_name
 from tests.explorer.world import History, Step, stretched
@@ -247,7 +247,7 @@ def _said(
 ) -> Message:
     """A status of the agent, as it or the broker sends it."""
     libvirt = Libvirt(connected=True, uri="qemu:///system")
-    facts = status.Facts(near.epoch, libvirt, None, near.sequence, lost=lost)
+    facts = status.StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
     payload = status.build(host_name(host), "1.0", facts, state=state, now_s=TRUE.at(t))
     topic = f"libvirt/v1/hosts/{host_name(host)}/status"
     return Message(t, "status", topic, payload, True, near.sequence, near.epoch, "", (), "event")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.agent import status
-from bridge.agent.domains import Seen
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 from tests.explorer import observer, stories
@@ -163,13 +163,13 @@ def test_messages_are_the_agents_own() -> None:
     """Their bytes are made by short cuts: from the agent's for another moment, or with another id."""
     agent = Agent("A", driver="QEMU", first=None)
     (first, *_) = agent.run((), (), 0.0)
-    facts = status.Facts(agent.epoch, Libvirt(connected=True, uri="qemu:///system"), None, 0)
+    facts = status.StatusData(agent.epoch, Libvirt(connected=True, uri="qemu:///system"), None, 0)
     assert first.payload == status.build(agent.host, "1.0", facts, state="online", now_s=START_S + first.t)
     history = next(stories.histories(("one",)))
     messages = Agent("A", driver="QEMU", first=history.first["A"]).run((), (), 10.0)
     (state,) = [one for one in messages if one.kind == "state"]
-    seen = Seen(UUID, "web01", 1, 1, 1, persistent=False)
-    own = Teller(Topics(), agent.host).state(
+    seen = ListedDomain(UUID, "web01", 1, 1, 1, persistent=False)
+    own = Encoder(Topics(), agent.host).state(
         seen, "QEMU", int((START_S + state.t) * 1e6) * 1000, agent.epoch, 0
     )
     assert len(own) == len(state.payload)

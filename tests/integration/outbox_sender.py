@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.sender import Sender
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire import messages
 from bridge.wire.messages import Domain, HostStatus, Libvirt, Lifecycle
@@ -89,12 +90,12 @@ class Stream:
         """Has something done in the outbox's thread."""
         self._queue.put(task)
 
-    def settled(self, timeout_s: float = 20.0) -> None:
+    def all_acknowledged(self, timeout_s: float = 20.0) -> None:
         """Waits until the broker has everything that was appended."""
         done = threading.Event()
         self._queue.put(lambda _outbox: done.set())
         assert done.wait(timeout_s)
-        until(lambda: self.outbox.settled == self.outbox.last_sequence, timeout_s, lambda: vars(self))
+        until(lambda: self.outbox.acknowledged == self.outbox.last_sequence, timeout_s, lambda: vars(self))
 
     def __enter__(self) -> Self:
         return self.start()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import structlog
 
-from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.sender import Sender
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings
 from tests.integration.outbox_sender import HOST, TOPICS, UUID
 

@@ -11,8 +11,8 @@ import libvirt
 import pytest
 
 from bridge.addresses import BrokerAddress
+from bridge.agent.hypervisor.testing import TEST_URI, DrivenDomain
 from bridge.agent.service import Agent
-from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 from bridge.errors import StateInUseError, ThreadDiedError
 from bridge.mqtt.session import Publication

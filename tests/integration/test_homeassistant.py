@@ -14,12 +14,12 @@ from uuid import uuid4
 import pytest
 
 from bridge.addresses import BrokerAddress
-from bridge.agent.devices import Devices, Here
-from bridge.agent.homeassistant import HomeAssistant
+from bridge.agent.homeassistant.devices import Devices, Here
+from bridge.agent.homeassistant.discovery import HomeAssistant
+from bridge.agent.hypervisor.testing import TEST_URI, DrivenDomain
 from bridge.agent.outbox import Limits, Outbox
-from bridge.agent.sender import Sender
+from bridge.agent.publish.sender import Sender
 from bridge.agent.service import Agent
-from bridge.agent.testing import TEST_URI, DrivenDomain
 from bridge.config import AgentSettings
 from bridge.mqtt.session import Publication
 from bridge.wire.examples import examples

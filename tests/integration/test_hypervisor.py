@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from bridge.agent.hypervisor import Connection, Hypervisor, Job
-from bridge.agent.reports import Looked, Report
+from bridge.agent.inventory.reports import DomainsListed, Report
 
 RUNNING = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED)
+READ_JOB = "bridge.agent.hypervisor.connection.read_job"
 ARRIVING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 NODE = """<node><domain type='test'><name>web01</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>
 <memory>8192</memory><os><type>hvm</type></os></domain></node>"""
@@ -51,7 +52,7 @@ def test_the_side_of_a_paused_domain_is_known_if_it_is_still_what_was_listed(
 ) -> None:
     """Libvirt's test driver has no migrations: its domain is taken as listed as one that has, and asked."""
     monkeypatch.setattr(libvirt.virDomain, "state", lambda _: list(now))
-    monkeypatch.setattr(connection, "_job", lambda _: job)
+    monkeypatch.setattr(READ_JOB, lambda _domain: job)
     (seen,) = connection.list_domains().values()
     state, reason = ARRIVING
     assert connection.is_incoming(msgspec.structs.replace(seen, state=state, reason=reason)) is incoming
@@ -63,12 +64,12 @@ def test_a_list_has_the_side_of_a_domain_that_is_paused_for_a_migration(
     """The test driver's domain, listed as arriving; the list asks about it over another connection."""
     states = Connection._states
     monkeypatch.setattr(Connection, "_states", lambda self: ((d, *ARRIVING) for d, *_ in states(self)))
-    monkeypatch.setattr(Connection, "_job", lambda _self, _domain: Job("incoming"))
+    monkeypatch.setattr(READ_JOB, lambda _domain: Job("incoming"))
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     hypervisor = Hypervisor(uri, reports.put, lambda _: None)
     hypervisor.start()
     try:
-        looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, Looked))
+        looked = next(r for r in iter(lambda: reports.get(timeout=10), None) if isinstance(r, DomainsListed))
         assert [seen.incoming for seen in looked.seen.values()] == [True]
     finally:
         hypervisor.stop()

@@ -10,8 +10,8 @@ import libvirt
 import pytest
 
 from bridge.addresses import BrokerAddress
+from bridge.agent.hypervisor.testing import TEST_URI
 from bridge.agent.service import Agent
-from bridge.agent.testing import TEST_URI
 from bridge.config import AgentSettings
 from bridge.mqtt.messages import Publication
 from bridge.wire.topics import Topics

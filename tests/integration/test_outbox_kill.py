@@ -56,7 +56,7 @@ def test_an_outbox_killed_at_random_moments_keeps_what_it_said(
         assert list(there) == list(range(outbox.last_sequence - len(there) + 1, outbox.last_sequence + 1))
         assert outbox.last_sequence >= max(content, default=0)
         assert all(there[sequence] == content[sequence] for sequence in there.keys() & content.keys())
-        assert all(sequence in there for sequence in content if sequence > outbox.settled)
+        assert all(sequence in there for sequence in content if sequence > outbox.acknowledged)
         content |= there  # committed, but killed before it could be said
         assert outbox.dropped == []
         outbox.close()

@@ -11,8 +11,8 @@ from typing import ClassVar, Protocol
 import pytest
 
 from bridge.addresses import BrokerAddress
+from bridge.agent.hypervisor.testing import TEST_URI
 from bridge.agent.service import Agent
-from bridge.agent.testing import TEST_URI
 from bridge.config import AgentSettings
 from bridge.correlator.store import Draft, Store
 from bridge.mqtt.session import Publication, Subscription

@@ -89,7 +89,7 @@ def test_what_is_committed_while_connected_is_sent_at_once_and_in_order(
         stream.sender.counters.observe_latency_s = seen.append
         until(lambda: stream.sender.connected)
         stream.append([lifecycle() for _ in range(3000)])
-        stream.settled()
+        stream.all_acknowledged()
         subscriber.until(lambda: len(subscriber.sequences) == 3000)
         assert subscriber.sequences == list(range(1, 3001))
         assert stream.sender.counters.answers.total() == 3000
@@ -107,7 +107,7 @@ def test_the_status_tells_how_it_goes_and_says_offline_in_the_end(
             lambda: subscriber.statuses[-1].libvirt == Libvirt(connected=False, uri="test:///default"), 2.0
         )
         stream.append([lifecycle() for _ in range(7)])
-        stream.settled()
+        stream.all_acknowledged()
         assert stream.stop() < 2.0
     subscriber.until(lambda: subscriber.statuses[-1].state == "offline")
     online, changed, offline = subscriber.statuses
@@ -126,7 +126,7 @@ def test_stopping_sends_what_there_is(tmp_path: Path, broker: Broker, subscriber
         stream.stop()
     subscriber.until(lambda: len(subscriber.sequences) == 2000)
     outbox = Outbox.open(tmp_path)
-    assert outbox.settled == 2000
+    assert outbox.acknowledged == 2000
     outbox.close()
 
 
@@ -194,7 +194,7 @@ def test_a_refused_message_is_parked_and_holds_up_no_other(tmp_path: Path) -> No
         with Subscriber(broker.settings()) as subscriber, Stream(tmp_path, broker.settings()) as stream:
             until(lambda: stream.sender.connected)
             stream.append([lifecycle("stopped" if number % 3 == 0 else "started") for number in range(300)])
-            stream.settled()
+            stream.all_acknowledged()
             subscriber.until(lambda: len(subscriber.sequences) == 200)
             subscriber.until(lambda: subscriber.statuses[-1].parked == 100, 5.0)
             assert stream.outbox.parked == 100
@@ -234,7 +234,7 @@ def test_a_message_that_is_too_large_is_parked(tmp_path: Path) -> None:
     ):
         until(lambda: stream.sender.connected)
         stream.append([lifecycle(), lifecycle(padding=3000), lifecycle()])
-        stream.settled()
+        stream.all_acknowledged()
         subscriber.until(lambda: subscriber.sequences == [1, 3])
         subscriber.until(lambda: subscriber.statuses[-1].parked == 1, 5.0)
 
@@ -247,7 +247,7 @@ def test_a_topic_that_no_broker_takes_is_parked(
     with Stream(tmp_path, broker.settings()) as stream:
         until(lambda: stream.sender.connected)
         stream.append([lifecycle(), replace(lifecycle(), topic="a\tb"), lifecycle()])
-        stream.settled()
+        stream.all_acknowledged()
         subscriber.until(lambda: subscriber.sequences == [1, 3])
         assert stream.outbox.parked == 1
 
@@ -290,9 +290,9 @@ class TestReplay:
         with Stream(tmp_path, broker.settings(), Limits(rows=50)) as stream:
             epoch = stream.outbox.epoch
             stream.append([lifecycle() for _ in range(100)])
-            stream.settled()
+            stream.all_acknowledged()
             stream.append([lifecycle() for _ in range(40)])
-            stream.settled()
+            stream.all_acknowledged()
             there = stream.outbox.last_sequence - stream.outbox.stored_rows
             before = len(subscriber.sequences)
             subscriber.ask_again(replay(epoch, 1, 100))
@@ -368,7 +368,7 @@ def test_damage_while_running_begins_a_new_epoch_and_says_so(
 ) -> None:
     with Stream(tmp_path, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(10)])
-        stream.settled()
+        stream.all_acknowledged()
         old = stream.outbox.epoch
         stream.sender.set_retained(STATE, b"there", as_of=10)
         stream.ask(lambda outbox: outbox.report_damage(0, "as if"))
@@ -391,7 +391,7 @@ def test_the_will_of_each_connection_is_another_message(
         for times in (1, 2):
             until(lambda: stream.sender.connected)
             stream.append([lifecycle() for _ in range(10)])
-            stream.settled()
+            stream.all_acknowledged()
             usurper = Recorder(broker.settings(), client_id=f"libvirt-mqtt-agent-{HOST}")
             usurper.connect()
             usurper.close()
@@ -417,7 +417,7 @@ def test_a_broker_that_lets_nobody_subscribe_gets_all_events(tmp_path: Path) -> 
         Stream(tmp_path, BrokerSettings(port=fake.port)) as stream,
     ):
         stream.append([lifecycle() for _ in range(10)])
-        stream.settled()
+        stream.all_acknowledged()
         assert stream.sender.counters.connections == 1
 
 
@@ -426,10 +426,10 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
 ) -> None:
     with small_disk(tmp_path / "disk") as disk, Stream(disk, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(10)])
-        stream.settled()
+        stream.all_acknowledged()
         ballast = fill_up(disk)
         total = 10
-        while not stream.outbox.trouble:
+        while not stream.outbox.write_error:
             stream.append([lifecycle() for _ in range(50)])
             total += 50
             time.sleep(0.02)

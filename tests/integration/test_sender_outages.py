@@ -40,12 +40,12 @@ def test_a_broker_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
     with Stream(tmp_path, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(500)])
         until(lambda: stream.outbox.last_sequence == 500)
-        assert stream.sender.trouble
+        assert stream.sender.problem
         broker.start()
         try:
             with Subscriber(broker.settings()) as subscriber:
                 subscriber.until(lambda: subscriber.sequences == list(range(1, 501)))
-            assert stream.sender.trouble is None
+            assert stream.sender.problem is None
         finally:
             broker.kill()
 
@@ -63,7 +63,7 @@ def test_a_broker_that_is_restarted_under_load_loses_nothing(tmp_path: Path) -> 
             time.sleep(0.5)
             broker.restart()
         thread.join()
-        stream.settled(30)
+        stream.all_acknowledged(30)
         subscriber.until(lambda: len(subscriber.first_times) == 3000, 30)
         assert is_in_order(subscriber.sequences)
         assert all(len(payloads) == 1 for payloads in contents(subscriber.events).values())
@@ -86,7 +86,7 @@ def test_after_a_broker_was_killed_all_is_sent_that_it_had_not_acknowledged(tmp_
         time.sleep(0.3)
         broker.start()
         thread.join()
-        stream.settled(30)
+        stream.all_acknowledged(30)
         request = f'{{"epoch": "{stream.outbox.epoch}", "from": 1, "to": 2000}}'
         subscriber.ask_again(request.encode())
         subscriber.until(lambda: set(subscriber.sequences) == set(range(1, 2001)), 30)

@@ -62,7 +62,7 @@ def test_it_starves_when_a_loop_stands_still(
 ) -> None:
     (worker,) = (worker for worker in agent._workers if worker.name == name)
     monkeypatch.setattr(worker, "beat", lambda: None)
-    worker._beat_at_s -= service.STUCK_S + 1
+    worker._beat_at_s -= service.STALLED_S + 1
     assert not is_fed(agent, systemd)
     assert (agent.live()[name] or "").startswith("hasn't turned for 3")
 
@@ -70,7 +70,7 @@ def test_it_starves_when_a_loop_stands_still(
 def test_it_starves_when_libvirts_event_loop_stands_still(
     agent: Agent, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(agent.hypervisor), "deaf_s", service.STUCK_S + 1)
+    monkeypatch.setattr(type(agent.hypervisor), "loop_silent_s", service.STALLED_S + 1)
     assert not is_fed(agent, systemd)
     assert agent.live()["libvirt-events"] == "hasn't turned for 31 s"
 
@@ -81,7 +81,7 @@ def test_every_loop_says_so_when_it_turns(agent: Agent) -> None:
         worker._beat_at_s -= 20
     waited = threading.Event()
     for _ in range(70):
-        if all(worker.silent_s < 10 for worker in agent._loops) and agent.hypervisor.deaf_s < 3:
+        if all(worker.silent_s < 10 for worker in agent._loops) and agent.hypervisor.loop_silent_s < 3:
             return
         waited.wait(0.1)
     pytest.fail(f"{[(worker.name, worker.silent_s) for worker in agent._loops]}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.agent.devices import LATER_S, PACE_S, Devices, Here
+from bridge.agent.homeassistant.devices import LATER_S, PACE_S, Devices, Here
 from bridge.wire.topics import Topics
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"

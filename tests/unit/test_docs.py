@@ -111,7 +111,7 @@ def test_each_promise_is_held_by_a_test_that_exists() -> None:
 
 
 LEVELS = {"info": "info", "warning": "warning", "error": "error", "critical": "critical"}
-SAID_BY = LEVELS | {"exception": "error", "_say_once": "warning"}
+SAID_BY = LEVELS | {"exception": "error", "_log_once": "warning"}
 
 
 def levels_of(call: ast.Call) -> tuple[set[str], ast.expr | None]:

@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.agent import jobs, jobtopics
-from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.reports import Arrived, JobGone, JobSeen
+from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls, Job
+from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, JobFound
+from bridge.agent.jobs import topics as jobtopics
+from bridge.agent.jobs import watcher as jobs
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import JobWatcher
 from bridge.wire.messages import parse
 from bridge.wire.topics import Topics
-from tests.unit.test_jobs import ABSENT, INACTIVE, NONE, TELLER, A, B, Look, PlayedConnection, seen
+from tests.unit.test_jobs import ABSENT, ENCODER, INACTIVE, NONE, A, B, Look, PlayedConnection, seen
 
 TOPICS = Topics()
 
@@ -32,20 +33,20 @@ def copying(elapsed_ms: int, left: int, operation: str = "migration_out") -> Job
 
 
 class Played:
-    """Jobs over a played connection: what was published, and what was reported, in one order."""
+    """JobWatcher over a played connection: what was published, and what was reported, in one order."""
 
     def __init__(self) -> None:
         self.connection: PlayedConnection | None = PlayedConnection()
         self.played = self.connection
         self.came: list[tuple[str, Any]] = []
-        self.jobs = Jobs(
+        self.jobs = JobWatcher(
             lambda: cast("Connection", self.connection),
-            Asking(lambda: cast("Connection", self.played)),
+            GuestCalls(lambda: cast("Connection", self.played)),
             self._report,
-            JobTopics(TELLER, self._publish),
+            JobTopics(ENCODER, self._publish),
         )
 
-    def _report(self, report: Arrived | JobGone | JobSeen) -> None:
+    def _report(self, report: IncomingCompleted | JobEnded | JobFound) -> None:
         self.came.append((type(report).__name__, report))
 
     def _publish(self, topic: str, payload: bytes | None) -> None:
@@ -95,9 +96,9 @@ def test_a_copy_is_told_until_it_is_over(told: Played) -> None:
         "host1", A, "migration_out", 5,
     )  # fmt: skip
     assert {each.started_at[:19] for each in told.published()[:2]} == {first.started_at[:19]}
-    assert [what for what, _ in told.came] == ["JobSeen", A, A, "JobGone", A] or [
+    assert [what for what, _ in told.came] == ["JobFound", A, A, "JobEnded", A] or [
         what for what, _ in told.came
-    ] == [A, "JobSeen", A, "JobGone", A]
+    ] == [A, "JobFound", A, "JobEnded", A]
 
 
 def test_it_is_told_at_most_every_two_seconds(told: Played, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,7 @@ def test_what_an_agent_left_that_was_killed_is_cleared(told: Played, answer: Loo
     """The broker holds it; libvirt is asked once it is there."""
     told.looks(answer)
     connection, told.connection = told.connection, None
-    told.jobs.held(A)
+    told.jobs.retained(A)
     time.sleep(0.1)
     assert told.came == []
     told.connection = connection
@@ -154,10 +155,10 @@ def test_what_an_agent_left_that_was_killed_is_cleared(told: Played, answer: Loo
 
 def test_what_still_goes_on_is_told_anew(told: Played) -> None:
     told.looks((copying(5, 900), seen(A)))
-    told.jobs.held(A)
+    told.jobs.retained(A)
     told.until(1)
     assert told.percents() == [10]
-    told.jobs.held(A)
+    told.jobs.retained(A)
     time.sleep(0.1)
     assert told.percents() == [10], "the broker holds what we have published"
 
@@ -170,7 +171,7 @@ def test_after_a_new_connection_only_those_that_run_can_have_one(told: Played) -
     told.until(1)
     told.until(1, B)
     told.looks((NONE, seen(B)), uuid=B)
-    told.jobs.look({B}, first=True)
+    told.jobs.listed({B}, first=True)
     told.until(2)
     told.until(2, B)
     assert (told.percents(), told.percents(B)) == ([10, None], [20, None])
@@ -178,10 +179,10 @@ def test_after_a_new_connection_only_those_that_run_can_have_one(told: Played) -
 
 def test_a_job_that_no_event_tells_of_is_found_with_the_next_list(told: Played) -> None:
     told.looks((NONE, seen(A)), (copying(5, 800, "backup"), seen(A)))
-    told.jobs.look({A}, first=False)
+    told.jobs.listed({A}, first=False)
     time.sleep(0.1)
     assert (told.came, told.played.asks) == ([], 1)
-    told.jobs.look({A}, first=False)
+    told.jobs.listed({A}, first=False)
     told.until(1)
     assert told.published()[0].operation == "backup"
 
@@ -191,7 +192,7 @@ def test_with_a_hypervisor_that_knows_no_jobs_nothing_stands(told: Played) -> No
         raise CallFailed("not supported", 3)
 
     told.played.looks[A] = [refuse]
-    told.jobs.held(A)
+    told.jobs.retained(A)
     told.until(1)
     assert told.published() == [None]
 

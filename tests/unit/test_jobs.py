@@ -9,31 +9,31 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from bridge.agent import jobs
-from bridge.agent.domains import Seen
-from bridge.agent.hypervisor import Asking, CallFailed, Connection, Job
-from bridge.agent.jobs import Jobs
-from bridge.agent.jobtopics import JobTopics
-from bridge.agent.reports import Arrived, JobGone, JobSeen
-from bridge.agent.tell import Teller
+from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls, Job
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, JobFound
+from bridge.agent.jobs import watcher as jobs
+from bridge.agent.jobs.topics import JobTopics
+from bridge.agent.jobs.watcher import JobWatcher
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
 from tests.processes import wait_until
 
-TELLER = Teller(Topics(), "host1")
+ENCODER = Encoder(Topics(), "host1")
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")
 RUNNING, PAUSED = "running/booted", "paused/migration"
 
 
-def seen(uuid: str, where: str = RUNNING, number: int | None = 1) -> Seen:
-    return Seen(uuid, "web01", number, *state_codes(*where.split("/")), persistent=False)
+def seen(uuid: str, where: str = RUNNING, number: int | None = 1) -> ListedDomain:
+    return ListedDomain(uuid, "web01", number, *state_codes(*where.split("/")), persistent=False)
 
 
 def outgoing(elapsed_ms: int) -> Job:
     return Job("outgoing", {"operation": "migration_out", "time_elapsed": elapsed_ms})
 
 
-Look = tuple[Job, Seen | None]
+Look = tuple[Job, ListedDomain | None]
 
 
 class PlayedConnection:
@@ -56,7 +56,7 @@ class PlayedConnection:
         self._now[uuid] = look() if callable(look) else look
         return self._now[uuid][0]
 
-    def read(self, uuid: str) -> Seen | None:
+    def read(self, uuid: str) -> ListedDomain | None:
         return self._now[uuid][1]
 
     def arrival(self, _uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
@@ -74,9 +74,13 @@ def _drop(_topic: str, _payload: bytes | None) -> None:
     """What is retained has tests of its own: `test_job_topics.py`."""
 
 
-def jobs_of(played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]") -> Jobs:
+def jobs_of(
+    played: PlayedConnection, reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]"
+) -> JobWatcher:
     connection = cast("Connection", played)
-    return Jobs(lambda: connection, Asking(lambda: connection), reports.put, JobTopics(TELLER, _drop))
+    return JobWatcher(
+        lambda: connection, GuestCalls(lambda: connection), reports.put, JobTopics(ENCODER, _drop)
+    )
 
 
 @pytest.fixture
@@ -85,16 +89,16 @@ def played() -> PlayedConnection:
 
 
 @pytest.fixture
-def reports() -> "queue.SimpleQueue[Arrived | JobGone | JobSeen]":
+def reports() -> "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]":
     return queue.SimpleQueue()
 
 
 @pytest.fixture
 def watcher(
     played: PlayedConnection,
-    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Jobs]:
+) -> Iterator[JobWatcher]:
     monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.01)
     monkeypatch.setattr(jobs, "HANGS_AFTER_S", 0.1)
     watcher = jobs_of(played, reports)
@@ -104,7 +108,9 @@ def watcher(
     assert watcher.worker.error is None
 
 
-def all_of(reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", settle_s: float = 0.2) -> list[Any]:
+def all_of(
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]", settle_s: float = 0.2
+) -> list[Any]:
     """What was reported until nothing came any more."""
     found: list[Any] = []
     while True:
@@ -124,40 +130,40 @@ STORIES: list[tuple[str, list[Look], list[str]]] = [
     ("no job at all", [(NONE, seen(A))], []),
     ("a save", [(Job("other", {"operation": "save"}), seen(A)), (NONE, seen(A))], []),
     ("the destination of one", [(Job("incoming"), seen(A, PAUSED))], []),
-    ("completed", [(outgoing(5), seen(A)), (INACTIVE, seen(A, "shutoff/migrated", None))], ["JobSeen"]),
-    ("completed, and gone", [(outgoing(5), seen(A)), (ABSENT, None)], ["JobSeen"]),
-    ("failed", [(outgoing(5), seen(A)), (NONE, seen(A))], ["JobSeen", "JobGone"]),
+    ("completed", [(outgoing(5), seen(A)), (INACTIVE, seen(A, "shutoff/migrated", None))], ["JobFound"]),
+    ("completed, and gone", [(outgoing(5), seen(A)), (ABSENT, None)], ["JobFound"]),
+    ("failed", [(outgoing(5), seen(A)), (NONE, seen(A))], ["JobFound", "JobEnded"]),
     (
         "cancelled, cleared up, gone",
         [(outgoing(5), seen(A)), (Job("ending"), seen(A)), (NONE, seen(A))],
-        ["JobSeen", "JobGone"],
+        ["JobFound", "JobEnded"],
     ),
-    ("cancelled before it was seen", [(Job("ending"), seen(A)), (NONE, seen(A))], ["JobSeen", "JobGone"]),
+    ("cancelled before it was seen", [(Job("ending"), seen(A)), (NONE, seen(A))], ["JobFound", "JobEnded"]),
     (
         "no job for one look only, then it stopped",
         [(outgoing(5), seen(A)), (NONE, seen(A)), (ABSENT, None)],
-        ["JobSeen"],
+        ["JobFound"],
     ),
-    ("source left paused", [(outgoing(5), seen(A)), (NONE, seen(A, PAUSED))], ["JobSeen", "JobGone"]),
+    ("source left paused", [(outgoing(5), seen(A)), (NONE, seen(A, PAUSED))], ["JobFound", "JobEnded"]),
     (
         "a post-copy that waits",
         [(outgoing(5), seen(A)), (NONE, seen(A, "paused/postcopy_failed"))],
-        ["JobSeen"],
+        ["JobFound"],
     ),
     (
         "a post-copy that waited and ended",
         [(outgoing(5), seen(A)), (NONE, seen(A, "paused/postcopy")), (NONE, seen(A)), (NONE, seen(A))],
-        ["JobSeen", "JobGone"],
+        ["JobFound", "JobEnded"],
     ),
     (
         "two attempts, with a look between",
         [(outgoing(5), seen(A)), (NONE, seen(A)), (outgoing(1), seen(A)), (NONE, seen(A))],
-        ["JobSeen", "JobGone", "JobSeen", "JobGone"],
+        ["JobFound", "JobEnded", "JobFound", "JobEnded"],
     ),
     (
         "two attempts, with none between",
         [(outgoing(500), seen(A)), (outgoing(1), seen(A)), (NONE, seen(A))],
-        ["JobSeen", "JobGone", "JobSeen", "JobGone"],
+        ["JobFound", "JobEnded", "JobFound", "JobEnded"],
     ),
 ]
 
@@ -165,8 +171,8 @@ STORIES: list[tuple[str, list[Look], list[str]]] = [
 @pytest.mark.parametrize(("looks", "expected"), [s[1:] for s in STORIES], ids=[s[0] for s in STORIES])
 def test_what_is_reported_of(
     played: PlayedConnection,
-    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
-    watcher: Jobs,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
     looks: list[Look],
     expected: list[str],
 ) -> None:
@@ -176,7 +182,9 @@ def test_what_is_reported_of(
 
 
 def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     played.looks[A] = [(NONE, seen(A, number=7))]
     watcher.watch([A], leaving=True)
@@ -185,16 +193,20 @@ def test_a_job_that_was_known_before_is_reported_though_it_was_never_seen(
 
 
 def test_it_may_be_asked_about_before_it_is_known_to_have_been_leaving(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     played.looks[A] = [(NONE, seen(A))]
     watcher.watch([A])
     watcher.watch([A], leaving=True)
-    assert kinds(all_of(reports)) == ["JobGone"]
+    assert kinds(all_of(reports)) == ["JobEnded"]
 
 
 def test_the_last_figures_go_along(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     played.looks[A] = [
         (outgoing(5), seen(A)),
@@ -215,19 +227,21 @@ def blocking(release: threading.Event, look: Look) -> Callable[[], Look]:
 
 
 def test_a_guest_that_hangs_holds_up_no_other_and_is_named_until_it_answers(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     release = threading.Event()
     played.looks[A] = [(outgoing(5), seen(A)), blocking(release, (NONE, seen(A)))]
     played.looks[B] = [(outgoing(5), seen(B)), (NONE, seen(B))]
     with structlog.testing.capture_logs() as lines:
         watcher.watch([A])
-        assert kinds(all_of(reports)) == ["JobSeen"]
+        assert kinds(all_of(reports)) == ["JobFound"]
         watcher.watch([B])
-        assert kinds(all_of(reports)) == ["JobSeen", "JobGone"]
+        assert kinds(all_of(reports)) == ["JobFound", "JobEnded"]
         assert (set(watcher.hung), watcher.not_askable) == ({A}, 0)
         release.set()
-        assert kinds(all_of(reports)) == ["JobGone"]
+        assert kinds(all_of(reports)) == ["JobEnded"]
         assert watcher.hung == {}
     assert [(line["event"], line["uuid"]) for line in lines if line["log_level"] != "debug"] == [
         ("guest.hangs", A),
@@ -236,7 +250,9 @@ def test_a_guest_that_hangs_holds_up_no_other_and_is_named_until_it_answers(
 
 
 def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     release = threading.Event()
     played.looks = {
@@ -248,17 +264,19 @@ def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
     assert all_of(reports) == []
     assert (set(watcher.hung), watcher.not_askable, played.asks) == ({A, B}, 1, 2)
     release.set()
-    assert kinds(all_of(reports)) == ["JobSeen"]
+    assert kinds(all_of(reports)) == ["JobFound"]
     assert (watcher.hung, watcher.not_askable) == ({}, 0)
 
 
 def test_a_job_that_an_event_told_the_end_of_is_asked_about_no_more(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     release = threading.Event()
     played.looks[A] = [(outgoing(5), seen(A)), blocking(release, (NONE, seen(A))), (NONE, seen(A))]
     watcher.watch([A])
-    assert kinds(all_of(reports)) == ["JobSeen"]
+    assert kinds(all_of(reports)) == ["JobFound"]
     watcher.forget([A])
     release.set()
     assert all_of(reports) == []
@@ -266,7 +284,9 @@ def test_a_job_that_an_event_told_the_end_of_is_asked_about_no_more(
 
 
 def test_a_hypervisor_without_jobs_is_asked_once(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     def refuse() -> Look:
         raise CallFailed("not supported", 3)
@@ -280,18 +300,22 @@ def test_a_hypervisor_without_jobs_is_asked_once(
 
 
 def test_a_failing_ask_is_repeated_while_the_domain_leaves(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     def fail() -> Look:
         raise CallFailed("internal error", 1)
 
     played.looks[A] = [(outgoing(5), seen(A)), fail, fail, (NONE, seen(A))]
     watcher.watch([A])
-    assert kinds(all_of(reports)) == ["JobSeen", "JobGone"]
+    assert kinds(all_of(reports)) == ["JobFound", "JobEnded"]
 
 
 def test_nothing_is_asked_while_nothing_leaves(
-    played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]", watcher: Jobs
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
 ) -> None:
     played.looks[A] = [(NONE, seen(A))]
     watcher.watch([A])
@@ -310,9 +334,9 @@ FIGURES = ("web01", 3, {"operation": "migration_in", "downtime": 27})
     ids=["at once", "a little late", "none"],
 )
 def test_the_figures_of_an_arrival_are_reported_once(
-    watcher: Jobs,
+    watcher: JobWatcher,
     played: PlayedConnection,
-    reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]",
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     arrivals: list[tuple[str, int | None, dict[str, Any]] | None],
     told: int,
 ) -> None:
@@ -325,7 +349,9 @@ def test_the_figures_of_an_arrival_are_reported_once(
 
 
 def test_a_guest_that_is_held_is_not_asked_about_its_arrival(
-    watcher: Jobs, played: PlayedConnection, reports: "queue.SimpleQueue[Arrived | JobGone | JobSeen]"
+    watcher: JobWatcher,
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
 ) -> None:
     played.arrivals = [FIGURES]
     played.busy.add(A)

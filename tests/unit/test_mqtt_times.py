@@ -61,18 +61,18 @@ def test_a_silent_broker_is_pinged_once_and_then_lost() -> None:
 def test_sending_is_no_sign_of_life_of_the_other_side() -> None:
     keepalive = KeepAlive(10.0, now=0.0)
     for second in range(1, 7):
-        keepalive.said(float(second))
+        keepalive.sent(float(second))
     assert keepalive.ping_due(6.0)
     keepalive.pinged(6.0)
     for second in range(7, 12):
-        keepalive.said(float(second))
+        keepalive.sent(float(second))
     assert keepalive.lost(12.0)
 
 
 def test_an_answer_ends_the_doubt() -> None:
     keepalive = KeepAlive(10.0, now=0.0)
     keepalive.pinged(6.0)
-    keepalive.heard(11.9)
+    keepalive.received(11.9)
     assert not keepalive.lost(12.0)
     assert not keepalive.lost(1000.0), "an owner who didn't look for long isn't the broker's silence"
     assert keepalive.ping_due(1000.0)
@@ -81,10 +81,10 @@ def test_an_answer_ends_the_doubt() -> None:
 def test_one_who_only_listens_pings_too() -> None:
     keepalive = KeepAlive(10.0, now=0.0)
     for second in range(1, 7):
-        keepalive.heard(float(second))
+        keepalive.received(float(second))
     assert keepalive.ping_due(6.0)
     keepalive.pinged(6.0)
-    keepalive.heard(6.1)
+    keepalive.received(6.1)
     assert not keepalive.ping_due(11.9)
     assert keepalive.next_due() == pytest.approx(12.0)
     assert keepalive.ping_due(12.0)

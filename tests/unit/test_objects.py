@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.knowledge import Knowledge, Step
-from bridge.agent.outbox import FORGET
-from bridge.agent.reports import ObjectOccurrence, ObjectsAsked, ObjectsListed, Opened, SeenObject
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.drafts import FORGET
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import Inventory
+from bridge.agent.inventory.reports import (
+    ConnectionOpened,
+    ListedObject,
+    ObjectOccurrence,
+    ObjectsListed,
+    ObjectsRequested,
+)
+from bridge.agent.inventory.step import Step
 from bridge.wire.events import NETWORK, NODEDEV, POOL, SECRET
 from bridge.wire.topics import Topics
 
@@ -18,9 +25,9 @@ A = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 B = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 
 
-def at(key: str = A, *, active: bool = True, persistent: bool = True) -> SeenObject:
+def at(key: str = A, *, active: bool = True, persistent: bool = True) -> ListedObject:
     """A network as a list has it."""
-    return SeenObject(key, key[0], active, persistent, autostart=False)
+    return ListedObject(key, key[0], active, persistent, autostart=False)
 
 
 def event(what: str, key: str = A) -> ObjectOccurrence:
@@ -38,31 +45,31 @@ _CHANGES = {
 
 
 class Host:
-    """A knowledge, what came of it, and what is stored: one that is made of `stored` is the next agent."""
+    """A inventory, what came of it, and what is stored: one that is made of `stored` is the next agent."""
 
     def __init__(self, stored: dict[str, bytes] | None = None) -> None:
         self.stored = stored or {}
         self.steps: list[Step] = []
         self._told: list[str] = []
-        self._knowledge = Knowledge(Teller(Topics(), "h1"), self.stored)
-        self.take(Opened(1, "QEMU"))
+        self._inventory = Inventory(Encoder(Topics(), "h1"), self.stored)
+        self.take(ConnectionOpened(1, "QEMU"))
 
-    def take(self, *reports: ObjectOccurrence | ObjectsAsked | ObjectsListed | Opened) -> Self:
+    def take(self, *reports: ObjectOccurrence | ObjectsRequested | ObjectsListed | ConnectionOpened) -> Self:
         for report in reports:
-            for step in self._knowledge.take(report, 0.0):
+            for step in self._inventory.take(report, 0.0):
                 self.steps.append(step)
                 for draft in step.drafts:
                     data = json.loads(draft.build("e", 1))["data"]
                     mark = "~" if data["origin"] == "resync" else ""
                     self._told.append(f"{data['network']['name']} {mark}{data['event']}")
                     self._store(draft.uuid, draft.known)
-                for key, snapshot in step.remembered.items():
+                for key, snapshot in step.snapshots.items():
                     self._store(key, snapshot or FORGET)
         return self
 
-    def lists(self, *seen: SeenObject, during: tuple[ObjectOccurrence, ...] = ()) -> Self:
+    def lists(self, *seen: ListedObject, during: tuple[ObjectOccurrence, ...] = ()) -> Self:
         listed = ObjectsListed(NETWORK, "QEMU", {each.key: each for each in seen}, 5)
-        return self.take(ObjectsAsked(NETWORK), *during, listed)
+        return self.take(ObjectsRequested(NETWORK), *during, listed)
 
     def news(self) -> list[str]:
         told, self._told = self._told, []
@@ -109,12 +116,12 @@ def test_a_first_list_of_all_tells_nothing() -> None:
     ],
 )
 def test_what_two_lists_show_is_told_once(
-    before: SeenObject | None, now: SeenObject | None, told: list[str]
+    before: ListedObject | None, now: ListedObject | None, told: list[str]
 ) -> None:
     then, since = [[each] if each else [] for each in (before, now)]
     host = Host().lists(*then).again().lists(*since)
     assert host.news() == []
-    assert bool(host.steps[-1].doubted) == bool(told)
+    assert bool(host.steps[-1].unconfirmed) == bool(told)
     assert host.lists(*since).news() == [f"a ~{event}" for event in told]
     assert host.lists(*since).lists(*since).again().lists(*since).lists(*since).news() == []
 
@@ -134,7 +141,7 @@ def test_an_event_between_two_lists_takes_a_doubt_away() -> None:
 
 
 def test_another_connections_lists_confirm_nothing() -> None:
-    host = Host().lists(at()).lists().take(Opened(2, "QEMU")).lists()
+    host = Host().lists(at()).lists().take(ConnectionOpened(2, "QEMU")).lists()
     assert host.news() == []
     assert host.lists().news() == ["a ~stopped", "a ~undefined"]
 
@@ -150,7 +157,7 @@ def test_another_connections_lists_confirm_nothing() -> None:
     ],
 )
 def test_what_an_event_cannot_have_happened_without_is_told_before_it(
-    known: SeenObject, what: str, told: list[str]
+    known: ListedObject, what: str, told: list[str]
 ) -> None:
     assert Host().lists(known).again().take(event(what)).news() == [f"a {one}" for one in told]
 
@@ -192,7 +199,7 @@ def test_whatever_happens_unseen_the_events_told_lead_to_what_is_there(acts: lis
 def test_what_has_no_state_is_passed_on(each: object) -> None:
     """And isn't remembered."""
     occurrence = ObjectOccurrence(1, 1.0, each, f"{each.singular}_lifecycle", "QEMU", A, "x", (1, 0))  # type: ignore[arg-type,attr-defined]
-    (step,) = Knowledge(Teller(Topics(), "h1"), {}).take(occurrence, 0.0)
+    (step,) = Inventory(Encoder(Topics(), "h1"), {}).take(occurrence, 0.0)
     (draft,) = step.drafts
     assert draft.known is None
     assert json.loads(draft.build("e", 1))["data"]["event"] == each.lifecycle[1]  # type: ignore[attr-defined]
@@ -200,6 +207,6 @@ def test_what_has_no_state_is_passed_on(each: object) -> None:
 
 def test_a_pools_refresh_changes_nothing_that_is_known() -> None:
     refresh = ObjectOccurrence(1, 1.0, POOL, "pool_refresh", "QEMU", A, "x", ())
-    (step,) = Knowledge(Teller(Topics(), "h1"), {}).take(refresh, 0.0)
-    assert step.moved == {"pools"}
+    (step,) = Inventory(Encoder(Topics(), "h1"), {}).take(refresh, 0.0)
+    assert step.relist == {"pools"}
     assert step.drafts[0].known is None

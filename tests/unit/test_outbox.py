@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bridge.agent.outbox import FORGET, Draft, Gap, Limits, Outbox, Row
+from bridge.agent.inventory.drafts import FORGET, Draft
+from bridge.agent.outbox import Gap, Limits, Outbox, Row
 from bridge.agent.outbox.file import NAME
 from bridge.agent.outbox.lock import LOCK_NAME
 from bridge.errors import ConfigError, StateInUseError
@@ -38,7 +39,7 @@ def stored(outbox: Outbox) -> list[Row]:
 def unsent(outbox: Outbox) -> list[int]:
     reader = outbox.reader()
     try:
-        return [row.sequence for row in reader.unsent(outbox.settled, 1_000_000)]
+        return [row.sequence for row in reader.unsent(outbox.acknowledged, 1_000_000)]
     finally:
         reader.close()
 
@@ -64,7 +65,7 @@ def test_what_was_stored_is_there_after_closing(tmp_path: Path) -> None:
     first.acknowledge(2)
     first.close()
     second = Outbox.open(tmp_path)
-    assert (second.epoch, second.last_sequence, second.settled) == (first.epoch, 5, 2)
+    assert (second.epoch, second.last_sequence, second.acknowledged) == (first.epoch, 5, 2)
     assert stored(second) == rows
     assert unsent(second) == [3, 4, 5]
     assert second.append([draft()])[0].sequence == 6
@@ -89,7 +90,7 @@ def test_an_acknowledgement_counts_with_the_next_commit(outbox: Outbox) -> None:
     outbox.append(drafts(4))
     outbox.acknowledge(3)
     outbox.flush()
-    assert (outbox.settled, outbox.depth, unsent(outbox)) == (3, 1, [4])
+    assert (outbox.acknowledged, outbox.depth, unsent(outbox)) == (3, 1, [4])
 
 
 def test_an_acknowledgement_never_goes_back(outbox: Outbox) -> None:
@@ -97,14 +98,14 @@ def test_an_acknowledgement_never_goes_back(outbox: Outbox) -> None:
     outbox.acknowledge(3)
     outbox.acknowledge(1)
     outbox.flush()
-    assert outbox.settled == 3
+    assert outbox.acknowledged == 3
 
 
 def test_what_is_said_of_another_file_is_ignored(outbox: Outbox) -> None:
     outbox.append(drafts(4))
     outbox.acknowledge(3, generation=outbox.generation + 1)
     outbox.flush()
-    assert outbox.settled == 0
+    assert outbox.acknowledged == 0
 
 
 def test_a_parked_message_is_kept_and_not_sent(outbox: Outbox) -> None:

@@ -257,12 +257,12 @@ def test_while_there_can_be_no_new_file_messages_wait_in_memory(tmp_path: Path) 
             outbox.flush()
             outbox.tidy()
             assert outbox.oldest_unsent_age_s() is None
-    assert "can't be replaced" in (outbox.trouble or "")
-    assert (outbox.waiting, outbox.epoch, outbox.generation) == (6, epoch, 0)
+    assert "can't be replaced" in (outbox.write_error or "")
+    assert (outbox.buffered, outbox.epoch, outbox.generation) == (6, epoch, 0)
     assert [line["event"] for line in lines] == ["outbox.not_replaced"]
     folder.parent.unlink()
     assert len(outbox.append([])) == 6
-    assert outbox.trouble is None
+    assert outbox.write_error is None
     assert outbox.dropped == [Span(epoch=epoch, first=1, last=3)]
     outbox.close()
 
@@ -304,14 +304,14 @@ def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
     rows = outbox.append(drafts(20))
     outbox._ledger._db.execute("PRAGMA max_page_count = 30").fetchall()
     total = 20
-    while not outbox.trouble:
+    while not outbox.write_error:
         rows += outbox.append(drafts(100))
         total += 100
-    assert "full" in str(outbox.trouble)
-    assert outbox.waiting > 0
+    assert "full" in str(outbox.write_error)
+    assert outbox.buffered > 0
     outbox._ledger._db.execute("PRAGMA max_page_count = 100000").fetchall()
     rows += outbox.append([])
-    assert not outbox.trouble
+    assert not outbox.write_error
     assert [row.sequence for row in rows] == list(range(1, total + 1))
     assert stored(outbox) == rows
     outbox.close()
@@ -338,19 +338,19 @@ def test_a_full_disk_loses_nothing(disk: Path) -> None:
     rows = outbox.append(drafts(20))
     ballast = fill_up(disk)
     total = 20
-    while not outbox.trouble:
+    while not outbox.write_error:
         rows += outbox.append(drafts(100))
         total += 100
         assert total < 100_000
-    assert "full" in str(outbox.trouble)
+    assert "full" in str(outbox.write_error)
     rows += outbox.append(drafts(50))
     total += 50
-    assert outbox.waiting >= 50
+    assert outbox.buffered >= 50
     assert stored(outbox) == rows
     ballast.unlink()
     rows += outbox.append([])
-    assert not outbox.trouble
-    assert outbox.waiting == 0
+    assert not outbox.write_error
+    assert outbox.buffered == 0
     assert [row.sequence for row in rows] == list(range(1, total + 1))
     assert all(row.payload.startswith(f"{outbox.epoch}-{row.sequence}-".encode()) for row in rows)
     assert outbox.dropped == []
@@ -362,13 +362,13 @@ def test_beyond_its_bound_in_memory_the_loss_is_named(disk: Path, when_full: str
     outbox = Outbox.open(disk, Limits(memory_rows=30, when_full=when_full))  # type: ignore[arg-type]
     total = 0
     ballast = fill_up(disk)
-    while not outbox.trouble:
+    while not outbox.write_error:
         outbox.append(drafts(100))
         total += 100
     before = outbox.last_sequence
     outbox.append(drafts(100))
     total += 100
-    assert outbox.waiting == 30
+    assert outbox.buffered == 30
     ballast.unlink()
     rows = outbox.append([])
     assert len(rows) == 30
@@ -389,13 +389,13 @@ def test_what_was_acknowledged_on_a_full_disk_is_noted_later(disk: Path) -> None
     outbox = Outbox.open(disk)
     outbox.append(drafts(100))
     ballast = fill_up(disk)
-    while not outbox.trouble:
+    while not outbox.write_error:
         outbox.append(drafts(100))
     outbox.acknowledge(80)
     outbox.remember({"u": b"known"})
     outbox.flush()
     ballast.unlink()
     outbox.append([])
-    assert outbox.settled == 80
+    assert outbox.acknowledged == 80
     assert outbox.known() == {"u": b"known"}
     outbox.close()

@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.agent.outbox import Draft, Limits, Outbox, Row
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.outbox import Limits, Outbox, Row
 from tests.unit.test_outbox import draft, drafts, stored, unsent
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -53,7 +54,7 @@ def test_then_newest_wins_drops_the_oldest_unsent(tmp_path: Path) -> None:
     assert [row.sequence for row in rows] == [11, 12, 13]
     assert unsent(outbox) == list(range(4, 14))
     assert [(span.first, span.last) for span in outbox.dropped] == [(1, 3)]
-    assert outbox.settled == 3
+    assert outbox.acknowledged == 3
     assert outbox.dropped_rows == 3
     outbox.close()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from bridge.agent.progress import DOWNTIME_MS, Copy
+from bridge.agent.jobs.progress import DOWNTIME_MS, Copy
 from bridge.wire.messages import Progress
 
 THROTTLED: Final = Path(__file__).parents[1] / "data" / "jobs" / "throttled.jsonl"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent import resync
-from bridge.agent.domains import Known, Seen, after_event, as_known, is_active
+from bridge.agent.inventory import resync
+from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known, is_active
 from bridge.wire import vocabulary
 from bridge.wire.vocabulary import state_codes
 
@@ -23,14 +23,16 @@ def known(where: str, domain_id: int | None = 1, **more: Any) -> Known:
     return msgspec.structs.replace(plain, **more)
 
 
-def seen(where: str, domain_id: int | None = 1, **more: Any) -> Seen:
+def seen(where: str, domain_id: int | None = 1, **more: Any) -> ListedDomain:
     """`web01` as listed."""
     state, reason = state_codes(*where.split("/"))
     number = None if where.startswith("shutoff") else domain_id
-    return msgspec.structs.replace(Seen(UUID, "web01", number, state, reason, persistent=True), **more)
+    return msgspec.structs.replace(
+        ListedDomain(UUID, "web01", number, state, reason, persistent=True), **more
+    )
 
 
-def told(before: Known | None, now: Seen | None) -> list[str]:
+def told(before: Known | None, now: ListedDomain | None) -> list[str]:
     """What is told of the difference, as `event/detail`."""
     verdict = resync.compare(before, now, UUID)
     assert verdict is not None
@@ -253,7 +255,7 @@ def test_a_run_that_is_over_when_the_next_is_being_prepared_is_told_of(where: st
 
 
 def test_the_order_is_gone_then_changed_then_new() -> None:
-    def domain(digit: str, where: str) -> Seen:
+    def domain(digit: str, where: str) -> ListedDomain:
         return msgspec.structs.replace(seen(where), uuid=digit * 8 + UUID[8:])
 
     new, changed, gone = domain("1", "running/booted"), domain("2", "paused/user"), "3" * 8 + UUID[8:]
@@ -292,7 +294,7 @@ flags = st.sampled_from([True, False, None])
 
 
 @st.composite
-def listed(draw: st.DrawFn) -> Seen:
+def listed(draw: st.DrawFn) -> ListedDomain:
     """Any domain that a list can hold."""
     where = draw(places)
     active = not where.startswith("shutoff")
@@ -306,13 +308,15 @@ def listed(draw: st.DrawFn) -> Seen:
 
 
 @given(listed())
-def test_a_look_at_what_is_known_tells_nothing(now: Seen) -> None:
+def test_a_look_at_what_is_known_tells_nothing(now: ListedDomain) -> None:
     verdict = resync.compare(as_known(now), now, UUID)
     assert verdict is None or verdict == ((), as_known(now, as_known(now)))
 
 
 @given(st.none() | listed().map(as_known), st.none() | listed())
-def test_the_events_lead_from_what_was_known_to_what_is_there(before: Known | None, now: Seen | None) -> None:
+def test_the_events_lead_from_what_was_known_to_what_is_there(
+    before: Known | None, now: ListedDomain | None
+) -> None:
     """Whoever only follows the events ends up where the list is."""
     verdict = resync.compare(before, now, UUID)
     if verdict is None or (now is not None and resync.is_passing(now)):
@@ -340,7 +344,7 @@ def family(state: int) -> str:
 
 
 @given(st.none() | listed().map(as_known), st.none() | listed())
-def test_a_second_look_at_the_same_tells_nothing_more(before: Known | None, now: Seen | None) -> None:
+def test_a_second_look_at_the_same_tells_nothing_more(before: Known | None, now: ListedDomain | None) -> None:
     verdict = resync.compare(before, now, UUID)
     if verdict is None:
         return

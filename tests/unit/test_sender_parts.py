@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.agent.outbox import Row, spans
-from bridge.agent.replay import (
+from bridge.agent.publish.poison import PoisonDetector
+from bridge.agent.publish.replay import (
     LARGEST_REQUEST_BYTES,
     MOST_WAITING,
     MalformedRequestError,
     Replay,
     parse,
 )
-from bridge.agent.retained import Retained
-from bridge.agent.sender import WINDOW
-from bridge.agent.status import FIGURES_S, PROGRESS_S, QUIET_S, Facts, build
-from bridge.agent.suspicion import Suspicion
+from bridge.agent.publish.retained import Retained
+from bridge.agent.publish.sender import WINDOW
+from bridge.agent.publish.status import FIGURES_S, PROGRESS_S, QUIET_S, StatusData, build
 from bridge.wire import messages
 from bridge.wire.messages import Libvirt, ReplayRequest, Span
 
@@ -247,41 +247,41 @@ class TestReplay:
         assert replay.to_read() == (2, 9)
 
 
-class TestSuspicion:
+class TestPoisonDetector:
     def test_a_message_that_is_alone_on_its_way_each_time_is_proved(self) -> None:
-        suspicion = Suspicion()
+        detector = PoisonDetector()
         careful = []
         for _ in range(2):
-            assert not suspicion.lost(5, 40, 0.1)
-            careful.append(suspicion.careful)
+            assert not detector.lost(5, 40, 0.1)
+            careful.append(detector.careful)
         assert careful == [False, True]
-        assert [suspicion.lost(5, 1, 0.1) for _ in range(3)] == [False, False, True]
+        assert [detector.lost(5, 1, 0.1) for _ in range(3)] == [False, False, True]
 
     def test_a_connection_that_falls_silent_proves_nothing(self) -> None:
-        suspicion = Suspicion()
+        detector = PoisonDetector()
         for _ in range(20):
-            assert not suspicion.lost(5, 1, 12.0)
-        assert not suspicion.careful
+            assert not detector.lost(5, 1, 12.0)
+        assert not detector.careful
 
     def test_one_that_is_lost_with_nothing_on_its_way_proves_nothing(self) -> None:
-        suspicion = Suspicion()
+        detector = PoisonDetector()
         for _ in range(20):
-            assert not suspicion.lost(None, 0, 0.1)
-        assert not suspicion.careful
+            assert not detector.lost(None, 0, 0.1)
+        assert not detector.careful
 
     def test_progress_between_two_losses_proves_innocence(self) -> None:
-        suspicion = Suspicion()
+        detector = PoisonDetector()
         for sequence in range(1, 20):
-            assert not suspicion.lost(sequence, 1, 0.1)
-        assert not suspicion.careful
+            assert not detector.lost(sequence, 1, 0.1)
+        assert not detector.careful
 
     def test_care_ends_after_more_messages_than_a_window_holds(self) -> None:
-        suspicion = Suspicion()
+        detector = PoisonDetector()
         for _ in range(2):
-            suspicion.lost(5, 40, 0.1)
+            detector.lost(5, 40, 0.1)
         answered = 0
-        while suspicion.careful:
-            suspicion.answered()
+        while detector.careful:
+            detector.answered()
             answered += 1
         assert answered > WINDOW
 
@@ -313,10 +313,10 @@ class TestSpans:
 
 
 class TestStatus:
-    facts = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=5)
+    facts = StatusData(EPOCH, Libvirt(connected=True), None, last_sequence=5)
 
     def test_what_is_the_same_is_not_due(self) -> None:
-        same = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=5)
+        same = StatusData(EPOCH, Libvirt(connected=True), None, last_sequence=5)
         assert self.facts.due_s(same, 100.0, 100.0) is None
 
     @pytest.mark.parametrize(
@@ -335,15 +335,15 @@ class TestStatus:
         self, change: dict[str, object], after_s: float
     ) -> None:
         fields = {"epoch": EPOCH, "libvirt": Libvirt(connected=True), "reason": None, "last_sequence": 5}
-        changed = Facts(**{**fields, **change})  # type: ignore[arg-type]
+        changed = StatusData(**{**fields, **change})  # type: ignore[arg-type]
         assert changed.due_s(self.facts, 100.0, moved_at_s=109.0) == 100.0 + after_s
 
     def test_that_more_was_sent_is_due_soon_once_no_more_comes(self) -> None:
-        changed = Facts(EPOCH, Libvirt(connected=True), None, last_sequence=6)
+        changed = StatusData(EPOCH, Libvirt(connected=True), None, last_sequence=6)
         assert changed.due_s(self.facts, 100.0, moved_at_s=101.0) == 101.0 + QUIET_S
 
     def test_the_message_is_of_the_contract(self) -> None:
-        facts = Facts(EPOCH, Libvirt(connected=True), "no disk", 5, (), (Span(first=1, last=2),), 3)
+        facts = StatusData(EPOCH, Libvirt(connected=True), "no disk", 5, (), (Span(first=1, last=2),), 3)
         message = messages.parse(build("h/ö", "1.0", facts, state="online", now_s=1.5))
         assert message.type == messages.HOST_STATUS.type
         assert message.source == "/hosts/h%2F%C3%B6"

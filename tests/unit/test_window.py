@@ -30,12 +30,12 @@ def test_identifiers_run_from_1_to_65535_and_start_over_past_those_in_use() -> N
     seen = set()
     for _ in range(MAX_PACKET_IDS - 2):
         mid = window.take("passing")
-        assert window.settle(mid) == "passing"
+        assert window.acknowledge(mid) == "passing"
         seen.add(mid)
     assert seen == set(range(3, MAX_PACKET_IDS + 1))
     assert window.take("next") == 3, "1 is in flight, 2 is reserved"
     window.release(2)
-    assert window.settle(held) == "held"
+    assert window.acknowledge(held) == "held"
 
 
 def test_every_identifier_but_one_can_be_in_flight() -> None:
@@ -54,10 +54,10 @@ def test_what_is_not_in_flight_cannot_be_settled() -> None:
     window.open()
     mid = window.take(None)
     assert mid in window
-    assert window.settle(mid) is None
+    assert window.acknowledge(mid) is None
     assert mid not in window
     with pytest.raises(KeyError):
-        window.settle(mid)
+        window.acknowledge(mid)
 
 
 class WindowMachine(RuleBasedStateMachine):
@@ -91,9 +91,9 @@ class WindowMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
-    def settle(self, data: st.DataObject) -> None:
+    def acknowledge(self, data: st.DataObject) -> None:
         mid = data.draw(st.sampled_from(sorted(self.model)))
-        assert self.window.settle(mid) == self.model.pop(mid)
+        assert self.window.acknowledge(mid) == self.model.pop(mid)
 
     @rule()
     def close(self) -> None:

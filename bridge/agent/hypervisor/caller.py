@@ -1,4 +1,4 @@
-"""Threads that make calls which may block for ever, so that nobody else has to."""
+"""Threads for calls that may block for ever."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _END: Final = None
 
 
 class Caller:
-    """Makes calls one after the other in a daemon thread of its own; answers come by a function.
+    """Makes calls one after the other in a daemon thread of its own; results are passed to functions.
 
-    A call that never returns costs this thread; the process can end all the same.
+    A call that never returns costs this thread; the process can still end.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,12 +30,12 @@ class Caller:
         answered: Callable[[Result], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Has `function` called. Then `answered` gets its result, or `failed` its error, in that thread."""
+        """Calls `function`, then `answered` with its result or `failed` with its error, in that thread."""
 
         def run() -> None:
             try:
                 result = function()
-            except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to hear it
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is passed to `failed`
                 failed(error)
             else:
                 answered(result)
@@ -43,7 +43,7 @@ class Caller:
         self._calls.put(run)
 
     def end(self) -> None:
-        """Lets the thread end once it has done what it was asked for."""
+        """Lets the thread end after the calls that are queued."""
         self._calls.put(_END)
 
     def join(self, timeout_s: float) -> bool:
@@ -58,7 +58,7 @@ class Caller:
 
 
 class Callers:
-    """A few callers, made when they are needed; one that is kept by its call is left alone. Thread-safe."""
+    """A few callers, created on demand; one whose call blocks is left alone. Thread-safe."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name = name

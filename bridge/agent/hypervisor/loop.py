@@ -1,7 +1,7 @@
-"""libvirt's event loop: one thread for the whole process, whatever number of connections it has.
+"""libvirt's event loop: one thread for the whole process, for any number of connections.
 
 Source: virEventRegisterDefaultImpl (before the first connection), virEventRunDefaultImpl (which blocks for
-ever where there is neither a timer nor traffic, so there is a timer).
+ever without a timer or traffic, so there is a timer).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class EventLoop:
 
     @property
     def is_alive(self) -> bool:
-        """Whether events can come."""
+        """Whether events can arrive."""
         return self._thread.is_alive()
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the loop last turned, which it does every second even when nothing happens."""
+        """Seconds since the loop last ran, which it does every second even when nothing happens."""
         return time.monotonic() - self._turned_at_s
 
     def stop(self) -> None:
-        """Ends the thread, so that no callback meets an interpreter that is going away."""
+        """Stops the thread, so that no callback runs while the interpreter shuts down."""
         self._stopping.set()
         libvirt.virEventUpdateTimeout(self._timer, 0)
         self._thread.join(_STOP_S)
@@ -60,7 +60,7 @@ class EventLoop:
 
 
 def _ignore(*_args: object) -> None:
-    """Errors come as exceptions; libvirt need not print them, too."""
+    """Errors are raised as exceptions; libvirt need not print them, too."""
 
 
 _guard = threading.Lock()
@@ -68,7 +68,7 @@ _loops: Final[list[EventLoop]] = []
 
 
 def running_loop() -> EventLoop:
-    """The process's event loop, started by the first call; to be called before a connection is opened."""
+    """The process's event loop, started by the first call; has to be called before a connection is opened."""
     with _guard:
         if not _loops:
             _loops.append(EventLoop())

@@ -1,4 +1,4 @@
-"""The outbox's file: its schema, its clock, what is wrong with it, and how it is set aside."""
+"""The outbox's file: its schema, its clock, detection of damage, and setting a damaged file aside."""
 
 import os
 import sqlite3
@@ -13,14 +13,14 @@ from bridge.agent.outbox.lock import Mark
 NAME: Final = "outbox.sqlite3"
 SCHEMA_VERSION: Final = 1
 LATEST_THINKABLE_VERSION: Final = 1_000
-"""A higher version isn't one: the file is damaged."""
+"""A higher version can't exist: the file is damaged."""
 
 CHECKED_BYTES: Final = 256 * 1024**2
-"""A file up to this size is read through at the start. In a larger one damage is found where it is met."""
+"""A file up to this size is checked in full at the start. In a larger one damage is detected on access."""
 
 PAGE_BYTES: Final = 4_096
 CHECKPOINT_PAGES: Final = 2_000
-"""When the write-ahead log is so long, it is folded into the file and written from its beginning again."""
+"""A write-ahead log of this length is checkpointed and overwritten from its beginning."""
 
 SCHEMA: Final = """
 CREATE TABLE meta (
@@ -65,7 +65,7 @@ class DamagedError(Exception):
 
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_TROUBLE = {
+_TRANSIENT = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_BUSY,
@@ -78,9 +78,9 @@ _TROUBLE = {
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether SQLite found the file damaged, or gone from under it. Source: sqlite.org/rescode.html.
+    """Whether SQLite found the file damaged or removed. Source: sqlite.org/rescode.html.
 
-    Where it quotes the file's garbage in its message, Python can't even decode that.
+    Where its message quotes the file's garbage, Python can't even decode that.
     """
     if isinstance(error, UnicodeDecodeError | DamagedError):
         return True
@@ -88,18 +88,18 @@ def is_damage(error: Exception) -> bool:
     return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_READONLY_DBMOVED
 
 
-def is_trouble(error: Exception) -> bool:
-    """Whether the disk took nothing now and may do so later."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TROUBLE
+def is_transient(error: Exception) -> bool:
+    """Whether the write failed now and may succeed later."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
 
 
 def checksum(sequence: int, topic: str, payload: bytes) -> int:
-    """SQLite keeps no checksum of its content, so each row carries one."""
+    """A row's checksum: SQLite keeps none of its content."""
     return zlib.crc32(payload, zlib.crc32(topic.encode("utf-8", "surrogateescape"), sequence & 0xFFFFFFFF))
 
 
 def checksum_of_figures(*figures: object) -> int:
-    """The same for the row of `meta`."""
+    """The checksum of the row of `meta`."""
     return zlib.crc32(repr(figures).encode("utf-8", "surrogateescape"))
 
 
@@ -119,9 +119,7 @@ def _decode(text: bytes) -> str:
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """One connection with the outbox's settings. Transactions are written out: nothing begins one by
-    itself.
-    """
+    """One connection with the outbox's settings. Transactions are explicit."""
     if not read_only:
         path.touch(mode=0o600)
     connection = sqlite3.connect(
@@ -148,7 +146,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def create(connection: sqlite3.Connection, epoch: str) -> None:
-    """Makes the tables of a new outbox, in one transaction."""
+    """Creates the tables of a new outbox, in one transaction."""
     wall_s = time.time()
     crc = checksum_of_figures(epoch, 0, 0, 0, 0, 0.0, wall_s)
     first = f"INSERT INTO meta VALUES (0, '{epoch}', 0, 0, 0, 0, 0.0, {wall_s!r}, {crc});"  # noqa: S608 - our own
@@ -156,11 +154,11 @@ def create(connection: sqlite3.Connection, epoch: str) -> None:
 
 
 def lengthen_log(path: Path) -> None:
-    """Gives the write-ahead log its full length at once, in zeros, which SQLite takes for the remains of an
+    """Allocates the write-ahead log's full length at once, in zeros, which SQLite takes for the remains of an
     earlier round and overwrites.
 
-    A commit that makes the log longer also has to write the file system's journal; one that overwrites
-    takes about a third less time (measured on ext4). Left out where the disk has little room.
+    A commit that extends the log also writes the file system's journal; one that overwrites takes about a
+    third less time (measured on ext4). Skipped where the disk has little space.
     """
     log = path.with_name(f"{path.name}-wal")
     length = CHECKPOINT_PAGES * (PAGE_BYTES + 24) + 32
@@ -181,7 +179,7 @@ def lengthen_log(path: Path) -> None:
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Reads the file through. Raises DamagedError or sqlite3.Error."""
+    """Checks the whole file. Raises DamagedError or sqlite3.Error."""
     if path.stat().st_size > CHECKED_BYTES:
         return
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -200,7 +198,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Renames the file and what belongs to it, so that a person can look at it. Returns the new name."""
+    """Renames the file and what belongs to it, for a person to inspect. Returns the new name."""
     stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     aside = path.with_name(stem)
     number = 1
@@ -216,8 +214,8 @@ def set_aside(path: Path) -> Path:
 class Clock:
     """Seconds that never step back, so that rows age whatever happens to the machine's clock.
 
-    While the process runs it goes by the monotonic clock. The time between two processes is taken from the
-    wall clock, and counts as nothing if that went backwards.
+    Within a process it follows the monotonic clock. The time between two processes is taken from the wall
+    clock, and counts as nothing if that went backwards.
     """
 
     def __init__(self, clock_s: float, wall_s: float) -> None:
@@ -229,7 +227,7 @@ class Clock:
 
 
 def salvage(path: Path) -> Mark | None:
-    """What a damaged file still says of how far it was; None where it says nothing."""
+    """The last position that a damaged file still shows; None where it shows none."""
     try:
         with closing(connect(path, read_only=True)) as connection:
             row = connection.execute("SELECT epoch, last_sequence, settled FROM meta").fetchone()

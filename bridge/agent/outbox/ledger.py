@@ -1,20 +1,21 @@
-"""One open outbox file: everything that is written to it, each time in one transaction."""
+"""One open outbox file: everything written to it, each time in one transaction."""
 
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 import structlog
 
-from bridge.agent.outbox import file, room, spans
+from bridge.agent.inventory.drafts import FORGET, Draft
+from bridge.agent.outbox import file, retention, spans
+from bridge.agent.outbox.answers import Answers
 from bridge.agent.outbox.lock import Identity
-from bridge.agent.outbox.room import CHUNK, Meta
-from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
+from bridge.agent.outbox.retention import CHUNK, Meta
+from bridge.agent.outbox.rows import Gap, Limits, Row
 from bridge.errors import ConfigError
 from bridge.wire.messages import Span
 
@@ -23,23 +24,11 @@ log = structlog.get_logger()
 COMMITS_A_FOLD: Final = 100
 
 SPARE_PAGES: Final = 4_096
-"""The file keeps this many free pages (16 MiB) for what comes next."""
-
-
-@dataclass(slots=True)
-class Settlement:
-    """What the broker said since the last commit. `through`: nothing up to there waits any more."""
-
-    through: int = 0
-    refused: list[Refused] = field(default_factory=list)
-    accepted_late: list[int] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.through or self.refused or self.accepted_late)
+"""The file keeps this many free pages (16 MiB) for new rows."""
 
 
 class Ledger:
-    """A file, its connection and what is in it. Raises sqlite3.Error and file.DamagedError; a failed commit
+    """A file, its connection and its figures. Raises sqlite3.Error and file.DamagedError; a failed commit
     changes nothing.
     """
 
@@ -53,7 +42,7 @@ class Ledger:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._db.close()
-            if file.is_trouble(error):
+            if file.is_transient(error):
                 raise
             raise file.DamagedError(str(error)) from error
         except BaseException:
@@ -80,8 +69,8 @@ class Ledger:
         if row is None or file.checksum_of_figures(*row[:-1]) != row[-1]:
             raise file.DamagedError("its figures are not what was written")
         (parked,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
-        epoch, last_sequence, settled, rows, stored_bytes, clock_s, wall_s, _ = row
-        self.meta = Meta(epoch, last_sequence, settled, rows, stored_bytes, parked)
+        epoch, last_sequence, acknowledged, rows, stored_bytes, clock_s, wall_s, _ = row
+        self.meta = Meta(epoch, last_sequence, acknowledged, rows, stored_bytes, parked)
         self.clock = file.Clock(clock_s, wall_s)
         self.known: dict[str, bytes] = dict(self._db.execute("SELECT uuid, snapshot FROM known"))
         self.dropped = [
@@ -102,13 +91,13 @@ class Ledger:
         return self._is_open and self._identity.holds
 
     def fold_log(self) -> None:
-        """Folds what is in the write-ahead log into the file, if it is worth it, so that no commit has to."""
+        """Checkpoints the write-ahead log, if it is worth it, so that no commit has to."""
         if self._commits >= COMMITS_A_FOLD:
             self._commits = 0
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
-        """Closes the file; SQLite folds the log into it if nobody else reads."""
+        """Closes the file; SQLite checkpoints the log if nobody else reads."""
         self._is_open = False
         with suppress(sqlite3.Error):
             self._db.close()
@@ -116,11 +105,11 @@ class Ledger:
     def commit(
         self,
         batch: Sequence[Draft | Gap],
-        settlement: Settlement,
+        answers: Answers,
         known: Mapping[str, bytes],
         holes: Sequence[Span] = (),
     ) -> tuple[list[Row], int]:
-        """All of it, durable in one transaction. Returns the rows stored, and how many of the batch were
+        """Stores all of it in one transaction. Returns the rows stored, and how many of the batch were
         dropped.
         """
         meta = self.meta.copy()
@@ -131,12 +120,12 @@ class Ledger:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            if settlement:
-                self._settle(meta, settlement)
+            if answers:
+                answers.store(db, meta)
             if meta.rows + len(rows) > self._limits.rows or (
                 meta.bytes + sum(row.size for row in rows) > self._limits.bytes
             ):
-                rows, dropped = room.make_room(db, self._limits, meta, rows)
+                rows, dropped = retention.make_room(db, self._limits, meta, rows)
                 gone = gone + dropped
             if rows:
                 at_s = int(now_s)
@@ -157,14 +146,14 @@ class Ledger:
                 meta.bytes += sum(row.size for row in rows)
             if snapshots:
                 self._store_known(snapshots)
-            oldest_at_s = room.expire(db, self._limits, meta, now_s, self._oldest_at_s)
+            oldest_at_s = retention.expire(db, self._limits, meta, now_s, self._oldest_at_s)
             total = self.dropped
             if gone or holes:
                 for hole in holes:
                     total = spans.add(total, hole.epoch or "", [(hole.first, hole.last)])
                 total = spans.add(total, meta.epoch, gone)
                 self._store_dropped(total)
-            figures = (meta.last_sequence, meta.settled, meta.rows, meta.bytes, now_s, time.time())
+            figures = (meta.last_sequence, meta.acknowledged, meta.rows, meta.bytes, now_s, time.time())
             db.execute(
                 "UPDATE meta SET last_sequence = ?, settled = ?, rows = ?, bytes = ?, "
                 "clock_s = ?, wall_s = ?, crc = ?",
@@ -188,7 +177,7 @@ class Ledger:
     def _number(
         self, batch: Sequence[Draft | Gap], meta: Meta
     ) -> tuple[list[Row], list[tuple[int, int]], dict[str, bytes]]:
-        """Gives out sequences and builds the payloads."""
+        """Assigns sequences and builds the payloads."""
         rows: list[Row] = []
         unborn: list[tuple[int, int]] = []
         snapshots: dict[str, bytes] = {}
@@ -211,28 +200,6 @@ class Ledger:
         meta.last_sequence = sequence
         return rows, unborn, snapshots
 
-    def _settle(self, meta: Meta, settlement: Settlement) -> None:
-        db = self._db
-        for refused in settlement.refused:
-            moved = db.execute(
-                "INSERT OR IGNORE INTO parked "
-                "SELECT sequence, topic, payload, crc, at_s, ? FROM rows WHERE sequence = ?",
-                (refused.reason, refused.sequence),
-            ).rowcount
-            if moved:
-                db.execute("DELETE FROM rows WHERE sequence = ?", (refused.sequence,))
-                meta.parked += 1
-        for sequence in settlement.accepted_late:
-            moved = db.execute(
-                "INSERT OR IGNORE INTO rows "
-                "SELECT sequence, topic, payload, crc, at_s FROM parked WHERE sequence = ?",
-                (sequence,),
-            ).rowcount
-            if moved:
-                db.execute("DELETE FROM parked WHERE sequence = ?", (sequence,))
-                meta.parked -= 1
-        meta.settled = min(max(meta.settled, settlement.through), meta.last_sequence)
-
     def _store_known(self, snapshots: Mapping[str, bytes]) -> None:
         kept = [(uuid, snapshot) for uuid, snapshot in snapshots.items() if snapshot != FORGET]
         self._db.executemany(
@@ -254,9 +221,9 @@ class Ledger:
 
     @property
     def has_expired(self) -> bool:
-        """Whether more acknowledged rows are due to be deleted than one transaction may."""
+        """Whether more acknowledged rows have expired than one transaction may delete."""
         limits, meta = self._limits, self.meta
-        if meta.settled == 0 or meta.rows == meta.parked:
+        if meta.acknowledged == 0 or meta.rows == meta.parked:
             return False
         oldest = self._oldest_at_s
         due = meta.bytes > limits.keep_bytes or (
@@ -265,7 +232,7 @@ class Ledger:
         if not due and oldest is not None:
             return False
         row = self._db.execute(
-            "SELECT at_s FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT 1", (meta.settled,)
+            "SELECT at_s FROM rows WHERE sequence <= ? ORDER BY sequence LIMIT 1", (meta.acknowledged,)
         ).fetchone()
         if row is None:
             return False
@@ -273,14 +240,14 @@ class Ledger:
         return meta.bytes > limits.keep_bytes or self.clock() - float(row[0]) >= limits.keep_hours * 3600
 
     def oldest_unsent_age_s(self) -> float | None:
-        """How long the first row that waits for the broker has been stored; None if none waits."""
+        """How long the first unacknowledged row has been stored; None if there is none."""
         row = self._db.execute(
-            "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.settled,)
+            "SELECT at_s FROM rows WHERE sequence > ? ORDER BY sequence LIMIT 1", (self.meta.acknowledged,)
         ).fetchone()
         return None if row is None else max(0.0, self.clock() - float(row[0]))
 
     def shrink(self) -> None:
-        """Gives a part of the file's free pages back to the disk, if they are a good part of it."""
+        """Returns some of the file's free pages to the disk, if they are a large part of it."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
         if free > SPARE_PAGES and free * 2 > pages:

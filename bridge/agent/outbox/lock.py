@@ -15,7 +15,7 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Identity:
-    """Which file a path led to, to find out whether it still does."""
+    """Which file a path led to, to detect that it was removed or replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Identity:
 
     @property
     def holds(self) -> bool:
-        """Whether the path still leads there; true where that can't be found out at present."""
+        """Whether the path still leads there; true where that can't be determined now."""
         try:
             return os.path.samestat(self._path.stat(), self._found)
         except OSError as error:
@@ -32,20 +32,19 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What was last committed, by the word of a second file."""
+    """The position last committed, as a second file has it."""
 
     epoch: str
     last_sequence: int
-    settled: int
+    acknowledged: int
 
 
 class FolderLock:
     """The lock on a state directory, and beside it the mark of the last commit.
 
-    A write-ahead log that lost its end to damage looks like one that never had it, and sequences would be
-    given out a second time. The mark, written after each commit, tells the two apart. It isn't synced:
-    after a loss of power it may be older than the file, which proves nothing, but never newer, unless
-    something was lost.
+    A write-ahead log that lost its end looks like one that never had it, and sequences would be assigned a
+    second time. The mark, written after each commit, distinguishes the two. It isn't synced: after a power
+    loss it may be older than the file, which proves nothing, but never newer, unless something was lost.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,17 +75,17 @@ class FolderLock:
     def _read(self) -> Mark | None:
         fields = os.pread(self._descriptor, 200, 0).split()
         try:
-            _, epoch, last_sequence, settled = fields
-            return Mark(epoch.decode("ascii"), int(last_sequence), int(settled))
+            _, epoch, last_sequence, acknowledged = fields
+            return Mark(epoch.decode("ascii"), int(last_sequence), int(acknowledged))
         except ValueError:
             return None
 
     def write(self, mark: Mark) -> None:
-        """Notes what was committed. On a full disk the old mark stays, which is only less sharp."""
-        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.settled:020d}\n"
+        """Writes the mark. On a full disk the old one stays, which only detects less."""
+        line = f"{os.getpid():>10} {mark.epoch} {mark.last_sequence:020d} {mark.acknowledged:020d}\n"
         with suppress(OSError):
             os.pwrite(self._descriptor, line.encode("ascii"), 0)
 
     def close(self) -> None:
-        """Gives the directory free."""
+        """Releases the lock."""
         os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""Reads the outbox from another thread than the one that writes it."""
+"""Reads the outbox in another thread than the one that writes it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from bridge.agent.outbox.rows import Row
 
 
 class Reader:
-    """A read-only connection, for one thread. Follows when a damaged file is replaced: see `generation`."""
+    """A read-only connection, for one thread. It follows when the file is replaced: see `generation`."""
 
     def __init__(self, path: Path, current_generation: Callable[[], int]) -> None:
         self._path = path
         self._current_generation = current_generation
         self._db: sqlite3.Connection | None = None
         self.generation = current_generation()
-        """Of which file the last answer was."""
+        """The generation of the file that the last answer came from."""
         self.answered = False
-        """Whether the last reading succeeded."""
+        """Whether the last read succeeded."""
 
     def unsent(self, after: int, limit: int) -> list[Row]:
         """The first `limit` rows after sequence `after` that the broker hasn't refused.
 
         Raises file.DamagedError where the file doesn't hold what was written. While it can't be read for
-        another reason (it is being replaced) there are none.
+        another reason (it is being replaced) the result is empty.
         """
         return self._read(
             "SELECT sequence, topic, payload, crc, 0 FROM rows WHERE sequence > ? ORDER BY sequence LIMIT ?",
@@ -57,7 +57,7 @@ class Reader:
             self.close()
             if file.is_damage(error):
                 raise file.DamagedError(str(error)) from error
-            if file.is_trouble(error):
+            if file.is_transient(error):
                 return []
             raise
         rows = []
@@ -68,7 +68,7 @@ class Reader:
         return rows
 
     def close(self) -> None:
-        """Closes the connection; the next reading opens it again."""
+        """Closes the connection; the next read opens it again."""
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.close()

@@ -1,46 +1,22 @@
-"""What goes into the outbox and what comes out of it."""
+"""What comes out of the outbox, and how much it keeps. What goes in is `inventory.drafts.Draft`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 OVERHEAD_BYTES: Final = 64
-"""What a row costs beside its topic and payload; counted so that a limit in bytes is near to what the file
-takes.
-"""
-
-FORGET: Final = b""
-"""As the `known` of a draft: the domain isn't there any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One message of the event stream that has no sequence yet.
-
-    `build(epoch, sequence)` gives the payload. It is called in the outbox's thread inside the group commit,
-    and again only if that commit failed (a full disk) or the file had to be replaced. It must be quick and
-    must not block. `known` is the domain's new snapshot, stored in the same transaction: None leaves the
-    stored one as it is, `FORGET` removes it. `received_s` is `time.monotonic()` at the callback, where
-    somebody wants to know how long the message took; it isn't stored.
-    """
-
-    topic: str
-    build: Callable[[str, int], bytes]
-    uuid: str
-    known: bytes | None = None
-    received_s: float | None = None
+"""What a row costs beside its topic and payload, so that a limit in bytes is close to the file's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`count` messages that had to be dropped before they were drafts' rows: their sequences are used up."""
+    """`count` messages that were dropped before they were stored: their sequences are used up."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message of the event stream, durable. `parked`: the broker refused it before."""
+    """One stored message of the event stream. `parked`: the broker refused it before."""
 
     sequence: int
     topic: str
@@ -68,9 +44,9 @@ class Limits:
 
     `rows` and `bytes` bound everything that is stored. At the bound the oldest acknowledged rows go first,
     then the oldest parked ones, then, by `when_full`, the oldest unsent (`newest-wins`) or the new ones
-    (`oldest-wins`). Acknowledged rows are kept for a replay for `keep_hours`, as long as everything
-    together stays below `keep_bytes`. `memory_rows` bounds what waits in memory while the disk takes
-    nothing. The defaults hold about two and a half million messages: a fleet's day, or weeks of one host.
+    (`oldest-wins`). Acknowledged rows are kept for a replay for `keep_hours`, as long as everything together
+    stays below `keep_bytes`. `memory_rows` bounds the buffer while writes fail. The defaults hold about two
+    and a half million messages: a fleet's day, or weeks of one host.
     """
 
     rows: int = 5_000_000

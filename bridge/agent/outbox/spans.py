@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from bridge.wire.messages import Span
 
 MOST_SPANS = 64
-"""A status names no more than this many ranges of one kind; the oldest are forgotten first."""
+"""A status names at most this many ranges of one kind; the oldest are forgotten first."""
 
 
 def runs(sequences: Iterable[int]) -> list[tuple[int, int]]:
@@ -20,7 +20,7 @@ def runs(sequences: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def missing(first: int, last: int, present: Sequence[int]) -> list[tuple[int, int]]:
-    """The ranges of `first`..`last` that ascending `present` doesn't hold."""
+    """The ranges of `first`..`last` that ascending `present` lacks."""
     holes: list[tuple[int, int]] = []
     expected = first
     for sequence in present:
@@ -35,9 +35,9 @@ def missing(first: int, last: int, present: Sequence[int]) -> list[tuple[int, in
 def add(
     spans: Sequence[Span], epoch: str, ranges: Iterable[tuple[int, int]], most: int = MOST_SPANS
 ) -> list[Span]:
-    """`spans` and the new `ranges` of `epoch`, with what touches or overlaps merged.
+    """`spans` and the new `ranges` of `epoch`, with adjacent and overlapping ones merged.
 
-    Epochs stay in the order in which they came. Of more than `most` ranges the first are left out.
+    Epochs keep their order. Of more than `most` ranges the first are left out.
     """
     by_epoch: dict[str | None, list[tuple[int, int]]] = {}
     for span in spans:

@@ -35,7 +35,7 @@ def _serve(agent: Agent, driver: Driver) -> None:
         if command == "start":
             began = time.time()
             agent.start()
-            while not agent.hypervisor.status.connected or agent.writer.holds:
+            while not agent.hypervisor.status.connected or agent.writer.waits_for_list:
                 time.sleep(0.005)
             answers.say(began=began)
         elif command == "burst":

@@ -12,7 +12,7 @@ from pathlib import Path
 from bridge import log
 from bridge.agent.hypervisor import Connection, Job
 from bridge.agent.hypervisor.loop import running_loop
-from bridge.agent.jobtopics import JobTopics
+from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.service import Agent
 from bridge.config import PROGRAMS, AgentSettings
 from bridge.options import load

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge import __version__, log
-from bridge.agent.outbox import Draft, Limits, Outbox
-from bridge.agent.reports import Occurrence
-from bridge.agent.sender import Sender
-from bridge.agent.tell import Teller
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import Occurrence
+from bridge.agent.outbox import Limits, Outbox
+from bridge.agent.publish.sender import Sender
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
 from tests.bench.programs import answers
@@ -28,7 +29,7 @@ def main(port: str, folder: str, rows: str) -> None:
         outbox.append(drafts(first, min(BATCH, int(rows) - first)))
     tasks: queue.SimpleQueue[Callable[[Outbox], None]] = queue.SimpleQueue()
     sender = Sender(
-        BrokerSettings(port=int(port)), Topics(), "bench", __version__, outbox, ask=tasks.put, cleared=None
+        BrokerSettings(port=int(port)), Topics(), "bench", __version__, outbox, ask=tasks.put, on_cleared=None
     )
     threading.Thread(target=_write, args=(tasks, outbox), name="outbox", daemon=True).start()
     answered = sender.counters.answers
@@ -53,12 +54,12 @@ def _write(tasks: queue.SimpleQueue[Callable[[Outbox], None]], outbox: Outbox) -
 
 def drafts(first: int, count: int) -> list[Draft]:
     """Lifecycle messages of a thousand domains, as the agent makes them."""
-    teller = Teller(Topics(), "bench")
+    encoder = Encoder(Topics(), "bench")
     found = []
     for number in range(first, first + count):
         uuid = f"{number % 1000:08x}-1111-4222-8333-444444444444"
         found.append(
-            teller.lifecycle(
+            encoder.lifecycle(
                 Occurrence(
                     1_790_000_000_000_000_000 + number, 0.0, "lifecycle", "QEMU", uuid, "guest", 7, 4, 0
                 ),

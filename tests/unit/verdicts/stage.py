@@ -16,8 +16,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from bridge.agent.domains import Known, Seen, after_event, as_known
-from bridge.agent.resync import compare
+from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
+from bridge.agent.inventory.resync import compare
 from bridge.correlator.rules.facts import Fact, FactKind
 from bridge.wire.messages import stamp
 from bridge.wire.vocabulary import (
@@ -115,13 +115,13 @@ class Host:
     jobs: dict[str, list[float]] = field(default_factory=dict)
     """When each outgoing job of a domain began."""
 
-    def sees_domain(self, uuid: str) -> Seen | None:
+    def sees_domain(self, uuid: str) -> ListedDomain | None:
         """The domain as libvirt's list has it."""
         it = self.domains.get(uuid)
         if it is None:
             return None
         incoming = it.incoming if _words(it) in ("paused/migration", "paused/starting_up") else None
-        return Seen(uuid, it.name, it.id, it.state, it.reason, it.persistent, incoming)
+        return ListedDomain(uuid, it.name, it.id, it.state, it.reason, it.persistent, incoming)
 
 
 class Spot(NamedTuple):

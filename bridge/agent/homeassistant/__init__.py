@@ -1,0 +1,1 @@
+"""Home Assistant's discovery messages."""

@@ -1,0 +1,1 @@
+"""What goes to the broker: the event stream, what is retained, and the status."""

@@ -1,0 +1,97 @@
+"""The hook runner's settings."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from bridge.config.broker import BrokerUserSettings
+from bridge.config.store import StoreSettings
+from bridge.config.values import Http, Name, Patterns, absolute_path, conflict, names
+from bridge.options import Option
+from bridge.wire.triggers import ACCEPTED, is_trigger
+
+
+def _triggers(value: str) -> str:
+    for name in value.split(","):
+        if not is_trigger(name):
+            raise ValueError(f"{name!r} is none")
+    return value
+
+
+def _command(value: str) -> str:
+    if not any(shlex.split(value)[:1]):
+        raise ValueError("no program")
+    return value
+
+
+class HookSettings(BrokerUserSettings, StoreSettings):
+    """The hook runner: runs programs for what is published."""
+
+    store_name = "hook"
+
+    run: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _command(value)),
+        Option("COMMAND", "a program and its arguments, quoted as for a shell"),
+    ] = Field(
+        None,
+        description="What to run, without a shell in between; on the command line it may also stand at the "
+        "end, after `--`.",
+    )
+    on: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _triggers(value)),
+        Option("NAMES", f"{ACCEPTED}; with commas between them", default="completed,failed"),
+    ] = Field(None, description="What the command is run for.")
+    hooks_dir: Annotated[Path, BeforeValidator(absolute_path), Option("DIR", "a directory")] = Field(
+        Path("/etc/libvirt-mqtt/hooks.d"),
+        description="Without a command: whose executables are run, each for what its name begins with.",
+    )
+    domain: Patterns = Field(None, description="Run only for these domains, by UUID or name.")
+    host: Patterns = Field(None, description="Run only for what names one of these hosts.")
+    reason: Patterns = Field(None, description="Run only for these reasons.")
+    timeout_s: Annotated[
+        float, Field(gt=0, le=86400), Option("SECONDS", "seconds, more than 0, up to 86400", name="timeout")
+    ] = Field(60, description="How long a program may run; then its process group gets TERM, then KILL.")
+    tries: Annotated[int, Field(ge=1, le=100), Option("NUMBER", "a number, 1 to 100")] = Field(
+        8, description="How often a program is tried before its message is put aside."
+    )
+    retry_s: Annotated[
+        float, Field(gt=0, le=86400), Option("SECONDS", "seconds, more than 0, up to 86400", name="retry")
+    ] = Field(5, description="Seconds before the second try; twice as many before each next one.")
+    parallel: Annotated[int, Field(ge=1, le=100), Option("NUMBER", "a number, 1 to 100")] = Field(
+        4, description="Programs that run at the same time; of one domain never more than one."
+    )
+    max_age_s: Annotated[
+        float | None, Field(gt=0), Option("SECONDS", "seconds, more than 0", name="max_age")
+    ] = Field(None, description="What is older than this when its turn comes runs nothing.")
+    group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
+        None, description="The group of runners to share the work with, on PostgreSQL."
+    )
+    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+    parked: Annotated[bool, Option("", "true or false")] = Field(
+        default=False, description="Don't run: print what was put aside."
+    )
+    again: Annotated[
+        str | None, AfterValidator(names), Option("ID", "the id of a message that was put aside, or all")
+    ] = Field(None, description="Don't run: have the runner try this one anew.")
+
+    @model_validator(mode="after")
+    def _check_hook(self) -> Self:
+        if self.on and not self.run:
+            raise conflict("on", "of no use for a folder: files' names say it", "run beside it")
+        if self.group and not self.is_on_postgresql:
+            raise conflict(
+                "group", "a group shares a store on PostgreSQL", "store as in postgresql://user@host/database"
+            )
+        return self
+
+    def command(self) -> list[str]:
+        """The program and its arguments; empty where the folder's are run."""
+        return shlex.split(self.run or "")
+
+    def triggers(self) -> list[str]:
+        """What the command is run for."""
+        return (self.on or "completed,failed").split(",")
