@@ -80,7 +80,9 @@ _SETTINGS: Final = (
 )
 _FILES: Final = (
     ("/etc/libvirt-mqtt/libvirt-mqtt.toml", "The settings of the services."),
-    ("/var/lib/libvirt-mqtt", "The agent's outbox and the correlator's store."),
+    ("/etc/libvirt-mqtt/hooks.d", "The programs that the service hook runs."),
+    ("/var/lib/libvirt-mqtt", "The agent's outbox, and the correlator's and the dashboard's stores."),
+    ("/var/lib/libvirt-mqtt-hook", "The hook's store."),
 )
 
 
