@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
 TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptables debootstrap systemd prometheus \
-    polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint
+    polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint zsh
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak pictures released clean
