@@ -98,8 +98,10 @@ release-check: .venv/release
 	rm -f dist/*.whl dist/*.tar.gz dist/*.cdx.json
 	$(BIN)/uv build -q --no-config -o dist
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-	    -o "dist/libvirt_mqtt-$$($(BIN)/libvirt-mqtt --version | cut -d ' ' -f 2).cdx.json" docker/lock/agent.txt
+	version=$$($(BIN)/libvirt-mqtt --version | cut -d ' ' -f 2) && \
+	    sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > .venv/pyproject.toml && \
+	    $(BIN)/cyclonedx-py requirements --pyproject .venv/pyproject.toml --mc-type application --output-reproducible \
+	    -o "dist/libvirt_mqtt-$$version.cdx.json" docker/lock/agent.txt
 	$(AUDIT)
 
 # Checks, tags, and leaves everything in dist/: make release VERSION=0.2.0
