@@ -182,15 +182,15 @@ class Runner:
         A retained verdict is one that the broker lost if the session was lost, too: else it may have come
         before others of its domain that still wait in the session.
         """
-        is_last = message.address.kind == "migration" and message.address.name == LAST
-        if is_last:
+        name = message.address.name if message.address.kind == "migration" else ""
+        if name == LAST:
             if not newest.is_later(message):
                 return None
             message = as_published(message, self._topics)
         wanted = self._runs_for(message)
-        if is_last and wanted and self._session_kept:
+        if name == LAST and wanted and self._session_kept:
             return None
-        if message.address.kind == "migration" and message.address.name in VERDICTS:
+        if name in (LAST, *VERDICTS):
             newest.note(message)
         return message if wanted else None
 
