@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := python3 python3-venv python3-dev gcc pkg-config libvirt-dev mosquitto mosquitto-clients openssl
 # What the tests need besides, as root: containers, units, monitoring, a store, other people's clients.
 TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptables debootstrap systemd prometheus \
-    polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint
+    polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint zsh
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak pictures released clean
@@ -98,8 +98,10 @@ release-check: .venv/release
 	rm -f dist/*.whl dist/*.tar.gz dist/*.cdx.json
 	$(BIN)/uv build -q --no-config -o dist
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-	    -o "dist/libvirt_mqtt-$$($(BIN)/libvirt-mqtt --version | cut -d ' ' -f 2).cdx.json" docker/lock/agent.txt
+	version=$$($(BIN)/libvirt-mqtt --version | cut -d ' ' -f 2) && \
+	    sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > .venv/pyproject.toml && \
+	    $(BIN)/cyclonedx-py requirements --pyproject .venv/pyproject.toml --mc-type application --output-reproducible \
+	    -o "dist/libvirt_mqtt-$$version.cdx.json" docker/lock/agent.txt
 	$(AUDIT)
 
 # Checks, tags, and leaves everything in dist/: make release VERSION=0.2.0

@@ -50,7 +50,7 @@ _AT_THE_END: Final = {"hook": "run"}
 """The option of each program that may also be given on its command line after `--`."""
 CHECKABLE: Final = ("agent", "correlator", "dashboard", "hook")
 """The services whose configuration `check-config` prints."""
-ROLES: Final = ("agent", "correlator", "watch")
+ROLES: Final = ("agent", "correlator", "dashboard", "hook", "watch")
 """The programs whose needs `check-broker` tries."""
 SCHEMAS_ACTIONS: Final = (("--check", "compare with the files there"), ("--write", "write the files there"))
 """The options of `schemas`, one of which has to be given."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge import __version__, history
-from bridge.cli import CHECKABLE, HELP, SCHEMAS_ACTIONS
+from bridge.cli import CHECKABLE, HELP, ROLES, SCHEMAS_ACTIONS
 from bridge.config import PROGRAMS, CheckSettings, HistorySettings, LogSettings
 from bridge.options import CONFIG_VARIABLE, declared
 
@@ -65,6 +65,8 @@ COMMANDS: Final[Mapping[str, Sequence[_Line]]] = {
     ),
 }
 """Every command with its options."""
+WORDS: Final[Mapping[str, Sequence[str]]] = {"check-broker": ROLES}
+"""What may stand beside a command's options, any number of them."""
 
 _EXITS: Final = (
     ("0", "Stopped as asked."),
@@ -80,7 +82,9 @@ _SETTINGS: Final = (
 )
 _FILES: Final = (
     ("/etc/libvirt-mqtt/libvirt-mqtt.toml", "The settings of the services."),
-    ("/var/lib/libvirt-mqtt", "The agent's outbox and the correlator's store."),
+    ("/etc/libvirt-mqtt/hooks.d", "The programs that the service hook runs."),
+    ("/var/lib/libvirt-mqtt", "The agent's outbox, and the correlator's and the dashboard's stores."),
+    ("/var/lib/libvirt-mqtt-hook", "The hook's store."),
 )
 
 
@@ -143,6 +147,7 @@ def _command_page(command: str) -> str:
         ("OPTIONS" if name == command else f"OPTIONS OF {name.split()[1].upper()}"): _options(lines)
         for name, lines in own.items()
     }
+    words = f" [{'|'.join(WORDS[command])}...]" if command in WORDS else ""
     return _page(
         f"{_NAME}-{command}",
         HELP[command],
@@ -150,7 +155,7 @@ def _command_page(command: str) -> str:
             "SYNOPSIS": [
                 line
                 for name in own
-                for line in (f"\\fB{_roff(f'{_NAME} {name}')}\\fR [\\fIOPTION\\fR...]", ".br")
+                for line in (f"\\fB{_roff(f'{_NAME} {name}')}\\fR [\\fIOPTION\\fR...]{words}", ".br")
             ][:-1],
             **options,
             **({"SETTINGS": [_roff(_SETTINGS)]} if command != "schemas" else {}),
@@ -161,9 +166,10 @@ def _command_page(command: str) -> str:
 
 
 def _bash() -> str:
+    words = {name: [*WORDS.get(name, ()), *(line.flag for line in lines)] for name, lines in COMMANDS.items()}
     cases = "\n".join(
-        f"        {shlex.quote(name)}) options={shlex.quote(' '.join(line.flag for line in lines))} ;;"
-        for name, lines in COMMANDS.items()
+        f"        {shlex.quote(name)}) options={shlex.quote(' '.join(each))} ;;"
+        for name, each in words.items()
     )
     every = {line.flag: line for lines in COMMANDS.values() for line in lines}.values()
     of_files = "|".join(sorted(line.flag for line in every if line.takes_a_file))
@@ -212,7 +218,11 @@ def _zsh() -> str:
     functions = "".join(
         f"_libvirt_mqtt_{re.sub('[ -]', '_', name)}() {{\n    _arguments \\\n"
         + " \\\n".join(
-            f"        {shlex.quote(described(line.flag, line.help) + argument(line))}" for line in lines
+            f"        {shlex.quote(each)}"
+            for each in (
+                *(described(line.flag, line.help) + argument(line) for line in lines),
+                *([f"*:word:({' '.join(WORDS[name])})"] if name in WORDS else ()),
+            )
         )
         + "\n}\n"
         for name, lines in COMMANDS.items()

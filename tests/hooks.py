@@ -56,6 +56,12 @@ def verdict(
     return Publication(TOPICS.migration(uuid(domain), outcome), payload)
 
 
+def last(verdict: Publication) -> Publication:
+    """A verdict as it is retained, too."""
+    uuid = TOPICS.parse(verdict.topic).uuid
+    return Publication(TOPICS.migration(uuid, "last"), verdict.payload, retain=True)
+
+
 def location(number: int, host: str, domain: int = 1, *, name: str | None = None) -> Publication:
     """Which host has the domain now."""
     payload = build(
@@ -84,14 +90,14 @@ class Publisher:
         while left:
             assert time.monotonic() < deadline
             for each in left[: max(0, min(20, session.room()))]:
-                session.publish(each, each.payload)
+                session.publish(each, each)
             sent_on = session.generation
             while session.in_flight and session.generation == sent_on and time.monotonic() < deadline:
                 session.step(0.05)
             session.step(0.05)
-            left = [each for each in left if each.payload not in acknowledged]
+            left = [each for each in left if each not in acknowledged]
         for each in publications:
-            acknowledged.pop(each.payload, None)  # it may be published again
+            acknowledged.pop(each, None)  # it may be published again
 
     def close(self) -> None:
         """Says goodbye."""

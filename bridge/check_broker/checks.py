@@ -1,7 +1,7 @@
 """What each program needs of a broker, tried one need after the other with its credentials.
 
-A role tries all on one topic that its access rules let it both write and read, the state or the location of
-a domain that there isn't. What it leaves there it clears.
+A role that publishes tries all on one topic that its access rules let it both write and read, the state or
+the location of a domain that there isn't. What it leaves there it clears.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import contextlib
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
 from bridge.check_broker.client import WAIT_S, Client, NoConnectionError
 from bridge.config import CheckSettings
+from bridge.consumer.subscriber import subscriptions
+from bridge.dashboard.reading import subscriptions as dashboard_subscriptions
+from bridge.hook.triggers import subscribed
 from bridge.mqtt import packets
 from bridge.mqtt.features import Features
 from bridge.mqtt.messages import Publication
@@ -24,6 +27,7 @@ from bridge.mqtt.reasons import REFUSAL, SHARED_NOT_SUPPORTED, describe_reason
 from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.wire.topics import Topics
+from bridge.wire.triggers import ANY, BY_PREFIX
 
 NOBODY: Final = str(UUID(int=0))
 ROUND_TRIPS: Final = 20
@@ -46,7 +50,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Role:
     """What a program does at a broker. `echo` is a topic that it may write and read, which `own` matches;
-    `status` its Will's; `forbidden` what it should not be able to write.
+    None for one that only reads. `status` is its Will's, `forbidden` what it should not be able to write.
     """
 
     name: str
@@ -88,18 +92,28 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         needs_wildcards=True,
         group=settings.group,
     )
-    watch = Role(
-        name="watch",
-        status=None,
-        echo=None,
-        own=topics.everything(),
-        reads=(),
-        writes=(),
-        forbidden=(location, state),
-        session_expiry_s=0,
-        needs_wildcards=True,
+
+    def reader(name: str, filters: Sequence[str], session_expiry_s: int, *writes: str) -> Role:
+        return Role(
+            name=name,
+            status=None,
+            echo=None,
+            own=filters[0],
+            reads=tuple(filters[1:]),
+            writes=writes,
+            forbidden=(location, state),
+            session_expiry_s=session_expiry_s,
+            needs_wildcards=True,
+        )
+
+    seen = [each.filter for each in dashboard_subscriptions(topics)]
+    hooked = [each.filter for each in subscriptions(topics, *subscribed((ANY, *BY_PREFIX)))]
+    readers = (
+        reader("dashboard", seen, DURABLE_EXPIRY_S),
+        reader("hook", hooked, DURABLE_EXPIRY_S, topics.replay(NOBODY)),
+        reader("watch", (topics.everything(),), 0),
     )
-    return {role.name: role for role in (agent, correlator, watch)}
+    return {role.name: role for role in (agent, correlator, *readers)}
 
 
 def examine(settings: CheckSettings, name: str) -> list[Finding]:
@@ -148,7 +162,11 @@ class _Examination:
         role = self._role
         yield "reads", self._reads
         if role.echo is None:
+            if role.writes:
+                yield "writes", self._writes
             yield "retained messages", self._any_retained
+            if role.session_expiry_s:
+                yield "kept session", self._keeps_session
         else:
             yield "QoS 1", self._qos_1
             yield "writes", self._writes
@@ -227,7 +245,8 @@ class _Examination:
         refused = {topic: code for topic, code in codes.items() if code is None or code >= REFUSAL}
         for topic, code in refused.items():
             why = "no acknowledgement" if code is None else describe_reason(code)
-            yield Finding("writes", "missing", f"not {topic}: {why}; {_RULES}")
+            mark: Mark = "missing" if self._role.echo else "note"
+            yield Finding("writes", mark, f"not {topic}: {why}; {_RULES}")
         if not refused:
             yield Finding(
                 "writes", "ok" if self._v5 else "unknown", "what it has to" if self._v5 else _SILENT
@@ -302,19 +321,22 @@ class _Examination:
         )
 
     def _keeps_session(self, client: Client) -> Iterator[Finding]:
-        client.publish(self._echo, b"", retain=True)
-        payload = self._payload("meanwhile")
+        echo, payload = self._role.echo, self._payload("meanwhile")
+        if echo is not None:
+            client.publish(echo, b"", retain=True)
         first = self._client("kept", (self._role.own,), expiry_s=self._role.session_expiry_s)
         first.connect()
         first.close()
-        client.publish(self._echo, payload)
+        if echo is not None:
+            client.publish(echo, payload)
         again = self._client("kept", (self._role.own,), expiry_s=self._role.session_expiry_s)
         again.connect()
-        kept = again.session_present and again.hears(payload)
+        kept = again.session_present and (echo is None or again.hears(payload))
         again.close()
         self._client("kept").connect()  # a clean start ends what was kept
         if kept:
-            yield Finding("kept session", "ok", "what comes meanwhile is delivered later")
+            found = "what comes meanwhile is delivered later" if echo else "it is there at the next connect"
+            yield Finding("kept session", "ok", found)
         elif self._role.needs_wildcards:
             yield Finding("kept session", "missing", f"what comes while it is away is lost: {_OTHER_BROKER}")
         else:

@@ -66,7 +66,7 @@ class Subscriber:
             client_id=client_id,
             clean_start=False,
             session_expiry_s=session_expiry_s,
-            subscriptions=_subscriptions(topics, what, outcomes, group),
+            subscriptions=subscriptions(topics, what, outcomes, group),
             receive_maximum=RECEIVE_MAXIMUM,
             on_connected=on_connected,
             on_disconnected=on_disconnected,
@@ -131,8 +131,8 @@ class Subscriber:
         self._items.append(Delivery(received, message, rejected))
 
 
-def _subscriptions(
-    topics: Topics, what: Collection[What], outcomes: Collection[str], group: str | None
+def subscriptions(
+    topics: Topics, what: Collection[What], outcomes: Collection[str], group: str | None = None
 ) -> list[Subscription]:
     """What the broker is asked for. What is retained comes anew with each connection, so QoS 0 loses nothing
     of it; at QoS 1 a broker's limit on queued messages would cut the states of a large fleet.

@@ -23,10 +23,11 @@ from bridge.hook.programs import Command, Folder, Programs
 from bridge.hook.running import STOPPED, Ended, Stop, run
 from bridge.hook.store import Job, SharedStore, Store
 from bridge.hook.triggers import Filters, subscribed, variables
+from bridge.hook.verdicts import LAST, VERDICTS, NewestVerdicts, as_published
 from bridge.log import get_logger
 from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.systemd import Notifier
-from bridge.wire.messages import seconds
+from bridge.wire.messages import seconds, stamp
 from bridge.wire.triggers import trigger_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Runner:
         self._trouble = StoreTrouble(str(self._store), self.counters)
         self._subscriber: Subscriber | None = None
         self._wanted: frozenset[str] = frozenset()
+        self._newest: NewestVerdicts | None = None
+        self._session_kept = False
         self._unstored: list[Delivery | Gap] = []
         self._streams: dict[str, bytes] = {}
         self._busy: dict[str, Job] = {}
@@ -149,15 +152,21 @@ class Runner:
 
     def _take_in(self) -> None:
         """Stores what is to be worked on, and only then acknowledges what came."""
-        subscriber = self._subscriber
-        if subscriber is None:
+        subscriber, newest = self._subscriber, self._newest
+        if subscriber is None or newest is None:
             return
         self._streams |= subscriber.changed_streams()
         if not self._unstored and not self._streams:
             return
         deliveries = [item for item in self._unstored if isinstance(item, Delivery)]
-        messages = [each.message for each in deliveries if each.message is not None]
-        self.counters.messages += self._store.add(list(filter(self._runs_for, messages)), self._streams)
+        newest.discard()
+        messages = [
+            wanted
+            for each in deliveries
+            if each.message is not None and (wanted := self._wanted_of(each.message, newest)) is not None
+        ]
+        self.counters.messages += self._store.add(messages, self._streams, newest.changed)
+        newest.keep()
         self._streams = {}
         for item in self._unstored:
             if isinstance(item, Gap):
@@ -166,6 +175,24 @@ class Runner:
                 self._note_rejected(item)
                 subscriber.acknowledge(item.received)
         self._unstored = []
+
+    def _wanted_of(self, message: Message, newest: NewestVerdicts) -> Message | None:
+        """The message, if programs are to run for it.
+
+        A retained verdict is one that the broker lost if the session was lost, too: else it may have come
+        before others of its domain that still wait in the session.
+        """
+        name = message.address.name if message.address.kind == "migration" else ""
+        if name == LAST:
+            if not newest.is_later(message):
+                return None
+            message = as_published(message, self._topics)
+        wanted = self._runs_for(message)
+        if name == LAST and wanted and self._session_kept:
+            return None
+        if name in (LAST, *VERDICTS):
+            newest.note(message)
+        return message if wanted else None
 
     def _runs_for(self, message: Message) -> bool:
         trigger = trigger_of(message.address)
@@ -265,11 +292,13 @@ class Runner:
     def _look_for_triggers(self) -> None:
         """Subscribes anew where the folder has something for a trigger that nothing ran for."""
         wanted = self._programs.wanted()
-        if wanted <= self._wanted or self._unstored:
-            return
-        self._wanted |= wanted
         if self._subscriber is not None:
+            if wanted <= self._wanted or self._unstored:
+                return
             self._subscriber.close()
+        if self._newest is None:
+            self._newest = self._store.verdicts(stamp(time.time()))
+        self._wanted |= wanted
         what, outcomes = subscribed(self._wanted)
         name = self._settings.id
         if isinstance(self._store, SharedStore):
@@ -292,6 +321,7 @@ class Runner:
         address = self._settings.broker_settings().address
         _log.info("broker.connected", broker=address, session_present=session_present)
         self._absence_said = ""
+        self._session_kept = session_present
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
 
@@ -331,11 +361,11 @@ class Runner:
     def ready(self) -> dict[str, str | None]:
         """Whether messages are taken in."""
         subscriber = self._subscriber
-        if subscriber is None:
-            return {"store": self._trouble.why, "programs": "none to run"}
-        failure = subscriber.last_failure
-        broker = None if subscriber.connected else f"not connected: {failure}" if failure else "not connected"
-        return {"store": self._trouble.why, "broker": broker}
+        failure = subscriber and subscriber.last_failure
+        connected = subscriber is not None and subscriber.connected
+        broker = None if connected else f"not connected: {failure}" if failure else "not connected"
+        programs = None if self._wanted else "none to run"
+        return {"store": self._trouble.why, "broker": broker, "programs": programs}
 
 
 def new_store(settings: HookSettings) -> Store:

@@ -31,8 +31,9 @@ from sqlalchemy import (
 
 from bridge.consumer.reader import Message
 from bridge.database import Database, meta_table
-from bridge.database.connection import LOCK_PATIENCE_S, lock_member_name, try_lock
+from bridge.database.connection import LOCK_PATIENCE_S, keep_meta, lock_member_name, read_meta, try_lock
 from bridge.errors import StateInUseError
+from bridge.hook.verdicts import NewestVerdicts
 from bridge.wire.topics import decode_level, encode_level
 
 VERSION: Final = 1
@@ -73,6 +74,12 @@ Table(
     _TABLES,
     Column("host", Text, primary_key=True),  # as a topic level: no character that a database refuses
     Column("data", LargeBinary, nullable=False),
+)
+Table(
+    "verdicts",  # the newest of each domain that was dealt with: see NewestVerdicts
+    _TABLES,
+    Column("domain", Text, primary_key=True),
+    Column("time", Text, nullable=False),
 )
 
 
@@ -126,6 +133,11 @@ _KEEP_STREAM = text(
     "INSERT INTO streams (host, data) VALUES (:host, :data)"
     " ON CONFLICT (host) DO UPDATE SET data = excluded.data"
 )
+_VERDICTS = text("SELECT domain, time FROM verdicts")
+_KEEP_VERDICT = text(
+    "INSERT INTO verdicts (domain, time) VALUES (:domain, :time)"
+    " ON CONFLICT (domain) DO UPDATE SET time = excluded.time WHERE excluded.time > verdicts.time"
+)
 _NAMED: Final = "(hashtext('libvirt-mqtt'), hashtext(current_schema() || '.' || :name))"
 _LOCK = text(f"SELECT pg_try_advisory_lock{_NAMED}")
 _UNLOCK = text(f"SELECT pg_advisory_unlock{_NAMED}")
@@ -144,8 +156,21 @@ class Store(Database):
         with self.begin_on_connection() as connection:
             return {decode_level(row.host): row.data for row in connection.execute(_STREAMS)}
 
-    def add(self, messages: Sequence[Message], streams: Mapping[str, bytes]) -> int:
-        """Takes messages in, in their order, with how far the streams were read; returns how many are new."""
+    def verdicts(self, now: str) -> NewestVerdicts:
+        """The newest that were dealt with. now: where this is the first call ever, its stamp."""
+        with self.begin_on_connection() as connection:
+            began = read_meta(connection, "began")
+            if began is None:
+                keep_meta(connection, "began", began := now)
+            times = {row.domain: row.time for row in connection.execute(_VERDICTS)}
+        return NewestVerdicts(times, began)
+
+    def add(
+        self, messages: Sequence[Message], streams: Mapping[str, bytes], verdicts: Mapping[str, str]
+    ) -> int:
+        """Takes messages in, in their order, with how far the streams were read and the newest verdicts;
+        returns how many are new.
+        """
         new = 0
         with self.begin_on_connection() as connection:
             for message in messages:
@@ -161,6 +186,9 @@ class Store(Database):
             if streams:
                 rows = [{"host": encode_level(host), "data": data} for host, data in streams.items()]
                 connection.execute(_KEEP_STREAM, rows)
+            if verdicts:
+                newest = [{"domain": uuid, "time": time} for uuid, time in sorted(verdicts.items())]
+                connection.execute(_KEEP_VERDICT, newest)
         return new
 
     def claim(self, now: float, busy: Collection[str]) -> Job | None:

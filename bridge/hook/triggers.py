@@ -15,9 +15,10 @@ from bridge.wire.triggers import ANY, BY_PREFIX, LOCATION, OUTCOMES
 def subscribed(wanted: Collection[str]) -> tuple[set[What], set[str]]:
     """What has to be read for these triggers, and which of migrations' messages.
 
-    An event of a host means its whole stream: only so is it known that none is missing.
+    An event of a host means its whole stream: only so is it known that none is missing. Each domain's newest
+    verdict is always read: which of them programs weren't wanted for has to be known before they are.
     """
-    what: set[What] = set()
+    what: set[What] = {"verdicts"}
     if any(name.startswith(BY_PREFIX) for name in wanted):
         what.add("events")
     if LOCATION in wanted or ANY in wanted:

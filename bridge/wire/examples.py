@@ -270,7 +270,7 @@ def examples() -> dict[str, bytes]:
                 host="host1",
                 state="online",
                 epoch=_EPOCH,
-                version="0.1.0",
+                version="0.2.0",
                 libvirt=Libvirt(connected=True, uri="qemu:///system", hypervisor_version="7.2.22"),
                 last_sequence=10,
             ),
@@ -288,7 +288,7 @@ def examples() -> dict[str, bytes]:
             id="b7d55ee686a7457f-1",
             source=correlator,
             time=_TIME,
-            data=CorrelatorStatus(correlator="main", state="online", version="0.1.0"),
+            data=CorrelatorStatus(correlator="main", state="online", version="0.2.0"),
         ),
     }
     for plural, kind in messages.OBJECT_LIFECYCLE.items():

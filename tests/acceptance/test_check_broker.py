@@ -75,8 +75,10 @@ def test_a_broker_that_has_all_is_enough_and_is_left_as_it_was(tmp_path: Path) -
         assert checked.status == 0, checked.text
         assert checked.marks("agent", "ok") == NEEDS
         assert checked.marks("correlator", "ok") == [*NEEDS, "shared subscriptions"]
+        assert checked.marks("dashboard", "ok") == ["connects", "reads", "kept session"]
+        assert checked.marks("hook", "ok") == ["connects", "reads", "writes", "kept session"]
         assert checked.marks("watch", "ok") == ["connects", "reads"]
-        for role in ("agent", "correlator", "watch"):
+        for role in ("agent", "correlator", "dashboard", "hook", "watch"):
             assert checked.marks(role, "note") == ["access rules"]
             assert "docker/mosquitto/acl" in checked.found[role]["access rules"][1]
         assert re.search(r"[\d.]+ ms there and back; [\d,]+ messages a second", checked.text)
@@ -89,16 +91,20 @@ def test_with_the_access_rules_that_are_shipped_each_may_do_what_it_has_to(tmp_p
     with SecuredBroker(tmp_path / "broker") as broker:
         settings = tmp_path / "settings.toml"
         tables = [f'broker_ca_file = "{broker.authority}"']
-        for role, user in (("agent", "host1"), ("correlator", "correlator-main")):
+        users = {"agent": "host1", "correlator": "correlator-main", "dashboard": "dashboard", "hook": "hook"}
+        for role, user in users.items():
             certificate, key = broker.certificate(user)
             tables += [f"[{role}]", f'broker_cert_file = "{certificate}"', f'broker_key_file = "{key}"']
         settings.write_text("\n".join(tables))
         url = f"mqtts://127.0.0.1:{broker.tls_port}"
-        checked = Checked(0, "agent", "correlator", config=settings, broker=url)
+        checked = Checked(0, *users, config=settings, broker=url)
         assert checked.status == 0, checked.text
-        assert list(checked.found) == ["agent", "correlator"]
-        for role in checked.found:
+        assert list(checked.found) == list(users)
+        for role in ("agent", "correlator"):
             assert checked.marks(role, "ok") == [*NEEDS, "access rules"]
+        reads = ["connects", "reads", "kept session", "access rules"]
+        assert checked.marks("dashboard", "ok") == reads
+        assert checked.marks("hook", "ok") == [*reads[:2], "writes", *reads[2:]]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,16 @@ def test_retained_messages_that_no_wildcard_gets_are_missing_for_a_correlator(tm
     assert "retained messages" in checked.marks("agent", "note")
 
 
+def test_a_session_that_is_not_kept_is_missing_for_who_reads_durably() -> None:
+    with FakeBroker(Behaviour(session_present=False)) as fake:
+        checked = Checked(fake.port, "dashboard", "hook", "watch")
+    assert checked.status == 1
+    for role in ("dashboard", "hook"):
+        assert "kept session" in checked.marks(role, "missing")
+        assert "what comes while it is away is lost" in checked.found[role]["kept session"][1]
+    assert "kept session" not in checked.found["watch"]
+
+
 def test_shared_subscriptions_are_missing_only_for_a_group() -> None:
     with FakeBroker(Behaviour(shared_available=False)) as fake:
         checked = Checked(fake.port, "correlator", group="crew")
@@ -161,6 +177,8 @@ def test_no_broker_is_missing_for_everybody() -> None:
     assert {role: list(found) for role, found in checked.found.items()} == {
         "agent": ["connects"],
         "correlator": ["connects"],
+        "dashboard": ["connects"],
+        "hook": ["connects"],
         "watch": ["connects"],
     }
     assert "connection refused" in checked.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -158,3 +160,41 @@ def test_members_of_a_group_share_the_work_and_any_may_die(
     _assert_in_order(records, ids, 5)
     runners = (tmp_path / "program.runners").read_text().split()
     assert all(runners.count(each) > 10 for each in set(runners[-200:]))
+
+
+def test_a_member_that_stalls_holds_up_only_the_domain_that_it_works_on(
+    broker: Broker, records: Records, tmp_path: Path
+) -> None:
+    """With MQTT 3.1.1 too: nothing that is published is handed to one member only."""
+    runner, leave = tmp_path / "runner", tmp_path / "leave"
+    waits = f"echo $PPID > {runner}; while [ ! -e {leave} ]; do sleep 0.1; done"
+    program = records.program(
+        tmp_path / "program", f"if [ $LIBVIRT_MQTT_DOMAIN_NAME = web0 ]; then {waits}; fi"
+    )
+    with Postgres() as postgres:
+        options = {"run": program, "group": "g", "store": postgres.create("hook"), "broker_version": "3.1.1"}
+        first = HookProcess(broker, tmp_path / "1", **options)
+        second = HookProcess(broker, tmp_path / "2", **options)
+        publisher = Publisher(broker)
+        with first, second:
+            first.until_logged("broker.connected")
+            second.until_logged("broker.connected")
+            time.sleep(0.5)
+            publisher.publish(verdict(0, 0))
+            records.until(lambda: len(records.runs) == 1 and runner.exists())
+            stalled = int(runner.read_text())
+            assert stalled in (first.pid, second.pid)
+            os.kill(stalled, signal.SIGSTOP)
+            others = [verdict(number, 1 + number % 20) for number in range(1, 61)]
+            publisher.publish(verdict(61, 0), *others)
+            records.until(lambda: len(records.ended) == 60)
+            leave.touch()
+            records.until(lambda: len(records.ended) == 61)
+            os.kill(stalled, signal.SIGCONT)
+            records.until(lambda: len(records.ended) == 62)
+        publisher.close()
+    assert [run.id for run in records.runs if run.id in ("m0-failed-0", "m61-failed-0")] == [
+        "m0-failed-0",
+        "m61-failed-0",
+    ]
+    assert sorted(records.ended) == sorted(f"m{number}-failed-0" for number in range(62))

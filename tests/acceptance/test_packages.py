@@ -15,16 +15,23 @@ from packaging.requirements import Requirement
 from bridge import __version__
 from tests import machines, packages, roots
 from tests.containers import Podman, alone
+from tests.hooks import verdict
 from tests.machines import Machine
 from tests.packages import RELEASES, Release
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
+NAMES: Final = tuple(f"libvirt-mqtt-{name}" for name in ("agent", "correlator", "dashboard", "hook"))
 PURGE: Final = "apt-get purge -y 'libvirt-mqtt-*'"
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
+HOOK: Final = "/etc/libvirt-mqtt/hooks.d/failed-note"
+CERTIFICATES: Final = "/root/libvirt-mqtt-certs"
+MAKE_CERTIFICATE: Final = (
+    f"/usr/share/doc/libvirt-mqtt-common/examples/mosquitto/make-certificates {CERTIFICATES} client"
+)
+NOTED: Final = "/var/lib/libvirt-mqtt-hook/noted"
 ON_THE_MACHINE: Final = (
     *(
         "systemd",
@@ -178,14 +185,28 @@ class TestDebian:
         subscriber = Subscriber(machine)
         for command in commands("README.md")[1:]:
             machine.sh(command)
+        machine.write(HOOK, f'#!/bin/sh\necho "$LIBVIRT_MQTT_ID" >> {NOTED}\n')
+        machine.sh(f"chmod 755 {HOOK}")
         machine.sh(f"systemctl enable --now {' '.join(NAMES)}")
         subscriber.until("libvirt/v1/hosts/host1/status", '"connected": ?true')
         subscriber.until("libvirt/v1/correlators/main/status", "online")
         machine.sh("virsh -q pool-define-as before dir --target /tmp/before")
         subscriber.until("libvirt/v1/hosts/host1/pools/[^/]+/lifecycle/defined", '"before"')
 
+    def test_a_hook_is_run_for_a_verdict(self, machine: Machine) -> None:
+        """By its own user."""
+        machine.until_logged("libvirt-mqtt-hook", "broker.connected")
+        failed = verdict(1)
+        machine.write("/run/failed.json", f"{failed.payload.decode()}\n")
+        machine.sh(f"mosquitto_pub -q 1 -t {failed.topic} -f /run/failed.json")
+        wait_until(
+            lambda: machine.sh(f"cat {NOTED}", check=False) == "m1-failed-0\n",
+            lambda: machine.logged("libvirt-mqtt-hook"),
+        )
+        assert machine.sh(f"stat -c %U {NOTED}").strip() == "libvirt-mqtt-hook"
+
     def test_manuals_and_completions_are_there(self, machine: Machine) -> None:
-        for command in ("", "-agent", "-correlator", "-watch", "-check-config"):
+        for command in ("", "-agent", "-correlator", "-hook", "-watch", "-check-config"):
             page = f"/usr/share/man/man1/libvirt-mqtt{command}.1.gz"
             assert (
                 machine.sh(f"MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z {page} 2>&1 >/dev/null") == ""
@@ -229,14 +250,16 @@ class TestDebian:
         for name in NAMES:
             assert machine.show(name, "ActiveState") == {"ActiveState": "inactive"}
         assert "outbox.sqlite3" in machine.sh("ls /var/lib/libvirt-mqtt")
+        assert "hook-main.db" in machine.sh("ls /var/lib/libvirt-mqtt-hook")
         assert "broker.example" in machine.sh(f"grep ^broker {SETTINGS}")
 
     def test_a_purge_leaves_what_the_administrator_made(self, machine: Machine, before: set[str]) -> None:
         machine.sh("touch /etc/libvirt-mqtt/broker-password")
         machine.sh(PURGE)
         left = {file for file in files(machine) - before if OURS.search(file)}
-        assert left == {"/etc/libvirt-mqtt", "/etc/libvirt-mqtt/broker-password"}
-        assert machine.sh("getent passwd libvirt-mqtt || true") == ""
+        folder = "/etc/libvirt-mqtt"
+        assert left == {folder, f"{folder}/broker-password", f"{folder}/hooks.d", HOOK}
+        assert machine.sh("getent passwd libvirt-mqtt libvirt-mqtt-hook || true") == ""
 
     def test_one_host_in_five_commands(self, machine: Machine) -> None:
         """docs/homelab.md, to the letter; the fifth is a subscriber."""
@@ -250,9 +273,10 @@ class TestDebian:
     def test_a_fleet_with_certificates(self, machine: Machine) -> None:
         """docs/fleet.md, to the letter: a secured broker, both services, and somebody who may only read."""
         *first, subscriber, password, watch = commands("docs/fleet.md")
+        began = machine.sh("date +%s").strip()
         machine.sh("\n".join(first), cwd="/packages")
-        for name in NAMES:
-            machine.until_logged(name, "broker.connected")
+        for name in NAMES[:2]:
+            wait_until(partial(connected_since, machine, name, began), timeout_s=30)
         heard = machine.sh(f"timeout 4 {subscriber}", check=False)
         assert "libvirt/v1/hosts/host1/status" in heard
         assert "libvirt/v1/correlators/main/status" in heard
@@ -264,12 +288,16 @@ class TestDebian:
 
     def test_the_ansible_role_does_it_too(self, machine: Machine, built: Path, tmp_path: Path) -> None:
         """With the certificates of before; a second time there is nothing left to do."""
+        machine.sh(f"{MAKE_CERTIFICATE} hook")
+        for name in ("host1", "correlator-main", "hook"):
+            for kind in ("crt", "key"):
+                (tmp_path / f"{name}.{kind}").write_text(machine.sh(f"cat {CERTIFICATES}/{name}.{kind}"))
+        (tmp_path / "authority.crt").write_text(machine.sh(f"cat {CERTIFICATES}/authority.crt"))
         machine.sh(f"{PURGE}; rm -r /etc/libvirt-mqtt")
-        for name in ("authority.crt", "host1.crt", "host1.key", "correlator-main.crt", "correlator-main.key"):
-            (tmp_path / name).write_text(machine.sh(f"cat /root/libvirt-mqtt-certs/{name}"))
         inventory = {
             "libvirt_hosts": {"hosts": {"host1": {}}},
             "correlators": {"hosts": {"host1": {}}},
+            "hooks": {"hosts": {"host1": {}}},
             "all": {
                 "vars": {
                     "libvirt_mqtt_broker": "mqtts://broker.example",
@@ -281,7 +309,7 @@ class TestDebian:
         playbook = packages.ROOT / "docker" / "ansible" / "site.yml"
         began = machine.sh("date +%s").strip()
         machine.play(playbook, inventory, tmp_path)
-        for name in NAMES[:2]:
+        for name in (*NAMES[:2], "libvirt-mqtt-hook"):
             assert active(machine, name) == ("active", "enabled")
             wait_until(partial(connected_since, machine, name, began), timeout_s=30)
         assert re.search(r"host1 .* changed=0 ", machine.play(playbook, inventory, tmp_path))

@@ -60,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_rpmlint_finds_no_error(built: dict[str, Path]) -> None:
-    assert set(built) == {"common", "agent", "correlator", "dashboard"}
+    assert set(built) == {"common", "agent", "correlator", "dashboard", "hook"}
     assert " 0 errors" in run("rpmlint", "-c", SPEC.with_name("rpmlint.toml"), SPEC, *built.values())
 
 
@@ -74,6 +74,7 @@ def test_they_need_what_the_project_needs(built: dict[str, Path]) -> None:
         ("dashboard", "--requires", extras["dashboard"]),
         ("correlator", "--recommends", extras["postgresql"]),
         ("dashboard", "--recommends", extras["postgresql"]),
+        ("hook", "--recommends", extras["postgresql"]),
     ):
         required = set(
             re.findall(r"python3dist\(([\w-]+)\) (\S+) ([\d.]+)", run("rpm", "-qp", tag, built[package]))
@@ -86,7 +87,7 @@ def test_they_need_what_the_project_needs(built: dict[str, Path]) -> None:
 
 
 def test_nothing_is_started_by_them(built: dict[str, Path]) -> None:
-    for name in ("agent", "correlator", "dashboard"):
+    for name in ("agent", "correlator", "dashboard", "hook"):
         scripts = run("rpm", "-qp", "--scripts", built[name])
         assert "Set broker in /etc/libvirt-mqtt/libvirt-mqtt.toml" in scripts
         assert f"systemctl enable --now libvirt-mqtt-{name}'" in scripts

@@ -66,7 +66,8 @@ def machine(podman: Podman) -> Iterator[Machine]:
     with machines.machine(podman, "tested_units", IMAGE, "-v", f"{UNITS}:/units:ro") as found:
         found.sh(
             "cp /units/*.service /etc/systemd/system/;"
-            "cp /units/libvirt-mqtt.sysusers /usr/lib/sysusers.d/libvirt-mqtt.conf; systemd-sysusers;"
+            "for users in /units/*.sysusers; do"
+            " cp $users /usr/lib/sysusers.d/$(basename $users .sysusers).conf; done; systemd-sysusers;"
             "for unit in agent correlator dashboard hook; do"
             " install -D /units/password.conf /etc/systemd/system/libvirt-mqtt-$unit.service.d/password.conf;"
             "done; systemctl daemon-reload; systemctl stop mosquitto;"
@@ -115,6 +116,11 @@ class TestRunBySystemd:
             assert '"ok": true' in machine.sh(f'python3 -c "{ask.format(port=port)}"')
             metrics = machine.sh(f'python3 -c "{ask.format(port=port).replace("readyz", "metrics")}"')
             assert "process_resident_memory_bytes " in metrics
+
+    def test_all_read_their_settings_again(self, machine: Machine) -> None:
+        machine.sh(f"systemctl reload {' '.join(NAMES)}")
+        for unit in NAMES:
+            machine.until_logged(unit, "config.reloaded")
 
     def test_the_watchdog_ends_them_when_they_hang(self, machine: Machine) -> None:
         for unit in NAMES:

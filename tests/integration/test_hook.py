@@ -16,7 +16,7 @@ import pytest
 from bridge.mqtt.session import Publication
 from tests.agents import DrivenAgent
 from tests.broker import Broker
-from tests.hooks import TOPICS, HookProcess, Publisher, Records, location, uuid, verdict
+from tests.hooks import TOPICS, HookProcess, Publisher, Records, last, location, uuid, verdict
 from tests.processes import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.server
@@ -136,17 +136,19 @@ def test_a_folder_may_change_while_it_runs(
     folder = tmp_path / "hooks.d"
     folder.mkdir()
     with HookProcess(broker, tmp_path, hooks_dir=folder, retry=1.5) as hook:
+        hook.until_logged("hook.started")
         records.program(folder / "failed-a", "exit 1")
-        hook.until_subscribed()
+        hook.until_logged("hook.started", 2)
+        hook.until_logged("broker.connected", 2)
         publisher.publish(verdict(1))
         hook.until_logged("hook.failed")
         (folder / "failed-a").unlink()
         records.program(folder / "failed-b")
         records.program(folder / "completed-c")
-        hook.until_logged("hook.started", 2)
+        hook.until_logged("hook.started", 3)
         records.until(lambda: records.ended == _ids(1))
         before = broker.log.count("Sending SUBACK to libvirt-mqtt-hook-main")
-        assert before == 2
+        assert before == 3
         publisher.publish(verdict(2, outcome="completed"))
         records.until(lambda: records.ended == [*_ids(1), *_ids(2, outcome="completed")])
         assert _ask(hook, "--parked").stdout == ""
@@ -326,6 +328,86 @@ def test_a_host_s_own_events_are_run_for_and_none_is_lost(
     assert {each["LIBVIRT_MQTT_DETAIL"] for each in variables} == {"paused"}
     assert {each["LIBVIRT_MQTT_GUEST_HOST"] for each in variables} == {"h1"}
     assert len({each["LIBVIRT_MQTT_ID"] for each in variables}) == 6
+
+
+def _forget(broker: Broker) -> None:
+    """All that it had retained or queued is gone."""
+    broker.stop()
+    broker.forget()
+    broker.start()
+
+
+def test_a_verdict_that_the_broker_lost_is_run_for(
+    broker: Broker, publisher: Publisher, records: Records, tmp_path: Path
+) -> None:
+    """Each domain's newest, once: found as it is retained, or when that is published again."""
+    program = records.program(tmp_path / "program")
+    with HookProcess(broker, tmp_path, run=program, on="failed", max_age=60) as hook:
+        hook.until_subscribed()
+        known = verdict(1, 1)
+        publisher.publish(known, last(known))
+        records.until(lambda: records.ended == _ids(1))
+        hook.stop()
+        _forget(broker)
+        lost, second = verdict(2, 1), verdict(3, 2)
+        old, other = verdict(4, 3, at=time.time() - 61), verdict(5, 4, outcome="completed")
+        publisher.publish(*(each for one in (lost, old, other) for each in (one, last(one))))
+        hook.start()
+        records.until(lambda: records.ended == _ids(1, 2))
+        _forget(broker)
+        hook.until_logged("broker.connected", 3)
+        publisher.publish(last(lost), last(second))
+        records.until(lambda: records.ended == _ids(1, 2, 3))
+        publisher.publish(second, verdict(6, 1))
+        records.until(lambda: records.ended == _ids(1, 2, 3, 6))
+
+
+def test_what_is_retained_at_the_first_start_runs_nothing(
+    broker: Broker, publisher: Publisher, records: Records, tmp_path: Path
+) -> None:
+    program = records.program(tmp_path / "program")
+    publisher.publish(last(verdict(1)))
+    with HookProcess(broker, tmp_path, run=program) as hook:
+        hook.until_subscribed()
+        publisher.publish(verdict(2))
+        records.until(lambda: records.ended == _ids(2))
+
+
+def test_the_newest_verdict_does_not_overtake_those_that_the_broker_kept(
+    broker: Broker, publisher: Publisher, records: Records, tmp_path: Path
+) -> None:
+    """As it is retained it is delivered behind the first twenty of them."""
+    program = records.program(tmp_path / "program")
+    with HookProcess(broker, tmp_path, run=program, broker_version="3.1.1") as hook:
+        hook.until_subscribed()
+        hook.stop()
+        verdicts = [verdict(number) for number in range(60)]
+        publisher.publish(*verdicts)
+        publisher.publish(last(verdicts[-1]))
+        hook.start()
+        records.until(lambda: len(records.ended) == 60)
+        assert records.ended == _ids(*range(60))
+
+
+def test_what_no_program_was_there_for_when_it_came_is_not_run_for_later(
+    broker: Broker, publisher: Publisher, records: Records, tmp_path: Path
+) -> None:
+    """Also where the broker has forgotten the session, and the verdict is retained."""
+    folder = tmp_path / "hooks.d"
+    folder.mkdir()
+    with HookProcess(broker, tmp_path, hooks_dir=folder) as hook:
+        hook.until_subscribed()
+        early = verdict(1)
+        publisher.publish(early, last(early))
+        time.sleep(0.5)
+        hook.stop()
+        _forget(broker)
+        records.program(folder / "failed-a")
+        publisher.publish(last(early))
+        hook.start()
+        hook.until_logged("broker.connected", 2)
+        publisher.publish(verdict(2, 2))
+        records.until(lambda: records.ended == _ids(2))
 
 
 def test_a_runner_that_is_stopped_ends_its_programs_and_runs_them_again(

@@ -24,12 +24,8 @@ LAST = {
 }
 
 
-BROKEN = {
-    "domain.event": ["$.data.origin: may be 'resync' now"],
-    "host.status": ["$.data.libvirt: may be null now"],
-    "migration": ["$.data.missing[]: may be object now"],
-}
-"""What an older reader does stumble over, by intent: the changelog says to upgrade readers first."""
+BROKEN: dict[str, list[str]] = {}
+"""What a reader by the last release does stumble over, by intent, until the next: the changelog says so."""
 
 
 @pytest.mark.parametrize("name", LAST)

@@ -44,11 +44,12 @@ def test_any_is_all_that_correlators_publish_of_domains() -> None:
 
 
 def test_no_more_is_read_than_is_needed() -> None:
-    assert subscribed(["failed", "completed"]) == ({"migrations"}, {"failed", "completed"})
-    assert subscribed(["location"]) == ({"locations"}, set())
-    assert subscribed(["any"]) == ({"migrations", "locations"}, set(OUTCOMES))
-    assert subscribed(["lifecycle-stopped", "failed"]) == ({"events", "migrations"}, {"failed"})
-    assert subscribed([]) == (set(), set())
+    """But for the newest verdicts, which are read always."""
+    assert subscribed(["failed", "completed"]) == ({"verdicts", "migrations"}, {"failed", "completed"})
+    assert subscribed(["location"]) == ({"verdicts", "locations"}, set())
+    assert subscribed(["any"]) == ({"verdicts", "migrations", "locations"}, set(OUTCOMES))
+    assert subscribed(["lifecycle-stopped", "failed"]) == ({"verdicts", "events", "migrations"}, {"failed"})
+    assert subscribed([]) == ({"verdicts"}, set())
 
 
 def test_each_try_waits_twice_as_long_as_the_last_up_to_an_hour() -> None:
