@@ -50,6 +50,10 @@ class StateInUseError(ConfigError):
     """Another process works with the same state directory, or under the same id."""
 
 
+class StoreRemovedError(BridgeError):
+    """The store's file was removed while the program ran: what it stores from now on would be lost."""
+
+
 class ThreadDiedError(BridgeError):
     """A thread ended that must not; the process goes down with it rather than live on by halves."""
 

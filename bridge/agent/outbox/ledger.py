@@ -12,10 +12,10 @@ from uuid import uuid4
 import structlog
 
 from bridge.agent.outbox import file, room, spans
-from bridge.agent.outbox.lock import Identity
 from bridge.agent.outbox.room import CHUNK, Meta
 from bridge.agent.outbox.rows import FORGET, Draft, Gap, Limits, Refused, Row
 from bridge.errors import ConfigError
+from bridge.identity import Identity
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()
