@@ -15,14 +15,14 @@ from packaging.requirements import Requirement
 from bridge import __version__
 from tests import machines, packages, roots
 from tests.containers import Podman, alone
-from tests.machines import Machine
+from tests.machines import Machine, shell_blocks
 from tests.packages import RELEASES, Release
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAMES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator", "libvirt-mqtt-dashboard")
-PURGE: Final = "apt-get purge -y 'libvirt-mqtt-*'"
+(PURGE,), _ = shell_blocks("docs/install.md", "Uninstalling")
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
 ON_THE_MACHINE: Final = (
@@ -81,8 +81,7 @@ def machine(release: Release, built: Path) -> Iterator[Machine]:
 
 def commands(page: str) -> list[str]:
     """The commands of a page, in the order in which it has them."""
-    blocks = re.findall(r"```sh\n(.+?)```", (packages.ROOT / page).read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return [line for block in shell_blocks(page) for line in block]
 
 
 def files(machine: Machine) -> set[str]:
