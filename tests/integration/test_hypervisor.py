@@ -72,3 +72,28 @@ def test_a_list_has_the_side_of_a_domain_that_is_paused_for_a_migration(
         assert [seen.incoming for seen in looked.seen.values()] == [True]
     finally:
         hypervisor.stop()
+
+
+def test_a_domain_whose_job_goes_on_is_looked_up_once(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And keeps no connection open that is closed."""
+    (uuid,) = connection.list_domains()
+    found, looked_up, left = Job("outgoing", {"operation": "migration_out"}), [], []
+    look_up, close = libvirt.virConnect.lookupByUUIDString, libvirt.virConnect.close
+    monkeypatch.setattr(connection, "_job", lambda _: found)
+    monkeypatch.setattr(
+        libvirt.virConnect, "lookupByUUIDString", lambda *of: looked_up.append(of[1]) or look_up(*of)
+    )
+    monkeypatch.setattr(libvirt.virConnect, "close", lambda of: left.append(close(of)))
+    for _ in range(3):
+        assert not connection.is_busy(uuid)
+        assert connection.job(uuid) is found
+    assert looked_up == [uuid]
+    found = Job("none")
+    for _ in range(2):
+        connection.job(uuid)
+    assert looked_up == [uuid, uuid]
+    assert not connection.is_busy(uuid)
+    connection.close()
+    assert left == [0]

@@ -99,8 +99,8 @@ class Connection:
         self._guard = threading.Lock()
         self._calls = 0
         self._closing = False
-        self._looked_up: tuple[str, libvirt.virDomain] | None = None
-        """The domain that `is_busy` was about, for `job`, which follows it."""
+        self._looked_up: dict[str, libvirt.virDomain] = {}
+        """Domains that are asked about again, so that they needn't be looked up each time."""
 
     def listen(self, closed: Callable[[str], None], names: Collection[str] = events.chosen("")) -> None:
         """Registers for the events of these names and for the connection's end. Raises CallFailed.
@@ -213,13 +213,12 @@ class Connection:
         """
         with self._call():
             try:
-                domain = self._conn.lookupByUUIDString(uuid)
+                domain = self._looked_up[uuid] = self._domain(uuid)
                 state, reason, _ = domain.controlInfo()
             except libvirt.libvirtError as error:
                 if error.get_error_code() in _NOT_CONTROLLED:
                     return False
                 raise
-        self._looked_up = (uuid, domain)
         # Of a monitor that is broken each call ends at once: qemuMonitorSend.
         free = (
             (libvirt.VIR_DOMAIN_CONTROL_OK, 0),
@@ -238,12 +237,15 @@ class Connection:
         """
         with self._call():
             try:
-                known, domain = self._looked_up or ("", None)
-                return self._job(domain if known == uuid else self._conn.lookupByUUIDString(uuid))
+                domain = self._domain(uuid)
+                found = self._job(domain)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == _GONE:
                     return Job("absent")
                 raise
+        if found.params:
+            self._looked_up[uuid] = domain
+        return found
 
     def arrival(self, uuid: str) -> tuple[str, int | None, dict[str, Any]] | None:
         """Name, id and libvirt's figures of the incoming migration that a domain's last job was; None where
@@ -253,7 +255,7 @@ class Connection:
         """
         kept = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
         with self._call():
-            domain = self._conn.lookupByUUIDString(uuid)
+            domain = self._domain(uuid)
             params: dict[str, Any] = domain.jobStats(kept)
             name, number = domain.name(), _id(domain)
         if params.pop("type", None) != libvirt.VIR_DOMAIN_JOB_COMPLETED:
@@ -306,6 +308,7 @@ class Connection:
             self._end()
 
     def _end(self) -> None:
+        self._looked_up.clear()  # each keeps the connection open
         for deregister, callback in self._callbacks:
             with suppress(libvirt.libvirtError):
                 deregister(callback)
@@ -360,6 +363,9 @@ class Connection:
                     raise
             else:
                 yield domain, state, reason
+
+    def _domain(self, uuid: str) -> libvirt.virDomain:
+        return self._looked_up.pop(uuid, None) or self._conn.lookupByUUIDString(uuid)
 
     def _job(self, domain: libvirt.virDomain) -> Job:
         try:
