@@ -24,7 +24,7 @@ ON_THE_MACHINE: Final = ("systemd", "systemd-sysv", "mosquitto")
 OPTIONS: Final = ("--network", "none", "-v", f"{ROOT}:/clone:ro", "-e", "PIP_NO_INDEX=1")
 INSTALLED, BINDINGS_INSTEAD = shell_blocks("docs/install.md", "From source")
 _, UNINSTALLED = shell_blocks("docs/install.md", "Uninstalling")
-WITHOUT_COMPILER: Final = (*BINDINGS_INSTEAD[:1], INSTALLED[1], *BINDINGS_INSTEAD[1:], *INSTALLED[4:])
+WITHOUT_COMPILER: Final = [*BINDINGS_INSTEAD[:1], INSTALLED[1], *BINDINGS_INSTEAD[1:], *INSTALLED[4:]]
 OURS: Final = (
     "find / -xdev -path /var/log -prune -o -name '*libvirt-mqtt*' -print; grep ^libvirt-mqtt /etc/passwd"
 )
@@ -42,13 +42,13 @@ def wheels(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[INSTALLED, WITHOUT_COMPILER], ids=["compiled", "without_a_compiler"])
-def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    found: tuple[str, ...] = request.param
+def steps(request: pytest.FixtureRequest) -> list[str]:
+    found: list[str] = request.param
     return found
 
 
 @pytest.fixture
-def machine(steps: tuple[str, ...], wheels: Path) -> Iterator[Machine]:
+def machine(steps: list[str], wheels: Path) -> Iterator[Machine]:
     """One of the release with a broker and the packages of the first step; it reaches no registry."""
     _, _, _, *packages = shlex.split(steps[0])
     root = roots.root(roots.machine_release(), (*ON_THE_MACHINE, *packages))
@@ -63,9 +63,7 @@ def machine(steps: tuple[str, ...], wheels: Path) -> Iterator[Machine]:
 @pytest.mark.lab
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_way_from_source_leads_to_both_services_and_back(
-    machine: Machine, steps: tuple[str, ...]
-) -> None:
+def test_the_way_from_source_leads_to_both_services_and_back(machine: Machine, steps: list[str]) -> None:
     """Under their units as no root; and nothing of it is left."""
     before = machine.sh(OURS, check=False)
     packages, clone, *rest = steps

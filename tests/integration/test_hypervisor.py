@@ -79,13 +79,18 @@ def test_a_domain_whose_job_goes_on_is_looked_up_once(
 ) -> None:
     """And keeps no connection open that is closed."""
     (uuid,) = connection.list_domains()
-    found, looked_up, left = Job("outgoing", {"operation": "migration_out"}), [], []
+    found = Job("outgoing", {"operation": "migration_out"})
+    looked_up: list[str] = []
+    references: list[int] = []
     look_up, close = libvirt.virConnect.lookupByUUIDString, libvirt.virConnect.close
+
+    def counted(opened: libvirt.virConnect, of: str) -> libvirt.virDomain:
+        looked_up.append(of)
+        return look_up(opened, of)
+
     monkeypatch.setattr(connection, "_job", lambda _: found)
-    monkeypatch.setattr(
-        libvirt.virConnect, "lookupByUUIDString", lambda *of: looked_up.append(of[1]) or look_up(*of)
-    )
-    monkeypatch.setattr(libvirt.virConnect, "close", lambda of: left.append(close(of)))
+    monkeypatch.setattr(libvirt.virConnect, "lookupByUUIDString", counted)
+    monkeypatch.setattr(libvirt.virConnect, "close", lambda opened: references.append(close(opened)))
     for _ in range(3):
         assert not connection.is_busy(uuid)
         assert connection.job(uuid) is found
@@ -96,4 +101,4 @@ def test_a_domain_whose_job_goes_on_is_looked_up_once(
     assert looked_up == [uuid, uuid]
     assert not connection.is_busy(uuid)
     connection.close()
-    assert left == [0]
+    assert references == [0]
