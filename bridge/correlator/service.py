@@ -87,7 +87,7 @@ class Correlator:
             hosts=self._casework.hosts.values,
         )
         self._status_topic = ""
-        self._restorer = Restorer(self._store, self._new_reader, self._wake)
+        self._restorer = Restorer(self._store, self._new_reader, self._wake, self._topics, self._source)
         self._wildcards = WildcardCheck(self._new_probe)
         self._held = HeldStates(settings.settle_s)
         self._session: Session | None = None
