@@ -110,15 +110,14 @@ class Items:
 
         return [
             {
-                "epoch": epoch.name,
-                "first": first,
-                "last": last,
-                "after": at(epoch.name, first - 1),
-                "before": at(epoch.name, last + 1),
-                "lost": lost,
+                "epoch": hole.epoch,
+                "first": hole.first,
+                "last": hole.last,
+                "after": at(hole.epoch, hole.first - 1),
+                "before": at(hole.epoch, hole.last + 1),
+                "lost": hole.lost,
             }
-            for epoch in list(stream.kept.epochs)
-            for first, last, lost in epoch.holes()
+            for hole in stream.holes
         ]
 
     def domain(self, uuid: str) -> Item:

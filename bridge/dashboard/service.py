@@ -195,6 +195,7 @@ class Dashboard:
             full = len(self._waiting) >= BATCH
         if time.monotonic() >= self._next_tick and self._trouble.left_s == 0:
             self._next_tick = time.monotonic() + TICK_S
+            self._look_for_holes()
             self._prune()
 
     def _patience_s(self) -> float:
@@ -271,6 +272,11 @@ class Dashboard:
         self.counters.stored += len(new)
         self.counters.duplicates += len(batch.moments) - len(new)
         return rows
+
+    def _look_for_holes(self) -> None:
+        now = time.time()
+        suspect = [stream for stream in self.streams.values() if stream.suspect]
+        self.listener((), [Change("host", stream.name) for stream in suspect if stream.look(now)])
 
     def _prune(self) -> None:
         """Removes the oldest rows: those past their days, and those that there is no room for."""

@@ -11,6 +11,7 @@ from bridge.consumer.derived import read_migration
 from bridge.consumer.rejected import Rejected
 from bridge.consumer.sequences import Epoch
 from bridge.consumer.shapes import Domain, State
+from bridge.consumer.streams import AgentStream
 from bridge.dashboard import filters
 from bridge.dashboard.access import own_names
 from bridge.dashboard.filters import ParameterError
@@ -184,6 +185,30 @@ def test_holes_are_what_did_not_come_between_what_did() -> None:
     epoch.add(10)
     epoch.add(11)
     assert epoch.holes() == [(7, 8, False), (13, 14, False)]
+
+
+@pytest.mark.parametrize(("flows", "wait_s"), [(False, 2.0), (True, 8.0)])
+def test_a_hole_is_shown_once_it_has_lasted(flows: bool, wait_s: float) -> None:
+    """As long as it may fill by itself: while the stream flows past it, longer."""
+    stream = AgentStream("host1")
+    stream.see("e1", 1, 0.0)
+    stream.see("e1", 4, 0.0)
+    shown_at = []
+    for tenth in range(1, 100):
+        now = tenth / 10
+        if flows:
+            stream.see("e1", 4 + tenth, now)
+        if stream.suspect and stream.look(now):
+            shown_at.append(now)
+    assert shown_at == [pytest.approx(wait_s + 0.1)]
+    assert stream.holes == [("e1", 2, 3, False)]
+    stream.see("e1", 2, 10.0)
+    assert stream.look(10.0)
+    assert not stream.holes, "it fills: the rest of it has its time anew"
+    stream.give_up("e1", 3, 3, "lost")
+    assert stream.look(10.1)
+    assert stream.holes == [("e1", 3, 3, True)]
+    assert AgentStream.load("host1", stream.dump()).suspect
 
 
 @pytest.mark.parametrize(
