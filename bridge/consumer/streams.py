@@ -122,6 +122,8 @@ class Stream(ABC, Generic[KeptT]):
             ordinal = self._ordinal(epoch)
         one = self._epoch(ordinal)
         is_new = one.add(sequence)
+        if self.ask is not None and (self.ask.epoch, self.ask.first) == (epoch, sequence):
+            self.ask = None  # the hole fills
         if one.is_whole():
             return Seen(ordinal, is_new, settled=True)
         self.suspect = True
@@ -172,7 +174,7 @@ class Stream(ABC, Generic[KeptT]):
     def tend(self, now: float) -> tuple[str, int, int] | None:
         """What to ask the agent for now, if anything: epoch, first, last. Gives up what can't be had.
 
-        To be called about once a second while `suspect`. Losses are appended to `losses`.
+        To be called at `due` while `suspect`, or about once a second. Losses are appended to `losses`.
         """
         kept = self.kept
         self.suspect = False
@@ -207,6 +209,14 @@ class Stream(ABC, Generic[KeptT]):
         ask.due = now + min(LONGEST_PATIENCE_S, FIRST_PATIENCE_S * 2.0**ask.tries)
         ask.tries += 1
         return epoch.name, first, last
+
+    @property
+    def due(self) -> float:
+        """When `tend` has something to do next, unless something comes before."""
+        ask = self.ask
+        if ask is None:
+            return 0.0
+        return max(ask.due, min(self.kept.last_event + GRACE_S, ask.since + FLOWING_S))
 
     def _lasts(self, since: float, now: float) -> bool:
         """Whether a hole that is there since then is none that fills by itself."""
