@@ -77,7 +77,6 @@ class Items:
         present = self.present
         told, why = present.statuses.values.get(host), present.why_blind(host)
         data = told.data if told is not None else {}
-        uuids = list(present.hosts.get(host, ()))
         return {
             "host": host,
             "state": data.get("state", "unknown"),
@@ -88,14 +87,10 @@ class Items:
             "version": data.get("version"),
             "epoch": data.get("epoch"),
             "last_sequence": data.get("last_sequence"),
-            "domains": len(uuids),
-            "running": sum(self._runs(uuid, host) for uuid in uuids),
+            "domains": len(present.hosts.get(host, ())),
+            "running": present.running[host],
             "holes": self.holes(host, time_of),
         }
-
-    def _runs(self, uuid: str, host: str) -> bool:
-        places = self.present.domains.get(uuid, ())
-        return any(place.host == host and place.state.state == "running" for place in places)
 
     def holes(self, host: str, time_of: TimeOf | None = None) -> list[Item]:
         """The sequences of a host that never came."""

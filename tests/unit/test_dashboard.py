@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 
 import pytest
 
@@ -22,6 +24,8 @@ from bridge.wire.examples import examples
 from bridge.wire.messages import MIGRATION, STREAM
 from bridge.wire.topics import Address, Topics
 
+STATIC = files("bridge.dashboard") / "static"
+MODULES = {each.name for each in STATIC.iterdir() if each.name.endswith(".js")}
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
 
@@ -39,6 +43,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert list(present.put_state("host1", UUID, place("host1", "running"))) == [
         Change("domain", UUID), Change("host", "host1"),
     ]  # fmt: skip
+    assert present.running == {"host1": 1}
     assert list(present.put_state("host1", UUID, place("host1", "running"))) == []
     assert list(present.put_state("host2", UUID, place("host2", "running", n=2)))
     assert present.states == {"running": 1}
@@ -46,7 +51,9 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert main is not None
     assert main.host == "host1"
     assert list(present.put_location(UUID, told(host="host2"))) == [Change("domain", UUID)]
+    assert +present.running == {"host1": 1, "host2": 1}
     assert list(present.put_state("host1", UUID, place("host1", "shutoff", n=3)))
+    assert +present.running == {"host2": 1}
     main = present.main_place(UUID)
     assert main is not None
     assert main.host == "host2"
@@ -57,6 +64,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert +present.states == {"running": 1}
     assert list(present.put_state("host2", UUID, None))
     assert +present.states == {}
+    assert not +present.running
     assert present.domains == {}
 
 
@@ -171,6 +179,13 @@ def test_a_loopback_address_is_one_that_only_this_machine_reaches(address: str, 
 def test_this_machine_has_few_names() -> None:
     assert "127.9.9.9" in own_names(HttpAddress("127.9.9.9", 1))
     assert "evil.example" not in own_names(HttpAddress("127.0.0.1", 1))
+
+
+def test_the_page_asks_for_all_of_its_modules_at_once() -> None:
+    """Not for one after another, as they import each other: the first view would wait for each."""
+    page = (STATIC / "index.html").read_text()
+    asked = re.findall(r'<(?:script type="module" src|link rel="modulepreload" href)="static/(.+?)">', page)
+    assert [each.partition('"')[0] for each in asked] == ["page.js", *sorted(MODULES - {"page.js"})]
 
 
 def test_holes_are_what_did_not_come_between_what_did() -> None:
