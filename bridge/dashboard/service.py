@@ -32,7 +32,9 @@ RECEIVE_MAXIMUM: Final = 2000
 BATCH: Final = 500
 """Messages that one transaction takes in at most."""
 GATHERED_S: Final = 0.05
-"""What trickles in is stored together: a commit costs ten times what a row does (`make bench`)."""
+"""What trickles in is stored together, as a commit costs ten times what a row does (`make bench`): for a
+twentieth of the second in which a row has to be on the page.
+"""
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
 TICK_S: Final = 1.0
