@@ -172,7 +172,7 @@ def test_how_far_a_post_copy_is(watched: Watched) -> None:
     watched.job(lambda _: watched.jobs[mark + 1 :], 15, "the job to go on")
     late = watched.held()
     assert late["current"]["phase"] == "postcopy"
-    assert late["current"]["progress"]["remaining_bytes"] == late["job"]["remaining_bytes"]
+    assert any(late["current"]["progress"].items() <= each.data.items() for each in watched.jobs[-3:])
     migration.succeed(60)
     last = watched.until_nothing_stands()["last"]
     assert (last["outcome"], last["mode"]) == ("completed", "postcopy")
