@@ -28,7 +28,6 @@ from bridge.wire.topics import Address, Topics
 
 __all__ = ["Address", "Client", "Gap", "Message", "Place", "What"]
 
-_STEP_S: Final = 1.0
 _POSITIONS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
@@ -167,7 +166,7 @@ class Client:
         try:
             while not self._stopping:
                 self._acknowledge_all()
-                for item in self._subscriber.receive(_STEP_S):
+                for item in self._subscriber.receive():
                     self._put(item)
             self._acknowledge_all()
             self._subscriber.close()

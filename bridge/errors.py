@@ -50,6 +50,10 @@ class StateInUseError(ConfigError):
     """Another process uses the same state directory or the same id."""
 
 
+class StoreRemovedError(BridgeError):
+    """The store's file was removed while the program ran: what it stores from now on would be lost."""
+
+
 class ThreadDiedError(BridgeError):
     """A thread died that the process can't run without, so the process ends."""
 

@@ -24,8 +24,8 @@ class Notifier:
         return self._send("READY=1")
 
     def stopping(self) -> bool:
-        """The service is stopping."""
-        return self._send("STOPPING=1")
+        """The service is stopping. From now on TimeoutStopSec bounds it, and the watchdog doesn't."""
+        return self._send("STOPPING=1\nWATCHDOG_USEC=0")
 
     def watchdog(self) -> bool:
         """The service is alive; to be called at least twice in `watchdog_s`."""

@@ -2,16 +2,25 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tests.containers import Podman
+from tests.containers import ROOT, Podman
 from tests.processes import wait_until
 
 # systemd counts on mounts being shared, as they are where it is a machine's first process.
 _FIRST: Final = ("-c", "mount --make-rshared /; exec /sbin/init")
 _OPTIONS: Final = ("--privileged", "--systemd=always", "--user", "0", "--entrypoint", "/bin/sh")
+
+
+def shell_blocks(page: str, section: str = "") -> list[list[str]]:
+    """The commands of a page, or of one section: of each block its lines, in the page's order."""
+    text = (ROOT / page).read_text()
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [block.splitlines() for block in re.findall(r"```sh\n(.+?)```", text, re.DOTALL)]
 
 
 class Machine:

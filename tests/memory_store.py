@@ -38,6 +38,9 @@ class MemoryStore(Store):
             work.undo()
             raise
 
+    def look(self) -> None:
+        """Nobody can remove it."""
+
     def close(self) -> None:
         """Nothing to let go of: opened again, it is what it was."""
 

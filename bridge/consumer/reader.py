@@ -7,6 +7,7 @@ none: a double of one that came lately is known by its CloudEvents source and id
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Reader:
     def tend(self, now: float) -> tuple[list[tuple[str, bytes]], list[Gap]]:
         """What to ask agents for, as topics and payloads to publish; and what can't be had any more.
 
-        To be called about once a second, for as long as messages come.
+        To be called whenever it is `due`.
         """
         asks, gaps = [], []
         for stream in self._streams.values():
@@ -121,6 +122,14 @@ class Reader:
                 stream.losses = []
                 self._changed.add(stream.name)
         return asks, gaps
+
+    @property
+    def due(self) -> float:
+        """When `tend` has something to do next, unless something comes before; never: infinity."""
+        streams = self._streams.values()
+        if any(stream.losses for stream in streams):
+            return 0.0
+        return min((stream.due for stream in streams if stream.suspect), default=math.inf)
 
     def changed(self) -> dict[str, bytes]:
         """The event streams that changed since the last call, to be kept: host and bytes."""

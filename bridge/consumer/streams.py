@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -122,6 +122,8 @@ class Stream(ABC, Generic[KeptT]):
             ordinal = self._ordinal(epoch)
         one = self._epoch(ordinal)
         is_new = one.add(sequence)
+        if self.ask is not None and (self.ask.epoch, self.ask.first) == (epoch, sequence):
+            self.ask = None  # the hole fills
         if one.is_whole():
             return Seen(ordinal, is_new, settled=True)
         self.suspect = True
@@ -172,7 +174,7 @@ class Stream(ABC, Generic[KeptT]):
     def tend(self, now: float) -> tuple[str, int, int] | None:
         """What to ask the agent for now, if anything: epoch, first, last. Gives up what can't be had.
 
-        To be called about once a second while `suspect`. Losses are appended to `losses`.
+        To be called at `due` while `suspect`, or about once a second. Losses are appended to `losses`.
         """
         kept = self.kept
         self.suspect = False
@@ -195,8 +197,7 @@ class Stream(ABC, Generic[KeptT]):
             # New, or some of it came: the agent is at work, the tries begin again.
             ask = self.ask = Ask(epoch.name, first, last, since=now, due=now + GRACE_S)
         ask.last = last
-        is_silent = now >= self.kept.last_event + GRACE_S
-        if now < ask.due or not (is_silent or now >= ask.since + FLOWING_S):
+        if now < ask.due or not self._lasts(ask.since, now):
             return None
         if self.is_absent:
             ask.due = now + GRACE_S
@@ -208,6 +209,19 @@ class Stream(ABC, Generic[KeptT]):
         ask.due = now + min(LONGEST_PATIENCE_S, FIRST_PATIENCE_S * 2.0**ask.tries)
         ask.tries += 1
         return epoch.name, first, last
+
+    @property
+    def due(self) -> float:
+        """When `tend` has something to do next, unless something comes before."""
+        ask = self.ask
+        if ask is None:
+            return 0.0
+        return max(ask.due, min(self.kept.last_event + GRACE_S, ask.since + FLOWING_S))
+
+    def _lasts(self, since: float, now: float) -> bool:
+        """Whether a hole that is there since then is none that fills by itself."""
+        is_silent = now >= self.kept.last_event + GRACE_S
+        return now >= since + (GRACE_S if is_silent else FLOWING_S)
 
     def missing(self) -> list[tuple[str, int, int]]:
         """What was given up, as epoch, first and last, both included."""
@@ -234,6 +248,15 @@ class Stream(ABC, Generic[KeptT]):
         return kept.current
 
 
+class Hole(NamedTuple):
+    """Sequences of an epoch that don't come, both ends included. lost: they were given up."""
+
+    epoch: str
+    first: int
+    last: int
+    lost: bool
+
+
 class _Sequences(msgspec.Struct, array_like=True, gc=False):
     epochs: list[Epoch] = []
     forgotten: int = 0
@@ -246,10 +269,16 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Sequences)
 
 
 class AgentStream(Stream[_Sequences]):
-    """The event stream of one agent, for a consumer that wants to know nothing else of its host."""
+    """The event stream of one agent, for a consumer that wants to know nothing else of its host.
+
+    holes: what doesn't come, as `look` found it: epoch, first, last, and whether it was given up.
+    """
 
     def __init__(self, name: str, kept: _Sequences | None = None) -> None:
         super().__init__(name, _Sequences() if kept is None else kept)
+        self.holes: list[Hole] = []
+        self._since: dict[tuple[str, int], float] = {}
+        self.suspect = any(epoch.holes() for epoch in self.kept.epochs)
 
     @classmethod
     def load(cls, name: str, data: bytes) -> AgentStream:
@@ -260,6 +289,23 @@ class AgentStream(Stream[_Sequences]):
     def is_absent(self) -> bool:
         """As its status says."""
         return self.kept.is_absent
+
+    def look(self, now: float) -> bool:
+        """Looks for `holes`, among which one is that has lasted; returns whether they changed. For a consumer
+        that asks nobody, to be called about once a second while `suspect`.
+        """
+        found = [Hole(epoch.name, *hole) for epoch in self.kept.epochs for hole in epoch.holes()]
+        self._since = {
+            (hole.epoch, hole.first): self._since.get((hole.epoch, hole.first), now)
+            for hole in found
+            if not hole.lost
+        }
+        self.suspect = bool(self._since)
+        before = self.holes
+        self.holes = [
+            hole for hole in found if hole.lost or self._lasts(self._since[hole.epoch, hole.first], now)
+        ]
+        return self.holes != before
 
     def note_agent(self, status: Status | None, *, retained: bool) -> None:
         """Its agent's status; None where that was emptied."""

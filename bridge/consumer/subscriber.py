@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ migrations. As it is now: states of domains, networks and pools; which host has 
 that are under way; each domain's newest verdict.
 """
 RECEIVE_MAXIMUM: Final = 1000
-TEND_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,6 @@ class Subscriber:
         follows = "events" in what and group is None
         self._reader = Reader(topics, streams, follows=follows)
         self._items: list[Delivery | Gap] = []
-        self._next_tend_s = 0.0
         self._session = Session(
             settings,
             client_id=client_id,
@@ -85,11 +84,10 @@ class Subscriber:
         """Why it isn't; None while it is."""
         return self._session.last_failure
 
-    def receive(self, timeout_s: float) -> list[Delivery | Gap]:
+    def receive(self, timeout_s: float = math.inf) -> list[Delivery | Gap]:
         """What came, in its order; waits so long at most for something to come, or for `wake`."""
-        self._session.step(timeout_s)
-        if time.monotonic() >= self._next_tend_s and self._session.connected:
-            self._next_tend_s = time.monotonic() + TEND_EVERY_S
+        self._session.step(min(timeout_s, self._tends_in_s()))
+        if self._tends_in_s() == 0.0:
             self._tend()
         items, self._items = self._items, []
         return items
@@ -113,6 +111,9 @@ class Subscriber:
     def close(self) -> None:
         """Says goodbye to the broker, which keeps what comes from now on."""
         self._session.close(1.0)
+
+    def _tends_in_s(self) -> float:
+        return max(0.0, self._reader.due - time.time()) if self._session.connected else math.inf
 
     def _tend(self) -> None:
         asks, gaps = self._reader.tend(time.time())

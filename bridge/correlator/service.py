@@ -87,7 +87,7 @@ class Correlator:
             hosts=self._casework.hosts.values,
         )
         self._status_topic = ""
-        self._restorer = Restorer(self._store, self._new_reader, self._wake)
+        self._restorer = Restorer(self._store, self._new_reader, self._wake, self._topics, self._source)
         self._wildcards = WildcardCheck(self._new_probe)
         self._held = HeldStates(settings.settle_s)
         self._session: Session | None = None
@@ -186,7 +186,7 @@ class Correlator:
             if self._states is not None:
                 self._states.close()
             if self._session is not None:
-                self._session.close(0.0)
+                self._session.abandon()  # unless it is closed: then the Will says that it failed
             self._store.close()
         _log.info("correlator.stopped")
 
@@ -402,6 +402,7 @@ class Correlator:
 
     def _tick(self, session: Session) -> None:
         now = self._clock()
+        self._store.look()
         if isinstance(self._store, GroupStore):
             assert isinstance(self._casework, GroupCasework)
             self._store.take_over_from_the_dead()

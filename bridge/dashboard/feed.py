@@ -17,7 +17,9 @@ from bridge.dashboard.present import Change
 from bridge.dashboard.store import Archive, Cursor, CursorGoneError, Stored
 
 GATHERED_S: Final = 0.25
-"""A row has to be seen within a second of its message; the rest of it is for the way and the page."""
+"""A quarter of the second in which a row has to be on the page. Each time wakes every stream, and 100 of them
+may cost a tenth of a core (`make bench`).
+"""
 SUMMARY_EVERY_S: Final = 10.0
 """So that a page can tell a quiet fleet from a connection that is gone."""
 MOST_AT_ONCE: Final = 10_000

@@ -77,7 +77,6 @@ class Items:
         present = self.present
         told, why = present.statuses.values.get(host), present.why_blind(host)
         data = told.data if told is not None else {}
-        uuids = list(present.hosts.get(host, ()))
         return {
             "host": host,
             "state": data.get("state", "unknown"),
@@ -88,14 +87,10 @@ class Items:
             "version": data.get("version"),
             "epoch": data.get("epoch"),
             "last_sequence": data.get("last_sequence"),
-            "domains": len(uuids),
-            "running": sum(self._runs(uuid, host) for uuid in uuids),
+            "domains": len(present.hosts.get(host, ())),
+            "running": present.running[host],
             "holes": self.holes(host, time_of),
         }
-
-    def _runs(self, uuid: str, host: str) -> bool:
-        places = self.present.domains.get(uuid, ())
-        return any(place.host == host and place.state.state == "running" for place in places)
 
     def holes(self, host: str, time_of: TimeOf | None = None) -> list[Item]:
         """The sequences of a host that never came."""
@@ -110,15 +105,14 @@ class Items:
 
         return [
             {
-                "epoch": epoch.name,
-                "first": first,
-                "last": last,
-                "after": at(epoch.name, first - 1),
-                "before": at(epoch.name, last + 1),
-                "lost": lost,
+                "epoch": hole.epoch,
+                "first": hole.first,
+                "last": hole.last,
+                "after": at(hole.epoch, hole.first - 1),
+                "before": at(hole.epoch, hole.last + 1),
+                "lost": hole.lost,
             }
-            for epoch in list(stream.kept.epochs)
-            for first, last, lost in epoch.holes()
+            for hole in stream.holes
         ]
 
     def domain(self, uuid: str) -> Item:

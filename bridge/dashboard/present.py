@@ -100,6 +100,8 @@ class Present:
         """The places of each domain, by UUID, in the order of the hosts' names."""
         self.hosts: dict[str, set[str]] = {}
         """The UUIDs of the domains of each host."""
+        self.running: Counter[str] = Counter()
+        """How many of them run."""
         self.states: Counter[str] = Counter()
         """How many domains are in each state, where they run or else are defined."""
         self.came_at: float | None = None
@@ -187,7 +189,9 @@ class Present:
         self._count(main, self.main_place(uuid))
         yield Change("domain", uuid)
         was = next((each.state.state for each in before if each.host == host), None)
-        if place is None or place.state.state != was:
+        now = None if place is None else place.state.state
+        self.running[host] += (now == "running") - (was == "running")
+        if place is None or now != was:
             yield Change("host", host)
 
     def host_names(self) -> list[str]:

@@ -32,7 +32,9 @@ RECEIVE_MAXIMUM: Final = 2000
 BATCH: Final = 500
 """Messages that one transaction takes in at most."""
 GATHERED_S: Final = 0.05
-"""What trickles in is stored together: a commit costs ten times what a row does (`make bench`)."""
+"""What trickles in is stored together, as a commit costs ten times what a row does (`make bench`): for a
+twentieth of the second in which a row has to be on the page.
+"""
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
 TICK_S: Final = 1.0
@@ -195,6 +197,7 @@ class Dashboard:
             full = len(self._waiting) >= BATCH
         if time.monotonic() >= self._next_tick and self._trouble.left_s == 0:
             self._next_tick = time.monotonic() + TICK_S
+            self._look_for_holes()
             self._prune()
 
     def _patience_s(self) -> float:
@@ -271,6 +274,11 @@ class Dashboard:
         self.counters.stored += len(new)
         self.counters.duplicates += len(batch.moments) - len(new)
         return rows
+
+    def _look_for_holes(self) -> None:
+        now = time.time()
+        suspect = [stream for stream in self.streams.values() if stream.suspect]
+        self.listener((), [Change("host", stream.name) for stream in suspect if stream.look(now)])
 
     def _prune(self) -> None:
         """Removes the oldest rows: those past their days, and those that there is no room for."""

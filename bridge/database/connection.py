@@ -30,7 +30,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bridge.errors import ConfigError, NotInstalledError, StateInUseError
+from bridge.errors import ConfigError, NotInstalledError, StateInUseError, StoreRemovedError
+from bridge.identity import Identity
 from bridge.log import get_logger
 
 _CONFLICTS: Final = ("40001", "40P01", "55P03")
@@ -56,7 +57,7 @@ class Database:
 
     tables: what is made in it; version: theirs. Connects when first used, and again after trouble. Raises
     `StateInUseError` when another process has it, `ConfigError` when it belongs to somebody else or can't be
-    one, `StoreTroubleError` for what may pass.
+    one, `StoreTroubleError` for what may pass, `StoreRemovedError` when its file was removed meanwhile.
     """
 
     def __init__(self, url: str, *, owner: str, tables: MetaData, version: int) -> None:
@@ -68,6 +69,7 @@ class Database:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._lock_file: IO[bytes] | None = None
+        self._identities: list[Identity] = []
 
     @property
     def is_postgresql(self) -> bool:
@@ -84,8 +86,17 @@ class Database:
             connection = self._connected()
             with connection.begin():
                 yield connection
+                self.look()
         except SQLAlchemyError as error:
+            self.look()
             raise self._trouble(error) from error
+
+    def look(self) -> None:
+        """Raises `StoreRemovedError` where the file that is open isn't the one of this name any more."""
+        if not all(identity.holds for identity in self._identities):
+            _log.error("store.removed", store=str(self), now="ending")
+            why = f"store: {self._url.database} was removed while the {self._program} ran"
+            raise StoreRemovedError(f"{why}; what it held is lost, and the next start begins a new one")
 
     def close(self) -> None:
         """Lets go of the store, and of its lock."""
@@ -129,6 +140,8 @@ class Database:
                 connection.close()
                 raise
             self._connection = connection
+            if self._lock_file is not None and not self._identities:
+                self._identities = [Identity(Path(f"{self._url.database}{end}")) for end in ("", ".lock")]
         return self._connection
 
     def _prepared_engine(self) -> Engine:

@@ -428,6 +428,7 @@ def test_a_hole_is_shown_until_it_is_filled(tmp_path: Path) -> None:
         all_of_it = events("host1", 1, 9)
         world.agents.publish([*all_of_it[:3], *all_of_it[6:]])
         wait_until(lambda: len(client.all("events")) == 6)
+        wait_until(lambda: client.read("hosts")["items"][0]["holes"] != [])
         (host,) = client.read("hosts")["items"]
         times = {item["id"]: item["time"] for item in client.all("events")}
         (hole,) = host["holes"]
@@ -441,8 +442,7 @@ def test_a_hole_is_shown_until_it_is_filled(tmp_path: Path) -> None:
         }
         world.dashboard.kill()
         world.dashboard.start()
-        wait_until(lambda: client.read("hosts")["items"] != [])
-        assert client.read("hosts")["items"][0]["holes"] == [hole]
+        wait_until(lambda: [each["holes"] for each in client.read("hosts")["items"]] == [[hole]])
         world.agents.publish(all_of_it[3:6])
         wait_until(lambda: client.read("hosts")["items"][0]["holes"] == [])
         expected = [f"e1-{n}" for n in range(9, 0, -1)]

@@ -26,6 +26,9 @@ STALLS_MIB_S = 4
 CONVERGES_MIB_S = 7
 """So each pass is a little shorter than the one before."""
 DOWNTIME_MS = 20
+POSTCOPY_MIB_S = 4
+"""So what is left of 64 MiB takes some seconds."""
+BACKUP = """<domainbackup mode='pull'><server transport='unix' socket='/run/{uuid}.nbd'/></domainbackup>"""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,9 @@ def fleet(lab: Lab) -> Iterator[Fleet]:
 class Watched:
     """A busy guest on host1; what is published of its job and its migration, and what the broker holds."""
 
-    def __init__(self, stage: Stage, fleet: Fleet) -> None:
+    def __init__(self, stage: Stage, fleet: Fleet, disk: str = "none") -> None:
         self.stage, self.fleet = stage, fleet
-        stage.start(busy=True)
+        stage.start(busy=True, disk=disk)
         self.uuid = stage.guest.uuid
         self.mark = fleet.collector.mark()
         self.job_topic = TOPICS.job(stage.source.name, self.uuid)
@@ -156,6 +159,40 @@ def test_the_time_that_is_left_at_half_way(watched: Watched, capsys: pytest.Capt
             end="",
         )
     assert abs(error) < 0.5
+
+
+def test_how_far_a_post_copy_is(watched: Watched) -> None:
+    """The guest runs on the destination; the job is still the source's."""
+    stage = watched.stage
+    migration = stage.copy_slowly("--postcopy", "--postcopy-bandwidth", str(POSTCOPY_MIB_S))
+    watched.job(lambda data: data["percent"] is not None, 15, "a first percentage")
+    stage.source.virsh("migrate-postcopy", watched.uuid)
+    stage.await_event("D", "4,3")
+    mark = len(watched.jobs)
+    watched.job(lambda _: watched.jobs[mark + 1 :], 15, "the job to go on")
+    late = watched.held()
+    assert late["current"]["phase"] == "postcopy"
+    assert any(late["current"]["progress"].items() <= each.data.items() for each in watched.jobs[-3:])
+    migration.succeed(60)
+    last = watched.until_nothing_stands()["last"]
+    assert (last["outcome"], last["mode"]) == ("completed", "postcopy")
+    left = [each.data["remaining_bytes"] for each in watched.jobs[mark:] if each.raw]
+    assert left == sorted(left, reverse=True)
+    assert left[0] > left[-1]
+    percents = [each.data["percent"] for each in watched.jobs[mark:] if each.raw]
+    assert percents == sorted(percents)
+    assert percents[-1] <= 99
+
+
+def test_a_backup_is_a_job_like_another(stage: Stage, fleet: Fleet) -> None:
+    """One that is pulled goes on for as long as it is let."""
+    watched = Watched(stage, fleet, disk="private")
+    stage.source.virsh("backup-begin", watched.uuid, "/dev/stdin", stdin=BACKUP.format(uuid=watched.uuid))
+    told = watched.job(lambda data: data["operation"] == "backup", 15, "the backup")
+    assert told.data["percent"] is None or 0 <= told.data["percent"] <= 99
+    assert watched.held()["job"]["operation"] == "backup"
+    stage.source.virsh("domjobabort", watched.uuid)
+    assert "last" not in watched.until_nothing_stands()
 
 
 @pytest.mark.parametrize("victim", ["agent", "libvirtd", "correlator"])

@@ -16,14 +16,14 @@ from bridge import __version__
 from tests import machines, packages, roots
 from tests.containers import Podman, alone
 from tests.hooks import verdict
-from tests.machines import Machine
+from tests.machines import Machine, shell_blocks
 from tests.packages import RELEASES, Release
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAMES: Final = tuple(f"libvirt-mqtt-{name}" for name in ("agent", "correlator", "dashboard", "hook"))
-PURGE: Final = "apt-get purge -y 'libvirt-mqtt-*'"
+(PURGE,), _ = shell_blocks("docs/install.md", "Uninstalling")
 BEFORE: Final = "0.0.9"
 SETTINGS: Final = "/etc/libvirt-mqtt/libvirt-mqtt.toml"
 HOOK: Final = "/etc/libvirt-mqtt/hooks.d/failed-note"
@@ -88,8 +88,7 @@ def machine(release: Release, built: Path) -> Iterator[Machine]:
 
 def commands(page: str) -> list[str]:
     """The commands of a page, in the order in which it has them."""
-    blocks = re.findall(r"```sh\n(.+?)```", (packages.ROOT / page).read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return [line for block in shell_blocks(page) for line in block]
 
 
 def files(machine: Machine) -> set[str]:

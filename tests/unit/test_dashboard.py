@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 
 import pytest
 
@@ -11,6 +13,7 @@ from bridge.consumer.derived import read_migration
 from bridge.consumer.rejected import Rejected
 from bridge.consumer.sequences import Epoch
 from bridge.consumer.shapes import Domain, State
+from bridge.consumer.streams import AgentStream
 from bridge.dashboard import filters
 from bridge.dashboard.access import own_names
 from bridge.dashboard.filters import ParameterError
@@ -21,6 +24,8 @@ from bridge.wire.examples import examples
 from bridge.wire.messages import MIGRATION, STREAM
 from bridge.wire.topics import Address, Topics
 
+STATIC = files("bridge.dashboard") / "static"
+MODULES = {each.name for each in STATIC.iterdir() if each.name.endswith(".js")}
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
 
@@ -38,6 +43,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert list(present.put_state("host1", UUID, place("host1", "running"))) == [
         Change("domain", UUID), Change("host", "host1"),
     ]  # fmt: skip
+    assert present.running == {"host1": 1}
     assert list(present.put_state("host1", UUID, place("host1", "running"))) == []
     assert list(present.put_state("host2", UUID, place("host2", "running", n=2)))
     assert present.states == {"running": 1}
@@ -45,7 +51,9 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert main is not None
     assert main.host == "host1"
     assert list(present.put_location(UUID, told(host="host2"))) == [Change("domain", UUID)]
+    assert +present.running == {"host1": 1, "host2": 1}
     assert list(present.put_state("host1", UUID, place("host1", "shutoff", n=3)))
+    assert +present.running == {"host2": 1}
     main = present.main_place(UUID)
     assert main is not None
     assert main.host == "host2"
@@ -56,6 +64,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert +present.states == {"running": 1}
     assert list(present.put_state("host2", UUID, None))
     assert +present.states == {}
+    assert not +present.running
     assert present.domains == {}
 
 
@@ -172,6 +181,13 @@ def test_this_machine_has_few_names() -> None:
     assert "evil.example" not in own_names(HttpAddress("127.0.0.1", 1))
 
 
+def test_the_page_asks_for_all_of_its_modules_at_once() -> None:
+    """Not for one after another, as they import each other: the first view would wait for each."""
+    page = (STATIC / "index.html").read_text()
+    asked = re.findall(r'<(?:script type="module" src|link rel="modulepreload" href)="static/(.+?)">', page)
+    assert [each.partition('"')[0] for each in asked] == ["page.js", *sorted(MODULES - {"page.js"})]
+
+
 def test_holes_are_what_did_not_come_between_what_did() -> None:
     epoch = Epoch("e1")
     assert epoch.holes() == []
@@ -184,6 +200,30 @@ def test_holes_are_what_did_not_come_between_what_did() -> None:
     epoch.add(10)
     epoch.add(11)
     assert epoch.holes() == [(7, 8, False), (13, 14, False)]
+
+
+@pytest.mark.parametrize(("flows", "wait_s"), [(False, 2.0), (True, 8.0)])
+def test_a_hole_is_shown_once_it_has_lasted(flows: bool, wait_s: float) -> None:
+    """As long as it may fill by itself: while the stream flows past it, longer."""
+    stream = AgentStream("host1")
+    stream.see("e1", 1, 0.0)
+    stream.see("e1", 4, 0.0)
+    shown_at = []
+    for tenth in range(1, 100):
+        now = tenth / 10
+        if flows:
+            stream.see("e1", 4 + tenth, now)
+        if stream.suspect and stream.look(now):
+            shown_at.append(now)
+    assert shown_at == [pytest.approx(wait_s + 0.1)]
+    assert stream.holes == [("e1", 2, 3, False)]
+    stream.see("e1", 2, 10.0)
+    assert stream.look(10.0)
+    assert not stream.holes, "it fills: the rest of it has its time anew"
+    stream.give_up("e1", 3, 3, "lost")
+    assert stream.look(10.1)
+    assert stream.holes == [("e1", 3, 3, True)]
+    assert AgentStream.load("host1", stream.dump()).suspect
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,27 @@ def test_a_hole_that_a_busy_stream_flows_past_is_asked_for() -> None:
     assert when == pytest.approx(0.5 + FLOWING_S, abs=0.11)
 
 
+@pytest.mark.parametrize("flows", [False, True])
+def test_between_the_moments_at_which_it_is_due_there_is_nothing_to_tend(flows: bool) -> None:
+    """Whoever waits for them asks at the same moments as who looks all the time, and much less often."""
+    looks_all_the_time, waits = _fed([1, 2, 6]), _fed([1, 2, 6])
+    asked, tended = [], 0
+    for tenth in range(1000):
+        now = tenth / 10
+        if flows or tenth == 500:
+            for host in (looks_all_the_time, waits):
+                host.see("e", 3 if tenth == 500 else 7 + tenth, now)
+        wanted = looks_all_the_time.tend(now)
+        found = None
+        if waits.suspect and waits.due <= now:
+            found, tended = waits.tend(now), tended + 1
+        assert found == wanted, now
+        if found is not None:
+            asked.append(found)
+    assert asked == [("e", 3, 5)] * TRIES + [("e", 4, 5)] * TRIES
+    assert tended <= len(asked) + 6
+
+
 def test_what_cannot_be_had_is_given_up_and_said_once() -> None:
     host = _fed([1, 2, 6, 7])
     now, asked = 0.0, 0

@@ -358,3 +358,43 @@ def test_a_guest_that_is_held_is_not_asked_about_its_arrival(
     watcher.arrived({A})
     assert all_of(reports) == []
     assert played.asks == 0
+
+
+class CallsInRounds(GuestCalls):
+    """Keeps who is asked about in each round."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        super().__init__(connect)
+        self.rounds: list[list[str | None]] = [[]]
+
+    def held_longer_than(self, seconds: float) -> dict[str, float]:
+        if seconds == jobs.ASK_EVERY_S:
+            self.rounds.append([])
+        return super().held_longer_than(seconds)
+
+    def ask(self, guest: str | None, *rest: Any) -> None:
+        self.rounds[-1].append(guest)
+        super().ask(guest, *rest)
+
+
+@pytest.mark.parametrize(("leaving", "turns"), [(50, [25, 25, 25, 25]), (25, [25, 25]), (40, [25, 25, 25])])
+def test_of_very_many_each_has_its_turn(
+    played: PlayedConnection, monkeypatch: pytest.MonkeyPatch, leaving: int, turns: list[int]
+) -> None:
+    """After a look at all of them, whose answers the first round may not have yet."""
+    monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.2)
+    guests = [f"{number:08}-0000-4000-8000-000000000000" for number in range(leaving)]
+    played.looks = {uuid: [(outgoing(100), seen(uuid))] for uuid in guests}
+    connection = cast("Connection", played)
+    calls = CallsInRounds(lambda: connection)
+    watcher = JobWatcher(lambda: connection, calls, lambda _: None, JobTopics(ENCODER, _drop))
+    watcher.start()
+    watcher.watch(guests, leaving=True)
+    wait_until(lambda: len(calls.rounds) > len(turns) + 2)
+    watcher.stop()
+    first, _, *rounds = calls.rounds[: len(turns) + 2]
+    assert first == guests
+    assert [len(each) for each in rounds] == turns
+    in_a_row = [uuid for each in rounds for uuid in each]
+    for start in range(len(in_a_row) - leaving + 1):
+        assert len(set(in_a_row[start : start + leaving])) == leaving

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from bridge.consumer.reader import Message, Place, Reader
 from bridge.consumer.rejected import Rejected
+from bridge.consumer.streams import GRACE_S
 from bridge.wire import messages
 from bridge.wire.examples import examples
-from bridge.wire.messages import LIFECYCLE, Domain, Lifecycle, build, host_source
+from bridge.wire.messages import LIFECYCLE, Domain, Lifecycle, Span, build, host_source
 from bridge.wire.topics import Topics
 
 TOPICS = Topics()
@@ -97,6 +99,27 @@ def test_what_is_missing_is_asked_for_and_told_when_it_cannot_be_had() -> None:
         (TOPICS.replay("h1"), b'{"epoch":"e","from":2,"to":4}')
     }
     assert [(gap.host, gap.epoch, gap.first, gap.last) for gap in gaps] == [("h1", "e", 2, 4)]
+
+
+def test_a_reader_says_when_it_is_to_be_tended() -> None:
+    reader = Reader(TOPICS)
+    _read(reader, *_event(1))
+    reader.tend(0.0)
+    assert reader.due == math.inf
+    _read(reader, *_event(5))
+    assert reader.due == 0.0
+    reader.tend(10.0)
+    assert reader.due == 10.0 + GRACE_S
+    assert reader.tend(reader.due)[0]
+    status = messages.parse(_example("host.status"))
+    data = status.data.model_copy(
+        update={"host": "h1", "epoch": "e", "last_sequence": 5, "lost": [Span(epoch="e", first=2, last=4)]}
+    )
+    envelope = status.model_copy(update={"source": host_source("h1"), "data": data})
+    _read(reader, TOPICS.host_status("h1"), envelope.model_dump_json().encode())
+    assert reader.due == 0.0, "there is a gap to be told"
+    assert reader.tend(11.0)[1]
+    assert reader.due == math.inf
 
 
 def test_one_that_does_not_get_the_whole_stream_misses_nothing_and_still_drops_doubles() -> None:

@@ -24,7 +24,7 @@ def test_each_word_is_one_datagram(systemd: tuple[socket.socket, str]) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": name})
     assert all((notifier.ready(), notifier.watchdog(), notifier.status("a\nb"), notifier.stopping()))
     heard = [listening.recv(100) for _ in range(4)]
-    assert heard == [b"READY=1", b"WATCHDOG=1", b"STATUS=a b", b"STOPPING=1"]
+    assert heard == [b"READY=1", b"WATCHDOG=1", b"STATUS=a b", b"STOPPING=1\nWATCHDOG_USEC=0"]
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/does/not/exist"}])

@@ -13,10 +13,10 @@ import structlog
 from bridge.agent.inventory.drafts import FORGET, Draft
 from bridge.agent.outbox import file, retention, spans
 from bridge.agent.outbox.answers import Answers
-from bridge.agent.outbox.lock import Identity
 from bridge.agent.outbox.retention import CHUNK, Meta
 from bridge.agent.outbox.rows import Gap, Limits, Row
 from bridge.errors import ConfigError
+from bridge.identity import Identity
 from bridge.wire.messages import Span
 
 log = structlog.get_logger()

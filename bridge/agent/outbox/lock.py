@@ -9,25 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from bridge.errors import BridgeError, ConfigError, StateInUseError
+from bridge.identity import Identity
 
 LOCK_NAME: Final = "outbox.lock"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-
-
-class Identity:
-    """Which file a path led to, to detect that it was removed or replaced."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found = path.stat()
-
-    @property
-    def holds(self) -> bool:
-        """Whether the path still leads there; true where that can't be determined now."""
-        try:
-            return os.path.samestat(self._path.stat(), self._found)
-        except OSError as error:
-            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What the broker lost of the correlator's retained messages is published again.
 
 After each connect a session of its own reads what the broker holds. The store keeps what it should hold:
-that is compared a page at a time, and the difference queued like any other message. Of a group the member
-that leads does it.
+that is compared a page at a time, and the difference queued like any other message. An attempt under way of
+which the store knows nothing was retained by a correlator of this name with another store: nobody else would
+end it, so it is cleared. Of a group the member that leads does it.
 """
 
 from __future__ import annotations
@@ -11,17 +12,27 @@ import threading
 from collections.abc import Callable
 from typing import Final, Literal
 
-from bridge.correlator.store import Store
+import msgspec
+
+from bridge.correlator.store import Draft, Store
 from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.retained import Held, RetainedReader
 from bridge.mqtt.session import Received
+from bridge.wire.topics import Topics
 
 PAGE: Final = 1000
 """Topics compared in one transaction; queued at once at most."""
 STEP_S: Final = 1.0
 
 _log = get_logger()
+
+
+class _From(msgspec.Struct):
+    source: str
+
+
+_decode_source = msgspec.json.Decoder(_From).decode
 
 OnMessage = Callable[[Received], None]
 NewReader = Callable[[OnMessage, Callable[[], None]], RetainedReader]
@@ -31,15 +42,20 @@ class Restorer:
     """Compares after each `begin`. For one thread: it calls `start` once a second, `step` while `busy`.
 
     new_reader: a reader of the topics that the correlator retains, from its `on_message` and `on_begin`;
-    done: called from another thread when that has read all.
+    done: called from another thread when that has read all; source: the correlator's CloudEvents source.
     """
 
-    def __init__(self, store: Store, new_reader: NewReader, done: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, new_reader: NewReader, done: Callable[[], None], topics: Topics, source: str
+    ) -> None:
         self._store = store
+        self._topics = topics
+        self._source = source
         self._new_reader = new_reader
         self._done = done
         self._state: Literal["idle", "due", "reading", "comparing"] = "idle"
         self._held = Held()
+        self._under_way: dict[str, str] = {}
         self._reader: RetainedReader | None = None
         self._failure: BaseException | None = None
         self._after = ""
@@ -90,9 +106,19 @@ class Restorer:
 
     def _read(self) -> None:
         held = self._held = Held()
-        self._reader = reader = self._new_reader(
-            lambda received: held.take(received.topic, received.payload), held.begin
-        )
+        under_way: dict[str, str] = {}
+        self._under_way = under_way
+
+        def begin() -> None:
+            held.begin()
+            under_way.clear()
+
+        def take(received: Received) -> None:
+            held.take(received.topic, received.payload)
+            if uuid := self._is_under_way(received):
+                under_way[received.topic] = uuid
+
+        self._reader = reader = self._new_reader(take, begin)
 
         def run() -> None:
             try:
@@ -105,14 +131,32 @@ class Restorer:
         self._state = "reading"
         threading.Thread(target=run, name="retained", daemon=True).start()
 
+    def _is_under_way(self, received: Received) -> str | None:
+        """The domain whose attempt under way this is, by a correlator of our name."""
+        try:
+            address = self._topics.parse(received.topic)
+            ours = _decode_source(received.payload).source == self._source
+        except (ValueError, msgspec.MsgspecError):
+            return None
+        return address.uuid if ours and address.name == "current" else None
+
     def _compare_page(self) -> int:
         if not self._store.try_to_lead():
             self.begin()
             return 0
         with self._store.begin() as tx:
             page = tx.retained(self._after, PAGE)
+            strays: list[Draft] = []
             lacking = [each.topic for each in page if self._held.lacks(each.topic, each.payload)]
             tx.queue(tx.retained_on(lacking))
+            if len(page) < PAGE:
+                known = {each.topic for each in tx.retained_on(self._under_way)}
+                strays = [
+                    Draft(f"{uuid}-current-cleared", uuid, topic, b"", retain=True)
+                    for topic, uuid in self._under_way.items()
+                    if topic not in known
+                ]
+                tx.queue(strays)
         self._lacking += len(lacking)
         self._of += len(page)
         if len(page) == PAGE:
@@ -121,4 +165,4 @@ class Restorer:
         if self._lacking:
             _log.info("broker.lacks", lacking=self._lacking, of=self._of)
         self.close()
-        return len(lacking)
+        return len(lacking) + len(strays)
