@@ -10,7 +10,7 @@ import pytest
 from tests.pages import DOCS
 
 ROOT = DOCS.parent
-HOP = re.compile(r"^\| .*?\| `(\w+\.\w+)` \| .* \| `(bridge/[\w/]+\.py)` \|$", re.MULTILINE)
+HOP = re.compile(r"^\|(?: [\w`-]* ?\|)? `([\w.]+)` \| .* \| `(bridge/[\w/]+\.py)` \|$", re.MULTILINE)
 TERM = re.compile(r"^\| ([^|]+) \| ([^|]+) \| `(bridge/[\w/]+\.py)::(\w+)` \|$", re.MULTILINE)
 
 
@@ -30,17 +30,18 @@ def _defined(body: list[ast.stmt]) -> Iterator[str]:
             yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
-def test_each_hop_of_an_event_is_in_the_code_and_named_once() -> None:
+def test_each_hop_of_an_event_and_a_message_is_in_the_code_and_named_once() -> None:
     hops = HOP.findall((DOCS / "architecture.md").read_text())
-    assert len(hops) == len({hop for hop, _ in hops}) == 10
+    assert len(hops) == len({hop for hop, _ in hops}) == 10 + 19
     for hop, path in hops:
         assert hop in defined_in(path), hop
 
 
-def test_each_room_of_the_agent_is_on_the_page() -> None:
-    page = (DOCS / "architecture.md").read_text()
-    rooms = {path.parent.name for path in (ROOT / "bridge/agent").glob("*/__init__.py")}
-    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == rooms
+@pytest.mark.parametrize("program", ["agent", "correlator"])
+def test_each_room_of_a_program_is_on_the_page(program: str) -> None:
+    section = (DOCS / "architecture.md").read_text().split(f"## The {program}'s rooms\n")[1].split("\n## ")[0]
+    rooms = {path.parent.name for path in (ROOT / "bridge" / program).glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/` \|", section, re.MULTILINE)) == rooms
 
 
 def terms() -> list[tuple[str, str, str, str]]:
