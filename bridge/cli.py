@@ -36,13 +36,13 @@ _NEED_LIBVIRT: Final = ("agent", "demo")
 
 HELP: Final = {
     "agent": "watches one libvirt connection and publishes",
-    "correlator": "consumes every host's events and publishes what became of each migration",
-    "dashboard": "keeps what happened, and shows it and the fleet in a browser",
-    "hook": "runs programs when something is published",
-    "watch": "prints what happens, live",
-    "demo": "the whole thing on one machine, with nothing configured",
-    "history": "prints what became of migrations, out of a dashboard's store or from its URL",
-    "check-broker": "tries what each program needs of a broker; exits 0, or 1 with what is missing for whom",
+    "correlator": "consumes every host's events and publishes the outcome of each migration",
+    "dashboard": "stores the history, and shows it and the fleet in a browser",
+    "hook": "runs programs for published messages",
+    "watch": "prints events live",
+    "demo": "runs all parts on one machine, without any configuration",
+    "history": "prints past migrations, from a dashboard's store or URL",
+    "check-broker": "tests what each program needs of a broker; exits 0, or 1 and prints what is missing",
     "check-config": "prints a service's configuration, secrets masked; exits 0 or 78",
     "schemas": "compares or writes the JSON Schemas and the AsyncAPI document",
 }
@@ -141,7 +141,7 @@ def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="libvirt-mqtt",
-        description="Tells over MQTT what happens to libvirt's virtual machines.",
+        description="Publishes libvirt's events, and the outcome of each migration, over MQTT.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"libvirt-mqtt {__version__}")

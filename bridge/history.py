@@ -31,22 +31,22 @@ _NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The query: of the command line only, since it is no setting."""
     ago = "RFC 3339 with a time zone, or how long ago as in 90s, 30m, 12h, 7d"
-    parser.add_argument("--since", metavar="WHEN", help=f"what happened since then; {ago}")
-    parser.add_argument("--until", metavar="WHEN", help=f"what happened before then; {ago}")
-    parser.add_argument("--domain", metavar="DOMAIN", help="a UUID, or a name that it ever had")
+    parser.add_argument("--since", metavar="WHEN", help=f"only since then; {ago}")
+    parser.add_argument("--until", metavar="WHEN", help=f"only before then; {ago}")
+    parser.add_argument("--domain", metavar="DOMAIN", help="a UUID, or any name that the domain has had")
     parser.add_argument("--host", metavar="NAME", help="either side of a migration")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--outcome", metavar="LIST", help="outcomes with commas between them")
+    what.add_argument("--outcome", metavar="LIST", help="outcomes, separated by commas")
     what.add_argument(
         "--failed", dest="outcome", action="store_const", const="failed", help="the same as --outcome failed"
     )
-    parser.add_argument("--reason", metavar="LIST", help="reasons with commas between them")
-    parser.add_argument("--min-downtime-ms", metavar="MS", help="the guest was down at least so long")
+    parser.add_argument("--reason", metavar="LIST", help="reasons, separated by commas")
+    parser.add_argument("--min-downtime-ms", metavar="MS", help="the least downtime")
     parser.add_argument(
         "--all", action="store_true", help="every message, not only the newest of each attempt"
     )
     parser.add_argument("--json", dest="as_json", action="store_true", help="each message as one JSON line")
-    parser.add_argument("--url", help="a dashboard's, instead of its store")
+    parser.add_argument("--url", help="a dashboard's URL, instead of its store")
     parser.add_argument("--password-file", metavar="FILE", type=Path, help="the password for --url")
     parser.add_argument("--ca-file", metavar="FILE", help="the CA that signed the certificate at --url")
 

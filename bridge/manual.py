@@ -43,7 +43,7 @@ def _options_of(model: type[LogSettings]) -> Iterator[_Line]:
         facts = f"Accepts: {option.accepts}. Default: {option.default}. Variable: {option.variable}."
         yield _Line(option.flag, option.metavar, f"{text} {facts}", option.choices)
         if option.switch:
-            yield _Line(f"--no-{option.flag[2:]}", "", f"The contrary of {option.flag}.")
+            yield _Line(f"--no-{option.flag[2:]}", "", f"The opposite of {option.flag}.")
 
 
 def _options_of_history() -> Iterator[_Line]:
@@ -69,16 +69,16 @@ WORDS: Final[Mapping[str, Sequence[str]]] = {"check-broker": ROLES}
 """What may stand beside a command's options, any number of them."""
 
 _EXITS: Final = (
-    ("0", "Stopped as asked."),
-    ("78", "The configuration is wrong; one line on standard error says what."),
+    ("0", "Stopped on request."),
+    ("78", "The configuration is wrong; one line on standard error names the error."),
     ("2", "Wrong usage."),
     ("1", "Anything else."),
 )
 _SETTINGS: Final = (
-    "Each option is also a variable and a key of the TOML file that --config names: --state-dir is "
-    "LIBVIRT_MQTT_STATE_DIR, and state_dir at the top of the file or in the table of one command "
-    "([agent]). The command line wins over the environment, that over the file. Passwords are read from "
-    "files only."
+    "Each option is also an environment variable and a key of the TOML file that --config names: "
+    "--state-dir is LIBVIRT_MQTT_STATE_DIR, and state_dir at the top of the file or in the table of one "
+    "command ([agent]). The command line overrides the environment, which overrides the file. Passwords are "
+    "read from files only."
 )
 _FILES: Final = (
     ("/etc/libvirt-mqtt/libvirt-mqtt.toml", "The settings of the services."),

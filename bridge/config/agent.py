@@ -54,33 +54,33 @@ class AgentSettings(BrokerUserSettings):
     connect: Annotated[str, AfterValidator(_connect), Option("URI", "a libvirt URI, as virsh has it")] = (
         Field("qemu:///system", description="The libvirt connection to watch.")
     )
-    state_dir: StateDir = Field(default_factory=default_state_dir, description="Where the outbox lives.")
+    state_dir: StateDir = Field(default_factory=default_state_dir, description="The directory of the outbox.")
     reconcile_s: Annotated[
         float, Field(ge=0.1, le=86400), Option("SECONDS", "seconds, 0.1 to 86400", name="reconcile")
-    ] = Field(30, description="Seconds between two looks for changes that libvirt doesn't announce.")
+    ] = Field(30, description="Seconds between two polls for changes without an event of libvirt.")
     events: Annotated[
         str,
         AfterValidator(_events),
         Option(
             "LIST",
-            "names of events with commas between them, all, and -name to leave one out",
+            "names of events, separated by commas; all; -name to leave one out",
             default="none beyond those that are on by default",
         ),
     ] = Field(
         "",
-        description="Which events of libvirt to publish beside those that are on by default; "
+        description="Events of libvirt to publish beyond those that are on by default; "
         "[all of them](messages.md#which-events).",
     )
-    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+    http: Http = Field(None, description="The address that serves /livez, /readyz and /metrics.")
     outbox_max_rows: Annotated[int, Field(ge=1000), Option("ROWS", "a number, 1000 or more")] = Field(
-        5_000_000, description="How many messages the outbox holds at most."
+        5_000_000, description="The most messages that the outbox holds."
     )
     outbox_max_bytes: Annotated[ByteSize, Field(ge=1_000_000), Option("BYTES", f"{BYTES}; 1MB or more")] = (
-        Field(ByteSize(2 << 30), description="How much the outbox holds at most.")
+        Field(ByteSize(2 << 30), description="The most bytes that the outbox holds.")
     )
     outbox_policy: Annotated[
         Literal["newest", "oldest"], BeforeValidator(lowered), Option("WHICH", "newest or oldest")
-    ] = Field("newest", description="Which unsent messages are kept when the outbox is full.")
+    ] = Field("newest", description="The unsent messages that are kept when the outbox is full.")
     retain_hours: Annotated[float, Field(ge=0, le=8760), Option("HOURS", "hours, 0 to 8760")] = Field(
         24, description="How long sent messages are kept for a replay."
     )
@@ -93,5 +93,5 @@ class AgentSettings(BrokerUserSettings):
     homeassistant_prefix: Annotated[
         Name,
         AfterValidator(prefix_levels),
-        Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them"),
-    ] = Field("homeassistant", description="What Home Assistant's discovery topics begin with.")
+        Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, separated by /"),
+    ] = Field("homeassistant", description="The prefix of Home Assistant's discovery topics.")

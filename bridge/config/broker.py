@@ -26,32 +26,29 @@ class BrokerUserSettings(LogSettings):
         Option("URL", "mqtt[s]://[user@]host[:port][,host[:port]…] or ws[s]://[user@]host[:port][,…][/path]"),
     ] = Field(
         BrokerAddress("mqtt", "127.0.0.1", 1883),
-        description="The MQTT broker; of a cluster any number of nodes, the next of which is tried after any "
-        "failure.",
+        description="The MQTT broker, or the nodes of a cluster; after a failure the next node is tried.",
     )
     broker_password_file: File = Field(
         None, description="A file whose first line is the broker user's password."
     )
     broker_ca_file: File = Field(
         None,
-        description="The CA that signed the broker's certificate, PEM; without it the system's CAs count.",
+        description="The CA of the broker's certificate, PEM; the default are the system's CAs.",
     )
-    broker_cert_file: File = Field(
-        None, description="Our own certificate for the broker, PEM; it may hold the key, too."
-    )
-    broker_key_file: File = Field(None, description="The key to our own certificate, PEM.")
+    broker_cert_file: File = Field(None, description="The client certificate, PEM; it may include the key.")
+    broker_key_file: File = Field(None, description="The key of the client certificate, PEM.")
     broker_version: Annotated[Literal["5", "3.1.1"], Option("VERSION", "5 or 3.1.1")] = Field(
-        "5", description="The version of MQTT to speak."
+        "5", description="The version of MQTT."
     )
     prefix: Annotated[
         Name,
         AfterValidator(prefix_levels),
-        Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, with / between them"),
-    ] = Field("libvirt", description="What all topics begin with.")
+        Option("PREFIX", "levels of A-Z a-z 0-9 . _ ~ -, separated by /"),
+    ] = Field("libvirt", description="The prefix of all topics.")
     encode_dots: Annotated[bool, Option("", "true or false")] = Field(
         default=False,
-        description="Write `%2E` for a dot in topics, for brokers that give it a meaning of their own (NATS "
-        "before 2.10, RabbitMQ); for all programs at that broker.",
+        description="Write `%2E` for a dot in topics, for brokers that treat it specially (NATS before 2.10, "
+        "RabbitMQ); set it for all programs at that broker.",
     )
 
     _broker_password: str | None = PrivateAttr(None)

@@ -19,5 +19,5 @@ class CheckSettings(BrokerUserSettings):
         "main", description="The correlator's id."
     )
     group: Annotated[Name | None, Option("NAME", "a name of 1 to 200 characters")] = Field(
-        None, description="The correlators' group, if there is to be one."
+        None, description="The correlators' group, if any."
     )

@@ -11,7 +11,7 @@ from bridge.options import Option
 
 
 class CorrelatorSettings(BrokerUserSettings, StoreSettings):
-    """The correlator: tells what became of each migration."""
+    """The correlator: publishes the outcome of each migration."""
 
     store_name = "correlator"
 
@@ -25,8 +25,8 @@ class CorrelatorSettings(BrokerUserSettings, StoreSettings):
         float,
         Field(gt=0, le=31536000),
         Option("SECONDS", "seconds, more than 0, to 31536000", name="patience"),
-    ] = Field(600, description="Seconds of missing evidence before a migration is told as unresolved.")
-    http: Http = Field(None, description="Where to serve /livez, /readyz and /metrics.")
+    ] = Field(600, description="Seconds of missing evidence before a migration is published as unresolved.")
+    http: Http = Field(None, description="The address that serves /livez, /readyz and /metrics.")
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:

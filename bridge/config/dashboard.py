@@ -13,29 +13,29 @@ from bridge.options import Option
 
 
 class DashboardSettings(BrokerUserSettings, StoreSettings):
-    """The dashboard: keeps what happened, and shows it and the fleet in a browser."""
+    """The dashboard: stores the history, and shows it and the fleet in a browser."""
 
     store_name = "dashboard"
 
     keep_days: Annotated[float, Field(gt=0, le=36500), Option("DAYS", "days, more than 0, to 36500")] = Field(
-        30, description="How long what happened is kept."
+        30, description="How long the history is kept."
     )
     keep_bytes: Annotated[ByteSize, Field(ge=1_000_000), Option("BYTES", f"{BYTES}; 1MB or more")] = Field(
-        ByteSize(10 << 30), description="How large the store may become; the oldest rows go first."
+        ByteSize(10 << 30), description="The largest size of the store; the oldest rows are deleted first."
     )
     http: Annotated[
         InstanceOf[HttpAddress],
         BeforeValidator(http_address),
         Option("ADDRESS:PORT", "address:port, [IPv6]:port or :port"),
-    ] = Field(HttpAddress("127.0.0.1", 9473), description="Where to serve the page and its API.")
+    ] = Field(HttpAddress("127.0.0.1", 9473), description="The address that serves the page and its API.")
     http_password_file: File = Field(
-        None, description="A file whose first line is the password of whoever wants to look."
+        None, description="A file whose first line is the password for the page and its API."
     )
     http_open: Annotated[bool, Option("", "true or false")] = Field(
-        default=False, description="Serve everybody: something before it asks for a password."
+        default=False, description="Serve without a password: a proxy asks for one."
     )
-    http_cert_file: File = Field(None, description="A certificate for HTTPS, PEM; it may hold the key, too.")
-    http_key_file: File = Field(None, description="The key to the certificate, PEM.")
+    http_cert_file: File = Field(None, description="A certificate for HTTPS, PEM; it may include the key.")
+    http_key_file: File = Field(None, description="The key of the certificate, PEM.")
 
     _http_password: str | None = PrivateAttr(None)
 
@@ -46,7 +46,7 @@ class DashboardSettings(BrokerUserSettings, StoreSettings):
         elif not self.http.is_loopback and not self.http_open:
             raise conflict(
                 "http",
-                "others than this machine would see everything",
+                "other machines would have access without a password",
                 "http_password_file beside it, or http_open, or a loopback address",
             )
         if self.http_key_file and not self.http_cert_file:

@@ -9,8 +9,8 @@ from bridge.options import Option
 
 
 class DemoSettings(LogSettings):
-    """The demo: it brings its own broker, so that there is little to set."""
+    """The demo: it has its own broker, so there is little to set."""
 
     keep: Annotated[bool, Option("", "true or false")] = Field(
-        default=False, description="Go on until Ctrl-C, with a fleet that lives, to look at in a browser."
+        default=False, description="Run until Ctrl-C, with an active fleet, for a look at the dashboard."
     )

@@ -17,12 +17,12 @@ class LogSettings(BaseModel):
         Literal["text", "json"] | None,
         BeforeValidator(lowered),
         Option("FORMAT", "text or json", default="text on a terminal, else json"),
-    ] = Field(None, description="How log lines are written, to standard error.")
+    ] = Field(None, description="The format of log lines, on standard error.")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(lowered),
         Option("LEVEL", "debug, info, warning or error"),
-    ] = Field("info", description="The least serious lines that are written.")
+    ] = Field("info", description="The lowest level of lines that are written.")
 
     def secrets(self) -> list[str]:
         """The texts that must be masked everywhere."""

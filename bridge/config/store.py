@@ -34,10 +34,10 @@ class StoreSettings(LogSettings):
     """The prefix of its files' names."""
 
     id: Annotated[Name, Option("ID", "a name of 1 to 200 characters")] = Field(
-        "main", description="Its name, where there are several: its session's, its store's, its messages'."
+        "main", description="The name of this instance, in its client id, its store's file and its messages."
     )
     state_dir: StateDir = Field(
-        default_factory=default_state_dir, description="Where the SQLite store lives."
+        default_factory=default_state_dir, description="The directory of the SQLite store."
     )
     store: Annotated[
         str | None,

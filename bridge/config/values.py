@@ -62,7 +62,7 @@ def absolute_path(value: object) -> object:
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError:
-        raise ValueError("there is no such user, or none with a home") from None
+        raise ValueError("no such user, or one without a home") from None
 
 
 def _readable(value: Path | None) -> Path | None:
@@ -127,5 +127,5 @@ def names(value: str | None) -> str | None:
 Patterns = Annotated[
     str | None,
     AfterValidator(names),
-    Option("PATTERNS", "names, or patterns as web*, with commas between them", default="all"),
+    Option("PATTERNS", "names, or patterns as web*, separated by commas", default="all"),
 ]
