@@ -161,9 +161,7 @@ class Watch:
 
     def _note_silence(self) -> None:
         self._silent_since = None
-        self._note(
-            f"nobody has published below {self._topics.root} yet: is an agent running, with this --prefix?"
-        )
+        self._note(f"no messages below {self._topics.root} yet: is an agent running, with this --prefix?")
 
     def _connected(self, _session_present: bool) -> None:
         if self._failures or self._notes.isatty():

@@ -198,7 +198,9 @@ class _Examination:
     @property
     def _dot_hint(self) -> str:
         dotted = any("." in topic for topic in (*self._role.writes, self._role.status or ""))
-        return "; a topic has a dot, which NATS before 2.10 doesn't take: set --encode-dots" if dotted else ""
+        return (
+            "; a topic has a dot, which NATS before 2.10 doesn't accept: set --encode-dots" if dotted else ""
+        )
 
     @property
     def _echo(self) -> str:
@@ -207,8 +209,8 @@ class _Examination:
 
     def _described(self, features: Features) -> str:
         if not self._v5:
-            return "MQTT 3.1.1, which tells nothing of a broker's limits, and of no refusal to write"
-        limits = [f"takes {features.receive_maximum} messages ahead"]
+            return "MQTT 3.1.1, which reports neither a broker's limits nor refused publications"
+        limits = [f"accepts {features.receive_maximum} unacknowledged messages"]
         if features.largest_packet_bytes < packets.LARGEST_PACKET_BYTES:
             limits.append(f"packets up to {features.largest_packet_bytes} bytes")
         return f"MQTT 5; {', '.join(limits)}"
@@ -371,7 +373,7 @@ class _Examination:
                 "access rules", "note", f"this user may write {' and '.join(allowed)}, too; {_RULES}"
             )
         else:
-            yield Finding("access rules", "ok", "it may write nobody else's topics")
+            yield Finding("access rules", "ok", "it may not write other users' topics")
 
     def _clean_up(self) -> None:
         for client in self._open:
@@ -388,4 +390,4 @@ class _Examination:
 
 _BY_ECHO: Final = ("speed", "retained messages", "Will", "kept session", "shared subscriptions")
 """What can't be found out where nothing of our own comes back."""
-_SILENT: Final = "MQTT 3.1.1 doesn't tell what is refused"
+_SILENT: Final = "MQTT 3.1.1 doesn't report refusals"

@@ -181,7 +181,7 @@ class Stream(ABC, Generic[KeptT]):
         for ordinal, epoch in enumerate(kept.epochs, start=kept.forgotten):
             hole = epoch.first_hole()
             while hole is not None and ordinal < kept.current:
-                self._lose(epoch, *hole, "the host was installed anew")
+                self._lose(epoch, *hole, "the host was reinstalled")
                 hole = epoch.first_hole()
             if hole is None:
                 continue
@@ -203,7 +203,7 @@ class Stream(ABC, Generic[KeptT]):
             ask.due = now + GRACE_S
             return None
         if ask.tries >= TRIES:
-            self._lose(epoch, first, last, f"asked for {ask.tries} times in vain")
+            self._lose(epoch, first, last, f"gave up after {ask.tries} requests")
             self.ask = None
             return None
         ask.due = now + min(LONGEST_PATIENCE_S, FIRST_PATIENCE_S * 2.0**ask.tries)

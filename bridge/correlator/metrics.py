@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from bridge.correlator.counters import Counters, Histogram
 
 _COUNTERS = {
-    "messages": "Messages taken in, rejected ones among them.",
-    "duplicates": "Messages that had come before.",
+    "messages": "Messages received, including rejected ones.",
+    "duplicates": "Duplicate messages.",
     "batches": "Transactions.",
-    "lost_sequences": "Messages of agents that are missing and not to be had.",
+    "lost_sequences": "Messages of agents that are lost.",
     "replays_asked": "Requests to agents to send messages again.",
-    "tellings_sent": "Messages that the broker took.",
+    "tellings_sent": "Messages that the broker accepted.",
     "tellings_refused": "Messages that the broker refused.",
     "broker_connections": "How often the broker accepted the connection.",
     "id_conflicts": "Connections at which another correlator with the same --id was found.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
 }
 _GAUGES = {
-    "broker_connected": "1 while there is a broker.",
-    "holes": "Runs of agents' messages that are missing and not to be had, up to 100.",
-    "hosts_without_states": "Hosts of which fewer states came than they keep at the broker.",
-    "open_migrations": "Domains with something still to come.",
-    "hosts": "Hosts that were ever heard of.",
-    "blind_hosts": "Hosts that can't tell what happens on them, but for those whose status was emptied.",
+    "broker_connected": "1 while the broker is connected.",
+    "holes": "Gaps of lost messages of agents, up to 100.",
+    "hosts_without_states": "Hosts of which the broker sent fewer states than it retains.",
+    "open_migrations": "Domains with an open attempt or conflict.",
+    "hosts": "Known hosts.",
+    "blind_hosts": "Blind hosts, except those whose status was cleared.",
 }
 _PREFIX = "libvirt_mqtt_correlator_"
 _NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome not in ("started", "failed")} | {
@@ -58,12 +58,12 @@ class CountersCollector(Collector):
             yield CounterMetricFamily(_PREFIX + name, text, value=getattr(counters, name))
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(_PREFIX + name, text, value=getattr(counters, name))
-        rejected = CounterMetricFamily(_PREFIX + "rejected", "Messages put aside, by kind.", labels=["kind"])
+        rejected = CounterMetricFamily(_PREFIX + "rejected", "Invalid messages, by kind.", labels=["kind"])
         for kind, count in dict(counters.rejected).items():
             rejected.add_metric([kind], count)
         yield rejected
         attention = GaugeMetricFamily(
-            _PREFIX + "attention", "Domains that a person has to see to, by what it is.", labels=["kind"]
+            _PREFIX + "attention", "Domains that need attention, by kind.", labels=["kind"]
         )
         for kind in ATTENTION:
             attention.add_metric([kind], counters.attention[kind])
@@ -84,7 +84,7 @@ class CountersCollector(Collector):
         latency.add_metric([], _buckets(counters.latency_s), counters.latency_s.sum)
         yield latency
         for name, text, by_outcome in (
-            ("migration_downtime_seconds", "How long guests stood still, by libvirt.", counters.downtime_s),
+            ("migration_downtime_seconds", "Downtime of guests, as libvirt reports it.", counters.downtime_s),
             ("migration_duration_seconds", "How long migrations took.", counters.duration_s),
         ):
             family = HistogramMetricFamily(_PREFIX + name, text, labels=["outcome"])

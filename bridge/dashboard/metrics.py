@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from bridge.dashboard.counters import Counters
 
 _COUNTERS = {
-    "messages": "Messages taken in, rejected ones among them.",
+    "messages": "Messages received, including rejected ones.",
     "stored": "Rows written.",
-    "duplicates": "Messages that had come before.",
-    "pruned": "Rows removed for their age or for want of room.",
+    "duplicates": "Duplicate messages.",
+    "pruned": "Rows deleted because of their age or the size limit.",
     "broker_connections": "How often the broker accepted the connection.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
-    "streams_reset": "Streams that missed rows, and said so.",
+    "streams_reset": "Streams that missed rows, and sent `reset`.",
 }
 _GAUGES = {
-    "broker_connected": "1 while there is a broker.",
-    "store_bytes": "What the rows take up.",
+    "broker_connected": "1 while the broker is connected.",
+    "store_bytes": "The size of the rows.",
     "streams": "Open streams.",
 }
 _PREFIX = "libvirt_mqtt_dashboard_"
@@ -40,7 +40,7 @@ class _Counters(Collector):
             yield CounterMetricFamily(_PREFIX + name, text, value=getattr(self._counters, name))
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(_PREFIX + name, text, value=float(getattr(self._counters, name)))
-        rejected = CounterMetricFamily(_PREFIX + "rejected", "Messages put aside, by kind.", labels=["kind"])
+        rejected = CounterMetricFamily(_PREFIX + "rejected", "Invalid messages, by kind.", labels=["kind"])
         for kind, count in list(self._counters.rejected.items()):
             rejected.add_metric([kind], count)
         yield rejected

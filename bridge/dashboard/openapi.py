@@ -159,14 +159,14 @@ OF_PATHS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         "Migrations",
     ),
     "/api/v1/migrations/{key}": ("The story of one attempt.", (), "Story"),
-    "/api/v1/events": ("Every message that tells of a moment.", OF_ROWS, "Events"),
+    "/api/v1/events": ("Every message about a moment.", OF_ROWS, "Events"),
     "/api/v1/domains": (
         "Domains as they are now.",
         ("after", "limit", "domain", "host", "state", "q"),
         "Domains",
     ),
     "/api/v1/hosts": ("Hosts as they are now.", ("after", "limit", "host", "state", "q"), "Hosts"),
-    "/api/v1/attention": ("What needs somebody.", (), "Attention"),
+    "/api/v1/attention": ("What needs attention.", (), "Attention"),
     "/api/v1/summary": ("How much there is, and how broker and store are.", (), "Summary"),
     "/api/v1/stream": ("What comes, as server-sent events.", ("after", "events", "domain", "host"), ""),
 }

@@ -322,4 +322,4 @@ def _set_aside_if_no_database(path: Path) -> None:
     path.rename(aside)
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    _log.error("store.damaged", set_aside=str(aside), now="beginning anew")
+    _log.error("store.damaged", set_aside=str(aside), now="starting empty")

@@ -58,7 +58,7 @@ def private_broker(folder: Path) -> Iterator[int]:
             _stop(process)
         if attempt == _TRIES - 1:  # else somebody else took the port meanwhile
             words = (folder / "mosquitto.log").read_text("utf-8", "replace").strip().splitlines()
-            raise BrokerFailedError(f"mosquitto doesn't start: {words[-1] if words else 'it says nothing'}")
+            raise BrokerFailedError(f"mosquitto doesn't start: {words[-1] if words else 'no output'}")
 
 
 def _start(program: str, folder: Path, port: int) -> subprocess.Popen[bytes]:

@@ -49,12 +49,12 @@ class Script:
     def play(self) -> None:
         """All steps but the last. What should have come and didn't is in the stage's `missing`."""
         self._step(
-            "An agent starts on libvirt's test hypervisor, and a correlator: they say that they are there.",
+            "An agent starts on libvirt's test hypervisor, and a correlator: they publish their status.",
             (self._start, [_online(HOST), _correlator("online"), _any_state(HOST)]),
             timeout_s=_START_S,
         )
         self._step(
-            "We define a domain: what happened is an event, what it is now a retained message.",
+            "We define a domain: the change is an event, the present state a retained message.",
             self._driven("define", "defined/added", "shutoff"),
         )
         self._step(
@@ -72,12 +72,13 @@ class Script:
             "live", "A live migration, recorded on two real hosts: from both sides' events, one verdict."
         )
         self._migrate(
-            "aborted", "Another, aborted while it copied: its source says nothing, and still it is told."
+            "aborted",
+            "Another, aborted while it copied: its source emits no event, and a verdict is published.",
         )
 
     def end(self) -> None:
         """The last step."""
-        self._step("All are stopped in order, and say so.", (self._stop, [*self._farewells()]))
+        self._step("All are stopped in order, and publish it.", (self._stop, [*self._farewells()]))
 
     def _start(self) -> None:
         self._programs = self.start()

@@ -51,7 +51,7 @@ def show(*, keep: bool) -> int:
     if stage.missing:
         return 1
     _say(
-        f"All {stage.expected} messages came that had to. That took {time.monotonic() - began_s:.0f} s, "
+        f"All {stage.expected} expected messages arrived. That took {time.monotonic() - began_s:.0f} s, "
         "and nothing is left running.",
         "good",
     )
@@ -101,7 +101,7 @@ def _play(stack: ExitStack, check: Callable[[], None], began_s: float, *, keep: 
     script = Script(stage, start, steps.explain, _PAUSE_S if sys.stdout.isatty() else 0.2)
     script.play()
     if keep:
-        _say("From here on a fleet of four hosts goes on living, until Ctrl-C.", "bold")
+        _say("From here on a fleet of four hosts is active, until Ctrl-C.", "bold")
         live(stage, script.cast)
     script.end()
     return stage

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from bridge.hook.counters import Counters
 
 _COUNTERS: Final = {
-    "messages": "Messages that programs were to be run for.",
+    "messages": "Messages that match a program.",
     "too_old": "Messages that were older than `--max-age`.",
-    "lost_sequences": "Messages of agents that are missing and not to be had.",
+    "lost_sequences": "Messages of agents that are lost.",
     "broker_connections": "How often the broker accepted the connection.",
     "store_troubles": "Transactions that failed for a reason that may pass.",
 }
 _GAUGES: Final = {
-    "broker_connected": "1 while there is a broker.",
+    "broker_connected": "1 while the broker is connected.",
     "running": "Programs that run.",
-    "waiting": "Messages whose programs haven't ended well yet.",
-    "parked": "Messages that were put aside.",
+    "waiting": "Messages whose programs haven't succeeded yet.",
+    "parked": "Parked messages.",
 }
 _ENDINGS: Final = ("well", "badly", "parked")
 _PREFIX: Final = "libvirt_mqtt_hook_"
@@ -45,12 +45,12 @@ class CountersCollector(Collector):
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(_PREFIX + name, text, value=getattr(counters, name))
         ended = CounterMetricFamily(
-            _PREFIX + "ended", "Programs that ended; `parked`: badly, for the last time.", labels=["how"]
+            _PREFIX + "ended", "Programs that ended; `parked`: failed for the last time.", labels=["how"]
         )
         for how in _ENDINGS:
             ended.add_metric([how], counters.ended[how])
         yield ended
-        rejected = CounterMetricFamily(_PREFIX + "rejected", "Messages put aside, by kind.", labels=["kind"])
+        rejected = CounterMetricFamily(_PREFIX + "rejected", "Invalid messages, by kind.", labels=["kind"])
         for kind, count in sorted(counters.rejected.items()):
             rejected.add_metric([kind], count)
         yield rejected

@@ -42,9 +42,9 @@ def _see_to_parked(settings: HookSettings) -> int:
         chosen = [job for job in parked if settings.again in ("all", _id(job))]
         for job in chosen:
             store.again(job)
-            print(f"{_id(job)} is tried anew")
+            print(f"{_id(job)} is retried")
         if not chosen:
-            raise BridgeError(f"nothing of the id {settings.again} was put aside")
+            raise BridgeError(f"no parked message has the id {settings.again}")
     finally:
         store.close()
     return 0

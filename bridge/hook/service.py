@@ -356,7 +356,7 @@ class Runner:
     def live(self) -> dict[str, str | None]:
         """Whether the loop turns."""
         still_s = time.monotonic() - self._last_loop_s
-        return {"loop": None if still_s < 30 else f"has stood still for {still_s:.0f} s"}
+        return {"loop": None if still_s < 30 else f"blocked for {still_s:.0f} s"}
 
     def ready(self) -> dict[str, str | None]:
         """Whether messages are taken in."""

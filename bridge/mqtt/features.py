@@ -56,7 +56,7 @@ class Needs:
                 return reasons.describe_reason(_REFUSALS[feature])
         if has.largest_packet_bytes < self._packet_bytes:
             return (
-                f"it takes packets of at most {has.largest_packet_bytes} bytes, "
+                f"it accepts packets of at most {has.largest_packet_bytes} bytes, "
                 f"and a status alone has {self._packet_bytes}: raise that limit"
             )
         return None
@@ -65,13 +65,13 @@ class Needs:
         """Features of which the broker has less than requested, each with its consequence."""
         if has.session_expiry_s is not None and has.session_expiry_s < self._session_expiry_s:
             yield (
-                f"the broker keeps what comes while we are away for {_duration(has.session_expiry_s)}, "
+                f"the broker keeps our session for {_duration(has.session_expiry_s)}, "
                 f"not {_duration(self._session_expiry_s)}"
             )
         if self._packet_bytes and has.receive_maximum < MEASURED_AHEAD:
             yield (
-                f"the broker takes {has.receive_maximum} messages ahead of its acknowledgements, "
-                f"not {MEASURED_AHEAD}: over a slow line that many each round trip"
+                f"the broker accepts {has.receive_maximum} unacknowledged messages, "
+                f"not {MEASURED_AHEAD}: over a slow link only that many each round trip"
             )
 
 

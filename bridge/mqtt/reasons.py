@@ -61,28 +61,28 @@ REASON_NAMES: dict[int, str] = {
 """The reason codes of MQTT 5, section 2.4, by name."""
 
 _WHAT_TO_DO: dict[int, str] = {
-    0x84: "the broker doesn't speak this version of MQTT: set --broker-version 3.1.1",
+    0x84: "the broker doesn't support this version of MQTT: set --broker-version 3.1.1",
     0x85: "the broker doesn't accept this client id: it may be too long, or reserved",
     0x86: "check the user in --broker and --broker-password-file",
     0x87: "check the user, its password, and the broker's access rules for it; "
     "an agent's may allow no other --host than its own",
     0x88: "the broker isn't ready; tried again",
     0x89: "the broker is overloaded; tried again",
-    0x8A: "the broker has banned this client; ask who runs it",
+    0x8A: "the broker has banned this client; contact its operator",
     0x8B: "the broker is shutting down; tried again",
     0x8C: "the broker wants an authentication method that this program doesn't have",
-    0x8D: "the broker heard nothing for too long",
-    0x8E: "another client connected with the same client id: two of them run under one name",
+    0x8D: "the broker received nothing for too long",
+    0x8E: "another client connected with the same client id: two programs have the same name",
     0x95: "a message was larger than the broker accepts",
     0x97: "a quota of the broker is used up",
     0x9A: "the broker keeps no retained messages, which this program needs",
-    0x9B: "the broker doesn't do QoS 1, which this program needs",
+    0x9B: "the broker doesn't support QoS 1, which this program needs",
     0x9C: "the broker asks to use another server; set --broker",
     0x9D: "the broker has moved; set --broker",
     0x9E: "the broker has no shared subscriptions, which --group needs: "
     "run one correlator without it, or take another broker",
     0x9F: "too many connections in a short time; tried again",
-    0xA2: "the broker takes no filters with + or #, which this program needs",
+    0xA2: "the broker doesn't accept filters with + or #, which this program needs",
 }
 
 
@@ -115,8 +115,8 @@ _CERTIFICATE: dict[int, str] = {
 }
 """By OpenSSL's X509_V_ERR_… numbers."""
 
-_NO_TLS = "no TLS is spoken at that port: mqtt:// instead of mqtts://, or another port"
-_NO_TLS_VERSION = "the broker speaks no TLS version that is accepted here (1.2 or newer)"
+_NO_TLS = "that port doesn't use TLS: mqtt:// instead of mqtts://, or another port"
+_NO_TLS_VERSION = "the broker supports no TLS version that is accepted here (1.2 or newer)"
 _CLIENT_CERTIFICATE = "the broker refused our client certificate (--broker-cert-file)"
 _RENEW = "put a new one in its place"
 _ASK_THE_BROKER = "the broker's log says why"

@@ -449,7 +449,7 @@ class Session:
                 hint = "; if it doesn't speak MQTT 5, set --broker-version 3.1.1" if self._v5 else ""
                 self._ended(
                     link,
-                    f"the broker took the connection, then said nothing for {CONNECT_TIMEOUT_S:g} s{hint}",
+                    f"the broker accepted the connection and sent nothing for {CONNECT_TIMEOUT_S:g} s{hint}",
                 )
         elif link.keepalive.lost(now):
             self._ended(link, f"nothing has come from the broker for {link.keepalive.silent_s(now):.0f} s")

@@ -87,7 +87,7 @@ GUEST: Final[dict[str, str]] = {
     "paused": "the guest is paused",
     "shutoff": "the guest is shut off",
     "lost": "the guest is lost",
-    "unknown": "nobody knows how the guest fares",
+    "unknown": "the guest's state is unknown",
 }
 
 REASON: Final[dict[str, str]] = {

@@ -267,7 +267,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "reboot",
         "default",
         "0.8.0",
-        "The guest was reset: by itself or by somebody.",
+        "The guest was reset, by itself or from outside.",
         "rebooted",
     ),
     Event(
@@ -302,8 +302,8 @@ TABLE: Final[tuple[Event, ...]] = (
         "io_error",
         "default",
         "0.8.1",
-        "A disk failed the guest, and what was done. `reason` is `enospc` where the space is used up; QEMU"
-        " says no others. After blindness again where libvirt keeps it (11.1), as `resync`.",
+        "An I/O error of a disk, and the action taken. `reason` is `enospc` if the space is used up; QEMU"
+        " reports no others. After a blind time again if libvirt keeps it (11.1), as `resync`.",
         "I/O error on {alias}: {action} {reason}",
         (
             Text("path"),
@@ -319,7 +319,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "graphics",
         "on request",
         "0.8.0",
-        "A graphics client connected, was let in, or left. Says who it is and from where.",
+        "A graphics client connected, authenticated, or disconnected, with its identity and address.",
         "graphics client: {phase}",
         (
             Choice("phase", "VIR_DOMAIN_EVENT_GRAPHICS_", ("connect", "initialize", "disconnect")),
@@ -443,7 +443,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "tunable",
         "on request",
         "1.2.9",
-        "Somebody changed the guest's tunables: CPU pinning, I/O limits. `params` are those that changed.",
+        "The guest's tunables were changed: CPU pinning, I/O limits. `params` are the changed ones.",
         "tuned",
         (Parameters("params"),),
         ({"blkdeviotune.disk": "vda", "blkdeviotune.total_iops_sec": 500},),
@@ -453,7 +453,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "agent_lifecycle",
         "default",
         "1.2.11",
-        "The guest's agent connected or went away.",
+        "The guest's agent connected or disconnected.",
         "guest agent: {state}",
         (
             Choice("state", _AGENT + "STATE_", (UNKNOWN, "connected", "disconnected")),
@@ -496,7 +496,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "device_removal_failed",
         "default",
         "1.3.4",
-        "The guest refused to give a device up.",
+        "The guest refused to release a device.",
         "device {alias} could not be removed",
         (_ALIAS,),
         ("net1",),
@@ -507,7 +507,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "metadata_change",
         "on request",
         "3.0.0",
-        "Somebody changed the domain's title, description or other metadata.",
+        "The domain's title, description or other metadata were changed.",
         "metadata changed: {type}",
         _METADATA,
         (2, "http://example.com/app"),
@@ -517,7 +517,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "block_threshold",
         "default",
         "3.2.0",
-        "A disk was written beyond the threshold that somebody set for it.",
+        "A disk was written beyond its configured threshold.",
         "{dev} was written beyond its threshold of {threshold} bytes",
         (Text("dev"), Text("path"), Number("threshold", "bytes"), Number("excess", "bytes")),
         ("vda", "/var/lib/libvirt/images/web01.qcow2", 10737418240, 65536),
@@ -553,7 +553,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "nic_mac_change",
         "on request",
         "11.2.0",
-        "The guest gave a network card another address.",
+        "The guest changed a network card's address.",
         "{alias} has the address {new}",
         (_ALIAS, Text("old"), Text("new")),
         ("net0", "52:54:00:12:34:56", "52:54:00:65:43:21"),
@@ -573,7 +573,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "channel_lifecycle",
         "on request",
         "12.4.0",
-        "A channel of the guest connected or went away; libvirt's Python binding doesn't say which.",
+        "A channel of the guest connected or disconnected; libvirt's Python binding doesn't name it.",
         "channel: {state}",
         (
             Choice("state", _CHANNEL + "STATE_", (UNKNOWN, "connected", "disconnected")),
@@ -586,7 +586,7 @@ TABLE: Final[tuple[Event, ...]] = (
         "metadata_change",
         "on request",
         "9.8.0",
-        "Somebody changed the network's title, description or other metadata.",
+        "The network's title, description or other metadata were changed.",
         "metadata changed: {type}",
         _METADATA,
         (2, "http://example.com/app"),
@@ -650,7 +650,7 @@ JOB_FAILED: Final = "job_failed"
 LEFT_OUT: Final = "events_left_out"
 OWN: Final[dict[str, tuple[str, str]]] = {
     JOB_FAILED: (
-        "An outgoing migration ended without completing; `started_at` says which. Found by asking.",
+        "An outgoing migration ended without completing; `started_at` identifies it. Detected by polling.",
         "outgoing migration did not complete",
     ),
     LEFT_OUT: (

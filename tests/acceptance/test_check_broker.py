@@ -110,7 +110,7 @@ def test_with_the_access_rules_that_are_shipped_each_may_do_what_it_has_to(tmp_p
 @pytest.mark.parametrize(
     ("line", "rules", "role", "missing", "words"),
     [
-        ("max_qos 0", None, "agent", "connects", "doesn't do QoS 1"),
+        ("max_qos 0", None, "agent", "connects", "doesn't support QoS 1"),
         ("retain_available false", None, "correlator", "connects", "keeps no retained messages"),
         ("", "topic write #", "agent", "QoS 1", "isn't delivered: may this user read it?"),
         ("", "topic read #", "correlator", "QoS 1", "can't be written: not authorized"),

@@ -180,7 +180,7 @@ def test_what_fails_is_tried_again_ever_later_and_then_put_aside(
         assert "after 4 tries: failed-2-badly: ended with status 7\n    to one\n    to other\n" in shown
         hook.until_logged("hook.parked", 2)  # the domain's next one had its turn
         mended.touch()
-        assert _ask(hook, "--again", "m1-failed-0").stdout == "m1-failed-0 is tried anew\n"
+        assert _ask(hook, "--again", "m1-failed-0").stdout == "m1-failed-0 is retried\n"
         records.until(lambda: records.ended.count("m1-failed-0") == 3)
         programs = [run.program for run in records.runs if run.id == "m1-failed-0" and run.ended]
         assert programs == ["failed-1-well", "failed-2-badly", "failed-3-after"]
@@ -188,7 +188,7 @@ def test_what_fails_is_tried_again_ever_later_and_then_put_aside(
         nothing = _ask(hook, "--again", "m1-failed-0")
         assert (nothing.returncode, nothing.stderr) == (
             1,
-            "libvirt-mqtt: nothing of the id m1-failed-0 was put aside\n",
+            "libvirt-mqtt: no parked message has the id m1-failed-0\n",
         )
 
 

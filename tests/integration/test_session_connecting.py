@@ -132,7 +132,7 @@ def test_a_hung_broker_is_noticed_within_15_seconds_and_is_back_when_it_goes_on(
     assert took_s < 15.0
     assert client.disconnected[0].startswith("nothing has come from the broker for 12")
     client.until(lambda: bool(client.failed), 10.0)
-    assert "said nothing for 5 s" in client.failed[0], "the kernel accepts, nobody answers"
+    assert "sent nothing for 5 s" in client.failed[0], "the kernel accepts, nobody answers"
     broker.go_on()
     client.connect(20.0)
     client.close()
@@ -190,7 +190,7 @@ def test_a_broker_that_never_answers_connect_is_given_up_after_five_seconds() ->
         took_s = client.until(lambda: bool(client.failed), 7.0)
         assert 4.5 < took_s < 6.0
         assert client.failed[0].endswith(
-            "said nothing for 5 s; if it doesn't speak MQTT 5, set --broker-version 3.1.1"
+            "sent nothing for 5 s; if it doesn't speak MQTT 5, set --broker-version 3.1.1"
         )
         assert client.connected == []
         fake.behaviour.answers_connect = True
@@ -234,7 +234,7 @@ def test_a_takeover_that_the_broker_names_stays_the_last_refusal_until_the_next_
         fake.disconnect(0x8E)
         client.until(lambda: bool(client.disconnected))
         assert "session taken over (0x8E)" in client.disconnected[0]
-        assert "two of them run under one name" in client.disconnected[0]
+        assert "two programs have the same name" in client.disconnected[0]
         assert client.session.last_refusal == client.disconnected[0]
         client.connect()
         assert not client.session.last_refusal

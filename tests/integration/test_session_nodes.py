@@ -38,7 +38,7 @@ def first_at(settings: BrokerSettings, port: int) -> Recorder:
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
-        (Behaviour(answers_connect=False), "said nothing for 5 s"),
+        (Behaviour(answers_connect=False), "sent nothing for 5 s"),
         (Behaviour(connack_code=0x88), "server unavailable"),
         (Behaviour(connack_code=0x87), "not authorized"),
         (None, "connection refused"),

@@ -103,7 +103,7 @@ def test_a_broker_of_another_version_is_said_to_be_one(version: Literal["5", "3.
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("max_qos 0", "doesn't do QoS 1"),
+        ("max_qos 0", "doesn't support QoS 1"),
         ("retain_available false", "keeps no retained messages"),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_broker_that_lacks_what_is_needed_is_refused_with_it(tmp_path: Path, l
 @pytest.mark.parametrize(
     ("behaviour", "topic_filter", "words"),
     [
-        (Behaviour(wildcards_available=False), "a/+", "takes no filters with + or #"),
+        (Behaviour(wildcards_available=False), "a/+", "doesn't accept filters with + or #"),
         (Behaviour(shared_available=False), "$share/g/a", "no shared subscriptions"),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_broker_whose_packets_are_too_small_for_a_status_is_refused_with_it() 
     will = Publication("t", b"x" * 100)
     with FakeBroker(Behaviour(maximum_packet_bytes=100)) as fake:
         said = refusal(BrokerSettings(port=fake.port), will=lambda: will)
-    assert "takes packets of at most 100 bytes, and a status alone has 108" in said
+    assert "accepts packets of at most 100 bytes, and a status alone has 108" in said
 
 
 def test_what_the_broker_has_less_of_is_told_once(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_the_broker_has_less_of_is_told_once(tmp_path: Path) -> None:
             client.disconnected.clear()
         client.close()
     (what,) = told
-    assert what.startswith("the broker takes 7 messages ahead of its acknowledgements, not 20")
+    assert what.startswith("the broker accepts 7 unacknowledged messages, not 20")
 
 
 def test_a_session_that_is_kept_for_less_is_told() -> None:
@@ -161,7 +161,7 @@ def test_a_session_that_is_kept_for_less_is_told() -> None:
         )
         client.connect()
         client.close()
-    assert told == ["the broker keeps what comes while we are away for 1 day, not 7 days"]
+    assert told == ["the broker keeps our session for 1 day, not 7 days"]
 
 
 def test_a_will_that_the_broker_refuses_is_told_from_a_wrong_port(tmp_path: Path) -> None:

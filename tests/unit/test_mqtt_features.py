@@ -41,7 +41,7 @@ def test_a_status_has_to_fit_into_a_packet() -> None:
     """Two bytes of fixed header, three of the topic, two of the identifier, one of properties, seven more."""
     assert missing(Features(largest_packet_bytes=15), will=WILL) is None
     said = missing(Features(largest_packet_bytes=14), will=WILL)
-    assert said == "it takes packets of at most 14 bytes, and a status alone has 15: raise that limit"
+    assert said == "it accepts packets of at most 14 bytes, and a status alone has 15: raise that limit"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_session_that_is_kept_for_less_is_told_with_its_consequence(
 ) -> None:
     needs = Needs([], None, asked_s)
     (said,) = needs.shortfalls(Features(session_expiry_s=kept_s))
-    assert said == f"the broker keeps what comes while we are away {words}"
+    assert said == f"the broker keeps our session {words}"
     assert not list(needs.shortfalls(Features(session_expiry_s=asked_s)))
     assert not list(needs.shortfalls(Features()))
 
@@ -66,6 +66,6 @@ def test_a_session_that_is_kept_for_less_is_told_with_its_consequence(
 def test_few_messages_ahead_are_told_to_who_publishes() -> None:
     """mosquitto's 20 is what the rates were measured with."""
     (said,) = Needs([], WILL, 0).shortfalls(Features(receive_maximum=19))
-    assert "takes 19 messages ahead" in said
+    assert "accepts 19 unacknowledged messages" in said
     assert not list(Needs([], WILL, 0).shortfalls(Features(receive_maximum=20)))
     assert not list(Needs([], None, 0).shortfalls(Features(receive_maximum=1)))

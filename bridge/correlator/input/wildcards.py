@@ -9,8 +9,8 @@ from bridge.log import get_logger
 from bridge.mqtt.retained import WildcardProbe
 
 BY_NAME_ONLY: Final = (
-    "the broker sends retained messages to no subscription with a wildcard: a host or guest of which nothing "
-    "is published now isn't known, and what is said of it may be wrong; take another broker (docs/brokers.md)"
+    "the broker doesn't send retained messages to subscriptions with wildcards: hosts and guests are unknown "
+    "until they publish, and verdicts about them may be wrong; use another broker (docs/brokers.md)"
 )
 _log = get_logger()
 
