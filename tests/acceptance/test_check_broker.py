@@ -168,7 +168,7 @@ def test_a_dot_that_the_broker_does_not_take_is_named(tmp_path: Path) -> None:
         assert "set --encode-dots" in checked.found["agent"]["connects"][1]
         encoded = Checked(nats.port, "agent", broker_version="3.1.1", host="host.example", encode_dots=True)
         assert encoded.status == 0, encoded.text
-        assert "MQTT 3.1.1 doesn't tell" in encoded.found["agent"]["access rules"][1]
+        assert "MQTT 3.1.1 doesn't report" in encoded.found["agent"]["access rules"][1]
 
 
 def test_no_broker_is_missing_for_everybody() -> None:

@@ -92,7 +92,7 @@ def test_it_shows_everything_within_a_minute_and_leaves_nothing(scratch: Path) -
         "main",
     }
     assert "not of this contract" not in out
-    assert re.search(r"All \d+ messages came", out)
+    assert re.search(r"All \d+ expected messages arrived", out)
 
 
 def test_kept_it_shows_a_fleet_in_a_browser_until_it_is_stopped(scratch: Path) -> None:
