@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.integration.session_recorder import Recorder
+from tests.support.session_recorder import Recorder
 
-pytest_plugins = ["tests.coverage_table", "tests.lab.fixtures"]
+pytest_plugins = ["tests.support.coverage_table", "tests.lab.fixtures"]
 
 # The machine is shared: how long an example takes says nothing. A change is judged by the same examples each
 # time; `make soak` draws others.

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from bridge.mqtt.settings import BrokerSettings
-from tests import npm, unpacked
-from tests.broker import Broker, accepts, free_port
-from tests.correlators import Reachable
+from tests.support import npm, unpacked
+from tests.support.broker import Broker, accepts, free_port
+from tests.support.correlators import Reachable
 
 AEDES: Final = "1.2.0"
 _AEDES: Final = """
