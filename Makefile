@@ -76,7 +76,7 @@ pictures: install
 # Debian's packages, into dist/; as root.
 packages: install
 	@.ci/install-packages debootstrap
-	$(BIN)/python -m tests.packages dist
+	$(BIN)/python -m tests.tools.packages dist
 
 .venv/release: .venv/installed
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[release]'
@@ -106,7 +106,7 @@ release-check: .venv/release
 
 # Checks, tags, and leaves everything in dist/: make release VERSION=0.2.0
 release: install
-	$(BIN)/python -m tests.release $(VERSION)
+	$(BIN)/python -m tests.tools.release $(VERSION)
 	rm -rf dist
 	$(MAKE) test
 	$(MAKE) packages

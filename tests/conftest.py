@@ -1,14 +1,15 @@
 """What every test shares: who may run, hypothesis without deadlines, and the switch for the long runs."""
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests.integration.session_recorder import Recorder
+from tests.support.session_recorder import Recorder
 
-pytest_plugins = ["tests.coverage_table", "tests.lab.fixtures"]
+pytest_plugins = ["tests.support.coverage_table", "tests.lab.fixtures"]
 
 # The machine is shared: how long an example takes says nothing. A change is judged by the same examples each
 # time; `make soak` draws others.
@@ -43,9 +44,12 @@ def soak(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:
-    """Closes the sessions that a test made and, since it failed, didn't close."""
+    """Closes the sessions that a test made and, since it failed, didn't close. Those of other threads may be
+    a fixture's, which other tests wait for.
+    """
     before = len(Recorder.made)
     yield
-    for recorder in Recorder.made[before:]:
-        recorder.session.close(0.0)
+    for thread, recorder in Recorder.made[before:]:
+        if thread == threading.get_ident():
+            recorder.session.close(0.0)
     del Recorder.made[before:]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.containers import Podman, alone, built
+from tests.support.containers import Podman, alone, built
 
 
 @pytest.fixture(scope="module")

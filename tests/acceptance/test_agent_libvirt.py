@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from bridge.wire import messages
-from tests.agents import AgentProcess, Subscriber, assert_no_hole
-from tests.broker import Broker, free_port
 from tests.lab import process, waiting
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.interception import Interception
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
+from tests.support.agents import AgentProcess, Subscriber, assert_no_hole
+from tests.support.broker import Broker, free_port
 
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 

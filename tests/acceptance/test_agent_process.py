@@ -9,8 +9,8 @@ import pytest
 
 from bridge.agent.outbox.writer import TIDY_AFTER_S
 from bridge.agent.publish.sender import UNANNOUNCED
-from tests.agents import AgentProcess, DrivenAgent, Emitted, Subscriber, assert_no_hole, spoken
-from tests.broker import Broker
+from tests.support.agents import AgentProcess, DrivenAgent, Emitted, Subscriber, assert_no_hole, spoken
+from tests.support.broker import Broker
 
 pytestmark = pytest.mark.server
 

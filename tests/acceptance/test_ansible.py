@@ -10,7 +10,7 @@ import pytest
 
 from bridge.config import PROGRAMS, AgentSettings, CorrelatorSettings
 from bridge.options import load
-from tests.packages import ROOT
+from tests.tools.packages import ROOT
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

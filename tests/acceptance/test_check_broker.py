@@ -12,13 +12,13 @@ import pytest
 from bridge.mqtt.messages import Subscription
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
-from tests.broker import Broker, free_port
-from tests.fake_broker import Behaviour, FakeBroker
-from tests.integration.session_recorder import Recorder
 from tests.matrix.brokers import Nats
-from tests.processes import ROOT, environment
-from tests.secured import SecuredBroker
-from tests.unretained_proxy import UnretainedProxy
+from tests.support.broker import Broker, free_port
+from tests.support.fake_broker import Behaviour, FakeBroker
+from tests.support.processes import ROOT, environment
+from tests.support.secured import SecuredBroker
+from tests.support.session_recorder import Recorder
+from tests.support.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ import pytest
 
 from bridge import manual
 from bridge.cli import CHECKABLE, HELP
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -8,10 +8,10 @@ import pytest
 from bridge.demo import living
 from bridge.mqtt.session import BrokerSettings, Subscription
 from bridge.wire.topics import Topics
-from tests.broker import free_port
-from tests.containers import IMAGE, IMAGE_WITHOUT_LIBVIRT, Podman, stand_in
-from tests.integration.session_recorder import Client
-from tests.processes import wait_until
+from tests.support.broker import free_port
+from tests.support.containers import IMAGE, IMAGE_WITHOUT_LIBVIRT, Podman, stand_in
+from tests.support.processes import wait_until
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -17,17 +17,17 @@ import yaml
 
 from bridge.mqtt.session import BrokerSettings, Subscription
 from bridge.wire.topics import Topics
-from tests.broker import free_port
-from tests.containers import ROOT, Podman, stand_in
-from tests.contract import faults
-from tests.integration.session_recorder import Client
 from tests.lab.fixtures import needs_lab
 from tests.lab.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
-from tests.monitoring import Prometheus
-from tests.processes import wait_until
-from tests.secured import MOSQUITTO, PASSWORDS, make_certificates
+from tests.support.broker import free_port
+from tests.support.containers import ROOT, Podman, stand_in
+from tests.support.contract import faults
+from tests.support.monitoring import Prometheus
+from tests.support.processes import wait_until
+from tests.support.secured import MOSQUITTO, PASSWORDS, make_certificates
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 

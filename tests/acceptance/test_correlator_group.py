@@ -15,11 +15,11 @@ from urllib.request import urlopen
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.broker import Broker, free_port
-from tests.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
-from tests.fake_broker import Behaviour, FakeBroker
-from tests.postgres import Postgres
-from tests.traces import load
+from tests.support.broker import Broker, free_port
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
+from tests.support.fake_broker import Behaviour, FakeBroker
+from tests.support.postgres import Postgres
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -17,14 +17,14 @@ import pytest
 
 from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
-from tests.broker import Broker, free_port
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.processes import wait_until
 from tests.simulator.speech import publication
-from tests.traces import load
+from tests.support.broker import Broker, free_port
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.processes import wait_until
+from tests.support.traces import load
+from tests.support.unretained_proxy import UnretainedProxy
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import Sent, Stage
-from tests.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 

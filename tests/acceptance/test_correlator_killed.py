@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.processes import wait_until
-from tests.traces import load
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.processes import wait_until
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,9 @@ import pytest
 
 from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.traces import load
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.traces import every
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.traces import every
 
 pytestmark = pytest.mark.server
 

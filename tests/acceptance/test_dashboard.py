@@ -26,10 +26,10 @@ from bridge.demo.agents import PlayedAgent
 from bridge.mqtt.messages import Publication
 from bridge.wire.messages import LIFECYCLE, Domain, Lifecycle, build, event_id, host_source, stamp
 from bridge.wire.topics import Topics
-from tests.broker import Broker, free_port
-from tests.certificates import Certificates
 from tests.page.parts import ROOMY, DashboardProcess, World
-from tests.processes import environment, wait_until
+from tests.support.broker import Broker, free_port
+from tests.support.certificates import Certificates
+from tests.support.processes import environment, wait_until
 
 pytestmark = pytest.mark.server
 

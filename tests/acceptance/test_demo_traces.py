@@ -17,8 +17,8 @@ from bridge.demo.player import Cast, play
 from bridge.demo.trace import Connected, Disconnected, Line, Looked, Trace
 from bridge.mqtt.session import Publication, Received, Session, Subscription
 from bridge.wire.topics import Topics
-from tests import traces
-from tests.broker import Broker
+from tests.support import traces
+from tests.support.broker import Broker
 
 pytestmark = pytest.mark.server
 

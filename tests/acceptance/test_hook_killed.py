@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker
-from tests.hooks import HookProcess, Publisher, Records, Run, verdict
-from tests.postgres import Postgres
+from tests.support.broker import Broker
+from tests.support.hooks import HookProcess, Publisher, Records, Run, verdict
+from tests.support.postgres import Postgres
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

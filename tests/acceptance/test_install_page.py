@@ -15,9 +15,9 @@ from typing import Final
 
 import pytest
 
-from tests import machines, roots
-from tests.containers import ROOT, Podman, alone
-from tests.machines import Machine, shell_blocks
+from tests.support import machines, roots
+from tests.support.containers import ROOT, Podman, alone
+from tests.support.machines import Machine, shell_blocks
 
 SERVICES: Final = ("libvirt-mqtt-agent", "libvirt-mqtt-correlator")
 ON_THE_MACHINE: Final = ("systemd", "systemd-sysv", "mosquitto")

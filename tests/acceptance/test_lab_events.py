@@ -7,13 +7,13 @@ from typing import Any, Final
 import pytest
 
 from bridge.wire import messages
-from tests.agents import AgentProcess, Subscriber, assert_no_hole
-from tests.broker import Broker
-from tests.contract import faults
 from tests.lab.fixtures import NEWER_RELEASE
 from tests.lab.hardware import Machine
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.support.agents import AgentProcess, Subscriber, assert_no_hole
+from tests.support.broker import Broker
+from tests.support.contract import faults
 
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.home import Home
 from tests.lab.fixtures import needs_lab
 from tests.lab.fleet import Fleet
 from tests.lab.guest import Guest
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
+from tests.support.home import Home
 
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 

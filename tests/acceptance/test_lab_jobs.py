@@ -12,11 +12,11 @@ import pytest
 
 from bridge.mqtt.session import Subscription
 from bridge.wire.topics import Topics
-from tests.integration.session_recorder import Client
 from tests.lab.collector import Message
 from tests.lab.fleet import Fleet
 from tests.lab.lab import Lab
 from tests.lab.stage import Stage
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 

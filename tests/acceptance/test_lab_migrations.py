@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract import faults
-from tests.coverage_table import ROWS, Proof
 from tests.lab.fleet import Fleet
 from tests.lab.lab import Lab
 from tests.lab.scenarios import SCENARIOS
 from tests.lab.stage import Stage
 from tests.lab.verdicts import SETTLE_S, VERDICTS, await_truth, final, told_outcomes
 from tests.lab.witness import Witness
+from tests.support.contract import faults
+from tests.support.coverage_table import ROWS, Proof
 
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 

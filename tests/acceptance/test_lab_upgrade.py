@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.coverage_table import ROWS, Proof
 from tests.lab.fleet import Fleet
 from tests.lab.lab import Lab
 from tests.lab.scenarios import CRASHES_NEWER, SCENARIOS
 from tests.lab.stage import Stage
 from tests.lab.verdicts import SETTLE_S, await_truth
 from tests.lab.witness import Witness
+from tests.support.coverage_table import ROWS, Proof
 
 # The first use of another release makes its root, which takes minutes.
 pytestmark = [pytest.mark.lab, pytest.mark.server, pytest.mark.timeout(900)]

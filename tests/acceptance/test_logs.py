@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import AgentProcess, DrivenAgent, Subscriber
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.processes import wait_until
-from tests.traces import load
+from tests.support.agents import AgentProcess, DrivenAgent, Subscriber
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.processes import wait_until
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -14,9 +14,9 @@ import pytest
 
 from bridge.mqtt.messages import Publication
 from bridge.wire.topics import Topics
-from tests.broker import Broker, free_port, program
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.monitoring import (
+from tests.support.broker import Broker, free_port, program
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.monitoring import (
     ALERTS,
     SETTINGS,
     Prometheus,
@@ -24,8 +24,8 @@ from tests.monitoring import (
     dashboard_expressions,
     metrics_of,
 )
-from tests.processes import environment, wait_until
-from tests.traces import load
+from tests.support.processes import environment, wait_until
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -13,12 +13,13 @@ import pytest
 from packaging.requirements import Requirement
 
 from bridge import __version__
-from tests import machines, packages, roots
-from tests.containers import Podman, alone
-from tests.hooks import verdict
-from tests.machines import Machine, shell_blocks
-from tests.packages import RELEASES, Release
-from tests.processes import wait_until
+from tests.support import machines, roots
+from tests.support.containers import Podman, alone
+from tests.support.hooks import verdict
+from tests.support.machines import Machine, shell_blocks
+from tests.support.processes import wait_until
+from tests.tools import packages
+from tests.tools.packages import RELEASES, Release
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 

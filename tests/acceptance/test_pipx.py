@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
-from tests.broker import Broker
-from tests.containers import ROOT
-from tests.hooks import Publisher, last, verdict
-from tests.processes import wait_until
+from tests.support.broker import Broker
+from tests.support.containers import ROOT
+from tests.support.hooks import Publisher, last, verdict
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -18,9 +18,9 @@ from urllib.request import urlopen
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.broker import Broker, free_port, program
-from tests.hooks import TOPICS, HookProcess, Publisher, location, uuid, verdict
-from tests.processes import wait_until
+from tests.support.broker import Broker, free_port, program
+from tests.support.hooks import TOPICS, HookProcess, Publisher, location, uuid, verdict
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bridge import __version__
-from tests.packages import ROOT
+from tests.tools.packages import ROOT
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

@@ -11,10 +11,10 @@ import pytest
 
 from bridge.mqtt.name_conflict import BACK_S
 from bridge.mqtt.session import Subscription
-from tests.agents import DrivenAgent, Subscriber
-from tests.broker import Broker, free_port
-from tests.correlators import CorrelatorProcess
-from tests.integration.session_recorder import Client
+from tests.support.agents import DrivenAgent, Subscriber
+from tests.support.broker import Broker, free_port
+from tests.support.correlators import CorrelatorProcess
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

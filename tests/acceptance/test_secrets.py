@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import environment, wait_until
-from tests.secured import PASSWORDS, SecuredBroker
+from tests.support.processes import environment, wait_until
+from tests.support.secured import PASSWORDS, SecuredBroker
 
 pytestmark = pytest.mark.server
 

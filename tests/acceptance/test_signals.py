@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Subscription
-from tests.broker import Broker, free_port
-from tests.integration.session_recorder import Client
-from tests.processes import ProgramProcess, wait_until
-from tests.secured import SecuredBroker
+from tests.support.broker import Broker, free_port
+from tests.support.processes import ProgramProcess, wait_until
+from tests.support.secured import SecuredBroker
+from tests.support.session_recorder import Client
 
 pytestmark = pytest.mark.server
 

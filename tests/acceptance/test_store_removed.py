@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet
-from tests.hooks import HookProcess
-from tests.processes import ProgramProcess
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet
+from tests.support.hooks import HookProcess
+from tests.support.processes import ProgramProcess
 
 pytestmark = pytest.mark.server
 

@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 
-from tests import machines
-from tests.containers import IMAGE, ROOT, Podman
-from tests.machines import Machine
-from tests.processes import wait_until
+from tests.support import machines
+from tests.support.containers import IMAGE, ROOT, Podman
+from tests.support.machines import Machine
+from tests.support.processes import wait_until
 
 UNITS: Final = ROOT / "docker" / "systemd"
 NAMES: Final = tuple(f"libvirt-mqtt-{name}" for name in ("agent", "correlator", "dashboard", "hook"))

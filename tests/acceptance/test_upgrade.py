@@ -15,9 +15,9 @@ from typing import Any, Final
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.agents import DrivenAgent, Subscriber
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet
+from tests.support.agents import DrivenAgent, Subscriber
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet
 
 pytestmark = pytest.mark.server
 

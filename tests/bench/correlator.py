@@ -26,26 +26,13 @@ FEWEST: Final = 200
 def measure(place: Place) -> Iterator[Figure]:
     """How much it takes in, and how soon it tells."""
     scale = place.scale
-    traffic = Traffic(HOSTS, scale.ordinary)
     with (
         place.broker() as one,
         place.broker() as other,
         Child("correlator", one.port, place.state_dir("correlator")) as ours,
         Child("consumer", other.port) as base,
     ):
-        sides = ((ours, Publisher(one)), (base, Publisher(other)))
-        found: dict[str, list[dict[str, float]]] = {ours.name: [], base.name: []}
-        for _, publisher in sides:
-            publisher.publish(traffic.statuses())
-        time.sleep(0.5)
-        for number in range(scale.rounds + 1):
-            messages = traffic.take(scale.messages)
-            for child, publisher in sides[:: 1 if number % 2 else -1]:
-                answer = consume(publisher, child, messages)
-                if number:  # the first round fills caches
-                    found[child.name].append(answer)
-        for _, publisher in sides:
-            publisher.close()
+        found = intake(place, (one, ours), (other, base))
     rates = [a["rate"] for a in found["correlator"]]
     against = "paho, json.loads, manual ack"
     yield Figure(
@@ -66,6 +53,26 @@ def measure(place: Place) -> Iterator[Figure]:
     # No domain has more than one thing happen to it at a time, so few domains carry little.
     top = median(rates)
     yield from _verdicts(place, min(top / 2, scale.ordinary * 3.0), top)
+
+
+def intake(place: Place, *sides: tuple[Broker, Child]) -> dict[str, list[dict[str, Any]]]:
+    """What each child answers, by its name, when all take in the same messages of one fleet in turn."""
+    scale = place.scale
+    traffic = Traffic(HOSTS, scale.ordinary)
+    fed = [(Publisher(broker), child) for broker, child in sides]
+    found: dict[str, list[dict[str, Any]]] = {child.name: [] for _, child in sides}
+    for publisher, _ in fed:
+        publisher.publish(traffic.statuses())
+    time.sleep(0.5)
+    for number in range(scale.rounds + 1):
+        messages = traffic.take(scale.messages)
+        for publisher, child in fed[:: 1 if number % 2 else -1]:
+            answer = consume(publisher, child, messages)
+            if number:  # the first round fills caches
+                found[child.name].append(answer)
+    for publisher, _ in fed:
+        publisher.close()
+    return found
 
 
 def consume(publisher: Publisher, child: Child, messages: Sequence[Publication]) -> dict[str, Any]:

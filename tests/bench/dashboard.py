@@ -19,7 +19,7 @@ from sqlalchemy import Connection, create_engine, text
 from bridge.dashboard.store.tables import TABLES
 from bridge.wire.examples import examples
 from bridge.wire.messages import LIFECYCLE, MIGRATION
-from tests.bench.correlator import HOSTS, consume
+from tests.bench.correlator import HOSTS, intake
 from tests.bench.figure import Figure, Target, at_least
 from tests.bench.place import Broker, Child, Place, cpu_s
 from tests.bench.traffic import Publisher, Traffic
@@ -38,33 +38,19 @@ def measure(place: Place) -> Iterator[Figure]:
 
 
 def _intake(place: Place) -> Iterator[Figure]:
-    scale = place.scale
-    traffic = Traffic(HOSTS, scale.ordinary)
     with (
         place.broker() as one,
         place.broker() as other,
         Child("dashboard", one.port, place.state_dir("dashboard")) as ours,
         Child("correlator", other.port, place.state_dir("correlator")) as base,
     ):
-        sides = ((ours, Publisher(one)), (base, Publisher(other)))
-        rates: dict[str, list[float]] = {ours.name: [], base.name: []}
-        for _, publisher in sides:
-            publisher.publish(traffic.statuses())
-        time.sleep(0.5)
-        for number in range(scale.rounds + 1):
-            messages = traffic.take(scale.messages)
-            for child, publisher in sides[:: 1 if number % 2 else -1]:
-                answer = consume(publisher, child, messages)
-                if number:  # the first round fills caches
-                    rates[child.name].append(answer["rate"])
-        for _, publisher in sides:
-            publisher.close()
+        found = intake(place, (one, ours), (other, base))
     yield Figure(
         "dashboard: messages/s stored and acknowledged",
         "/s",
-        rates[ours.name],
+        [answer["rate"] for answer in found["dashboard"]],
         "the correlator",
-        rates[base.name],
+        [answer["rate"] for answer in found["correlator"]],
         at_least(0.8),
     )
 

@@ -11,7 +11,7 @@ from tests.bench.correlator import HOSTS
 from tests.bench.figure import Figure, at_least, at_most
 from tests.bench.place import Child, Place
 from tests.bench.traffic import Publisher, Traffic
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 CORES_FOR_TWO = 5
 """Two correlators, the broker, the database and the publisher."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.broker import free_port, program
+from tests.support.broker import free_port, program
 
 ROOT: Final = Path(__file__).parent.parent.parent
 TICKS: Final = os.sysconf("SC_CLK_TCK")

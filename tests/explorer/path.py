@@ -20,7 +20,7 @@ from bridge.correlator.store import Draft
 from bridge.mqtt.session import Received
 from bridge.wire.messages import correlator_source
 from bridge.wire.topics import Topics
-from tests.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore
 
 TOPICS: Final = Topics()
 TIMES: Final = Times()

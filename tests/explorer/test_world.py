@@ -12,8 +12,8 @@ import pytest
 from bridge.demo.trace import JobCompleted, LifecycleEvent, Trace
 from tests.explorer import stories
 from tests.explorer.world import History, Step, Truth
-from tests.recorded_traces import OTHER_UUID
-from tests.traces import every
+from tests.support.recorded_traces import OTHER_UUID
+from tests.support.traces import every
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import tokens
 

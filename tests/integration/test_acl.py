@@ -15,8 +15,8 @@ from bridge.mqtt.messages import Publication
 from bridge.mqtt.session import Subscription
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
-from tests.integration.session_recorder import Client
-from tests.secured import SecuredBroker, make_certificates
+from tests.support.secured import SecuredBroker, make_certificates
+from tests.support.session_recorder import Client
 
 pytestmark = pytest.mark.server
 

@@ -17,10 +17,10 @@ from bridge.config import AgentSettings
 from bridge.errors import StateInUseError, ThreadDiedError
 from bridge.mqtt.session import Publication
 from bridge.wire import messages
-from tests.agents import Subscriber, assert_no_hole
-from tests.broker import Broker
-from tests.integration.session_recorder import Recorder
-from tests.processes import wait_until
+from tests.support.agents import Subscriber, assert_no_hole
+from tests.support.broker import Broker
+from tests.support.processes import wait_until
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

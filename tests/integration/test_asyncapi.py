@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from bridge.wire.topics import Topics
-from tests.npm import installed
+from tests.support.npm import installed
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,7 +28,7 @@ def parser() -> Path:
 def parsed(parser: Path, document: Path) -> dict[str, Any]:
     """What the parser makes of a document."""
     done = subprocess.run(
-        ["node", ROOT / "tests" / "asyncapi.cjs", parser, document],
+        ["node", ROOT / "tests" / "support" / "asyncapi.cjs", parser, document],
         capture_output=True,
         text=True,
         check=True,

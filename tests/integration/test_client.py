@@ -17,9 +17,9 @@ from bridge.client import Client, Gap, Message
 from bridge.wire.examples import examples
 from bridge.wire.messages import TYPE_PREFIX
 from bridge.wire.topics import Topics
-from tests.agents import DrivenAgent
-from tests.broker import Broker
-from tests.integration.session_recorder import Client as Recorder
+from tests.support.agents import DrivenAgent
+from tests.support.broker import Broker
+from tests.support.session_recorder import Client as Recorder
 
 pytestmark = pytest.mark.server
 TOPICS = Topics()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Subscription
-from tests.broker import Broker
-from tests.integration.session_recorder import Client
+from tests.support.broker import Broker
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ from bridge.dashboard.store import Archive, Cursor, CursorGoneError, Filter, Sto
 from bridge.dashboard.store.query import Query
 from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.server
 

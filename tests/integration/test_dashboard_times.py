@@ -22,9 +22,9 @@ from bridge.options import load
 from bridge.wire.examples import examples
 from bridge.wire.messages import MIGRATION
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.integration.session_recorder import Client
-from tests.processes import wait_until
+from tests.support.broker import Broker
+from tests.support.processes import wait_until
+from tests.support.session_recorder import Client
 
 TRIES = 10
 """The quickest of them is what it takes where nothing else holds it up."""

@@ -17,14 +17,14 @@ from uuid import uuid4
 import pytest
 
 from bridge.mqtt.session import Subscription
-from tests.agents import DrivenAgent
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.integration.session_recorder import Client
-from tests.node_red import NodeRed, install, missing
-from tests.npm import INSTALL_S
-from tests.processes import environment, wait_until
-from tests.traces import load
+from tests.support.agents import DrivenAgent
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.node_red import NodeRed, install, missing
+from tests.support.npm import INSTALL_S
+from tests.support.processes import environment, wait_until
+from tests.support.session_recorder import Client
+from tests.support.traces import load
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -25,12 +25,12 @@ from bridge.mqtt.session import Publication
 from bridge.wire.examples import examples
 from bridge.wire.messages import JOB, LOCATION, MIGRATION, STATE, Libvirt
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess
-from tests.home import Home, render
-from tests.integration.session_recorder import Recorder
-from tests.pages import DOCS
-from tests.secured import SecuredBroker
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess
+from tests.support.home import Home, render
+from tests.support.secured import SecuredBroker
+from tests.support.session_recorder import Recorder
+from tests.tools.pages import DOCS
 
 pytestmark = pytest.mark.server
 

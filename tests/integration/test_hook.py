@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from bridge.mqtt.session import Publication
-from tests.agents import DrivenAgent
-from tests.broker import Broker
-from tests.hooks import TOPICS, HookProcess, Publisher, Records, last, location, uuid, verdict
-from tests.processes import ROOT, environment, wait_until
+from tests.support.agents import DrivenAgent
+from tests.support.broker import Broker
+from tests.support.hooks import TOPICS, HookProcess, Publisher, Records, last, location, uuid, verdict
+from tests.support.processes import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.server
 

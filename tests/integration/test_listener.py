@@ -9,7 +9,7 @@ import libvirt
 
 from bridge.agent.hypervisor.loop import running_loop
 from tests.lab.listener import Ear
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 URI = "test:///default"
 _OS = "<os><type>hvm</type></os>"

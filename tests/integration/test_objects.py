@@ -15,10 +15,10 @@ from bridge.agent.service import Agent
 from bridge.config import AgentSettings
 from bridge.mqtt.messages import Publication
 from bridge.wire.topics import Topics
-from tests.agents import Subscriber, assert_no_hole
-from tests.broker import Broker
-from tests.contract import faults
-from tests.integration.session_recorder import Client
+from tests.support.agents import Subscriber, assert_no_hole
+from tests.support.broker import Broker
+from tests.support.contract import faults
+from tests.support.session_recorder import Client
 
 pytestmark = pytest.mark.server
 

@@ -11,8 +11,8 @@ import pytest
 
 from bridge.agent.outbox import Limits, Outbox
 from bridge.mqtt.session import Received
-from tests.broker import Broker
-from tests.integration.outbox_sender import Stream, Subscriber
+from tests.support.broker import Broker
+from tests.support.outbox_sender import Stream, Subscriber
 
 KILLS = 8
 LIMITS = Limits(keep_bytes=300_000)
@@ -21,7 +21,7 @@ LIMITS = Limits(keep_bytes=300_000)
 def run_and_kill(folder: Path, after_s: float, *arguments: str) -> tuple[str, dict[int, int]]:
     """Lets the process storm for a while once it has begun; its epoch and what it says it committed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.storming_agent", str(folder), *arguments],
+        [sys.executable, "-m", "tests.support.storming_agent", str(folder), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -16,7 +16,7 @@ import pytest
 from tests.lab.fixtures import needs_lab
 from tests.lab.host import Host
 from tests.lab.lab import Lab
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

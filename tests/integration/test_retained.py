@@ -16,12 +16,12 @@ from bridge.agent.service import Agent
 from bridge.config import AgentSettings
 from bridge.correlator.store import Draft, Store
 from bridge.mqtt.session import Publication, Subscription
-from tests.broker import Broker
-from tests.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.integration.outbox_sender import HOST, TOPICS, Stream, until
-from tests.integration.session_recorder import Client
-from tests.postgres import Postgres
-from tests.traces import load
+from tests.support.broker import Broker
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.outbox_sender import HOST, TOPICS, Stream, until
+from tests.support.postgres import Postgres
+from tests.support.session_recorder import Client
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 

@@ -12,9 +12,9 @@ from bridge.agent.outbox import Limits, Outbox
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire import messages
 from bridge.wire.messages import CONTENT_TYPE, Libvirt, Span
-from tests.broker import Broker
-from tests.fake_broker import Behaviour, FakeBroker
-from tests.integration.outbox_sender import (
+from tests.support.broker import Broker
+from tests.support.fake_broker import Behaviour, FakeBroker
+from tests.support.outbox_sender import (
     HOST,
     TOPICS,
     UUID,
@@ -24,8 +24,8 @@ from tests.integration.outbox_sender import (
     lifecycle,
     until,
 )
-from tests.integration.session_recorder import Recorder
-from tests.small_disk import fill_up, small_disk
+from tests.support.session_recorder import Recorder
+from tests.support.small_disk import fill_up, small_disk
 
 pytestmark = pytest.mark.server
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker
-from tests.integration.outbox_sender import Stream, Subscriber, contents, lifecycle, until
+from tests.support.broker import Broker
+from tests.support.outbox_sender import Stream, Subscriber, contents, lifecycle, until
 
 pytestmark = pytest.mark.server
 

@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, Subscription
-from tests.broker import Broker, free_port
-from tests.fake_broker import Behaviour, FakeBroker, Publish, packet
-from tests.integration.session_recorder import Recorder
+from tests.support.broker import Broker, free_port
+from tests.support.fake_broker import Behaviour, FakeBroker, Publish, packet
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

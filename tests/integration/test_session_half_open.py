@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker
-from tests.integration.session_recorder import Recorder
+from tests.support.broker import Broker
+from tests.support.session_recorder import Recorder
 
 pytestmark = [
     pytest.mark.server,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bridge.mqtt.session import BrokerSettings
-from tests.broker import Broker, free_port
-from tests.fake_broker import Behaviour, FakeBroker
-from tests.integration.outbox_sender import Stream, Subscriber
-from tests.integration.session_recorder import Recorder
+from tests.support.broker import Broker, free_port
+from tests.support.fake_broker import Behaviour, FakeBroker
+from tests.support.outbox_sender import Stream, Subscriber
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

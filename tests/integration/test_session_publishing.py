@@ -9,9 +9,9 @@ import pytest
 
 from bridge.mqtt.session import BrokerSettings, Publication, Subscription
 from bridge.mqtt.transport import Wire
-from tests.broker import Broker
-from tests.fake_broker import Behaviour, FakeBroker, Publish
-from tests.integration.session_recorder import Recorder
+from tests.support.broker import Broker
+from tests.support.fake_broker import Behaviour, FakeBroker, Publish
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pytest
 
 from bridge.mqtt.session import BrokerSettings, Publication, Subscription
-from tests.broker import Broker
-from tests.fake_broker import Behaviour, FakeBroker, Publish, publish_packet
-from tests.integration.session_recorder import Recorder
+from tests.support.broker import Broker
+from tests.support.fake_broker import Behaviour, FakeBroker, Publish, publish_packet
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

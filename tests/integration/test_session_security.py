@@ -12,11 +12,11 @@ import pytest
 from bridge.mqtt.session import BrokerSettings, Publication, Subscription
 from bridge.mqtt.settings import Scheme
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.certificates import Certificates
-from tests.fake_broker import Behaviour, FakeBroker
-from tests.integration.session_recorder import Recorder
 from tests.matrix.brokers import Nats
+from tests.support.broker import Broker
+from tests.support.certificates import Certificates
+from tests.support.fake_broker import Behaviour, FakeBroker
+from tests.support.session_recorder import Recorder
 
 pytestmark = pytest.mark.server
 

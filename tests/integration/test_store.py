@@ -16,8 +16,8 @@ from sqlalchemy import text
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store
 from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
-from tests.memory_store import MemoryStore
-from tests.postgres import Postgres
+from tests.support.memory_store import MemoryStore
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.server
 

@@ -24,10 +24,10 @@ from bridge.mqtt.session import Publication, Session
 from bridge.view.text import columns
 from bridge.watch import json_line
 from bridge.wire.topics import Topics
-from tests import traces
-from tests.broker import Broker
-from tests.correlators import Listening
-from tests.unretained_proxy import UnretainedProxy
+from tests.support import traces
+from tests.support.broker import Broker
+from tests.support.correlators import Listening
+from tests.support.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 

@@ -10,7 +10,7 @@ from tests.lab.scenarios import SCENARIOS
 from tests.lab.stage import Stage
 from tests.lab.waiting import TimedOut
 from tests.lab.witness import Witness
-from tests.roots import Unavailable
+from tests.support.roots import Unavailable
 
 
 def run(names: list[str], releases: dict[str, str]) -> int:

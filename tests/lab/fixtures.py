@@ -11,7 +11,7 @@ from tests.lab import install
 from tests.lab.lab import Lab
 from tests.lab.stage import Stage
 from tests.lab.witness import Witness
-from tests.roots import Unavailable
+from tests.support.roots import Unavailable
 
 HOSTS = 3
 NEWER_RELEASE = "trixie"

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.broker import Broker
 from tests.lab import process
 from tests.lab.collector import Collector, Message
 from tests.lab.delay import Delay
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.support.broker import Broker
 
 SAVING = ("autosave_on_changes true", "autosave_interval 1")
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")

@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests import roots
-from tests.roots import Unavailable
+from tests.support import roots
+from tests.support.roots import Unavailable
 
 PACKAGES = (
     "libvirt-daemon",

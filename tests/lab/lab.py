@@ -12,7 +12,7 @@ from typing import Self
 from tests.lab import install, process
 from tests.lab.host import Host
 from tests.lab.namespaces import NETWORK, Switch
-from tests.roots import Unavailable
+from tests.support.roots import Unavailable
 
 PREFIX = "libvirt-mqtt-lab-"
 

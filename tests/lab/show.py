@@ -15,7 +15,7 @@ from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.migration import Migration
 from tests.lab.waiting import TimedOut
-from tests.roots import Unavailable
+from tests.support.roots import Unavailable
 
 PATIENCE_S = 20.0
 READING_S = 1.0

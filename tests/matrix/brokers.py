@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +10,10 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from bridge.mqtt.settings import BrokerSettings
-from tests import npm, unpacked
-from tests.broker import Broker, accepts, free_port
-from tests.correlators import Reachable
+from tests.support import npm, unpacked
+from tests.support.broker import Broker, accepts, free_port
+from tests.support.correlators import Reachable
+from tests.support.processes import LoggedProcess
 
 AEDES: Final = "1.2.0"
 _AEDES: Final = """
@@ -42,28 +41,13 @@ class Running(Reachable, Protocol):
         """SIGKILL."""
 
 
-class Foreign:
+class Foreign(LoggedProcess):
     """A broker that isn't mosquitto. `kill` and `start` keep what it has on disk."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / "log", folder)
         self.folder = folder
         self.port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    @property
-    def command(self) -> Sequence[str]:
-        """What is started."""
-        raise NotImplementedError
 
     def settings(self) -> BrokerSettings:
         """How to reach it: none of these speaks MQTT 5."""
@@ -72,20 +56,12 @@ class Foreign:
     def start(self) -> None:
         """Starts it and waits until it accepts."""
         deadline = time.monotonic() + _START_S
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        super().start()
         while not accepts("127.0.0.1", self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self.running or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"it doesn't start:\n{(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"it doesn't start:\n{self.log[-2000:]}")
             time.sleep(0.02)
-
-    def kill(self) -> None:
-        """SIGKILL, also when it doesn't run."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
 
 
 class Nats(Foreign):

@@ -15,13 +15,13 @@ from bridge.errors import ConfigError
 from bridge.mqtt.session import Publication, Received, Subscription
 from bridge.options import load
 from bridge.wire.topics import Topics
-from tests.agents import AgentProcess
-from tests.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
-from tests.integration.session_recorder import Recorder
 from tests.matrix.brokers import Running
-from tests.postgres import Postgres
-from tests.processes import wait_until
-from tests.traces import load as load_trace
+from tests.support.agents import AgentProcess
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
+from tests.support.postgres import Postgres
+from tests.support.processes import wait_until
+from tests.support.session_recorder import Recorder
+from tests.support.traces import load as load_trace
 
 WORKS: Final = "works"
 STATES: Final = 30_000

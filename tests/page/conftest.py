@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.broker import program
 from tests.page.parts import WIDE, Window, World
+from tests.support.broker import program
 
 Look = Callable[..., Window]
 

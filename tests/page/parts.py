@@ -22,14 +22,14 @@ from bridge.mqtt.messages import Publication
 from bridge.wire.examples import examples
 from bridge.wire.messages import JOB, MIGRATION, host_source, seconds, stamp
 from bridge.wire.topics import Topics
-from tests.broker import Broker, free_port
-from tests.correlators import CorrelatorProcess, messages_of, stamped_now
-from tests.correlators import Fleet as Agents
-from tests.npm import installed
-from tests.processes import ProgramProcess, wait_until
 from tests.simulator.fleet import Fleet
 from tests.simulator.speech import publication
-from tests.traces import load
+from tests.support.broker import Broker, free_port
+from tests.support.correlators import CorrelatorProcess, messages_of, stamped_now
+from tests.support.correlators import Fleet as Agents
+from tests.support.npm import installed
+from tests.support.processes import ProgramProcess, wait_until
+from tests.support.traces import load
 
 AXE: Final = "4.14.1"
 RESULTS: Final = Path(__file__).parent / "results"

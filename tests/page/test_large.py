@@ -9,12 +9,12 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.integration.session_recorder import Client
 from tests.page.conftest import Look
 from tests.page.parts import World, verdict
-from tests.processes import wait_until
 from tests.simulator.fleet import PLACED_BY_S, Fleet
 from tests.simulator.speech import publication
+from tests.support.processes import wait_until
+from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from bridge.dashboard.feed import MOST_AT_ONCE, SUMMARY_EVERY_S
 from tests.page.conftest import Look
 from tests.page.parts import World, verdict
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import DOCS
+from tests.tools.pages import DOCS
 
 ROOT = DOCS.parent
 HOP = re.compile(r"^\|(?: [\w`-]* ?\|)? `([\w.]+)` \| .* \| `(bridge/[\w/]+\.py)` \|$", re.MULTILINE)

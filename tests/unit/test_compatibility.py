@@ -13,9 +13,9 @@ import pytest
 from bridge import schemas
 from bridge.wire.examples import examples
 from bridge.wire.messages import KINDS
-from tests.compatibility import breaks
-from tests.contract import faults
-from tests.contract import validators as current
+from tests.support.compatibility import breaks
+from tests.support.contract import faults
+from tests.support.contract import validators as current
 
 RELEASED = Path(__file__).parents[1] / "data" / "released"
 LAST = {

@@ -14,7 +14,7 @@ from bridge.config import PROGRAMS
 from bridge.options import declared
 from bridge.wire import messages
 from bridge.wire.topics import Topics
-from tests.pages import DOCS, pages, render
+from tests.tools.pages import DOCS, pages, render
 
 ROOT = DOCS.parent
 PAGES = [*pages(), ROOT / "CONTRIBUTING.md"]
@@ -26,7 +26,7 @@ def named(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_generated_parts_are_current(page: Path) -> None:
-    """After a change: .venv/bin/python -m tests.pages."""
+    """After a change: .venv/bin/python -m tests.tools.pages."""
     assert page.read_text() == render(page.read_text())
 
 

@@ -40,8 +40,8 @@ from bridge.wire.messages import (
     stamp,
 )
 from bridge.wire.topics import Topics
-from tests.correlators import messages_of
-from tests.traces import every
+from tests.support.correlators import messages_of
+from tests.support.traces import every
 
 TOPICS = Topics()
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"

@@ -18,7 +18,7 @@ from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import JobWatcher
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import state_codes
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 ENCODER = Encoder(Topics(), "host1")
 A, B, C = (digit * 8 + "-0000-4000-8000-000000000000" for digit in "abc")

@@ -16,7 +16,7 @@ from bridge.mqtt.packets import (
     unpack_puback,
     unpack_publish,
 )
-from tests.fake_broker import Publish, publish_packet, read_publish, text
+from tests.support.fake_broker import Publish, publish_packet, read_publish, text
 
 TOPICS = st.text(
     st.characters(blacklist_categories=["Cs", "Cc", "Cn"], blacklist_characters="+#"), min_size=1

@@ -15,7 +15,7 @@ from bridge.agent.outbox.file import NAME
 from bridge.agent.outbox.lock import LOCK_NAME
 from bridge.errors import BridgeError, StateInUseError
 from bridge.wire.messages import Span
-from tests.small_disk import fill_up, small_disk
+from tests.support.small_disk import fill_up, small_disk
 from tests.unit.test_outbox import draft, drafts, stored, unsent
 
 MANY = Limits(keep_hours=24)

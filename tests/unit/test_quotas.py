@@ -20,7 +20,7 @@ from bridge.agent.outbox.writer import Writer
 from bridge.wire.events import LEFT_OUT
 from bridge.wire.examples import of_events
 from bridge.wire.topics import Topics
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 LOUD = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 QUIET = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.release import lacks
+from tests.tools.release import lacks
 
 
 @pytest.fixture

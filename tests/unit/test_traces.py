@@ -12,8 +12,8 @@ from bridge.demo.trace import Trace, packaged
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages as wire
 from bridge.wire.topics import Topics
-from tests import traces
-from tests.recorded_traces import recorded
+from tests.support import traces
+from tests.support.recorded_traces import recorded
 
 EVERY = list(traces.every())
 

@@ -18,7 +18,7 @@ from bridge.view.text import columns
 from bridge.wire import messages as wire
 from bridge.wire import vocabulary
 from bridge.wire.topics import Kind, Topics
-from tests import traces
+from tests.support import traces
 
 NOON = 1_790_251_200.0  # 2026-09-24T12:00:00Z
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"

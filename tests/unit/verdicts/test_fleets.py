@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.coverage_table import Proof
+from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Told
 from tests.unit.verdicts.expect import columns
 from tests.unit.verdicts.fleets import Fleet, carry_out

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from bridge.correlator.rules.case import Times
-from tests.coverage_table import Proof
+from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from bridge.correlator.rules.case import Times
-from tests.coverage_table import ROWS, Proof
+from tests.support.coverage_table import ROWS, Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
 from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row

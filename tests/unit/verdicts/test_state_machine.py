@@ -13,14 +13,14 @@ from bridge.correlator.rules.joint import FINAL, JOINT
 from bridge.correlator.rules.machine import TABLE
 from bridge.correlator.rules.signs import STATE_SIGNS, Sign, sign_of
 from bridge.correlator.rules.track import ArrivalStage, DepartureStage, Phase
-from tests.pages import DOCS, render
-from tests.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
+from tests.tools.pages import DOCS, render
+from tests.tools.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS
 
 
 @pytest.mark.parametrize("name", ["state-machine.md", "migrations.md"])
 def test_the_page_is_what_the_tables_say(name: str) -> None:
-    """After a change of a table: python -m tests.pages."""
+    """After a change of a table: python -m tests.tools.pages."""
     page = (DOCS / name).read_text()
     assert page == render(page)
     assert "<!-- machine" in page

@@ -14,7 +14,7 @@ from bridge.correlator.input.words import Said, word_of
 from bridge.correlator.rules.facts import Fact
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
-from tests.coverage_table import Proof
+from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, hold_the_contract, verdicts, words
 from tests.unit.verdicts.heard import fact_of_said

@@ -12,8 +12,8 @@ import pytest
 
 from bridge.demo.trace import Trace
 from bridge.wire.messages import Migration
-from tests import traces
-from tests.coverage_table import ROWS, Proof
+from tests.support import traces
+from tests.support.coverage_table import ROWS, Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
 from tests.unit.verdicts.heard import heard

@@ -1,4 +1,4 @@
-"""Debian's packages: `python -m tests.packages FOLDER [RELEASE...]` builds them as root, in clean roots.
+"""Debian's packages, built as root in clean roots: `python -m tests.tools.packages FOLDER [RELEASE...]`.
 
 Debian 13's use Debian's own Python packages and nothing else. Debian 12's are too old for the program, so
 the package brings a virtual environment with the wheels that `docker/lock/debian.txt` pins, and uses the
@@ -22,9 +22,9 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from bridge import __version__
-from tests import roots
+from tests.support import roots
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 NAMES: Final[Mapping[str, str]] = {
     "libvirt-python": "python3-libvirt",
     "msgspec": "python3-msgspec",

@@ -13,11 +13,11 @@ from bridge.mqtt.session import BrokerSettings, Publication, Received, Session, 
 class Recorder:
     """Makes a session, and steps it until something has happened.
 
-    `made` are all of them: what a test that failed left open is closed after it, so that no other test hears
-    of it (see tests/conftest.py).
+    `made` are all of them, with the thread that made each: what a test that failed left open is closed after
+    it, so that no other test hears of it (see tests/conftest.py).
     """
 
-    made: ClassVar[list[Recorder]] = []
+    made: ClassVar[list[tuple[int, Recorder]]] = []
     session_type: ClassVar[type[Session]] = Session
 
     def __init__(
@@ -50,7 +50,7 @@ class Recorder:
             on_acknowledged=self._on_acknowledged,
             **options,
         )
-        Recorder.made.append(self)
+        Recorder.made.append((threading.get_ident(), self))
 
     @property
     def payloads(self) -> list[bytes]:

@@ -17,8 +17,8 @@ from bridge.demo.trace import Trace
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Subscription
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
-from tests.integration.session_recorder import Client
-from tests.processes import ProgramProcess
+from tests.support.processes import ProgramProcess
+from tests.support.session_recorder import Client
 
 
 class Listening(Protocol):

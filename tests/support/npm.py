@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.roots import CACHE_FOLDER, CACHE_VARIABLE
+from tests.support.roots import CACHE_FOLDER, CACHE_VARIABLE
 
 INSTALL_S: Final = 240
 

@@ -12,9 +12,9 @@ from typing import Final
 from hypothesis import strategies as st
 
 from bridge.demo.trace import Line, Trace, parse
-from tests.recorded_traces import RECORDED, recorded
+from tests.support.recorded_traces import RECORDED, recorded
 
-FOLDER: Final = Path(__file__).parent / "data" / "traces"
+FOLDER: Final = Path(__file__).parents[1] / "data" / "traces"
 RELEASES: Final = {"9.0": FOLDER, "11.3": FOLDER / "libvirt-11.3"}
 
 ROWS: Final[dict[str, str]] = {

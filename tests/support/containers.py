@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests import roots
+from tests.support import roots
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("podman", "buildah", "runc", "podman-compose", "netavark", "aardvark-dns", "debootstrap")
 IN_THE_BASE: Final = (
     # What docker/Dockerfile installs, so that it has nothing to fetch.

@@ -88,7 +88,7 @@ RECORDED: Final[dict[int, tuple[str, list[dict[str, Any]]]]] = {
 
 def recorded() -> dict[int, Trace]:
     """The scenarios by their id."""
-    path = Path(__file__).parent / "data" / "traces" / "recorded.json"
+    path = Path(__file__).parents[1] / "data" / "traces" / "recorded.json"
     whole = json.loads(path.read_text("utf-8"))
     return {item["id"]: _recorded(item, whole["libvirt"]) for item in whole["scenarios"]}
 

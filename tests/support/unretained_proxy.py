@@ -12,7 +12,7 @@ import threading
 from types import TracebackType
 from typing import Final, Self
 
-from tests.fake_broker import length, packet, read_length
+from tests.support.fake_broker import length, packet, read_length
 
 _SUBSCRIBE: Final = 0x82
 _NEVER: Final = 0x20

@@ -1,6 +1,6 @@
 """The generated parts of docs: between `<!-- KIND NAME -->` and `<!-- end -->` stands what the code says.
 
-`python -m tests.pages` writes them anew; `tests/unit/test_docs.py` holds them.
+`python -m tests.tools.pages` writes them anew; `tests/unit/test_docs.py` holds them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bridge.hook.counters import Counters as HookCounters
 from bridge.options import declared
 from bridge.wire import events, messages, vocabulary
 from bridge.wire.examples import examples
-from tests import state_machine
 from tests.matrix import table as matrix
+from tests.tools import state_machine
 
-DOCS: Final = Path(__file__).parent.parent / "docs"
+DOCS: Final = Path(__file__).parents[2] / "docs"
 _PART: Final = re.compile(r"<!-- ([a-z]+ [^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -1,6 +1,6 @@
 """Draws the decision from its own tables, for docs/state-machine.md and docs/migrations.md.
 
-`part` makes one generated part of a page; `tests.pages` writes the pages and a test holds them.
+`part` makes one generated part of a page; `tests.tools.pages` writes the pages and a test holds them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bridge.correlator.rules.joint import JOINT, A, D
 from bridge.correlator.rules.machine import TABLE
 from bridge.correlator.rules.signs import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS
 from bridge.correlator.rules.track import Phase
-from tests.coverage_table import ROWS
+from tests.support.coverage_table import ROWS
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
 
 PHASES: Final[dict[Phase, str]] = {

@@ -13,9 +13,9 @@ from urllib.request import urlopen
 
 import yaml
 
-from tests.broker import free_port, program
+from tests.support.broker import free_port, program
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 ALERTS: Final = ROOT / "docker" / "prometheus" / "alerts.yaml"
 SETTINGS: Final = ROOT / "docker" / "prometheus" / "prometheus.yaml"
 DASHBOARD: Final = ROOT / "docker" / "grafana" / "libvirt-mqtt.json"

@@ -13,10 +13,10 @@ from typing import Any, Self
 from bridge.mqtt.session import Received, Subscription
 from bridge.wire import messages
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.correlators import Listening
-from tests.integration.session_recorder import Client
-from tests.processes import ProgramProcess
+from tests.support.broker import Broker
+from tests.support.correlators import Listening
+from tests.support.processes import ProgramProcess
+from tests.support.session_recorder import Client
 
 
 class Subscriber:
@@ -144,7 +144,7 @@ class Emitted:
 
 
 class DrivenAgent(AgentProcess):
-    """An agent on the test hypervisor, in a process that also drives its domains (`tests.driven_agent`)."""
+    """An agent on the test hypervisor, in a process that also drives its domains (`driven_agent`)."""
 
     def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
         super().__init__(broker, folder, connect="test:///default", **options)
@@ -152,7 +152,7 @@ class DrivenAgent(AgentProcess):
     @property
     def command(self) -> list[str]:
         """The same settings, another program around the agent."""
-        return [sys.executable, "-m", "tests.driven_agent", *self._arguments]
+        return [sys.executable, "-m", "tests.support.driven_agent", *self._arguments]
 
     def drive(self, cycles: int, domain: int = 0) -> Emitted:
         """Has a domain paused, resumed, stopped, started so often; returns once the agent stored it."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bridge.mqtt.settings import BrokerSettings, Version
-from tests.broker import Broker, free_port, program
+from tests.support.broker import Broker, free_port, program
 
-MOSQUITTO: Final = Path(__file__).parent.parent / "docker" / "mosquitto"
+MOSQUITTO: Final = Path(__file__).parents[2] / "docker" / "mosquitto"
 PASSWORDS: Final = {"reader": "only looking", "host9": "a host without a certificate"}
 
 

@@ -10,7 +10,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from jsonschema import Draft202012Validator
 
-SCHEMAS: Final = Path(__file__).parent.parent / "schemas" / "v1"
+SCHEMAS: Final = Path(__file__).parents[2] / "schemas" / "v1"
 _EMPTY: Final = ("state", "job", "location", "current")
 """What an empty payload clears: the last level of its topic."""
 

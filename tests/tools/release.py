@@ -1,4 +1,4 @@
-"""What has to be true before a version is released: `python -m tests.release VERSION` says what isn't."""
+"""What has to be true before a release: `python -m tests.tools.release VERSION` says what isn't."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bridge import __version__
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def lacks(version: str, root: Path = ROOT, current: str = __version__) -> Iterator[str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tests.containers import ROOT, Podman
-from tests.processes import wait_until
+from tests.support.containers import ROOT, Podman
+from tests.support.processes import wait_until
 
 # systemd counts on mounts being shared, as they are where it is a machine's first process.
 _FIRST: Final = ("-c", "mount --make-rshared /; exec /sbin/init")

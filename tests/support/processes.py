@@ -1,4 +1,4 @@
-"""The program's commands as processes, started as a user would."""
+"""Processes that a test starts and ends, the program's commands among them, started as a user would."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def environment() -> dict[str, str]:
@@ -31,17 +31,16 @@ def wait_until(
         time.sleep(0.02)
 
 
-class ProgramProcess:
-    """`libvirt-mqtt` with one of its commands; what it logs goes to a file."""
+class LoggedProcess:
+    """A process that is started and ended any number of times; what it logs goes to a file."""
 
-    def __init__(self, program: str, log: Path, **options: object) -> None:
+    pipes: ClassVar[bool] = False
+    """Whether its standard input and output are the test's; else what it writes is part of the log."""
+
+    def __init__(self, log: Path, folder: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
-        self._arguments = [
-            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-            for name, value in options.items()
-        ]
-        self._program = program
+        self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -54,9 +53,9 @@ class ProgramProcess:
         self.kill()
 
     @property
-    def command(self) -> list[str]:
+    def command(self) -> Sequence[str]:
         """What is started."""
-        return [sys.executable, "-m", "bridge", self._program, *self._arguments]
+        raise NotImplementedError
 
     @property
     def pid(self) -> int:
@@ -65,29 +64,25 @@ class ProgramProcess:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """All that it has written."""
         return self._log.read_text() if self._log.exists() else ""
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one name."""
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("event") == event]
-
-    def until_logged(self, event: str, times: int = 1, timeout_s: float = 20.0) -> None:
-        """Waits until it has said this so often."""
-        wait_until(lambda: len(self.logged(event)) >= times, lambda: self.log, timeout_s)
 
     def start(self) -> None:
         """Starts it and returns at once."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE if self.pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.pipes else log,
                 stderr=log,
                 text=True,
-                cwd=ROOT,
+                cwd=self._folder,
                 env=environment(),
             )
 
@@ -116,3 +111,31 @@ class ProgramProcess:
             finally:
                 if process.poll() is None:
                     process.kill()
+
+
+class ProgramProcess(LoggedProcess):
+    """`libvirt-mqtt` with one of its commands."""
+
+    pipes = True
+
+    def __init__(self, program: str, log: Path, **options: object) -> None:
+        super().__init__(log, ROOT)
+        self._arguments = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in options.items()
+        ]
+        self._program = program
+
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "bridge", self._program, *self._arguments]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one name."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def until_logged(self, event: str, times: int = 1, timeout_s: float = 20.0) -> None:
+        """Waits until it has said this so often."""
+        wait_until(lambda: len(self.logged(event)) >= times, lambda: self.log, timeout_s)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.broker import free_port
+from tests.support.broker import free_port
 
 START_TIMEOUT_S = 30.0
 

@@ -1,6 +1,6 @@
 """A process for tests that kill it: appends messages without end, sends them, and says what it committed.
 
-    python -m tests.integration.storming_agent FOLDER [BROKER_PORT]
+    python -m tests.support.storming_agent FOLDER [BROKER_PORT]
 
 Each line on standard output: `sequence checksum` of a row, written after `append` returned it. The first line
 is the epoch.
@@ -20,7 +20,7 @@ from bridge.agent.inventory.drafts import Draft
 from bridge.agent.outbox import Limits, Outbox
 from bridge.agent.publish.sender import Sender
 from bridge.mqtt.session import BrokerSettings
-from tests.integration.outbox_sender import HOST, TOPICS, UUID
+from tests.support.outbox_sender import HOST, TOPICS, UUID
 
 
 def main(folder: Path, port: int | None) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import jinja2
 
 from bridge.mqtt.session import Subscription
-from tests.broker import Broker
-from tests.integration.session_recorder import Client
+from tests.support.broker import Broker
+from tests.support.session_recorder import Client
 
 
 class Home:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Self
 
 from bridge.mqtt.settings import BrokerSettings, Scheme, Version
-from tests.certificates import Certificates
+from tests.support.certificates import Certificates
 
 START_TIMEOUT_S = 10.0
 _ports = random.SystemRandom()

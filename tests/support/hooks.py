@@ -24,9 +24,9 @@ from bridge.wire.messages import (
     stamp,
 )
 from bridge.wire.topics import Topics
-from tests.broker import Broker
-from tests.integration.session_recorder import Client
-from tests.processes import ProgramProcess, wait_until
+from tests.support.broker import Broker
+from tests.support.processes import ProgramProcess, wait_until
+from tests.support.session_recorder import Client
 
 TOPICS = Topics()
 _EXAMPLES = {outcome: examples()[f"{TYPE_PREFIX}migration.{outcome}.v1"] for outcome in MIGRATION}

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.npm import installed
+from tests.support.npm import installed
 
 VERSION: Final = "4.1.8"
 _SETTINGS: Final = """module.exports = {

@@ -1,0 +1,136 @@
+"""One attempt or two: what a host said of a job before it couldn't see, and what it said after that.
+
+A copy that was seen to begin, and a guest that was found to have left, may be one migration, or one that
+failed and the next. The host can't know. So they are kept as segments, and the other hosts' halves decide:
+they are one half, unless more is explained when they are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, Mark
+from bridge.correlator.rules.track import Arrival, Departure, Track
+
+Weigh = Callable[[Mapping[str, Track]], int]
+"""What speaks against the best choice of links."""
+
+
+def was_unseen(half: Arrival | Departure, mark: Mark) -> bool:
+    """Whether the host couldn't see for a while between the last that it said of this half and the mark. What
+    was found at once, after one such while, is one finding.
+    """
+    last = half.last_mark
+    if mark.origin == "state":
+        return False  # its event may still come
+    if mark.origin not in AS_IT_HAPPENED:
+        return last.origin in AS_IT_HAPPENED or last.since != mark.since
+    if last.origin not in AS_IT_HAPPENED:
+        return mark.since is not None and mark.since >= last.at
+    return mark.since != last.since
+
+
+def begin_segment(track: Track, half: Arrival | Departure, mark: Mark) -> None:
+    """What follows may be of another attempt than what was said before."""
+    if isinstance(half, Departure):
+        half.closed = mark
+        begun = Departure(mark.key, mark, guest=track.guest, after=track.heard, continues=True)
+        track.departures = [*track.departures, begun]
+    else:
+        half.over = mark
+        track.arrivals = [*track.arrivals, Arrival(mark.key, mark, after=track.heard, continues=True)]
+
+
+def choose(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Half], weigh: Weigh) -> None:
+    """Makes one half of segments, unless less speaks against two, or it was told of the second alone."""
+    borders: list[Arrival | Departure] = []
+    for host, track in tracks.items():
+        pairs: tuple[tuple[Arrival | Departure, Arrival | Departure], ...] = (
+            *pairwise(track.arrivals),
+            *pairwise(track.departures),
+        )
+        for one, other in pairs:
+            ends = {(host, one.key), (host, other.key)}
+            other.continues = other.continues and not ends & set(done) and (host, other.key) not in told
+            if other.continues:
+                borders.append(other)
+    if borders:
+        least = weigh(joined(tracks))
+        for border in borders:
+            border.continues = False
+            apart = weigh(joined(tracks))
+            least, border.continues = (apart, False) if apart < least else (least, True)
+        for host, track in joined(tracks).items():
+            tracks[host].arrivals, tracks[host].departures = track.arrivals, track.departures
+
+
+def joined_as(host: str, track: Track, absorbed: Collection[Half]) -> Track:
+    """The track with the segments that were `absorbed` made one with what is before them, and no others."""
+    halves: list[Arrival | Departure] = [*track.arrivals, *track.departures]
+    for half in halves:
+        half.continues = half.continues and (host, half.key) in absorbed
+    return joined({host: track})[host]
+
+
+def joined(tracks: Mapping[str, Track]) -> dict[str, Track]:
+    """The tracks with each half that continues made one with the half before it."""
+    found = {}
+    for host, track in tracks.items():
+        copy = found[host] = track.copy()
+        copy.arrivals, copy.departures = [], []
+        for arrival in track.arrivals:
+            if arrival.continues and copy.arrivals:
+                copy.arrivals[-1] = _one_arrival(copy.arrivals[-1], arrival)
+            else:
+                copy.arrivals.append(arrival)
+        for departure in track.departures:
+            if departure.continues and copy.departures:
+                copy.departures[-1] = _one_departure(copy.departures[-1], departure)
+            else:
+                copy.departures.append(departure)
+    return found
+
+
+def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
+    return replace(
+        after,
+        key=before.key,
+        first=before.first,
+        opened=before.opened,
+        after=before.after,
+        tentative=before.tentative and after.tentative,
+        postcopy=before.postcopy or after.postcopy,
+        breaks=before.breaks + after.breaks,
+        broke=after.broke or before.broke,
+        flowed=after.flowed or before.flowed,
+        switched=after.switched or before.switched,
+        guest=after.guest or before.guest,
+        continues=before.continues,
+        absorbed=(*before.absorbed, after.key, *after.absorbed),
+    )
+
+
+def _one_departure(before: Departure, after: Departure) -> Departure:
+    is_at_its_beginning = after.stage == "copying"
+    return replace(
+        after,
+        key=before.key,
+        opened=before.opened,
+        after=before.after,
+        stage=before.stage if is_at_its_beginning else after.stage,
+        before_end=before.stage if after.before_end == "copying" else after.before_end,
+        iterated=before.iterated or after.iterated,
+        iterated_last=after.iterated_last or before.iterated_last,
+        suspended=after.suspended or before.suspended,
+        postcopy=before.postcopy or after.postcopy,
+        breaks=before.breaks + after.breaks,
+        broke=after.broke or before.broke,
+        flowed=after.flowed or before.flowed,
+        guest=after.guest or before.guest,
+        state_before=before.state_before,
+        continues=before.continues,
+        absorbed=(*before.absorbed, after.key, *after.absorbed),
+    )

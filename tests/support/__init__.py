@@ -1,0 +1,1 @@
+"""What tests share: programs as processes, servers, stand-ins at a real socket, recordings."""

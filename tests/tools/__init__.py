@@ -1,0 +1,1 @@
+"""Programs for a developer: pages of docs, packages, the checks of a release."""

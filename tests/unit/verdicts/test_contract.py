@@ -1,0 +1,63 @@
+"""Every value that the contract has for a migration is published in some row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final, get_args
+
+import pytest
+
+from bridge.wire.messages import Attention, GuestState, Mode, Outcome, Phase, Reason
+from tests.unit.verdicts.conduct import Conductor, in_order
+from tests.unit.verdicts.expect import words
+from tests.unit.verdicts.rows import CONFLICT_ALONE, MIGRATIONS, ON_S, Release, Row, Verdict
+from tests.unit.verdicts.stage import FULL
+from tests.unit.verdicts.test_rows import DESTINATION, SOURCE, check, every_release, played
+
+DAY_S: Final = 24 * 3600.0
+DESTINATION_ENDS: Final = (
+    Row(
+        "17",
+        "guest crashes on the destination",
+        "D(2,1) S:iter ~2 D(8,0) D(5,2) S:end",
+        Verdict("failed", ON_S, "destination_crashed", confirmed="sD"),
+    ),
+    Row(
+        "17",
+        "guest shuts down on the destination",
+        "D(2,1) S:iter ~2 D(6,1) D(5,0) S:end",
+        Verdict("failed", ON_S, "destination_stopped", confirmed="sD"),
+    ),
+)
+"""How an arrival ends that libvirt doesn't end itself."""
+VALUES: Final[dict[str, Any]] = {
+    "outcome": Outcome,
+    "reason": Reason,
+    "attention": Attention,
+    "mode": Mode,
+    "phase": Phase,
+    "guest": GuestState,
+}
+
+
+@pytest.mark.parametrize("row", DESTINATION_ENDS, ids=str)
+@every_release
+def test_the_reason_is_how_the_destination_ended(row: Row, release: Release) -> None:
+    told = Conductor().deliver(in_order(played(row, release, FULL)))
+    assert words(told) == ("started", "failed")
+    check(told, row, FULL)
+
+
+def test_every_value_of_the_contract_is_published() -> None:
+    """Each row in full, and as far as one host tells of it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in (*MIGRATIONS, *DESTINATION_ENDS, CONFLICT_ALONE):
+        messages = in_order(played(row, "9.0", FULL))
+        for heard in ((SOURCE, DESTINATION), (SOURCE,), (DESTINATION,)):
+            conductor = Conductor()
+            conductor.deliver([each for each in messages if each.sent.host in heard], until_s=DAY_S)
+            for each in (*conductor.told, *conductor.retained):
+                for name in VALUES:
+                    if value := getattr(each.telling.data, name, None):
+                        found[name].add(getattr(value, "state", value))
+    assert found == {name: set(get_args(values)) for name, values in VALUES.items()}
