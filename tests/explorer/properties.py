@@ -180,10 +180,10 @@ def _by_migration(told: Sequence[Told]) -> dict[str, list[Told]]:
 
 
 def _began(told: Told, owners: dict[str, Counter[int]]) -> int | None:
-    """The attempt whose beginning was told."""
+    """The attempt whose beginning was told; of several that were found at once, the newest."""
     if told.word != "started" or told.data is None:
         return None
-    return next(iter(owners.get(told.data["evidence"][0]["id"], ())), None)
+    return max(owners.get(told.data["evidence"][0]["id"], ()), default=None)
 
 
 def _owner(history: History, told: Told, owners: dict[str, Counter[int]]) -> int | None:

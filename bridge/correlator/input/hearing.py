@@ -94,10 +94,14 @@ class Hearing:
         except Exception as error:  # noqa: BLE001 - one message must not stop all others
             self._reject("not_read", received, repr(error))
         else:
-            if self.deaf_since is not None and isinstance(word, Said):
+            if isinstance(word, Said) and self._was_kept(word):
                 word = structs.replace(word, late=True)
             return Heard(word, at, received.retain)
         return None
+
+    def _was_kept(self, word: Said) -> bool:
+        """Whether the broker kept it while we were away, as far as its stamp tells."""
+        return self.deaf_since is not None and self._connected is not None and word.at < self._connected
 
     def _reject(self, kind: str, received: Received, why: str) -> None:
         self._counters.rejected[kind] += 1

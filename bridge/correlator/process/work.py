@@ -9,6 +9,7 @@ from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.words import Said
 from bridge.correlator.rules.case import Case, Hosts, Telling
 from bridge.correlator.rules.facts import AS_IT_HAPPENED, Fact
+from bridge.correlator.rules.readings import AFTER_S
 from bridge.correlator.store import CaseRow
 from bridge.wire.messages import Progress, stamp
 
@@ -55,12 +56,13 @@ def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
     assert word.kind is not None
     assert word.kind != "job"
     at = word.at + host.offset_s
+    is_old = received - at > AFTER_S
     if word.origin in AS_IT_HAPPENED or word.kind == "state":
         host.note_saw(min(at, word.at))
     return Fact(
         host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
         at, received, word.stamp, word.id, word.persistent, word.figures, host.dark_from(at),
-        word.copied, word.late or host.was_away(at),
+        word.copied, is_old and (word.late or host.was_away(at)),
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class Link:
     """One departure that may belong to one arrival, and what speaks against it, the gravest first.
 
     proven: equal figures of both hosts prove it. contradicts: their ends don't go together. elsewhere: the
-    guest was on another host, or had come back since. misfits: their ends needn't go together. untold: it
+    guest was on another host, or had come back since. strained: no reading of the clocks allows it, only what
+    lies between them. misfits: their ends needn't go together. untold: it
     isn't what was told. apart_ms: the time between their beginnings.
     """
 
@@ -38,6 +39,7 @@ class Link:
     proven: bool = False
     contradicts: bool = False
     elsewhere: bool = False
+    strained: bool = False
     misfits: bool = False
     untold: bool = False
     apart_ms: int = 0
@@ -51,17 +53,21 @@ class Link:
     @property
     def cost(self) -> int:
         """What is weighed: nothing of what is less grave outweighs what is graver, of however many links."""
-        grave = (self.contradicts, self.elsewhere, self.misfits, self.untold)
-        cost = -int(self.proven)
-        for digit in (0, *grave):
-            cost = cost * _MOST + digit
-        return cost * _MOST_MS + min(self.apart_ms, _MOST_MS // _MOST)
+        return self.gravity * _MOST_MS + min(self.apart_ms, _MOST_MS // _MOST)
+
+    @property
+    def gravity(self) -> int:
+        """The same without the time between them."""
+        found = -int(self.proven)
+        for digit in (0, self.contradicts, self.elsewhere, self.strained, self.misfits, self.untold):
+            found = found * _MOST + digit
+        return found
 
 
 _MOST: Final = 1000
 """More links than there can be."""
 _MOST_MS: Final = 10**12
-_UNLINKED: Final = _MOST**4 * _MOST_MS
+UNLINKED_GRAVITY: Final = _MOST**5
 """What an arrival without a departure costs: more than anything but a proof."""
 
 
@@ -103,7 +109,7 @@ def _aligned(links: Sequence[Link]) -> list[Link]:
     rows = sorted({half for link in links for half in link.ends if half[0] == one})
     columns = sorted({half for link in links for half in link.ends if half[0] == other})
     arrivals = {link.arrival for link in links}
-    alone = {half: _UNLINKED if half in arrivals else 0 for half in (*rows, *columns)}
+    alone = {half: UNLINKED_GRAVITY * _MOST_MS if half in arrivals else 0 for half in (*rows, *columns)}
     best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
     for m, column in enumerate(columns):
         best[0][m + 1] = best[0][m] + alone[column]

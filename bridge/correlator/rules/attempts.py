@@ -72,6 +72,12 @@ def judge_attempt(sitting: Sitting, each: Pair) -> Attempt | None:
             told.departure = (each.source, each.departure.key)
     elif is_told:
         told.departure = None
+    told.absorbed = [
+        (host, key)
+        for host, half in ((each.destination, each.arrival), (each.source, each.departure))
+        if host is not None and half is not None
+        for key in half.absorbed
+    ]
     if is_told and told not in sitting.case.told:
         sitting.case.told.append(told)
     return attempt

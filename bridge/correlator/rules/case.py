@@ -92,7 +92,7 @@ class Conflict:
 @dataclass(slots=True)
 class Told:
     """What was told of one attempt. source: the host that it came from, once known; began: when, by our
-    clock.
+    clock; absorbed: the later segments of its halves.
     """
 
     id: str
@@ -109,6 +109,7 @@ class Told:
     was_conflict: bool = False
     done: bool = False
     began: float = 0.0
+    absorbed: list[Half] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from bridge.correlator.rules import acts
+from bridge.correlator.rules import acts, segments
 from bridge.correlator.rules.alignment import Half
 from bridge.correlator.rules.apart import judge_conflict, judge_offline
 from bridge.correlator.rules.attempts import judge_attempt
@@ -14,7 +14,7 @@ from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.case import Case, Hosts, Judgement, Times, Told
 from bridge.correlator.rules.current import judge_current
 from bridge.correlator.rules.facts import Key
-from bridge.correlator.rules.pairing import Pair, pair
+from bridge.correlator.rules.pairing import Pair, pair, weigh
 from bridge.correlator.rules.sitting import Sitting
 from bridge.correlator.rules.track import Arrival, Departure, Track
 
@@ -53,7 +53,10 @@ def judge(
         for told in case.told
         if told.arrival and told.departure and (told.last is not None or told.interrupted)
     }
-    pairs = pair(sitting.tracks, _done(case), linked)
+    done = _done(case)
+    told_alone = {half for told in case.told if told.last for half in (told.arrival, told.departure) if half}
+    segments.choose(sitting.tracks, done, told_alone, lambda tracks: weigh(tracks, done, linked))
+    pairs = pair(sitting.tracks, done, linked)
     attempts = [attempt for each in pairs if (attempt := judge_attempt(sitting, each)) is not None]
     sitting.is_open = sitting.is_open or (len(sitting.tracks) > 1 and bool(sitting.silent))
     judge_offline(sitting)
@@ -143,7 +146,11 @@ def _found(
 
 def _done(case: Case) -> frozenset[Half]:
     return frozenset(
-        half for told in case.told if told.done for half in (told.arrival, told.departure) if half
+        half
+        for told in case.told
+        if told.done
+        for half in (told.arrival, told.departure, *told.absorbed)
+        if half
     )
 
 
@@ -195,7 +202,7 @@ def _prune(sitting: Sitting) -> None:
         half
         for told in case.told
         if told.done or (told.last is not None and told.at + _KEPT_S < sitting.now)
-        for half in (told.arrival, told.departure)
+        for half in (told.arrival, told.departure, *told.absorbed)
         if half is not None
     }
     halves: set[Half] = {
@@ -225,9 +232,10 @@ def _halves(track: Track) -> list[Arrival | Departure]:
 
 def _check_point(case: Case, stale: AbstractSet[Half]) -> None:
     """Folds what is closed for good."""
+    absorbed = {half for told in case.told for half in told.absorbed}
     for host, log in case.logs.items():
         log.fold_for_good()
-        track = log.base
+        track = log.base = segments.joined_as(host, log.base, absorbed)
         track.arrivals = [a for a in track.arrivals if (host, a.key) not in stale or a is track.arrivals[-1]]
         track.departures = [
             d for d in track.departures if (host, d.key) not in stale or d is track.departures[-1]

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from bridge.correlator.rules.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
 from bridge.correlator.rules.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
+from bridge.correlator.rules.segments import begin_segment, was_unseen
 from bridge.correlator.rules.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
 from bridge.correlator.rules.track import (
     PART_IN_A_MIGRATION,
@@ -255,6 +256,7 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
     if row is None:
         return
     phase, acts = row
+    _part_where_unseen(track, mark, acts)
     for act in acts:
         ACTS[act](track, mark, figures)
     track.phase = phase
@@ -262,6 +264,24 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
         track.phase = "here"
 
 
+def _part_where_unseen(track: Track, mark: Mark, acts: tuple[Act, ...]) -> None:
+    """Of a half that goes on, or ends, the host may not have seen that it ended and another began."""
+    if not _BEGIN_A_DEPARTURE & set(acts) and _OF_A_DEPARTURE & set(acts):
+        departure = track.departures[-1] if track.departures else None
+        if departure is not None and not departure.is_over and was_unseen(departure, mark):
+            begin_segment(track, departure, mark)
+    if _OF_AN_ARRIVAL & set(acts) and track.arrivals and was_unseen(track.arrivals[-1], mark):
+        begin_segment(track, track.arrivals[-1], mark)
+
+
+_BEGIN_A_DEPARTURE: Final[frozenset[Act]] = frozenset({"open_departure", "split", "drop"})
+_OF_A_DEPARTURE: Final[frozenset[Act]] = frozenset(
+    {
+        "mark_iteration", "suspend", "unpause", "strand", "postcopy_out", "break_out",
+        "leave", "resume", "stick", "crash", "stop", "vanish", "job_end",
+    }
+)  # fmt: skip
+_OF_AN_ARRIVAL: Final[frozenset[Act]] = frozenset({"arrive", "arrive_paused", "fail", "flow", "break_in"})
 _OF_A_JOB: Final[frozenset[Sign]] = frozenset({"iteration", "source_postcopy", "left", "resumed_migrated"})
 
 

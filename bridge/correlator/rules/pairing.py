@@ -1,10 +1,9 @@
 """Which departure belongs to which arrival.
 
-No event, XML or statistic names the other host. The UUID pairs the sides; what settles the rest is that
-the guest can only leave the host that it was on, that both halves of one attempt overlap in time, and
-that attempts between two hosts, whichever way they went, come in the same order on both. Stamps of
-different hosts are compared only to break a tie or to hold back a doubtful link until the other hosts had
-their say (`Pair.doubtful`).
+No event, XML or statistic names the other host. The UUID pairs the sides; what settles the rest is that the
+guest can only leave the host that it was on, that both halves of one attempt overlap in time by some reading
+of the hosts' clocks (`readings`), and that attempts between two hosts, whichever way they went, come in the
+same order on both.
 """
 
 from __future__ import annotations
@@ -16,9 +15,19 @@ from itertools import product
 from operator import itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.rules.alignment import Ends, Half, Link, best_links, crosses
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, SKEW_S, Copied, Mark
-from bridge.correlator.rules.readings import AFTER_S, FOREVER, ORDER_S, Meeting, Span, spans
+from bridge.correlator.rules.alignment import UNLINKED_GRAVITY, Ends, Half, Link, best_links, crosses
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
+from bridge.correlator.rules.readings import (
+    AFTER_S,
+    FOREVER,
+    ORDER_S,
+    Meeting,
+    Moment,
+    Span,
+    by_correction,
+    by_receipt,
+    spans,
+)
 from bridge.correlator.rules.signs import end_of
 from bridge.correlator.rules.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
 
@@ -47,14 +56,9 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
     what was `told` as one attempt stays so unless something speaks against it, and if it is done it stays.
     """
-    arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
-    departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
-    fixed = [ends for ends in told if any(half in done for half in ends)]
+    arrivals, departures = _halves(tracks, done)
     stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
-    held = {half: found[0] if found else None for half, found in stays.items()}
-    lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
-    lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
-    links = _link(arrivals, departures, _Known(held, told, fixed, _proven(arrivals, departures), lasted))
+    links = _link(arrivals, departures, _known(arrivals, departures, stays, done, told))
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -71,11 +75,58 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
                 if (n == 0 or _ended_after(arrival, stay))
                 and (end := _end_before_copy(arrival, source, stay, tracks, links))
             ]
-            held_by, end = ends[0] if ends else (_source(host, arrival, held[half], links), None)
+            held_by, end = (
+                ends[0] if ends else (_source(host, arrival, next(iter(stays[half]), None), links), None)
+            )
             stay = next((stay for source, stay in stays[half] if source == held_by), None)
             pairs.append(Pair(arrival, host, end, held_by, meetings=stay_meetings(arrival, stay)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
+
+
+def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]) -> int:
+    """What speaks against the best choice of links: above all, halves that have none."""
+    arrivals, departures = _halves(tracks, done)
+    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
+    links = _link(arrivals, departures, _known(arrivals, departures, stays, done, told))
+    linked = {link.departure for _, _, link in links.values()}
+    alone = sum(
+        1 for host, arrival in arrivals if not arrival.tentative and (host, arrival.key) not in links
+    ) + sum(
+        1
+        for host, each in departures
+        if (each.suspended or each.postcopy or each.stage == "left") and (host, each.key) not in linked
+    )
+    return alone * UNLINKED_GRAVITY + sum(link.gravity for _, _, link in links.values())
+
+
+_Arrivals = list[tuple[str, Arrival]]
+_Departures = list[tuple[str, Departure]]
+
+
+def _halves(tracks: Mapping[str, Track], done: Collection[Half]) -> tuple[_Arrivals, _Departures]:
+    return (
+        [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done],
+        [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done],
+    )
+
+
+def _known(
+    arrivals: _Arrivals,
+    departures: _Departures,
+    stays: Mapping[Half, list[tuple[str, Stay]]],
+    done: Collection[Half],
+    told: Collection[Ends],
+) -> _Known:
+    lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
+    lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
+    return _Known(
+        {half: found[0] if found else None for half, found in stays.items()},
+        told,
+        [ends for ends in told if any(half in done for half in ends)],
+        _proven(arrivals, departures),
+        lasted,
+    )
 
 
 def _lasted(half: Arrival | Departure) -> list[Span]:
@@ -86,24 +137,30 @@ def _lasted(half: Arrival | Departure) -> list[Span]:
 
 
 def _meetings(
-    arrival: Arrival, departure: Departure, came: Sequence[Span], left: Sequence[Span], *, held: bool
+    arrival: Arrival,
+    departure: Departure,
+    came: Sequence[Span],
+    left: Sequence[Span],
+    *,
+    held: bool,
+    order_s: float = ORDER_S,
 ) -> list[Meeting]:
     """The readings of both clocks by which these may be the halves of one attempt, as libvirt's protocol has
-    things happen in order. held: it is the guest's own end on the host that had it when the arrival was
-    opened, however long that took.
+    things happen in order, within `order_s`. held: it is the guest's own end on the host that had it when the
+    arrival was opened, however long that took.
     """
     is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
     found = []
     for a, d in product(came, left):
-        trails_s = 0.0 if not is_all_an_end else FOREVER if held else _TRAILS_S
+        trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = _ASKED_S if is_all_a_job_that_was_gone else ORDER_S
-        if is_ordered and a.begins > d.begins + ORDER_S:
+        slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
+        if is_ordered and a.begins > d.begins + order_s:
             continue
-        if a.begins <= d.ends + ORDER_S and d.begins <= a.ends + trails_s + slack_s:
+        if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
     likely = [meeting for meeting in found if _is_in_order(arrival, departure, meeting)]
     return likely or found
@@ -163,10 +220,14 @@ class _Known:
 
 
 def _fit(arrival: Arrival, departure: Departure) -> Fit:
-    """As `_FITS` has it; but what is found to have ended may have arrived before."""
+    """As `_FITS` has it, and both a post-copy or neither. What is found to have ended may have arrived."""
     was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
-    return "may_fit" if fit == "contradicts" and was_found else fit
+    if fit == "contradicts":
+        return "may_fit" if was_found else fit
+    if departure.postcopy != arrival.postcopy:
+        return "may_fit"
+    return "fits" if departure.postcopy and arrival.opened is not None else fit
 
 
 def _link(
@@ -236,6 +297,13 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     came, left = known.lasted[here], known.lasted[there]
     fit = _fit(arrival, departure)
     meetings = _meetings(arrival, departure, came, left, held=held)
+    is_strained = (
+        not meetings
+        and min(a.begins for a in came) <= max(d.ends for d in left)
+        and (min(d.begins for d in left) <= max(a.ends for a in came))
+    )
+    if is_strained:  # a clock may be wrong by what its messages' way hides: the truth lies between readings
+        meetings = _meetings(arrival, departure, came, left, held=held, order_s=SKEW_S)
     is_forced = not meetings and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
         meetings = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
@@ -243,7 +311,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         return None
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
     is_plain = (came[0], left[0]) in meetings
-    if fit == "contradicts" and (was_found or not is_plain):
+    if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     return Link(
@@ -252,6 +320,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         departure,
         is_doubtful=fit == "contradicts" or not is_plain or is_early or was_found,
         contradicts=fit == "contradicts" or is_forced,
+        strained=is_strained,
         elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         misfits=fit == "may_fit" or _is_all_a_job_that_was_gone(departure),
         untold=(here, there) not in known.told,
@@ -264,8 +333,8 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
 
 def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> list[tuple[str, Stay]]:
     """The other hosts on which the guest was when this arrival was opened, and its stays there, the likeliest
-    first: by the stamps, or by the receipt where all came as it happened. More than one only where the guest
-    runs twice, or clocks don't tell.
+    first: by the corrected clocks, or by the receipt where all came as it happened. More than one only where
+    the guest runs twice, or clocks don't tell.
     """
     mark = arrival.first
     found: list[tuple[float, float, str, Stay]] = []
@@ -273,13 +342,21 @@ def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) ->
         if host == destination:
             continue
         for stay in [*track.past, track.stay] if track.stay else track.past:
-            away_s = min(_away_s(a, b) for a, b in product(spans(mark, None, None), _stayed(stay)))
+            away_s = _away_at_s(stay, mark, by_correction)
+            if is_live(mark, stay.began, stay.ended):
+                away_s = min(away_s, _away_at_s(stay, mark, by_receipt))
             if away_s <= SKEW_S:
                 found.append((away_s, -stay.began.at, host, stay))
     likeliest: dict[str, Stay] = {}
     for _, _, host, stay in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, stay)
     return list(likeliest.items())
+
+
+def _away_at_s(stay: Stay, mark: Mark, moment: Moment) -> float:
+    """How far a moment is from a stay."""
+    ended_s = moment(stay.ended) if stay.ended else FOREVER
+    return max(0.0, moment(stay.began) - moment(mark), moment(mark) - ended_s)
 
 
 def _source(

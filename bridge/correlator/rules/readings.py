@@ -54,7 +54,7 @@ def spans(first: Mark, after: Instant | None, last: Mark | None) -> list[Span]:
     marks = [first] if last is None else [first, last]
     found: list[Span] = []
     for read in READINGS:
-        if any(not _may_be(read, mark) for mark in marks):
+        if read is by_receipt and any(mark.late for mark in marks):
             continue
         begins_at = first if first.origin in AS_IT_HAPPENED else after
         begins = -FOREVER if begins_at is None else read(begins_at)
@@ -62,15 +62,6 @@ def spans(first: Mark, after: Instant | None, last: Mark | None) -> list[Span]:
         if all(abs(begins - s.begins) > ORDER_S or abs(ends - s.ends) > ORDER_S for s in found):
             found.append(Span(begins, ends, read))
     return found
-
-
-def _may_be(read: Moment, mark: Mark) -> bool:
-    """Whether nothing that is known of the mark contradicts the reading: what waited for a reason that is
-    known came late, and nothing comes before it was sent.
-    """
-    if read is by_receipt:
-        return not mark.late
-    return read is not by_stamp or mark.stamped <= mark.received + ORDER_S
 
 
 Meeting = tuple[Span, Span]

@@ -78,6 +78,14 @@ class Arrival:
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
     copied: Copied | None = None
+    continues: bool = False  # or is another: the host couldn't see in between
+    absorbed: tuple[Key, ...] = ()  # where its later segments began
+
+    @property
+    def last_mark(self) -> Mark:
+        """The newest that was said of it."""
+        marks = (self.first, self.switched, self.broke, self.flowed, self.ended)
+        return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
 
 
 @dataclass(slots=True)
@@ -107,6 +115,14 @@ class Departure:
     after: Instant | None = None  # what was found afterwards happened after this
     announced: Mark | None = None  # when its end began, where the host said so
     copied: Copied | None = None
+    continues: bool = False  # or is another: the host couldn't see in between
+    absorbed: tuple[Key, ...] = ()  # where its later segments began
+
+    @property
+    def last_mark(self) -> Mark:
+        """The newest that was said of it."""
+        marks = (*self.job_marks, self.ended)
+        return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
 
     @property
     def is_over(self) -> bool:
