@@ -526,7 +526,7 @@ def test_a_password_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--http=0.0.0.0:0",), "http (--http on the command line): given '0.0.0.0:0', others"),
+        (("--http=0.0.0.0:0",), "http (--http on the command line): given '0.0.0.0:0', other machines"),
         (("--http=:0",), "http_password_file beside it, or http_open"),
         (("--http-key-file=/etc/hostname",), "http_key_file"),
         (("--http-cert-file=/etc/hostname",), "http_cert_file"),
