@@ -52,7 +52,7 @@ class Callbacks:
             if event.option in names and event.object is None:
                 with suppress(libvirt.libvirtError, AttributeError):
                     self._register("domains", event.constant, self._on_event(event.name))
-        self._register("domains", events.LIFECYCLES["lifecycle"][0], self._on_lifecycle)
+        self._register("domains", events.LIFECYCLES["lifecycle"][0], self._on_event("lifecycle"))
         for name, constant, each in _of_objects():
             if name in names:
                 with suppress(libvirt.libvirtError, AttributeError):
@@ -71,70 +71,42 @@ class Callbacks:
         )
         self._registered.append((deregister, register(None, getattr(libvirt, constant), callback, None)))
 
-    def _on_lifecycle(
-        self, _conn: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: object
-    ) -> None:
-        received_ns, received_s = time.time_ns(), time.monotonic()
-        if not self.live:
-            return
-        try:
-            self._put(
-                Occurrence(
-                    received_ns,
-                    received_s,
-                    "lifecycle",
-                    self._driver,
-                    domain.UUIDString(),
-                    domain.name(),
-                    domain_id(domain),
-                    event,
-                    detail,
-                )
-            )
-        except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-            _failed("lifecycle", error)
-
     def _on_event(self, kind: str) -> Callable[..., None]:
-        """The callback of another event: it copies the arguments, which the table names later."""
+        """The callback of a domain's event: lifecycle's two numbers have their place, the table names the
+        arguments of the others later.
+        """
 
-        def received(_conn: libvirt.virConnect, domain: libvirt.virDomain, *arguments: object) -> None:
-            received_ns, received_s = time.time_ns(), time.monotonic()
-            if not self.live:
-                return
-            try:
-                self._put(
-                    Occurrence(
-                        received_ns,
-                        received_s,
-                        kind,
-                        self._driver,
-                        domain.UUIDString(),
-                        domain.name(),
-                        domain_id(domain),
-                        arguments=arguments[:-1],  # the last is the opaque value
-                    )
-                )
-            except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-                _failed(kind, error)
+        def report(at_ns: int, at_s: float, domain: libvirt.virDomain, arguments: tuple[Any, ...]) -> Report:
+            about = (self._driver, domain.UUIDString(), domain.name(), domain_id(domain))
+            if kind == "lifecycle":
+                return Occurrence(at_ns, at_s, kind, *about, *arguments)
+            return Occurrence(at_ns, at_s, kind, *about, arguments=arguments)
 
-        return received
+        return self._callback(kind, report)
 
     def _on_object(self, event: str, each: Object) -> Callable[..., None]:
         """The callback of an event of another object than a domain."""
 
-        def received(_conn: libvirt.virConnect, found: Any, *arguments: object) -> None:  # noqa: ANN401
+        def report(at_ns: int, at_s: float, found: Any, arguments: tuple[Any, ...]) -> Report:  # noqa: ANN401
+            return ObjectOccurrence(at_ns, at_s, each, event, self._driver, *identity(found, each), arguments)
+
+        return self._callback(event, report)
+
+    def _callback(
+        self, kind: str, report: Callable[[int, float, Any, tuple[Any, ...]], Report]
+    ) -> Callable[..., None]:
+        """What libvirt calls with the connection, the object, the event's arguments and an opaque value.
+        report: makes the report of the time, the object and the arguments.
+        """
+
+        def received(_conn: libvirt.virConnect, subject: Any, *arguments: Any) -> None:  # noqa: ANN401
             received_ns, received_s = time.time_ns(), time.monotonic()
             if not self.live:
                 return
             try:
-                key, name = identity(found, each)
-                self._put(
-                    ObjectOccurrence(
-                        received_ns, received_s, each, event, self._driver, key, name, arguments[:-1]
-                    )
-                )
+                self._put(report(received_ns, received_s, subject, arguments[:-1]))
             except Exception as error:  # noqa: BLE001 - libvirt would print it and go on
-                _failed(event, error)
+                _failed(kind, error)
 
         return received
 

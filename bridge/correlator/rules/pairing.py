@@ -36,9 +36,6 @@ _ASKED_S: Final = 2.5
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the guest was resumed there; it may be all that was seen."""
 
-_LinkedTo = tuple[str, Departure, Link]
-"""The source, its departure, and the link."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -56,17 +53,14 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
     """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
     what was `told` as one attempt stays so unless something speaks against it, and if it is done it stays.
     """
-    arrivals, departures = _halves(tracks, done)
-    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
-    links = _link(arrivals, departures, _known(arrivals, departures, stays, done, told))
+    arrivals, departures, stays, links = _linked(tracks, done, told)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
         link = links.get((host, arrival.key))
         if link is not None:
-            source, departure, how = link
-            taken.add((source, departure.key))
-            pairs.append(Pair(arrival, host, departure, source, how.is_doubtful, how.meetings))
+            taken.add(link.departure)
+            pairs.append(Pair(arrival, host, link.of, link.departure[0], link.is_doubtful, link.meetings))
         elif not arrival.tentative:
             half = (host, arrival.key)
             ends = [
@@ -86,10 +80,8 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
 
 def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]) -> int:
     """What speaks against the best choice of links: above all, halves that have none."""
-    arrivals, departures = _halves(tracks, done)
-    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
-    links = _link(arrivals, departures, _known(arrivals, departures, stays, done, told))
-    linked = {link.departure for _, _, link in links.values()}
+    arrivals, departures, _, links = _linked(tracks, done, told)
+    linked = {link.departure for link in links.values()}
     alone = sum(
         1 for host, arrival in arrivals if not arrival.tentative and (host, arrival.key) not in links
     ) + sum(
@@ -97,36 +89,31 @@ def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[
         for host, each in departures
         if (each.suspended or each.postcopy or each.stage == "left") and (host, each.key) not in linked
     )
-    return alone * UNLINKED_GRAVITY + sum(link.gravity for _, _, link in links.values())
+    return alone * UNLINKED_GRAVITY + sum(link.gravity for link in links.values())
 
 
 _Arrivals = list[tuple[str, Arrival]]
 _Departures = list[tuple[str, Departure]]
+_Stays = dict[Half, list[tuple[str, Stay]]]
 
 
-def _halves(tracks: Mapping[str, Track], done: Collection[Half]) -> tuple[_Arrivals, _Departures]:
-    return (
-        [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done],
-        [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done],
-    )
-
-
-def _known(
-    arrivals: _Arrivals,
-    departures: _Departures,
-    stays: Mapping[Half, list[tuple[str, Stay]]],
-    done: Collection[Half],
-    told: Collection[Ends],
-) -> _Known:
+def _linked(
+    tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]
+) -> tuple[_Arrivals, _Departures, _Stays, dict[Half, Link]]:
+    """All halves but those in `done`, where the guest was at each arrival, and each arrival's link."""
+    arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
+    departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
+    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
     lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
     lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
-    return _Known(
+    known = _Known(
         {half: found[0] if found else None for half, found in stays.items()},
         told,
         [ends for ends in told if any(half in done for half in ends)],
         _proven(arrivals, departures),
         lasted,
     )
+    return arrivals, departures, stays, _link(arrivals, departures, known)
 
 
 def _lasted(half: Arrival | Departure) -> list[Span]:
@@ -234,7 +221,7 @@ def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
     known: _Known,
-) -> dict[Half, _LinkedTo]:
+) -> dict[Half, Link]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[Link]] = []
@@ -257,11 +244,7 @@ def _link(
         if link.arrival not in linked and not (link.misfits or link.contradicts)
     }
     return {
-        link.arrival: (
-            link.departure[0],
-            link.of,
-            replace(link, is_doubtful=link.is_doubtful or link.departure in wanted),
-        )
+        link.arrival: replace(link, is_doubtful=link.is_doubtful or link.departure in wanted)
         for link in chosen
     }
 
@@ -360,7 +343,7 @@ def _away_at_s(stay: Stay, mark: Mark, moment: Moment) -> float:
 
 
 def _source(
-    host: str, arrival: Arrival, holder: tuple[str, Stay] | None, links: Mapping[Half, _LinkedTo]
+    host: str, arrival: Arrival, holder: tuple[str, Stay] | None, links: Mapping[Half, Link]
 ) -> str | None:
     """The host that had the guest when this arrival began: where it was known to be, or where it had gone
     from there, though nothing was heard of it at that place yet.
@@ -369,8 +352,8 @@ def _source(
         return None
     source, stay = holder
     if stay.ended is not None and stay.ended.at <= arrival.first.at + AFTER_S:
-        for (destination, _), (s_host, departure, _) in links.items():
-            if s_host == source and departure.stage == "left" and departure.ended == stay.ended:
+        for (destination, _), link in links.items():
+            if link.departure[0] == source and link.of.stage == "left" and link.of.ended == stay.ended:
                 return None if destination == host else destination
     return source
 
@@ -386,7 +369,7 @@ def _end_before_copy(
     source: str,
     stay: Stay,
     tracks: Mapping[str, Track],
-    links: Mapping[Half, _LinkedTo],
+    links: Mapping[Half, Link],
 ) -> Departure | None:
     """The source's half where nothing told of a job there, and the guest ended: whoever had the guest was the
     source, and its end ended the last attempt that had been prepared by then.
@@ -403,11 +386,11 @@ def _end_before_copy(
         return None
     if arrival.ended is not None and is_well_after(began, arrival.ended, stay_meetings(arrival, stay)):
         return None
-    for half, (host, departure, link) in links.items():
+    for half, link in links.items():
         over = arrivals[half].switched or arrivals[half].ended
         if (
-            host == source
-            and departure.ended == end
+            link.departure[0] == source
+            and link.of.ended == end
             and not (over and is_well_after(began, over, link.meetings))
         ):
             return None  # it ended that attempt
@@ -429,15 +412,12 @@ def is_well_after(end: Mark, over: Mark, meetings: Sequence[Meeting]) -> bool:
     """Whether an end of the source began well after an attempt was over at its destination, by whichever of
     these readings of their clocks; of one that was found afterwards the earliest moment counts.
     """
-    if end.origin not in AS_IT_HAPPENED:
-        return (
-            all(end.earliest > a.read(over) + AFTER_S for a, _ in meetings)
-            if meetings
-            else (end.earliest > over.at + AFTER_S)
-        )
-    if not meetings:
-        return end.at > over.at + AFTER_S
-    return all(d.read(end) > a.read(over) + AFTER_S for a, d in meetings)
+    was_found = end.origin not in AS_IT_HAPPENED
+    readings = [(a.read, d.read) for a, d in meetings] or [(by_correction, by_correction)]
+    return all(
+        (end.earliest if was_found else of_source(end)) > of_destination(over) + AFTER_S
+        for of_destination, of_source in readings
+    )
 
 
 def _away_s(arrival: Span, stay: Span) -> float:

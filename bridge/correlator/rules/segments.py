@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
+from bridge.correlator.rules.acts import KEPT, close, lapse
 from bridge.correlator.rules.alignment import Half
 from bridge.correlator.rules.facts import AS_IT_HAPPENED, Mark
 from bridge.correlator.rules.track import Arrival, Departure, Track
@@ -36,12 +37,13 @@ def was_unseen(half: Arrival | Departure, mark: Mark) -> bool:
 def begin_segment(track: Track, half: Arrival | Departure, mark: Mark) -> None:
     """What follows may be of another attempt than what was said before."""
     if isinstance(half, Departure):
-        half.closed = mark
-        begun = Departure(mark.key, mark, guest=track.guest, after=track.heard, continues=True)
-        track.departures = [*track.departures, begun]
+        close(track, mark)
+        departure = Departure(mark.key, mark, guest=track.guest, after=track.heard, continues=True)
+        track.departures = [*track.departures, departure][-KEPT:]
     else:
-        half.over = mark
-        track.arrivals = [*track.arrivals, Arrival(mark.key, mark, after=track.heard, continues=True)]
+        lapse(track, mark)
+        arrival = Arrival(mark.key, mark, after=track.heard, continues=True)
+        track.arrivals = [*track.arrivals, arrival][-KEPT:]
 
 
 def choose(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Half], weigh: Weigh) -> None:
