@@ -18,6 +18,7 @@ import pytest
 import bridge.demo.script
 from bridge.demo import show
 from bridge.demo.trace import Trace, packaged
+from tests.support.processes import environment
 
 pytestmark = pytest.mark.server
 
@@ -49,9 +50,9 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def start(scratch: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", **variables}
+    all_variables = {**environment(), "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", **variables}
     return subprocess.Popen(
-        (*COMMAND, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        (*COMMAND, *options), env=all_variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -143,10 +144,10 @@ def test_it_leaves_nothing_when_it_is_stopped(scratch: Path, when: str, number: 
 
 def test_ctrl_c_in_a_terminal_reaches_all_of_it_and_leaves_nothing(scratch: Path) -> None:
     """A terminal signals the whole group, and a person presses it twice."""
-    environment = {**os.environ, "TMPDIR": str(scratch)}
+    all_variables = {**environment(), "TMPDIR": str(scratch)}
     process = subprocess.Popen(
         COMMAND,
-        env=environment,
+        env=all_variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
