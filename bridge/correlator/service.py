@@ -13,17 +13,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import Hearing
-from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.inbound import Hearing
+from bridge.correlator.input.state_counts import HeldStates
 from bridge.correlator.input.wildcards import WildcardCheck
-from bridge.correlator.output.restoring import Restorer
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
-from bridge.correlator.output.telling import draft
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.process.groupwork import IN_HAND_S, GroupCasework
-from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.process.group_processor import IN_HAND_S, GroupCasework
+from bridge.correlator.process.processor import Casework
+from bridge.correlator.rules.record import Telling, Times
 from bridge.correlator.status import Status
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import (
     Draft,
     GroupStore,

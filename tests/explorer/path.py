@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import Hearing
-from bridge.correlator.output.telling import draft
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.rules.case import Telling, Times
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.input.inbound import Hearing
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.process.processor import Casework
+from bridge.correlator.rules.record import Telling, Times
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft
 from bridge.mqtt.session import Received
 from bridge.wire.messages import correlator_source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.observations import Fact
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.messages import (

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, get_args
 
-from bridge.correlator.rules.joint import JOINT, A, D
+from bridge.correlator.rules.event_types import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS
+from bridge.correlator.rules.host_view import Phase
 from bridge.correlator.rules.machine import TABLE
-from bridge.correlator.rules.signs import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS
-from bridge.correlator.rules.track import Phase
+from bridge.correlator.rules.outcomes import JOINT, A, D
 from tests.support.coverage_table import ROWS
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
 

@@ -17,7 +17,7 @@ from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.words import Said, word_of
+from bridge.correlator.input.messages import Said, word_of
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.examples import examples

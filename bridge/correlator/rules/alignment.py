@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.facts import Key
-from bridge.correlator.rules.readings import Meeting
-from bridge.correlator.rules.track import Departure
+from bridge.correlator.rules.clock_readings import Meeting
+from bridge.correlator.rules.host_view import Departure
+from bridge.correlator.rules.observations import Key
 
 Half = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from bridge.correlator.rules.case import NAMESPACE, Telling, Told
-from bridge.correlator.rules.facts import UNNOTICED_S
-from bridge.correlator.rules.joint import BREATH_S, When, is_final
+from bridge.correlator.rules.context import Sitting
+from bridge.correlator.rules.observations import UNNOTICED_S
+from bridge.correlator.rules.outcomes import BREATH_S, When, is_final
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.record import NAMESPACE, Telling, Told
 from bridge.correlator.rules.verdict import Verdict, rule
 from bridge.wire.messages import (
     DomainName,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final, get_args
 
 from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.case import Told
-from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.context import Sitting
+from bridge.correlator.rules.record import Told
 from bridge.wire.messages import Attention
 
 ATTENTION: Final = ("conflict", *get_args(Attention), "unresolved")

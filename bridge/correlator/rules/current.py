@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from bridge.correlator.rules.attempts import Attempt, data_of, is_unresolved
-from bridge.correlator.rules.case import NAMESPACE, Telling
+from bridge.correlator.rules.context import Sitting
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.record import NAMESPACE, Telling
 from bridge.wire.messages import Current, HostRef, Migration, Phase
 
 

@@ -12,11 +12,19 @@ from typing import Final
 
 from msgspec import structs
 
-from bridge.correlator.rules.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
-from bridge.correlator.rules.segments import begin_segment, was_unseen
-from bridge.correlator.rules.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
-from bridge.correlator.rules.track import (
+from bridge.correlator.rules.actions import (
+    ACTS,
+    KEPT,
+    Act,
+    Figures,
+    begin,
+    close,
+    lapse,
+    note_job_gone,
+    reopen,
+)
+from bridge.correlator.rules.event_types import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
+from bridge.correlator.rules.host_view import (
     PART_IN_A_MIGRATION,
     Arrival,
     Departure,
@@ -25,6 +33,8 @@ from bridge.correlator.rules.track import (
     Phase,
     Track,
 )
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
+from bridge.correlator.rules.segments import begin_segment, was_unseen
 from bridge.wire.messages import seconds
 
 Row = dict[Sign, tuple[Phase, tuple[Act, ...]]]

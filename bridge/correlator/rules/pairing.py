@@ -16,8 +16,7 @@ from operator import itemgetter
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import UNLINKED_GRAVITY, Ends, Half, Link, best_links, crosses
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
-from bridge.correlator.rules.readings import (
+from bridge.correlator.rules.clock_readings import (
     AFTER_S,
     FOREVER,
     ORDER_S,
@@ -28,8 +27,9 @@ from bridge.correlator.rules.readings import (
     by_receipt,
     spans,
 )
-from bridge.correlator.rules.signs import end_of
-from bridge.correlator.rules.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.event_types import end_of
+from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
 
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""

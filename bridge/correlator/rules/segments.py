@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from bridge.correlator.rules.acts import KEPT, close, lapse
+from bridge.correlator.rules.actions import KEPT, close, lapse
 from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, Mark
-from bridge.correlator.rules.track import Arrival, Departure, Track
+from bridge.correlator.rules.host_view import Arrival, Departure, Track
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Mark
 
 Weigh = Callable[[Mapping[str, Track]], int]
 """What speaks against the best choice of links."""

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.acts import KEPT
-from bridge.correlator.rules.facts import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
-from bridge.correlator.rules.joint import (
+from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.host_view import Arrival, Departure, Track
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.outcomes import (
     JOINT,
     UNDER_WAY,
     UNDER_WAY_WATCHED,
@@ -24,7 +25,6 @@ from bridge.correlator.rules.joint import (
     stages,
 )
 from bridge.correlator.rules.pairing import Pair, is_well_after, stay_meetings
-from bridge.correlator.rules.track import Arrival, Departure, Track
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.rules.case import Telling, Times
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.observations import Fact
+from bridge.correlator.rules.record import Telling, Times
 from bridge.wire import messages as wire
 from bridge.wire.messages import Location, Migration
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes

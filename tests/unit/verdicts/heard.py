@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from bridge.consumer.inputs import Cleared, Status
 from bridge.consumer.intake import Intake
-from bridge.correlator.input.words import Said, word_of
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.input.messages import Said, word_of
+from bridge.correlator.rules.observations import Fact
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.wire.messages import stamp

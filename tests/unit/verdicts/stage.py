@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
 from bridge.agent.inventory.resync import compare
-from bridge.correlator.rules.facts import Fact, FactKind
+from bridge.correlator.rules.observations import Fact, FactKind
 from bridge.wire.messages import stamp
 from bridge.wire.vocabulary import (
     UNKNOWN,

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.output.telling import draft
-from bridge.correlator.rules.case import Telling
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.rules.record import Telling
 from bridge.wire import messages as wire
 from bridge.wire.messages import Current, Job, Progress
 from tests.explorer.path import TOPICS

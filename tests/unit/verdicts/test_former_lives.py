@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 from msgspec import structs
 
-from bridge.correlator.rules.acts import KEPT
-from bridge.correlator.rules.case import Times
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.observations import Fact
+from bridge.correlator.rules.record import Times
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words

@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.rules.case import Case, Times
-from bridge.correlator.rules.judging import judge
+from bridge.correlator.rules.evaluate import judge
+from bridge.correlator.rules.record import Case, Times
 
 STORED: Final = Path(__file__).parents[2] / "data" / "stored-0.1.0.json"
 AFTER: Final = json.loads(STORED.read_text())

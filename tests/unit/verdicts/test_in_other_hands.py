@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts

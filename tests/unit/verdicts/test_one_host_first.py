@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.correlator.rules import acts, machine
+from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import Ends
-from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.host_view import Arrival, Departure, Stay, Track
+from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, pair
-from bridge.correlator.rules.track import Arrival, Departure, Stay, Track
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -129,7 +129,7 @@ def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch
     """An arrival that was found afterwards is never quite done. In this storm its departure is forgotten,
     and then its verdict was told anew without its source.
     """
-    monkeypatch.setattr(acts, "KEPT", 8)
+    monkeypatch.setattr(actions, "KEPT", 8)
     monkeypatch.setattr(machine, "KEPT", 8)
     assert wrong_with(carry_out(draw(2459))) == []
 
@@ -139,6 +139,6 @@ def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_de
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With little kept, as after many migrations, what is left over isn't told of as one to nowhere."""
-    monkeypatch.setattr(acts, "KEPT", 4)
+    monkeypatch.setattr(actions, "KEPT", 4)
     monkeypatch.setattr(machine, "KEPT", 4)
     assert wrong_with(carry_out(draw(seed))) == []

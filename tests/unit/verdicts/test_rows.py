@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import ROWS, Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from bridge.correlator.rules.facts import Fact
-from bridge.correlator.rules.joint import FINAL, JOINT
+from bridge.correlator.rules.event_types import STATE_SIGNS, Sign, sign_of
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage, Phase
 from bridge.correlator.rules.machine import TABLE
-from bridge.correlator.rules.signs import STATE_SIGNS, Sign, sign_of
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage, Phase
+from bridge.correlator.rules.observations import Fact
+from bridge.correlator.rules.outcomes import FINAL, JOINT
 from tests.tools.pages import DOCS, render
 from tests.tools.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from bridge.wire.messages import Migration
 from tests.unit.verdicts.conduct import Conductor
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract

@@ -10,8 +10,8 @@ import pytest
 
 from bridge.consumer.inputs import Cleared, Status
 from bridge.consumer.intake import Intake
-from bridge.correlator.input.words import Said, word_of
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.input.messages import Said, word_of
+from bridge.correlator.rules.observations import Fact
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
 from tests.support.coverage_table import Proof

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, Instant, Mark
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Instant, Mark
 
 Moment = Callable[[Mark | Instant], float]
 FOREVER: Final = float("inf")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.words import Heard, Said
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.input.messages import Heard, Said
+from bridge.correlator.process.processor import Casework
+from bridge.correlator.rules.record import Telling, Times
 from bridge.correlator.store import Draft, Store
 from bridge.database import StoreTroubleError
 

@@ -17,11 +17,11 @@ from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Ask
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.words import Heard, Said
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
-from bridge.correlator.rules.case import Telling, Times
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.input.messages import Heard, Said
+from bridge.correlator.process.batch import Work, fact_of, hear_cleared, hear_job
+from bridge.correlator.process.processor import Casework
+from bridge.correlator.rules.record import Telling, Times
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 

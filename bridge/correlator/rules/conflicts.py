@@ -6,12 +6,12 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.rules.case import NAMESPACE, Conflict, Telling, Times, Told
-from bridge.correlator.rules.facts import CLEARED, SKEW_S, Mark
+from bridge.correlator.rules.clock_readings import spans
+from bridge.correlator.rules.context import Sitting
+from bridge.correlator.rules.host_view import Track
+from bridge.correlator.rules.observations import CLEARED, SKEW_S, Mark
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.readings import spans
-from bridge.correlator.rules.sitting import Sitting
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.record import NAMESPACE, Conflict, Telling, Times, Told
 from bridge.wire.messages import (
     DomainName,
     Evidence,

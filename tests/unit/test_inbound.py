@@ -1,7 +1,7 @@
 """What the correlator was handed is read once, and it knows since when it may have missed something."""
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import BATCH, Hearing
+from bridge.correlator.input.inbound import BATCH, Hearing
 from bridge.mqtt.messages import Received
 from bridge.wire.messages import TYPE_PREFIX
 from bridge.wire.topics import Topics

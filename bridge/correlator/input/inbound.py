@@ -13,7 +13,7 @@ from msgspec import structs
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.words import Heard, Said, word_of
+from bridge.correlator.input.messages import Heard, Said, word_of
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics

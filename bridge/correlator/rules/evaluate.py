@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from bridge.correlator.rules import acts, segments
+from bridge.correlator.rules import actions, segments
 from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.apart import judge_conflict, judge_offline
 from bridge.correlator.rules.attempts import judge_attempt
 from bridge.correlator.rules.attention import attention
-from bridge.correlator.rules.case import Case, Hosts, Judgement, Times, Told
+from bridge.correlator.rules.conflicts import judge_conflict, judge_offline
+from bridge.correlator.rules.context import Sitting
 from bridge.correlator.rules.current import judge_current
-from bridge.correlator.rules.facts import Key
+from bridge.correlator.rules.host_view import Arrival, Departure, Track
+from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.pairing import Pair, pair, weigh
-from bridge.correlator.rules.sitting import Sitting
-from bridge.correlator.rules.track import Arrival, Departure, Track
+from bridge.correlator.rules.record import Case, Hosts, Judgement, Times, Told
 
 _KEPT_S: Final = 7 * 86400.0
 _RANK: Final = {
@@ -116,7 +116,7 @@ def _is_forgotten(
     if half is None or half[0] not in sitting.tracks:
         return False
     known = halves(sitting.tracks[half[0]])
-    return len(known) >= acts.KEPT and half[1] < known[0].key
+    return len(known) >= actions.KEPT and half[1] < known[0].key
 
 
 def _found(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.rules.facts import Fact, Mark
-from bridge.correlator.rules.track import Phase, Track
+from bridge.correlator.rules.host_view import Phase, Track
+from bridge.correlator.rules.observations import Fact, Mark
 
 Sign = Literal[
     "incoming",

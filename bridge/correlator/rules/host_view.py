@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.rules.facts import CLEARED, Copied, Instant, Key, Mark
+from bridge.correlator.rules.observations import CLEARED, Copied, Instant, Key, Mark
 
 KEPT_MOODS: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.correlator.rules.case import Case, Hosts, Telling, Times, Told
-from bridge.correlator.rules.signs import sign_of_state
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.event_types import sign_of_state
+from bridge.correlator.rules.host_view import Track
+from bridge.correlator.rules.record import Case, Hosts, Telling, Times, Told
 from bridge.wire.messages import Migration
 
 

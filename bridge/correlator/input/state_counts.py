@@ -6,7 +6,7 @@ NATS 2.10 leaves some out for a reader that comes late, without a word.
 from __future__ import annotations
 
 from bridge.consumer.inputs import Cleared, Status
-from bridge.correlator.input.words import Said, Word
+from bridge.correlator.input.messages import Said, Word
 
 
 class HeldStates:

@@ -18,12 +18,12 @@ from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Loss
 from bridge.correlator.counters import ENDS, Counters
 from bridge.correlator.input.hosts import GONE, Host
-from bridge.correlator.input.words import Heard, Said
-from bridge.correlator.process.opencases import OpenCases
-from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
-from bridge.correlator.rules.case import Case, Hosts, Judgement, Telling, Times
-from bridge.correlator.rules.judging import judge
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.input.messages import Heard, Said
+from bridge.correlator.process.batch import Work, fact_of, hear_cleared, hear_job
+from bridge.correlator.process.pending_index import OpenCases
+from bridge.correlator.rules.evaluate import judge
+from bridge.correlator.rules.record import Case, Hosts, Judgement, Telling, Times
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import CaseRow, Draft, HostRow, Store, Transaction
 from bridge.log import get_logger
 from bridge.wire.messages import Migration

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from bridge.correlator.rules.facts import Mark
-from bridge.correlator.rules.track import Arrival, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.observations import Mark
 
 Figures = tuple[int | None, int | None]
 KEPT: Final = 32

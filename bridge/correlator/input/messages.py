@@ -12,7 +12,7 @@ from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, JobOf
 from bridge.consumer.intake import stamped
 from bridge.consumer.rejected import MAX_SEQUENCE, Rejected
 from bridge.consumer.shapes import Lifecycle, ObjectMessage, State
-from bridge.correlator.rules.facts import Copied, FactKind
+from bridge.correlator.rules.observations import Copied, FactKind
 from bridge.wire.messages import Amount, Progress
 
 _KIND_OF_EVENT: Final[dict[str, FactKind]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.correlator.rules.case import RETAINED, Telling
+from bridge.correlator.rules.record import RETAINED, Telling
 from bridge.correlator.store import Draft
 from bridge.wire.messages import LOCATION, MIGRATION, Migration, build, stamp
 from bridge.wire.topics import Topics

@@ -13,10 +13,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bridge.correlator.rules.facts import CLEARED, Fact, Key
+from bridge.correlator.rules.event_types import sign_of_state
+from bridge.correlator.rules.host_view import Track
 from bridge.correlator.rules.machine import believe, believe_presence, fold, list_state
-from bridge.correlator.rules.signs import sign_of_state
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.observations import CLEARED, Fact, Key
 
 LONGEST: Final = 512
 """Observations of one host that are kept; of more, the older half is folded for good."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
+from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, is_well_after
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage
 
 Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
 When = Literal["now", "soon", "settle", "never", "patience"]

@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from bridge.correlator.rules.facts import Fact, FactKind
-from bridge.correlator.rules.hostlog import HostLog
+from bridge.correlator.rules.host_log import HostLog
+from bridge.correlator.rules.observations import Fact, FactKind
 from bridge.wire.messages import stamp
 
 COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)

@@ -16,11 +16,11 @@ from typing import Final
 import msgspec
 
 from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.facts import CLEARED, Fact, Key
-from bridge.correlator.rules.hostlog import HostLog, is_state, take_in_order
+from bridge.correlator.rules.event_types import ORDINARY, sign_of
+from bridge.correlator.rules.host_log import HostLog, is_state, take_in_order
+from bridge.correlator.rules.host_view import Track
 from bridge.correlator.rules.machine import ACTIVE
-from bridge.correlator.rules.signs import ORDINARY, sign_of
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.observations import CLEARED, Fact, Key
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")

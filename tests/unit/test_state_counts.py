@@ -1,8 +1,8 @@
 """Whether fewer states came than a host keeps."""
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
-from bridge.correlator.input.held import HeldStates
-from bridge.correlator.input.words import Said
+from bridge.correlator.input.messages import Said
+from bridge.correlator.input.state_counts import HeldStates
 
 SETTLE_S = 10.0
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.words import Said
-from bridge.correlator.rules.case import Case, Hosts, Telling
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, Fact
-from bridge.correlator.rules.readings import AFTER_S
+from bridge.correlator.input.messages import Said
+from bridge.correlator.rules.clock_readings import AFTER_S
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Fact
+from bridge.correlator.rules.record import Case, Hosts, Telling
 from bridge.correlator.store import CaseRow
 from bridge.wire.messages import Progress, stamp
 
