@@ -6,37 +6,37 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.messages import Said
+from bridge.correlator.input.messages import DomainMessage
 from bridge.correlator.rules.clock_readings import AFTER_S
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, Fact
-from bridge.correlator.rules.record import Case, Hosts, Telling
-from bridge.correlator.store import CaseRow
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Observation
+from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage
+from bridge.correlator.store import DomainRow
 from bridge.wire.messages import Progress, stamp
 
 
-class Work:
+class Batch:
     """What one transaction is about to change.
 
-    settle: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind, came
-    back, or have been back for long enough. jobs: of each domain how far its outgoing migration is on each
-    host. uuids: domains to judge though no fact came.
+    gaps_filled: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind,
+    came back, or have been back for long enough. jobs: of each domain how far its outgoing migration is on
+    each host. uuids: domains to judge though no fact came.
     """
 
     def __init__(self, blind: Mapping[str, float], returning: Mapping[str, float]) -> None:
-        self.facts: defaultdict[str, list[tuple[Fact, bool]]] = defaultdict(list)
+        self.observations: defaultdict[str, list[tuple[Observation, bool]]] = defaultdict(list)
         self.jobs: defaultdict[str, dict[str, Progress | None]] = defaultdict(dict)
         self.uuids: set[str] = set()
-        self.settle: set[str] = set()
+        self.gaps_filled: set[str] = set()
         self.sight_changed: set[str] = set()
         self.hosts: dict[str, Host] = {}
         self.hosts_before: dict[str, bytes] = {}
         self.new_hosts: list[str] = []
-        self.cases: dict[str, Case] = {}
+        self.records: dict[str, DomainRecord] = {}
         self.knowledge = Hosts()
-        self.rows: list[tuple[CaseRow, Iterable[str]]] = []
-        self.tellings: list[tuple[Telling, float | None]] = []
+        self.rows: list[tuple[DomainRow, Iterable[str]]] = []
+        self.messages: list[tuple[OutboundMessage, float | None]] = []
         self.duplicates = 0
-        self.not_judged = 0
+        self.not_evaluated = 0
         self.blind_before = dict(blind)
         self.returning_before = dict(returning)
 
@@ -51,32 +51,32 @@ class Work:
         del self.hosts[host.name], self.hosts_before[host.name]
 
 
-def fact_of(word: Said, host: Host, ordinal: int, received: float) -> Fact:
+def observation_of(message: DomainMessage, host: Host, ordinal: int, received: float) -> Observation:
     """What a host said, at its place in the host's order and by our clock."""
-    assert word.kind is not None
-    assert word.kind != "job"
-    at = word.at + host.offset_s
+    assert message.kind is not None
+    assert message.kind != "job"
+    at = message.at + host.offset_s
     is_old = received - at > AFTER_S
-    if word.origin in AS_IT_HAPPENED or word.kind == "state":
-        host.note_saw(min(at, word.at))
-    return Fact(
-        host.name, ordinal, word.sequence, word.kind, word.what, word.origin, word.driver, word.name,
-        at, received, word.stamp, word.id, word.persistent, word.figures, host.dark_from(at),
-        word.copied, is_old and (word.late or host.was_away(at)),
+    if message.origin in AS_IT_HAPPENED or message.kind == "state":
+        host.note_saw(min(at, message.at))
+    return Observation(
+        host.name, ordinal, message.sequence, message.kind, message.what, message.origin, message.driver,
+        message.name, at, received, message.stamp, message.id, message.persistent, message.figures,
+        host.dark_from(at), message.copied, is_old and (message.late or host.was_away(at)),
     )  # fmt: skip
 
 
-def hear_job(work: Work, word: Said) -> None:
+def take_job(batch: Batch, message: DomainMessage) -> None:
     """How far a host's job is."""
-    progress = word.progress
-    work.jobs[word.uuid][word.host] = None if progress is None else Progress.model_validate(progress)
+    progress = message.progress
+    batch.jobs[message.uuid][message.host] = None if progress is None else Progress.model_validate(progress)
 
 
-def hear_cleared(work: Work, host: Host, uuid: str, received: float) -> None:
+def take_cleared(batch: Batch, host: Host, uuid: str, received: float) -> None:
     """A cleared state says neither when nor after what: it counts as said after all that came."""
     epoch, sequence = host.place
-    fact = Fact(
+    observation = Observation(
         host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),
         "cleared",
     )  # fmt: skip
-    work.facts[uuid].append((fact, True))
+    batch.observations[uuid].append((observation, True))

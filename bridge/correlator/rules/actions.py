@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
 from bridge.correlator.rules.observations import Mark
 
 Figures = tuple[int | None, int | None]
@@ -16,7 +16,7 @@ KEPT: Final = 32
 them is judged.
 """
 
-Act = Literal[
+Action = Literal[
     "begin",
     "end",
     "open_arrival",
@@ -24,23 +24,23 @@ Act = Literal[
     "arrive",
     "arrive_paused",
     "fail",
-    "lapse",
-    "flow",
+    "close_arrival",
+    "start_postcopy",
     "break_in",
     "open_departure",
     "mark_iteration",
-    "close",
-    "split",
+    "close_departure",
+    "split_job",
     "suspend",
     "unpause",
-    "strand",
-    "drop",
+    "lose_job",
+    "discard_job",
     "postcopy_out",
     "break_out",
     "leave",
     "resume",
-    "stick",
-    "stick_again",
+    "leave_paused",
+    "leave_paused_again",
     "crash",
     "stop",
     "vanish",
@@ -52,283 +52,283 @@ Act = Literal[
     "persist",
     "undefine",
     "lose",
-    "note",
+    "note_resume",
     "job_gone",
     "announce",
 ]
 
 
-def begin(track: Track, mark: Mark, _: object = None) -> None:
+def begin(view: HostView, mark: Mark, _: object = None) -> None:
     """The domain is here from now on."""
-    track.stay = Stay(began=mark)
-    track.began = mark.key
-    track.feel(None, mark)
-    track.present = True
-    track.lost = track.roleless = None
+    view.residency = Residency(began=mark)
+    view.began = mark.key
+    view.set_run_state(None, mark)
+    view.present = True
+    view.lost = view.unclassified_resume = None
 
 
-def _end(track: Track, mark: Mark, _: object = None) -> None:
-    if track.stay is not None:
-        track.stay.ended = mark
-        track.past = [*track.past, track.stay][-KEPT:]
-    track.stay = track.roleless = None
-    track.feel(None, mark)
-    if track.persistent is False:
-        track.present = False
-    for arrival in track.arrivals:
+def _end(view: HostView, mark: Mark, _: object = None) -> None:
+    if view.residency is not None:
+        view.residency.ended = mark
+        view.past = [*view.past, view.residency][-KEPT:]
+    view.residency = view.unclassified_resume = None
+    view.set_run_state(None, mark)
+    if view.persistent is False:
+        view.present = False
+    for arrival in view.arrivals:
         if arrival.stage == "arrived":
             arrival.stage, arrival.over = "departed", mark
-    for departure in track.departures:
+    for departure in view.departures:
         if departure.stage == "resumed":
             departure.stage, departure.over = "resumed_ended", mark
 
 
-def _open_arrival(track: Track, mark: Mark, _: object = None) -> None:
+def _open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
-    arrival = Arrival(key=mark.key, first=mark, opened=opened, after=track.heard)
-    track.arrivals = [*track.arrivals, arrival][-KEPT:]
-    track.defined = track.lost = None
-    track.feel(None, mark)
+    arrival = Arrival(key=mark.key, first=mark, opened=opened, after=view.last_live)
+    view.arrivals = [*view.arrivals, arrival][-KEPT:]
+    view.defined = view.lost = None
+    view.set_run_state(None, mark)
 
 
-def _open_tentative(track: Track, mark: Mark, _: object = None) -> None:
-    _open_arrival(track, mark)
-    track.arrivals[-1].tentative = True
+def _open_tentative(view: HostView, mark: Mark, _: object = None) -> None:
+    _open_arrival(view, mark)
+    view.arrivals[-1].tentative = True
 
 
-def _arrive(track: Track, mark: Mark, _: object = None) -> None:
-    arrival = track.arrivals[-1]
+def _arrive(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
     arrival.stage = "arrived"
     arrival.switched = mark
     arrival.guest = "running"
     if mark.what == "resumed/migrated":
         arrival.tentative = False
-    track.stay = Stay(began=mark, arrived=True)
-    track.began = mark.key
-    track.feel("running", mark)
-    track.present = True
+    view.residency = Residency(began=mark, arrived=True)
+    view.began = mark.key
+    view.set_run_state("running", mark)
+    view.present = True
 
 
-def _arrive_paused(track: Track, mark: Mark, _: object = None) -> None:
-    _arrive(track, mark)
-    track.arrivals[-1].guest = "paused"
-    track.feel("paused", mark)
+def _arrive_paused(view: HostView, mark: Mark, _: object = None) -> None:
+    _arrive(view, mark)
+    view.arrivals[-1].guest = "paused"
+    view.set_run_state("paused", mark)
 
 
-def _fail(track: Track, mark: Mark, _: object = None) -> None:
-    arrival = track.arrivals[-1]
+def _fail(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
     arrival.stage = "ended"
     arrival.ended = mark
-    track.present = bool(track.persistent)
+    view.present = bool(view.persistent)
 
 
-def lapse(track: Track, mark: Mark, _: object = None) -> None:
+def close_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     """Whatever became of the last arrival wasn't seen; it was over by now."""
-    track.arrivals[-1].over = mark
+    view.arrivals[-1].over = mark
 
 
-def _flow(track: Track, mark: Mark, _: object = None) -> None:
-    arrival = track.arrivals[-1]
+def _start_postcopy(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
     arrival.stage = "postcopy"
     arrival.postcopy = True
-    arrival.flowed = mark
-    track.feel("running", mark)
-    if track.stay is None:
-        track.stay = Stay(began=mark, arrived=True)
+    arrival.postcopy_started = mark
+    view.set_run_state("running", mark)
+    if view.residency is None:
+        view.residency = Residency(began=mark, arrived=True)
 
 
-def _break_in(track: Track, mark: Mark, _: object = None) -> None:
-    arrival = track.arrivals[-1]
+def _break_in(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
     arrival.stage = "broken"
     arrival.breaks += 1
     arrival.broke = mark
 
 
-def _open_departure(track: Track, mark: Mark, _: object = None) -> None:
-    departure = Departure(key=mark.key, opened=mark, guest=track.guest, after=track.heard)
-    departure.state_before = track.listed.what if track.listed else None
-    track.departures = [*track.departures, departure][-KEPT:]
+def _open_departure(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = Departure(key=mark.key, opened=mark, guest=view.guest, after=view.last_live)
+    departure.state_before = view.listed.what if view.listed else None
+    view.departures = [*view.departures, departure][-KEPT:]
 
 
-def _mark_iteration(track: Track, mark: Mark, _: object = None) -> None:
-    track.departures[-1].iterated = True
-    track.departures[-1].iterated_last = mark
+def _mark_iteration(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures[-1].iterated = True
+    view.departures[-1].iterated_last = mark
 
 
-def close(track: Track, mark: Mark, _: object = None) -> None:
+def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
     """Whatever became of the last departure, it was over by now."""
-    track.departures[-1].closed = mark
+    view.departures[-1].closed = mark
 
 
-def _split(track: Track, mark: Mark, _: object = None) -> None:
+def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
     """Iterations count from one: a copy that had them already and was suspended were two jobs, the second
     not live. Nothing told of the first one's end.
     """
-    last = track.departures[-1]
+    last = view.departures[-1]
     if last.iterated and last.suspended is not None:
         began, last.suspended = last.suspended, None
-        last.stage, last.closed, last.guest = "copying", began, track.guest_before(began)
-        _open_departure(track, began)
-        _suspend(track, began)
-    _mark_iteration(track, mark)
+        last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
+        _open_departure(view, began)
+        _suspend(view, began)
+    _mark_iteration(view, mark)
 
 
-def _suspend(track: Track, mark: Mark, _: object = None) -> None:
-    departure = track.departures[-1]
+def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
     departure.ended = None
     departure.suspended = mark
     departure.stage = "leaving"
     departure.guest = "paused"
-    track.feel("paused", mark)
+    view.set_run_state("paused", mark)
 
 
-def _unpause(track: Track, mark: Mark, _: object = None) -> None:
-    departure = track.departures[-1]
-    departure.stage = "resumed" if departure.stage == "stranded" else "unpaused"
+def _unpause(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.stage = "resumed" if departure.stage == "job_lost" else "unpaused"
     departure.ended = mark
     departure.guest = "running"
-    track.feel("running", mark)
+    view.set_run_state("running", mark)
 
 
-def _strand(track: Track, mark: Mark, _: object = None) -> None:
-    departure = track.departures[-1]
+def _lose_job(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
     departure.before_end = departure.stage
-    departure.stage = "resumed" if departure.stage == "unpaused" else "stranded"
+    departure.stage = "resumed" if departure.stage == "unpaused" else "job_lost"
     departure.ended = mark
 
 
-def _drop(track: Track, mark: Mark, _: object = None) -> None:
-    track.departures = track.departures[:-1]
+def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures = view.departures[:-1]
 
 
-def _postcopy_out(track: Track, mark: Mark, _: object = None) -> None:
-    departure = track.departures[-1]
+def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
     departure.stage = "postcopy"
     departure.postcopy = True
-    departure.flowed = mark
+    departure.postcopy_started = mark
     departure.guest = "paused"
-    track.feel("paused", mark)
+    view.set_run_state("paused", mark)
 
 
-def _break_out(track: Track, mark: Mark, _: object = None) -> None:
-    departure = track.departures[-1]
+def _break_out(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
     departure.stage = "broken"
     departure.breaks += 1
     departure.broke = mark
 
 
-def _finish(track: Track, mark: Mark, stage: DepartureStage) -> None:
-    departure = track.departures[-1]
+def _finish(view: HostView, mark: Mark, stage: DepartureStage) -> None:
+    departure = view.departures[-1]
     departure.before_end = departure.stage
     departure.stage = stage
     departure.ended = mark
-    departure.announced = track.stay.announced if track.stay else None
+    departure.announced = view.residency.announced if view.residency else None
 
 
-def _leave(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "left")
+def _leave(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "left")
 
 
-def _crash(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "crashed")
+def _crash(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "crashed")
 
 
-def _stop(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "stopped")
+def _stop(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "stopped")
 
 
-def _vanish(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "vanished")
+def _vanish(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "vanished")
 
 
-def _job_end(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "job_ended")
-    track.departures[-1].guest = track.guest
+def _job_end(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "job_ended")
+    view.departures[-1].guest = view.guest
     if mark.what == "migration_out":
-        track.departures[-1].job_gone = mark
+        view.departures[-1].job_gone = mark
 
 
-def _resume(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "resumed")
-    track.departures[-1].guest = "running"
-    if track.stay is not None:
-        track.stay.cancelled = True
-    track.feel("running", mark)
+def _resume(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "resumed")
+    view.departures[-1].guest = "running"
+    if view.residency is not None:
+        view.residency.cancelled = True
+    view.set_run_state("running", mark)
 
 
-def _stick(track: Track, mark: Mark, _: object = None) -> None:
-    _finish(track, mark, "stuck")
-    track.departures[-1].guest = "paused"
-    track.feel("paused", mark)
+def _leave_paused(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "left_paused")
+    view.departures[-1].guest = "paused"
+    view.set_run_state("paused", mark)
 
 
-def _stick_again(track: Track, mark: Mark, _: object = None) -> None:
-    track.departures[-1].returned = track.departures[-1].ended
-    _stick(track, mark)
+def _leave_paused_again(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures[-1].returned = view.departures[-1].ended
+    _leave_paused(view, mark)
 
 
-def reopen(track: Track) -> None:
+def reopen(view: HostView) -> None:
     """What looked like a source that couldn't resume was the next job, suspended before it iterated."""
-    last = track.departures[-1]
+    last = view.departures[-1]
     began, returned = last.ended, last.returned
     if began is not None and returned is not None:
         last.stage, last.ended, last.returned, last.guest = "resumed", returned, None, "running"
-        _open_departure(track, began)
-        track.departures[-1].guest = track.guest_before(began)
-        _suspend(track, began)
-        track.phase = "leaving"
+        _open_departure(view, began)
+        view.departures[-1].guest = view.guest_before(began)
+        _suspend(view, began)
+        view.phase = "leaving"
 
 
-def _measure(track: Track, mark: Mark, figures: Figures = (None, None)) -> None:
-    if track.departures and track.departures[-1].stage == "left":
-        track.departures[-1].figures = figures
-        track.departures[-1].measured = mark
+def _measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+    if view.departures and view.departures[-1].stage == "left":
+        view.departures[-1].figures = figures
+        view.departures[-1].measured = mark
 
 
-def _run(track: Track, mark: Mark, _: object = None) -> None:
+def _run(view: HostView, mark: Mark, _: object = None) -> None:
     """What was announced didn't come: a guest that reboots may say that it shuts down, too."""
-    track.feel("running", mark)
-    if track.stay is not None:
-        track.stay.announced = None
+    view.set_run_state("running", mark)
+    if view.residency is not None:
+        view.residency.announced = None
 
 
-def _announce(track: Track, mark: Mark, _: object = None) -> None:
-    if track.stay is not None and track.stay.announced is None:
-        track.stay.announced = mark
+def _announce(view: HostView, mark: Mark, _: object = None) -> None:
+    if view.residency is not None and view.residency.announced is None:
+        view.residency.announced = mark
 
 
-def _pause(track: Track, mark: Mark, _: object = None) -> None:
-    track.feel("paused", mark)
+def _pause(view: HostView, mark: Mark, _: object = None) -> None:
+    view.set_run_state("paused", mark)
 
 
-def _define(track: Track, mark: Mark, _: object = None) -> None:
+def _define(view: HostView, mark: Mark, _: object = None) -> None:
     """A new definition came out of nothing, unless the domain was here."""
-    if not track.present:
-        track.defined = mark
-        track.began = mark.key
-    track.lost = None
-    track.present = track.persistent = True
+    if not view.present:
+        view.defined = mark
+        view.began = mark.key
+    view.lost = None
+    view.present = view.persistent = True
 
 
-def _persist(track: Track, mark: Mark, _: object = None) -> None:
-    track.persistent = True
-    if track.phase == "away":
-        track.present = True
+def _persist(view: HostView, mark: Mark, _: object = None) -> None:
+    view.persistent = True
+    if view.phase == "away":
+        view.present = True
 
 
-def _note(track: Track, mark: Mark, _: object = None) -> None:
+def _note_resume(view: HostView, mark: Mark, _: object = None) -> None:
     """A resume by migration, and no role known."""
-    track.roleless = mark
+    view.unclassified_resume = mark
 
 
-def _job_gone(track: Track, mark: Mark, _: object = None) -> None:
+def _job_gone(view: HostView, mark: Mark, _: object = None) -> None:
     """The agent's word that the job is gone may follow a departure that ended by its own event."""
-    last = track.departures[-1] if track.departures else None
+    last = view.departures[-1] if view.departures else None
     if last is not None and last.is_over and last.job_gone is None:
         note_job_gone(last, mark)
     else:
-        _open_departure(track, mark)
-        _job_end(track, mark)
+        _open_departure(view, mark)
+        _job_end(view, mark)
 
 
 def note_job_gone(departure: Departure, mark: Mark) -> None:
@@ -338,23 +338,23 @@ def note_job_gone(departure: Departure, mark: Mark) -> None:
         departure.stage, departure.ended = "job_ended", mark
 
 
-def _undefine(track: Track, mark: Mark, _: object = None) -> None:
-    track.persistent = False
-    track.present = track.phase != "away"
-    track.defined = None
+def _undefine(view: HostView, mark: Mark, _: object = None) -> None:
+    view.persistent = False
+    view.present = view.phase != "away"
+    view.defined = None
 
 
-def _lose(track: Track, mark: Mark, _: object = None) -> None:
-    last = track.departures[-1] if track.departures else None
-    is_left_behind = last is not None and last.stage == "left" and track.began <= last.key
-    if track.present is not False and not is_left_behind:
-        track.lost = mark
-    track.present = False
-    track.persistent = None
-    track.defined = None
+def _lose(view: HostView, mark: Mark, _: object = None) -> None:
+    last = view.departures[-1] if view.departures else None
+    is_left_behind = last is not None and last.stage == "left" and view.began <= last.key
+    if view.present is not False and not is_left_behind:
+        view.lost = mark
+    view.present = False
+    view.persistent = None
+    view.defined = None
 
 
-ACTS: Final[dict[Act, Callable[[Track, Mark, Figures], None]]] = {
+ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
     "begin": begin,
     "end": _end,
     "open_arrival": _open_arrival,
@@ -362,23 +362,23 @@ ACTS: Final[dict[Act, Callable[[Track, Mark, Figures], None]]] = {
     "arrive": _arrive,
     "arrive_paused": _arrive_paused,
     "fail": _fail,
-    "lapse": lapse,
-    "flow": _flow,
+    "close_arrival": close_arrival,
+    "start_postcopy": _start_postcopy,
     "break_in": _break_in,
     "open_departure": _open_departure,
     "mark_iteration": _mark_iteration,
-    "close": close,
-    "split": _split,
+    "close_departure": close_departure,
+    "split_job": _split_job,
     "suspend": _suspend,
     "unpause": _unpause,
-    "strand": _strand,
-    "drop": _drop,
+    "lose_job": _lose_job,
+    "discard_job": _discard_job,
     "postcopy_out": _postcopy_out,
     "break_out": _break_out,
     "leave": _leave,
     "resume": _resume,
-    "stick": _stick,
-    "stick_again": _stick_again,
+    "leave_paused": _leave_paused,
+    "leave_paused_again": _leave_paused_again,
     "crash": _crash,
     "stop": _stop,
     "vanish": _vanish,
@@ -390,7 +390,7 @@ ACTS: Final[dict[Act, Callable[[Track, Mark, Figures], None]]] = {
     "undefine": _undefine,
     "lose": _lose,
     "persist": _persist,
-    "note": _note,
+    "note_resume": _note_resume,
     "job_gone": _job_gone,
     "announce": _announce,
 }

@@ -6,12 +6,12 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.rules.clock_readings import spans
-from bridge.correlator.rules.context import Sitting
-from bridge.correlator.rules.host_view import Track
+from bridge.correlator.rules.clock_readings import intervals
+from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.observations import CLEARED, SKEW_S, Mark
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.record import NAMESPACE, Conflict, Telling, Times, Told
+from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage, Published, Times
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -26,34 +26,42 @@ from bridge.wire.messages import (
 _NEVER: Final = float("inf")
 
 
-def judge_offline(sitting: Sitting) -> None:
+def evaluate_offline(context: EvaluationContext) -> None:
     """A definition that came out of nothing here, and one that went without a word there. What went can
     only have gone to one place: to where a definition came last.
     """
-    for source, here in sitting.tracks.items():
+    for source, here in context.views.items():
         gone = here.lost
-        if gone is None or here.phase != "away" or source in sitting.case.tails or source in sitting.gone:
+        if (
+            gone is None
+            or here.phase != "away"
+            or source in context.record.reordering
+            or source in context.gone
+        ):
             continue
         came = [
             (there.defined.at, destination, there.defined)
-            for destination, there in sitting.tracks.items()
+            for destination, there in context.views.items()
             if destination != source
-            and destination not in sitting.case.tails
+            and destination not in context.record.reordering
             and there.defined is not None
-            and _came_when_it_went(there.defined, gone, sitting.times)
+            and _came_when_it_went(there.defined, gone, context.times)
             and not _ran_since(here, there.defined)
         ]
-        half = (source, gone.key)
-        if not came or any(told.departure == half for told in sitting.case.told):
+        leg = (source, gone.key)
+        if not came or any(published.departure == leg for published in context.record.published):
             continue
         _, destination, mark = max(came)
-        if any(told.arrival == (destination, mark.key) for told in sitting.case.told):
+        if any(published.arrival == (destination, mark.key) for published in context.record.published):
             continue
-        name = f"{sitting.case.uuid} {destination} {mark.id}"
-        told = Told(uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), half, done=True, began=mark.at)
-        sitting.case.told.append(told)
-        sitting.tell_verdict(
-            told, _offline_data(sitting, told, source=source, gone=gone, destination=destination, came=mark)
+        name = f"{context.record.uuid} {destination} {mark.id}"
+        published = Published(
+            uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), leg, done=True, began=mark.at
+        )
+        context.record.published.append(published)
+        context.publish_verdict(
+            published,
+            _offline_data(context, published, source=source, gone=gone, destination=destination, came=mark),
         )
 
 
@@ -61,25 +69,25 @@ def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
     """Whether a definition may have come from where one went, by whichever reading of the hosts' clocks."""
     return any(
         there.ends - times.settle_s <= here.ends <= there.ends + times.patience_s
-        for there, here in itertools.product(spans(came, None, came), spans(gone, None, gone))
+        for there, here in itertools.product(intervals(came, None, came), intervals(gone, None, gone))
     )
 
 
-def _ran_since(track: Track, mark: Mark) -> bool:
+def _ran_since(view: HostView, mark: Mark) -> bool:
     """Whether the domain came, or was started, after that happened on another host: what was defined there
     before was a copy.
     """
-    return any(stay.began.at > mark.at + SKEW_S for stay in track.past)
+    return any(residency.began.at > mark.at + SKEW_S for residency in view.past)
 
 
 def _offline_data(
-    sitting: Sitting, told: Told, *, source: str, gone: Mark, destination: str, came: Mark
+    context: EvaluationContext, published: Published, *, source: str, gone: Mark, destination: str, came: Mark
 ) -> Migration:
     return Migration(
-        migration=told.id,
+        migration=published.id,
         revision=0,
         outcome="completed",
-        domain=DomainName(uuid=sitting.case.uuid, name=sitting.tracks[destination].name),
+        domain=DomainName(uuid=context.record.uuid, name=context.views[destination].name),
         source=HostRef(host=source),
         destination=HostRef(host=destination),
         mode="offline",
@@ -98,60 +106,60 @@ def _offline_data(
     )
 
 
-def judge_conflict(sitting: Sitting, pairs: list[Pair]) -> None:
+def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
     """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as
     long as both stays last, however often they are paused or can't be heard meanwhile; then it is resolved.
     """
     linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
     lasting = []
-    for conflict in sitting.case.conflicts:
+    for conflict in context.record.conflicts:
         hosts = (conflict.data.source.host, conflict.data.destination.host)
-        if frozenset(hosts) not in linked and all(_has_guest(sitting, host) for host in hosts):
+        if frozenset(hosts) not in linked and all(_has_guest(context, host) for host in hosts):
             lasting.append(conflict)
-        elif sitting.is_whole(*hosts):
-            sitting.tellings.append(_resolved(sitting, conflict))
+        elif context.has_no_gap(*hosts):
+            context.messages.append(_resolved(context, conflict))
         else:
             lasting.append(conflict)
-    sitting.case.conflicts = lasting
-    sitting.is_open = sitting.is_open or bool(lasting)
-    told = {frozenset((each.data.source.host, each.data.destination.host)) for each in lasting}
-    stays = sorted(
+    context.record.conflicts = lasting
+    context.is_open = context.is_open or bool(lasting)
+    published = {frozenset((each.data.source.host, each.data.destination.host)) for each in lasting}
+    residencies = sorted(
         (
-            (track.stay.began, host)
-            for host, track in sitting.tracks.items()
-            if track.stay is not None and host not in sitting.gone
+            (view.residency.began, host)
+            for host, view in context.views.items()
+            if view.residency is not None and host not in context.gone
         ),
         key=lambda each: (each[0].at, each[1]),
     )
-    for (began, host), (later, other) in itertools.combinations(stays, 2):
-        since = max(_runs_since(sitting, host), _runs_since(sitting, other))
-        if since == _NEVER or frozenset((host, other)) in linked | told:
+    for (began, host), (later, other) in itertools.combinations(residencies, 2):
+        since = max(_runs_since(context, host), _runs_since(context, other))
+        if since == _NEVER or frozenset((host, other)) in linked | published:
             continue
-        sitting.is_open = True
-        if not sitting.ripe(since + sitting.times.settle_s):
+        context.is_open = True
+        if not context.is_due(since + context.times.settle_s):
             continue
-        if sitting.is_whole(host, other) or sitting.ripe(since + sitting.times.patience_s):
-            key = uuid.uuid5(NAMESPACE, f"{sitting.case.uuid} {host} {began.id} {other} {later.id}").hex
-            conflict = Conflict(key, _conflict_data(sitting, host, began, other, later))
-            sitting.case.conflicts.append(conflict)
-            sitting.tellings.append(Telling("conflict", f"{key}-conflict-0", conflict.data))
+        if context.has_no_gap(host, other) or context.is_due(since + context.times.patience_s):
+            key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
+            conflict = Conflict(key, _conflict_data(context, host, began, other, later))
+            context.record.conflicts.append(conflict)
+            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", conflict.data))
 
 
-def _has_guest(sitting: Sitting, host: str | None) -> bool:
-    track = sitting.tracks.get(host) if host is not None and host not in sitting.gone else None
-    return track is not None and track.stay is not None
+def _has_guest(context: EvaluationContext, host: str | None) -> bool:
+    view = context.views.get(host) if host is not None and host not in context.gone else None
+    return view is not None and view.residency is not None
 
 
-def _resolved(sitting: Sitting, conflict: Conflict) -> Telling:
+def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage:
     """Both no longer run: where the guest is now, and what ended it elsewhere."""
     data, ended = conflict.data, None
     left: list[tuple[str, GuestState]] = []
     for host in (data.source.host, data.destination.host):
-        track = sitting.tracks.get(host) if host is not None else None
-        if host is not None and track is not None and _has_guest(sitting, host):
-            left.append((host, track.guest or "unknown"))
-        elif host is not None and track is not None and track.past and track.past[-1].ended is not None:
-            ended = (host, track.past[-1].ended)
+        view = context.views.get(host) if host is not None else None
+        if host is not None and view is not None and _has_guest(context, host):
+            left.append((host, view.guest or "unknown"))
+        elif host is not None and view is not None and view.past and view.past[-1].ended is not None:
+            ended = (host, view.past[-1].ended)
     place: str | None = None
     state: GuestState = "unknown" if left else "shutoff"
     if len(left) == 1:
@@ -166,23 +174,23 @@ def _resolved(sitting: Sitting, conflict: Conflict) -> Telling:
         "evidence": evidence,
     }
     resolved = Resolved.model_validate({**dict(data), **update})
-    return Telling("resolved", f"{conflict.id}-resolved-0", resolved)
+    return OutboundMessage("resolved", f"{conflict.id}-resolved-0", resolved)
 
 
-def _runs_since(sitting: Sitting, host: str) -> float:
+def _runs_since(context: EvaluationContext, host: str) -> float:
     """Since when the guest is known to run on a host that can be heard; else `_NEVER`."""
-    track = sitting.tracks[host]
-    if track.phase not in ("here", "copying") or track.guest != "running" or host in sitting.silent:
+    view = context.views[host]
+    if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
         return _NEVER
-    return max(track.stay.began.received if track.stay else 0.0, track.moods[-1].received)
+    return max(view.residency.began.received if view.residency else 0.0, view.run_states[-1].received)
 
 
-def _conflict_data(sitting: Sitting, host: str, began: Mark, other: str, later: Mark) -> Migration:
+def _conflict_data(context: EvaluationContext, host: str, began: Mark, other: str, later: Mark) -> Migration:
     return Migration(
         migration=None,
         revision=0,
         outcome="conflict",
-        domain=DomainName(uuid=sitting.case.uuid, name=sitting.tracks[other].name),
+        domain=DomainName(uuid=context.record.uuid, name=context.views[other].name),
         source=HostRef(host=host),
         destination=HostRef(host=other),
         mode=None,

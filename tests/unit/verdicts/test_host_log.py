@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.correlator.rules.host_log import HostLog
-from bridge.correlator.rules.observations import Fact, FactKind
+from bridge.correlator.rules.observations import Observation, ObservationKind
 from bridge.wire.messages import stamp
 
 COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)
@@ -12,33 +12,33 @@ COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)
 START = 1_790_000_000.0
 
 
-def fact(sequence: int, at: float, what: str, kind: FactKind = "lifecycle") -> Fact:
+def observation(sequence: int, at: float, what: str, kind: ObservationKind = "lifecycle") -> Observation:
     at += START
-    return Fact(
+    return Observation(
         "host1", 0, sequence, kind, what, "event", "QEMU", "web01", at, at, stamp(at), f"e0-{sequence}-{what}"
     )
 
 
 @pytest.mark.parametrize("between", [("lifecycle", "shutdown/host"), ("job_completed", "migration_out")])
 def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
-    between: tuple[FactKind, str],
+    between: tuple[ObservationKind, str],
 ) -> None:
     """The list was made when the guest had ended, before its agent was told so: one departure, not two."""
     log = HostLog()
     kind, what = between
     for each in (
-        fact(1, 0.0, "started/booted"),
-        fact(2, 1.0, "", "iteration"),
-        fact(3, 2.0, "suspended/migrated"),
-        fact(3, 3.0, "shutoff/unknown", "state"),
-        fact(4, 3.1, what, kind),
-        fact(5, 3.2, "stopped/migrated"),
+        observation(1, 0.0, "started/booted"),
+        observation(2, 1.0, "", "iteration"),
+        observation(3, 2.0, "suspended/migrated"),
+        observation(3, 3.0, "shutoff/unknown", "state"),
+        observation(4, 3.1, what, kind),
+        observation(5, 3.2, "stopped/migrated"),
     ):
         log.add(each)
     log.complete = (0, 5)
-    track = log.view(lambda _due: True, 0.0)
-    (departure,) = track.departures
-    assert (departure.stage, track.phase) == ("left", "away")
+    view = log.view(lambda _due: True, 0.0)
+    (departure,) = view.departures
+    assert (departure.stage, view.phase) == ("left", "away")
     assert departure.ended is not None
     assert departure.ended.what == "stopped/migrated"
 
@@ -46,15 +46,15 @@ def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
 def test_the_figures_of_a_copy_belong_to_the_end_that_they_follow_on_either_host() -> None:
     log = HostLog()
     for each in (
-        fact(1, 0.0, "started/migrated"),
-        fact(2, 1.0, "resumed/migrated"),
-        replace(fact(3, 2.0, "migration_in", "job_completed"), copied=COPIED),
-        fact(4, 10.0, "suspended/migrated"),
-        fact(5, 11.0, "stopped/migrated"),
-        replace(fact(6, 11.1, "migration_out", "job_completed"), copied=COPIED[::-1]),
+        observation(1, 0.0, "started/migrated"),
+        observation(2, 1.0, "resumed/migrated"),
+        replace(observation(3, 2.0, "migration_in", "job_completed"), copied=COPIED),
+        observation(4, 10.0, "suspended/migrated"),
+        observation(5, 11.0, "stopped/migrated"),
+        replace(observation(6, 11.1, "migration_out", "job_completed"), copied=COPIED[::-1]),
     ):
         log.add(each)
     log.complete = (0, 6)
-    track = log.view(lambda _due: True, 0.0)
-    assert [each.copied for each in track.arrivals] == [COPIED]
-    assert [each.copied for each in track.departures] == [COPIED[::-1]]
+    view = log.view(lambda _due: True, 0.0)
+    assert [each.copied for each in view.arrivals] == [COPIED]
+    assert [each.copied for each in view.departures] == [COPIED[::-1]]
