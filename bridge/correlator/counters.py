@@ -25,7 +25,7 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
 
     def note(self, value: float) -> None:
-        """There was one more."""
+        """Counts one value."""
         self.sum += value
         self.counts[bisect_left(self.bounds, value)] += 1
 
@@ -39,9 +39,9 @@ class Counters:
     """Since the start of the process.
 
     verdicts: by outcome and reason (empty where there is none). latency_s: from the receipt of the message
-    that decided a verdict to its commit; those that a timer decided aren't in it. downtime_s, duration_s: of
-    migrations whose verdict has it, by outcome; each once, as it was told first. attention: domains that a
-    person has to see to, by what it is; of the store, and so not only of this process.
+    that decided a verdict to its commit, without verdicts that a timer decided. downtime_s, duration_s: of
+    migrations whose verdict has it, by outcome; each once, by its first verdict. attention: domains that need
+    attention, by kind; read from the store, so not only of this process.
     """
 
     messages: int = 0

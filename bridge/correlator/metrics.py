@@ -42,7 +42,7 @@ _PREFIX = "libvirt_mqtt_correlator_"
 _NO_VERDICTS = {(outcome, ""): 0 for outcome in get_args(Outcome) if outcome not in ("started", "failed")} | {
     ("failed", reason): 0 for reason in get_args(Reason)
 }
-"""What is there from the beginning, so that the first verdict of its kind is seen as an increase."""
+"""Series that exist from the start, so that the first verdict of a kind is an increase."""
 
 
 class CountersCollector(Collector):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(settings: CorrelatorSettings, reload: Callable[[], bool]) -> int:
     """Runs a correlator until SIGTERM or SIGINT; returns the exit status. SIGHUP: see `bridge.reload`."""
-    # Cases hold no cycles, and there are many of them: looking for some took a third of the time.
+    # Domain records hold no reference cycles, and are many: searching them for some took a third of the time.
     gc.set_threshold(100_000, 50, 100)
     correlator = Correlator(settings, reload)
     with signals(correlator.ask_to_stop, correlator.ask_to_reload), _health(settings, correlator):

@@ -1,8 +1,8 @@
-"""The correlator as a whole: one thread that listens, decides, stores, acknowledges and tells, in that order.
+"""The correlator as a whole: one thread receives, decides, stores, acknowledges and publishes, in that order.
 
-A message is acknowledged after its effect is stored. While the store can't be written nothing is
-acknowledged, so the messages stay with the broker. While the correlator itself can't hear, no time passes for
-its timers: a verdict by the clock needs that the other side could have spoken.
+A message is acknowledged after its effect is stored. While writes to the store fail nothing is acknowledged,
+so the messages stay with the broker. While the correlator itself is disconnected its timers stand still: a
+timeout is a reason for a verdict only if messages of the other side could have arrived.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
-"""With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
+"""With more messages waiting while the store fails, the broker's connection isn't read any more."""
 MEMBER_EXPIRY_S: Final = 15
-"""A member that is gone must not be handed its share for long: what it doesn't take is asked for again."""
+"""The broker must not assign messages to a dead member for long: they have to be requested again."""
 TICK_S: Final = 1.0
 STOP_S: Final = 3.0
 
@@ -60,8 +60,8 @@ _log = get_logger()
 class Correlator:
     """One correlator. `run` works in the caller's thread; `start` and `stop` in one of its own.
 
-    Raises `ConfigError` where the store can't be used; neither an absent broker nor a store in trouble is an
-    error.
+    Raises `ConfigError` where the store can't be used; neither an absent broker nor a store that fails for a
+    while is an error.
     """
 
     def __init__(self, settings: CorrelatorSettings, reload: Callable[[], bool] = bool) -> None:
@@ -89,7 +89,7 @@ class Correlator:
         self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake, self._topics, self._source)
         self._wildcards = WildcardCheck(self._new_probe)
-        self._held = StateCounts(settings.settle_s)
+        self._state_counts = StateCounts(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._stopping = threading.Event()
@@ -99,7 +99,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
-        self._absences_said: set[str] = set()
+        self._absences_logged: set[str] = set()
 
     def _new_processor(self) -> tuple[Store, Processor]:
         settings = self._settings
@@ -186,7 +186,7 @@ class Correlator:
             if self._states is not None:
                 self._states.close()
             if self._session is not None:
-                self._session.abandon()  # unless it is closed: then the Will says that it failed
+                self._session.abandon()  # without DISCONNECT: the Will reports the failure
             self._store.close()
         _log.info("correlator.stopped")
 
@@ -258,7 +258,7 @@ class Correlator:
         )
 
     def _client_id(self, name: str) -> str:
-        """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
+        """With the prefix: a second session with the same client id would end the first (MQTT 5, 3.1.4)."""
         return f"{self._topics.prefix}-mqtt-correlator-{name}"
 
     # The session's callbacks, in our own thread
@@ -274,14 +274,14 @@ class Correlator:
             broker=self._broker_address,
             session_present=session_present,
         )
-        self._absences_said.clear()
+        self._absences_logged.clear()
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
         self._inbound.connected(self._clock())
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
-        self._held.begin()
+        self._state_counts.begin()
         self._wildcards.begin()
 
     def _on_disconnected(self, why: str) -> None:
@@ -290,8 +290,8 @@ class Correlator:
         self._inbound.lost(self._clock())
 
     def _on_failed(self, why: str) -> None:
-        if why not in self._absences_said:  # each attempt says the same, of each node
-            self._absences_said.add(why)
+        if why not in self._absences_logged:  # each attempt fails alike, on each node
+            self._absences_logged.add(why)
             _log.warning("broker.absent", broker=self._broker_address, why=why)
 
     def _on_message(self, received: Received) -> None:
@@ -343,7 +343,7 @@ class Correlator:
             self._trouble.over()
 
     def _patience_s(self, waiting: int) -> float:
-        """How long the broker may keep us waiting."""
+        """How long to wait for packets of the broker."""
         now = self._clock()
         if self._trouble.why is not None:
             return min(TICK_S, self._trouble.left_s)
@@ -387,15 +387,15 @@ class Correlator:
     def _take_batch(self, session: Session) -> None:
         """Takes messages in, stores their effect, and only then acknowledges them."""
         messages = self._inbound.batch()
-        batch = [heard for _, heard in messages if heard is not None]
+        batch = [inbound for _, inbound in messages if inbound is not None]
         if batch:
             now = self._clock()
             if self._processor.take(batch, now, self._inbound.gap_since or now):
                 self._sender.more()
-        for received, heard in messages:
+        for received, inbound in messages:
             session.acknowledge(received)
-            if heard is not None:
-                self._held.take(heard.message)
+            if inbound is not None:
+                self._state_counts.take(inbound.message)
         self._inbound.taken()
 
     # What is due once a second
@@ -418,14 +418,17 @@ class Correlator:
             session.publish(publication, publication.topic)
 
     def _look_for_states(self, session: Session, now: float) -> None:
-        """Asks hosts for states that the broker kept back, with their last message of the event stream."""
-        self.counters.hosts_without_states = len(self._held.missing(now))
+        """Requests states that the broker didn't send, with the host's last message of the event stream."""
+        self.counters.hosts_without_states = len(self._state_counts.missing(now))
         if session.room() <= 0:
             return
-        for status in self._held.news(now):
+        for status in self._state_counts.news(now):
             _log.warning(
-                "host.states_missing", host=status.host, came=self._held.came(status.host), of=status.states
-            )
+                "host.states_missing",
+                host=status.host,
+                came=self._state_counts.came(status.host),
+                of=status.states,
+            )  # fmt: skip
             last = max(1, status.last_sequence)
             self._ask(
                 session,
@@ -471,12 +474,12 @@ class Correlator:
     # For health and metrics; from any thread
 
     def live(self) -> dict[str, str | None]:
-        """Whether the loop turns."""
+        """Whether the loop runs."""
         still_s = time.monotonic() - self._last_loop
         return {"loop": None if still_s < 30 else f"blocked for {still_s:.0f} s"}
 
     def ready(self) -> dict[str, str | None]:
-        """Whether messages are taken in and tellings go out."""
+        """Whether messages are processed and verdicts published."""
         session = self._session
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
@@ -485,9 +488,9 @@ class Correlator:
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
-    """What a correlator listens to.
+    """What a correlator subscribes to.
 
-    What is retained is read anew on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
+    Retained messages are sent again on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
     queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
     subscription gets no retained messages; a `RetainedReader` reads those.
     """

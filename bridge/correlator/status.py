@@ -1,4 +1,4 @@
-"""A correlator's word about itself."""
+"""A correlator's own status messages."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _decode_id: Final = msgspec.json.Decoder(_Id).decode
 
 
 class Status:
-    """Makes the status messages of one correlator, and knows when one is due.
+    """Builds the status messages of one correlator, and decides when one is due.
 
-    name: the correlator's id at the time; hosts: those whose holes are told of; instance: what the messages'
-    ids begin with, another one for each process.
+    name: the correlator's id at the time; hosts: those whose gaps are reported; instance: the first part of
+    the messages' ids, a different one for each process.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class Status:
         self._counters = counters
         self._hosts = hosts
         self.namesake = NameConflict()
-        """Another correlator with our id, if there is one."""
+        """Detects another correlator with our id."""
         self._number = 0
-        self._said: object = None
+        self._last: object = None
         self._due_s = 0.0
 
     def begin(self) -> None:
         """A new connection: a status is due at once."""
-        self._said = None
+        self._last = None
         self.namesake.begin(time.monotonic())
 
     @property
     def topic(self) -> str:
-        """Where the status is."""
+        """The status topic."""
         return self._topics.correlator_status(self._name())
 
     def holds(self, payload: bytes) -> None:
-        """The broker held this status when we connected."""
+        """The broker had retained this status when we connected."""
         with suppress(msgspec.MsgspecError):
             other = _decode_id(payload).id.rpartition("-")[0]
             if self.namesake.holds(other, self._instance):
@@ -82,23 +82,23 @@ class Status:
                     _log.error("correlator.id_conflict", id=self._name(), other_instance=other)
 
     def published(self) -> None:
-        """The broker took a status."""
+        """The broker has acknowledged a status."""
         self.namesake.published(self._instance)
 
     def due(self) -> Publication | None:
-        """The status on each connection, and then when something in it changed, not too often."""
+        """The status on each connection, then after changes, at most every `STATUS_EVERY_S`."""
         holes = self._holes()
         self._counters.holes = len(holes)
         now = time.monotonic()
         self.namesake.due(now)
         says = (self._counters.open_migrations, dict(self._counters.rejected), holes, self.namesake.found)
-        if says == self._said or (self._said is not None and now < self._due_s):
+        if says == self._last or (self._last is not None and now < self._due_s):
             return None
-        self._said, self._due_s = says, now + STATUS_EVERY_S
+        self._last, self._due_s = says, now + STATUS_EVERY_S
         return self._make("online", holes)
 
     def offline(self) -> Publication:
-        """The last word, or the Will."""
+        """The last status before the end, or the Will."""
         return self._make("offline", [])
 
     def _holes(self) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""The correlator's own time, which no setting of the machine's clock moves.
+"""The correlator's steady clock: setting the machine's clock doesn't move it.
 
-Seconds since the epoch as the machine's clock had them when its first process began, and what has passed
-since, a suspended machine's sleep included (Linux, `CLOCK_BOOTTIME`). A later process of the same boot goes
-on in the same time, so that what is stored stays comparable.
+Seconds since the epoch by the machine's clock when the first process started, plus the time that has passed
+since, including suspend (Linux, `CLOCK_BOOTTIME`). A later process of the same boot continues it, so that
+stored moments stay comparable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _passed() -> float:
 
 
 class SteadyClock:
-    """Called, it returns the moment in seconds. `wall` and `passed` are the machine's two clocks."""
+    """Calling it returns the moment in seconds. `wall` and `passed` are the machine's two clocks."""
 
     def __init__(self, wall: Callable[[], float] = time.time, passed: Callable[[], float] = _passed) -> None:
         self._wall, self._passed = wall, passed
@@ -32,7 +32,7 @@ class SteadyClock:
         return self._passed() + self._ahead_s
 
     def resume(self, kept: str | None) -> str:
-        """Goes on in a former process's time, if it was of this boot; returns what the next one needs."""
+        """Continues a former process's time, if of this boot; returns what the next process needs."""
         boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         former, _, ahead = (kept or "").partition(" ")
         if boot and former == boot:
@@ -40,7 +40,7 @@ class SteadyClock:
         return f"{boot} {self._ahead_s!r}"
 
     def as_wall(self, moment: float) -> float:
-        """The same moment as the machine's clock has it when first asked; asked again, the same answer."""
+        """The moment by the machine's clock at the first call for it; later calls return the same."""
         if moment != self._moment:
             self._moment, self._as_wall = moment, moment + self._wall() - self()
         return self._as_wall

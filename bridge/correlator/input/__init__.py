@@ -1,1 +1,1 @@
-"""What the correlator reads: messages as the decision needs them, and what is known of each host."""
+"""The correlator's input: messages as the decision needs them, and what is known of each host."""

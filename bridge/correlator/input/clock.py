@@ -1,4 +1,4 @@
-"""How a host's clock goes, by the stamps of its messages and when they came. Pure."""
+"""The offset of a host's clock, from its messages' stamps and times of receipt. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CLOCK_WINDOW_S: Final = 1800.0
 class Clock(msgspec.Struct, gc=False):
     """How far a host's clock is behind ours, in seconds.
 
-    A message can come late but not early. So the least difference between receipt and stamp, within a window
-    of one to two half hours, is the nearest to the truth; a positive one counts only from a status, since an
-    event may have waited in the agent's outbox for any time. A stamp before one that is earlier in the host's
-    own order shows that the clock was put back: what was known of it is void.
+    A message can arrive late but not early. So the least difference between receipt and stamp, within a
+    window of 30 to 60 minutes, is the best estimate. A positive difference counts only if it is a status's:
+    an event may have waited in the agent's outbox for any time. A stamp before that of an earlier message of
+    the event stream shows that the clock was set back: the estimate starts anew.
     """
 
     began: float = 0.0
@@ -26,7 +26,7 @@ class Clock(msgspec.Struct, gc=False):
     newest: float = 0.0
 
     def note(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
-        """A message that wasn't retained came; is_next: it follows all others in the host's own order."""
+        """A message arrived, not a retained one. is_next: it follows all others in the event stream."""
         if is_next:
             if at < self.newest + CLOCK_EXACT[0]:
                 self.before, self.now, self.began = None, received - at, received
@@ -45,7 +45,7 @@ class Clock(msgspec.Struct, gc=False):
 
     @property
     def least(self) -> float | None:
-        """The least difference that counts; None: no message came that could tell."""
+        """The least difference that counts; None: there is none."""
         if self.now is None or self.before is None:
             return self.before if self.now is None else self.now
         return min(self.now, self.before)

@@ -1,4 +1,4 @@
-"""What is known of each host beside its event stream: whether it sees, and how its clock goes. Pure."""
+"""What is known of a host beside its event stream: whether it is blind, its clock's offset. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.correlator.rules.observations import UNNOTICED_S
 OVERTAKEN_S: Final = 1.0
 MAX_DARK: Final = 32
 GONE: Final = "status"
-"""What a host lacks that is no more: somebody emptied its status."""
+"""Why a host is blind that was taken out of service: its retained status was cleared."""
 
 
 class _Kept(msgspec.Struct, array_like=True, gc=False):
@@ -35,75 +35,75 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
 
 
 class Host(Stream[_Kept]):
-    """One host. `dump` and `load` keep everything but the request that is under way."""
+    """One host. `dump` and `load` keep everything but the replay request under way."""
 
     def __init__(self, name: str, kept: _Kept | None = None) -> None:
         super().__init__(name, _Kept() if kept is None else kept)
 
     @classmethod
     def load(cls, name: str, data: bytes) -> Host:
-        """Raises msgspec.DecodeError for what `dump` didn't make."""
+        """The host that `dump` wrote. Raises msgspec.DecodeError for other bytes."""
         return cls(name, _DECODER.decode(data))
 
     @property
     def blind_since(self) -> float | None:
-        """Since when the host can't tell what happens on it, in our seconds; None: it can."""
+        """Since when the host is blind (no agent, or no libvirt), in our seconds; None: it isn't."""
         return self.kept.blind_since
 
     @property
     def dark_since(self) -> float | None:
-        """As `blind_since`, but since when it may have been so, before that showed."""
+        """As `blind_since`, but from when on it may have been blind, before that was noticed."""
         return (
             self.kept.dark[-1] if self.kept.blind_since is not None and self.kept.dark else self.blind_since
         )
 
     @property
     def is_gone(self) -> bool:
-        """Whether its status was emptied: it is blind, and nobody needs to see to it."""
+        """Whether its retained status was cleared: it is blind, and that needs no attention."""
         return self.kept.blind_why == GONE
 
     @property
     def is_absent(self) -> bool:
-        """Whether its agent isn't there: what is cleared now, somebody else cleared."""
+        """Whether its agent is offline: a state that is cleared now was cleared by somebody else."""
         return self.kept.blind_why in ("agent", GONE)
 
     @property
     def offset_s(self) -> float:
-        """What to add to this host's stamps."""
+        """Seconds to add to this host's stamps."""
         return self.kept.clock.offset_s
 
     def dark_from(self, at: float) -> float | None:
-        """When the host last began to see nothing before that moment; None: that isn't known to have been."""
+        """The start of the last blind time that began before that moment; None: none is known."""
         return next((since for since in reversed(self.kept.dark) if since < at), None)
 
     def was_away(self, at: float) -> bool:
-        """Whether the host was away at that moment, when it was so last, and is back."""
+        """Whether that moment lies in the last blind time, which is over."""
         dark = self.kept.dark
         return bool(dark) and self.kept.blind_since is None and dark[-1] <= at <= self.kept.lit
 
     def note_saw(self, at: float) -> None:
-        """The host saw what happened on it until then; in our seconds."""
+        """The host wasn't blind until then; in our seconds."""
         self.kept.saw_until = max(self.kept.saw_until, at)
 
     def share_sight(self, other: Host) -> None:
-        """Takes over from another's view of the same host whether it sees, and how its clock goes."""
+        """Takes over blindness and clock from another object of the same host."""
         kept, theirs = self.kept, other.kept
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
         kept.lit = theirs.lit
 
     def note_clock(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
-        """A message that wasn't retained was stamped `at` and came at `received`; see `Clock.note`."""
+        """A message that wasn't retained was stamped `at` and received at `received`; see `Clock.note`."""
         self.kept.clock.note(received, at, is_status=is_status, is_next=is_next)
 
     def note_agent(self, status: Status, *, received: float, retained: bool) -> bool:
-        """An agent's word about itself. True: whether the host is blind, or since when, changed."""
+        """An agent's status. True: whether the host is blind has changed."""
         self.note_status(status, retained=retained)
         why = "" if status.online and status.sees_libvirt else "libvirt" if status.online else "agent"
         return self.note_sight(why, since=received)
 
     def note_sight(self, blind_why: str, *, since: float) -> bool:
-        """Whether the host sees (empty), or what it lacks. True: that changed."""
+        """Why the host is blind, empty if it isn't. True: whether it is blind has changed."""
         kept = self.kept
         if not blind_why:
             changed = kept.blind_since is not None
@@ -119,9 +119,9 @@ class Host(Stream[_Kept]):
         return True
 
     def note_alive(self, at: float) -> bool:
-        """An event came that the agent stamped at `at` (corrected). True: the host sees again.
+        """An event arrived that the agent stamped at `at` (corrected). True: the host isn't blind any more.
 
-        An agent that was said to be offline before that isn't: the word was its former session's Will.
+        An agent that was reported offline before that is online: the report was its former session's Will.
         """
         kept = self.kept
         if kept.blind_since is None or kept.blind_why == "libvirt" or at <= kept.blind_since + OVERTAKEN_S:

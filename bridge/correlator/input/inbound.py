@@ -1,6 +1,6 @@
-"""What the broker handed over and isn't stored yet, and since when something may have gone unheard.
+"""Messages received and not stored yet, and since when some may be missing. Sans-I/O.
 
-No I/O and no clock: moments are given, in seconds of the correlator's time.
+Moments are arguments, in seconds of the correlator's time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
 
 BATCH: Final = 500
-"""Messages that one transaction takes in at most."""
+"""At most so many messages are processed in one transaction."""
 
 _log = get_logger()
 
 
 class InboundQueue:
-    """The messages of one correlator. settle_s: how long hosts get to repeat what they said meanwhile."""
+    """The messages of one correlator. settle_s: how long after a connect missed messages may still arrive."""
 
     def __init__(self, topics: Topics, counters: Counters, *, settle_s: float) -> None:
         self.gap_since: float | None = None
-        """Since when not everything may have been heard; None while it is."""
+        """Since when messages may be missing; None: none are."""
         self._intake = Intake(topics)
         self._counters = counters
         self._settle_s = settle_s
@@ -39,41 +39,41 @@ class InboundQueue:
         self._drained = False
 
     def __len__(self) -> int:
-        """How many messages aren't stored yet."""
+        """The number of messages that aren't stored yet."""
         return len(self._waiting) + len(self._read)
 
     def begin(self, stored_until: float | None, now: float) -> None:
-        """The process begins. stored_until: when the one before it stored its last batch."""
+        """The process starts. stored_until: when its predecessor stored its last batch."""
         self.gap_since = now if stored_until is None else min(stored_until, now)
 
     def connected(self, now: float) -> None:
-        """The broker is there. What it kept for us comes now."""
+        """Connected: the broker now sends what it queued and retained."""
         self._connected = now
         self._drained = False
 
     def lost(self, now: float) -> None:
-        """The broker is gone."""
+        """Disconnected."""
         self._connected = None
         if self.gap_since is None:
             self.gap_since = now
 
     def add(self, received: Received, now: float) -> None:
-        """A message came."""
+        """A message was received."""
         self._waiting.append((received, now))
 
     def note_drained(self) -> None:
-        """What the broker had at hand was read: with little of it waiting, what it had kept is through."""
+        """All that the connection had was read: with few messages waiting, the broker's queue is empty."""
         self._drained = self._drained or len(self._waiting) < BATCH // 2
 
     def is_complete(self, now: float) -> bool:
-        """Whether everything was heard, as far as that can be known: time counts only then."""
+        """Whether all messages are here, as far as that can be known: timers run only then."""
         if self._connected is None or not self._drained:
             return False
         return self.gap_since is None or now >= self._connected + self._settle_s
 
     def batch(self) -> list[tuple[Received, Inbound | None]]:
-        """The next messages, as they were read; None for one that is put aside. The same ones until `taken`:
-        each is read, and counted, once.
+        """The next messages, decoded; None for an invalid one. The same ones until `taken`: each is validated
+        and counted once.
         """
         if not self._read:
             for _ in range(min(BATCH, len(self._waiting))):
@@ -100,7 +100,7 @@ class InboundQueue:
         return None
 
     def _was_kept(self, message: DomainMessage) -> bool:
-        """Whether the broker kept it while we were away, as far as its stamp tells."""
+        """Whether the broker queued it while we were disconnected, by its stamp."""
         return self.gap_since is not None and self._connected is not None and message.at < self._connected
 
     def _reject(self, kind: str, received: Received, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What a host said, as the correlator takes it in. Plain values: their messages were found good."""
+"""Hosts' messages as the decision needs them: plain values, made from messages that were validated."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _OF_PROGRESS: Final[dict[str, Any]] = {
     **dict.fromkeys(Progress.model_fields, True),
     **dict.fromkeys(("memory", "disk"), dict.fromkeys(Amount.model_fields, True)),
 }
-"""What is kept of a job: a field that a later version added may be of any size."""
+"""The fields of a job that are kept: one that a later version added may be of any size."""
 
 
 class DomainMessage(msgspec.Struct, frozen=True, gc=False):
-    """What a host said of one domain. Fields as in `Observation`, before the host's order and clock apply.
+    """A host's message about one domain. Fields as in `Observation`, before the host's order and clock apply.
 
-    `kind` None: a message of the event stream that tells nothing of migrations; its sequence counts.
+    `kind` None: a message of the event stream that has no bearing on migrations; its sequence counts.
     For a state, `sequence` is its `as_of` and the message is no part of the event stream; nor is a job, of
-    which `progress` is all that counts: how far an outgoing migration is, None where none is under way.
+    which only `progress` counts: that of an outgoing migration, None where none is under way.
     """
 
     host: str
@@ -58,7 +58,7 @@ HostInput = DomainMessage | Cleared | Status | Forgotten
 
 
 class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """A message that was read, and when it came, in our seconds."""
+    """A decoded message with its time of receipt, in our seconds."""
 
     message: HostInput
     received: float
@@ -66,14 +66,14 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
 
 
 def message_of(read: Input) -> HostInput:
-    """What of it the decision needs."""
+    """The part of a validated message that the decision needs."""
     if isinstance(read, JobOf):
         return _job(read)
     return _said(read) if isinstance(read, HostMessage) else read
 
 
 def _job(read: JobOf) -> DomainMessage:
-    """How far a job is bears on no verdict, so neither its place in the host's order nor its stamp counts."""
+    """Progress has no bearing on verdicts, so neither its place in the host's order nor its stamp counts."""
     job = read.job
     is_migration = job is not None and job.operation == "migration_out"
     progress = job.model_dump(include=_OF_PROGRESS) if job is not None and is_migration else None
@@ -113,7 +113,7 @@ def _said(read: HostMessage) -> DomainMessage:
 
 
 def _figures(kind: ObservationKind | None, params: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Numbers of libvirt that the decision uses, by libvirt's names (`virDomainJobParam…`)."""
+    """libvirt's numbers that the decision uses, by libvirt's names (`virDomainJobParam…`)."""
     if kind == "job_completed":
         return _count(params.get("time_elapsed")), _count(params.get("downtime"))
     if kind == "iteration":
@@ -131,8 +131,8 @@ _COPIED: Final = (
     "setup_time",
     "downtime",
 )
-"""What both hosts of a pre-copy hold to the digit, on libvirt 9.0 and 11.3: libvirt sends the source's
-statistics along in the migration cookie (`qemuMigrationCookieStatisticsXMLFormat`).
+"""The figures that are equal on both hosts of a pre-copy, on libvirt 9.0 and 11.3: libvirt sends the source's
+statistics in the migration cookie (`qemuMigrationCookieStatisticsXMLFormat`).
 """
 
 

@@ -1,4 +1,4 @@
-"""Whether the broker sends a correlator what it retains: without that it knows only the hosts that speak."""
+"""Whether the broker sends retained messages: without them only hosts that publish are known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _log = get_logger()
 
 
 class WildcardCheck:
-    """Asks once for each connection, with the correlator's own status. For one thread.
+    """Probes once per connection, with the correlator's own status. For one thread.
 
-    new_probe: a probe that begins at once, from the status's topic.
+    new_probe: makes a probe, which starts at once, from the status's topic.
     """
 
     def __init__(self, new_probe: Callable[[str], WildcardProbe]) -> None:
@@ -26,7 +26,7 @@ class WildcardCheck:
         self._probe: WildcardProbe | None = None
         self._due = False
         self.trouble: str | None = None
-        """What is wrong, in words."""
+        """What is wrong, for a person to read."""
 
     def begin(self) -> None:
         """A new connection."""
@@ -40,7 +40,7 @@ class WildcardCheck:
             self._probe = self._new_probe(topic)
 
     def look(self) -> None:
-        """Says what was found. Raises what ended the probe."""
+        """Logs what the probe found. Raises what ended the probe."""
         if self._probe is None or (answer := self._probe.answer) is None:
             return
         self._probe = None

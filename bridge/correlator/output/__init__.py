@@ -1,1 +1,1 @@
-"""What is published: messages out of tellings, the queue of the store, and what is retained."""
+"""The correlator's output: building messages, sending the store's queue, restoring retained messages."""

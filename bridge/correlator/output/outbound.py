@@ -1,4 +1,4 @@
-"""A telling as the message that is sent: its topic, its bytes, retained or not. Pure."""
+"""The topic, bytes and retain flag of an outbound message. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bridge.wire.topics import Topics
 
 
 def draft(message: OutboundMessage, uuid: str, *, topics: Topics, source: str, now: float) -> Draft:
-    """The message of one telling about a domain. Its bytes are built and validated here, once; those of a
-    verdict that is retained, too, are the same.
+    """The MQTT message of one outbound message about a domain. Its bytes are built and validated here, once;
+    a verdict has the same bytes on its retained topic.
 
-    source: the correlator's CloudEvents source; now: when it was decided, in seconds.
+    source: the correlator's CloudEvents source; now: the moment of the decision, in seconds.
     """
     name, data = message.name, message.data
     payload = b""

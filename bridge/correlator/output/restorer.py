@@ -1,9 +1,9 @@
-"""What the broker lost of the correlator's retained messages is published again.
+"""Publishes retained messages again that the broker has lost.
 
-After each connect a session of its own reads what the broker holds. The store keeps what it should hold:
-that is compared a page at a time, and the difference queued like any other message. An attempt under way of
-which the store knows nothing was retained by a correlator of this name with another store: nobody else would
-end it, so it is cleared. Of a group the member that leads does it.
+After each connect a session of its own reads what the broker has retained. The store has what should be
+retained: the two are compared a page at a time, and the difference is queued like any other message. A
+`current` message of a domain that the store doesn't know was retained by a correlator of this name with
+another store: nothing else would end it, so it is cleared. In a group the leader does this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
 
 PAGE: Final = 1000
-"""Topics compared in one transaction; queued at once at most."""
+"""At most so many topics are compared, and messages queued, in one transaction."""
 STEP_S: Final = 1.0
 
 _log = get_logger()
@@ -39,9 +39,9 @@ NewReader = Callable[[OnMessage, Callable[[], None]], RetainedReader]
 
 
 class Restorer:
-    """Compares after each `begin`. For one thread: it calls `start` once a second, `step` while `busy`.
+    """Compares after each `begin`. For one thread, which calls `start` once a second and `step` while `busy`.
 
-    new_reader: a reader of the topics that the correlator retains, from its `on_message` and `on_begin`;
+    new_reader: makes a reader of the correlator's retained topics from its `on_message` and `on_begin`;
     done: called from another thread when that has read all; source: the correlator's CloudEvents source.
     """
 
@@ -71,22 +71,22 @@ class Restorer:
         return self._state == "comparing" or (self._state == "reading" and self._has_read)
 
     def begin(self) -> None:
-        """A new connection: the broker may have forgotten."""
+        """A new connection: the broker may have lost retained messages."""
         self.close()
         self._state = "due"
 
     def published(self, topic: str, payload: bytes) -> None:
-        """The broker has accepted this meanwhile."""
+        """The broker has acknowledged this meanwhile."""
         self._held.take(topic, payload)
 
     def start(self) -> None:
-        """Reads what the broker holds, if that is due and this member leads. Raises StoreTroubleError."""
+        """Starts reading, if that is due and this member leads. Raises StoreTroubleError."""
         if self._state == "due" and self._store.try_to_lead():
             self._read()
 
     def step(self) -> int:
-        """Goes on; returns how many messages were queued. Raises StoreTroubleError, and ThreadDiedError where
-        the reading failed.
+        """Compares the next page; returns how many messages were queued. Raises StoreTroubleError, and
+        ThreadDiedError where the reader failed.
         """
         if self._state == "comparing":
             return self._compare_page()
@@ -132,7 +132,7 @@ class Restorer:
         threading.Thread(target=run, name="retained", daemon=True).start()
 
     def _is_under_way(self, received: Received) -> str | None:
-        """The domain whose attempt under way this is, by a correlator of our name."""
+        """The domain, if this is a `current` message of a correlator with our name."""
         try:
             address = self._topics.parse(received.topic)
             ours = _decode_source(received.payload).source == self._source

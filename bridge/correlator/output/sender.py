@@ -1,7 +1,7 @@
-"""Sends what is to be published: the store's rows in their order, until the broker has each.
+"""Sends the store's rows in their order, until the broker has acknowledged each.
 
-A row is deleted when the broker acknowledged it, so after any interruption it is sent again, with the same
-id. A row that the broker refuses is parked with the reason; the others go on.
+A row is deleted after its acknowledgement, so after any interruption it is sent again, with the same id. A
+row that the broker refuses is parked with the reason; the others are sent on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = get_logger()
 
 
 class Sender:
-    """The way from the store to the broker, for one session at a time."""
+    """Sends from the store to the broker, over one session at a time."""
 
     def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
@@ -35,12 +35,12 @@ class Sender:
 
     @property
     def idle(self) -> bool:
-        """Whether everything is with the broker, and deleted here."""
+        """Whether everything is acknowledged, and deleted from the store."""
         return not (self._may_be_more or self._ready or self._in_flight or self._sent or self._refused)
 
     @property
     def drained(self) -> bool:
-        """Whether everything is with the broker, or on its way there."""
+        """Whether everything is acknowledged or in flight."""
         return not (self._may_be_more or self._ready)
 
     def more(self) -> None:
@@ -55,12 +55,12 @@ class Sender:
         self._may_be_more = True
 
     def look_for_others(self) -> None:
-        """Rows may have been added among those that were read already: by other members of the group."""
+        """Other members of the group may have added rows among those that were read already."""
         self._read_to = 0
         self._may_be_more = True
 
     def send(self, session: Session) -> None:
-        """Puts on its way what the session has room for. Raises StoreTroubleError."""
+        """Sends what the session's send window has room for. Raises StoreTroubleError."""
         while session.room() > 0:
             if not self._ready and not self._read():
                 return
@@ -76,7 +76,7 @@ class Sender:
                 self._in_flight[row.n] = row
 
     def acknowledged(self, row: Outgoing, code: int) -> None:
-        """The broker answered for a row."""
+        """The broker answered a row's PUBLISH."""
         if self._in_flight.pop(row.n, None) is None:
             return
         if code >= REFUSAL:
@@ -86,7 +86,7 @@ class Sender:
             self._counters.tellings_sent += 1
 
     def record_answers(self) -> None:
-        """Writes down what was answered. Raises StoreTroubleError: then it is to be tried again."""
+        """Stores the broker's answers. Raises StoreTroubleError: then it is to be called again."""
         if not self._sent and not self._refused:
             return
         with self._store.begin() as tx:

@@ -1,4 +1,4 @@
-"""What one transaction is about to change, and what it would have to take back."""
+"""What one transaction changes, and what is restored if it fails."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bridge.wire.messages import Progress, stamp
 
 
 class Batch:
-    """What one transaction is about to change.
+    """What one transaction changes.
 
-    gaps_filled: hosts whose waiting facts may have become complete. sight_changed: hosts that went blind,
-    came back, or have been back for long enough. jobs: of each domain how far its outgoing migration is on
-    each host. uuids: domains to judge though no fact came.
+    gaps_filled: hosts whose waiting observations may have become contiguous. sight_changed: hosts that became
+    blind, came back, or have been back for `settle`. jobs: the progress of each domain's outgoing migration,
+    by host. uuids: domains to evaluate without a new observation.
     """
 
     def __init__(self, blind: Mapping[str, float], returning: Mapping[str, float]) -> None:
@@ -41,18 +41,18 @@ class Batch:
         self.returning_before = dict(returning)
 
     def remember(self, host: Host) -> None:
-        """Keeps the host as it was, before it is changed for the first time."""
+        """Saves the host before its first change."""
         if host.name not in self.hosts:
             self.hosts[host.name] = host
             self.hosts_before[host.name] = host.dump()
 
     def forget(self, host: Host) -> None:
-        """The host wasn't changed after all."""
+        """The host wasn't changed."""
         del self.hosts[host.name], self.hosts_before[host.name]
 
 
 def observation_of(message: DomainMessage, host: Host, ordinal: int, received: float) -> Observation:
-    """What a host said, at its place in the host's order and by our clock."""
+    """The observation that a message is, at its place in the host's order and by our clock."""
     assert message.kind is not None
     assert message.kind != "job"
     at = message.at + host.offset_s
@@ -67,13 +67,13 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
 
 
 def take_job(batch: Batch, message: DomainMessage) -> None:
-    """How far a host's job is."""
+    """Notes the progress of a host's job."""
     progress = message.progress
     batch.jobs[message.uuid][message.host] = None if progress is None else Progress.model_validate(progress)
 
 
 def take_cleared(batch: Batch, host: Host, uuid: str, received: float) -> None:
-    """A cleared state says neither when nor after what: it counts as said after all that came."""
+    """A cleared state has neither stamp nor `as_of`: it comes after all that was received."""
     epoch, sequence = host.place
     observation = Observation(
         host.name, epoch, sequence, "cleared", "gone", "state", "", None, received, received, stamp(received),

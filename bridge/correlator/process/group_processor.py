@@ -1,8 +1,9 @@
-"""The same work shared by the members of a group.
+"""The processor of a group's member.
 
-A shared subscription hands one domain's messages to several members in any order. So a host's messages are
-taken in by whichever member claims the host, in the host's order: what comes while another member has it, or
-before its turn, waits in the store's inbox. A message is acknowledged when it was taken in or waits there.
+A shared subscription delivers one domain's messages to several members in any order. So a host's messages are
+processed by whichever member claims the host, in the host's order: a message that arrives while another
+member has claimed the host, or before its turn, waits in the store's inbox. A message is acknowledged when
+it is processed or waits there.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRo
 from bridge.log import get_logger
 
 HOLD_S: Final = 1.0
-"""How long a message waits for those before it, which another member may have in hand."""
+"""How long a message waits for those before it, which another member may be processing."""
 IN_HAND_S: Final = 20.0
-"""How long what another member has in hand may take: if it died, the agent's status shows within seconds that
-something is missing, and the agent is asked for it. Until then no state stands for an event that was lost:
-which events came before a state, or before it was cleared, isn't known while others have them.
+"""How long another member may be processing a message: if that member died, the agent's status shows within
+seconds that something is missing, and it is requested. Until then no state replaces a lost event: which
+events came before a state, or before it was cleared, isn't known while others process them.
 """
 ROWS: Final = 2000
 HOSTS: Final = 500
@@ -43,10 +44,10 @@ _DECODER: Final = msgspec.msgpack.Decoder(DomainMessage)
 
 
 class GroupProcessor(Processor):
-    """One member's share.
+    """One member's processor.
 
-    What is in memory here is only what every member hears for itself: each host's status, and so whether it
-    sees and how its clock goes.
+    It keeps in memory only what every member receives by itself: each host's status, and so whether it is
+    blind and its clock's offset.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class GroupProcessor(Processor):
         self._asks: dict[str, Ask] = {}
 
     def load(self, clock: SteadyClock | None = None) -> None:
-        """As for one correlator, but for the clock: members run on machines of their own.
+        """As for a single correlator, except for the clock: members run on different machines.
 
         Raises StoreTroubleError.
         """
@@ -76,7 +77,7 @@ class GroupProcessor(Processor):
     # What comes
 
     def take(self, messages: Sequence[Inbound], now: float, evaluated_at: float) -> int:
-        """As for one correlator; what can't be taken in at once waits in the store."""
+        """As for a single correlator; what can't be processed at once waits in the store."""
         rows = []
         for inbound in messages:
             message = inbound.message
@@ -91,13 +92,13 @@ class GroupProcessor(Processor):
         return self._process(rows, self._statuses.keys() | self._left, now, evaluated_at)
 
     def catch_up(self, now: float, evaluated_at: float) -> int:
-        """Takes in what waits, as far as its turn has come."""
+        """Processes what waits and has its turn."""
         if self.retry_at is None or now < self.retry_at:
             return 0
         return self._process([], self._statuses.keys() | self._left, now, evaluated_at)
 
     def look_around(self, now: float) -> None:
-        """Looks for what other members have left to do: one may have died. Raises StoreTroubleError."""
+        """Looks for messages that wait though no member processes them. Raises StoreTroubleError."""
         with self._group_store.begin_shared() as tx:
             waiting = tx.waiting_hosts(HOSTS)
             self._counters.open_migrations = tx.count_open()
@@ -109,7 +110,7 @@ class GroupProcessor(Processor):
             self.retry_at = self.retry_at or 0.0
 
     def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:
-        """As for one correlator; one member does it for all."""
+        """As for a single correlator; the leader does it for all."""
         if not self._group_store.try_to_lead():
             return []
         batch = self._new_batch()
@@ -136,7 +137,7 @@ class GroupProcessor(Processor):
     # How it is worked through
 
     def _note_status(self, message: Status | Forgotten, inbound: Inbound) -> None:
-        """Every member hears every status: what it says of sight counts at once, the rest when claimed."""
+        """Every member receives every status: blindness counts at once, the rest when the host is claimed."""
         host = self.hosts.get(message.host)
         if host is None:
             host = self.hosts[message.host] = Host(message.host)
@@ -184,7 +185,7 @@ class GroupProcessor(Processor):
     def _take_in(
         self, batch: Batch, tx: GroupTransaction, fresh: Sequence[InboxRow], now: float, left: set[str]
     ) -> None:
-        """Takes in what has its turn; lets the rest wait, and names its hosts in `left`."""
+        """Processes what has its turn; the rest waits, and its hosts are added to `left`."""
         rows = tx.inbox(batch.hosts.keys(), ROWS)
         if len(rows) == ROWS:
             left |= batch.hosts.keys()
@@ -211,7 +212,7 @@ class GroupProcessor(Processor):
         tx.taken(taken)
 
     def _take_in_host(self, batch: Batch, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
-        """Takes one host's words in, in its order; returns those that wait for others before them."""
+        """Processes one host's messages in its order; returns those that wait for others before them."""
         events = []
         for row in rows:
             message = _DECODER.decode(row.said)
@@ -242,7 +243,7 @@ class GroupProcessor(Processor):
             host.note_agent(message, received=inbound.received, retained=inbound.retained)
 
     def _loaded(self, name: str, data: bytes) -> Host:
-        """The host as the group knows it, with what this member knows of its sight and clock."""
+        """The host as the store has it, with what this member knows of its blindness and clock."""
         host = Host.load(name, data) if data else Host(name)
         mine = self.hosts.get(name)
         if mine is not None:
@@ -266,13 +267,13 @@ class GroupProcessor(Processor):
         self._records.clear()
 
     def _take_back(self, batch: Batch) -> None:
-        """Nothing: what this member knows of hosts it has heard, whatever became of the transaction."""
+        """Nothing: the statuses that this member received are right, though the transaction failed."""
 
     def _note_stored(self, tx: Transaction, now: float) -> None:
-        """Nothing: `look_around` does it; here the members would wait for each other."""
+        """Nothing: `look_around` does it; here members would wait for each other's locks."""
 
     def _index(self, *_: object) -> None:
-        """Nothing: which cases are open changes under every member's hands; the store knows."""
+        """Nothing: every member changes which domains are pending; the store has the index."""
 
     def _count(self) -> None:
         self._counters.hosts = len(self.hosts)

@@ -1,4 +1,4 @@
-"""Which domains' cases are open, by host: those that a host's coming, going or completeness bears on."""
+"""The pending domains by host: those to evaluate when a host is lost, comes back or fills a gap. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 
 class PendingIndex:
-    """The open cases of one correlator. A case is open while something is under way, or may yet change."""
+    """The domains of which a migration is under way, or its verdict may still change."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, frozenset[str]] = {}
@@ -19,16 +19,16 @@ class PendingIndex:
         return len(self._hosts)
 
     def on(self, host: str) -> AbstractSet[str]:
-        """The domains whose open case the host has a part in."""
+        """The pending domains that depend on the host."""
         return self._on.get(host, frozenset())
 
     def waiting_on(self, host: str) -> AbstractSet[str]:
-        """The domains that have facts of the host that others of it have to come before."""
+        """The domains with observations of the host that wait for missing ones."""
         return self._waiting.get(host, frozenset())
 
     def note(self, uuid: str, hosts: frozenset[str], waits: Iterable[str]) -> None:
-        """A case was judged. hosts: those that have a part in it; none of a case that isn't open any more.
-        waits: those of them whose facts wait.
+        """A domain was evaluated. hosts: those it depends on; none if it isn't pending any more. waits: those
+        of them whose observations wait for missing ones.
         """
         before = self._hosts.get(uuid, frozenset())
         for host in before - hosts:

@@ -1,7 +1,7 @@
-"""From what hosts said to what is stored and to be published: one batch, one transaction.
+"""From hosts' messages to what is stored and published: one batch, one transaction.
 
-Everything in memory here is a copy of what the store has. A transaction that fails takes back what it had
-changed, so that the same batch can be tried again.
+Everything in memory here is a copy of what the store has. If a transaction fails its changes are undone, so
+that the same batch can be tried again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from bridge.log import get_logger
 from bridge.wire.messages import Migration
 
 CACHED_RECORDS: Final = 4096
-"""Cases kept in memory: some thirty megabytes, however many domains there are."""
+"""Domain records kept in memory: some thirty megabytes, however many domains there are."""
 VERDICTS: Final = ("completed", "failed", "conflict", "unresolved", "interrupted")
 
 _log = get_logger()
 
 
 class Processor:
-    """All domains' cases and all hosts, as far as they are needed at once.
+    """The hosts, and a cache of the domains' records.
 
-    draft: makes the message of a telling, from it, the domain and the moment it was decided.
+    draft: builds a message from an outbound message, the domain and the moment of the decision.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Processor:
         self.hosts: dict[str, Host] = {}
         self.blind: dict[str, float] = {}
         self.gone: set[str] = set()
-        """Those of the blind that are no more."""
+        """Blind hosts that were taken out of service."""
         self.epochs: dict[str, int] = {}
         self.returning: dict[str, float] = {}
         self.next_due: float | None = None
-        """When the next case is to be judged though nothing comes."""
+        """When the next domain is to be evaluated without a new message."""
         self.retry_at: float | None = None
-        """When `catch_up` has something to do; never, for a correlator without a group."""
+        """When `catch_up` has something to do; None for a correlator without a group."""
         self.stored_until: float | None = None
-        """When the correlator's last batch was stored, before this process began."""
+        """When the correlator's last batch was stored, before this process started."""
 
     def load(self, clock: SteadyClock | None = None) -> None:
-        """Reads what has to be in memory: hosts, which cases are open, and how `clock` went for the process
-        before this one. Raises StoreTroubleError.
+        """Reads what has to be in memory: the hosts, the pending domains, and the former process's `clock`.
+        Raises StoreTroubleError.
         """
         with self._store.begin() as tx:
             if clock is not None:
@@ -85,18 +85,18 @@ class Processor:
         for host in self.hosts.values():
             self._mirror(host)
             if host.blind_since is None:
-                self.returning[host.name] = 0.0  # what waited for it may not have been judged again
+                self.returning[host.name] = 0.0  # what waited for it may not have been evaluated again
         self._count()
 
     # What comes
 
     def take(self, messages: Sequence[Inbound], now: float, evaluated_at: float) -> int:
-        """Takes a batch in, stores it, and returns how many tellings it led to.
+        """Processes and stores a batch; returns how many messages are to be published.
 
-        Raises StoreTroubleError: then nothing of it happened.
+        Raises StoreTroubleError: then nothing has changed.
 
-        evaluated_at: the moment that timers are held against; earlier than now while the correlator itself
-        may not have heard everything.
+        evaluated_at: the moment that timers are compared with; earlier than now while messages may be
+        missing.
         """
         batch = self._new_batch()
         for inbound in messages:
@@ -108,12 +108,12 @@ class Processor:
         return self._finish(batch, now, evaluated_at)
 
     def catch_up(self, now: float, evaluated_at: float) -> int:
-        """Takes in what could not be taken in at once; returns how many tellings that led to."""
+        """Processes what had to wait; returns how many messages are to be published."""
         del now, evaluated_at
         return 0
 
     def evaluate_due(self, now: float, limit: int = 500) -> int:
-        """Judges the cases whose time has come, and those of hosts that came back.
+        """Evaluates the domains that are due, and those of hosts that have been back for `settle`.
 
         Raises StoreTroubleError.
         """
@@ -128,7 +128,7 @@ class Processor:
         return self._finish(batch, now, now, due_limit=limit)
 
     def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:
-        """Looks at the hosts with holes: gives up what can't be had, and returns what to ask for.
+        """Looks at the hosts with gaps: gives up what can't be replayed, and returns what to request.
 
         As host, epoch, first and last sequence. Raises StoreTroubleError.
         """
@@ -147,7 +147,7 @@ class Processor:
             self._finish(batch, now, evaluated_at)
         return asks
 
-    # How a batch is worked through
+    # How a batch is processed
 
     def _take_message(self, batch: Batch, inbound: Inbound) -> None:
         message = inbound.message
@@ -207,7 +207,7 @@ class Processor:
             )
 
     def _note_sight_change(self, batch: Batch, host: Host, now: float) -> None:
-        """A host that comes back counts as blind until it had `settle` to say what it saw meanwhile; if it is
+        """A host that comes back counts as blind until it has had `settle` to publish what it found; if it is
         lost before that, it is blind since the first time.
         """
         if (since := host.dark_since) is not None:
@@ -253,8 +253,8 @@ class Processor:
         return drafts
 
     def _touched(self, batch: Batch, tx: Transaction) -> set[str]:
-        """Notes which other domains a host's coming, going or completeness bears on; returns those that
-        only wait for what was missing.
+        """Adds the domains that depend on a host which was lost, came back or filled a gap; returns those
+        that only wait for missing messages.
         """
         del tx
         for name in batch.sight_changed:
@@ -277,7 +277,7 @@ class Processor:
             try:
                 drafts += self._evaluate_one(batch, records[uuid], now, evaluated_at)
             except Exception:  # noqa: BLE001 - logged with its traceback
-                # A defect in the decision must not stop every other domain's; its messages are put aside.
+                # A defect that one domain shows must not stop all others; its messages are dropped.
                 _log.exception("case.failed", domain=uuid)
                 batch.not_evaluated += 1
                 self._records.pop(uuid, None)

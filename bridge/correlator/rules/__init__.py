@@ -1,1 +1,1 @@
-"""What one domain's messages prove: the decision. Values and functions; no clock, thread, store or broker."""
+"""The decision: what one domain's messages prove. Sans-I/O: no clock, thread, store or broker."""

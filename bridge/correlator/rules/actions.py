@@ -1,6 +1,6 @@
-"""How a sign is noted in a track. Each act takes the track, the mark of the fact, and a job's figures."""
+"""How an event changes a host view. Actions take the view, the observation's mark and a job's figures."""
 
-# ruff: noqa: ARG001 - every act of the table is called the same way, whatever it needs
+# ruff: noqa: ARG001 - every action of the table is called the same way, whatever it needs
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bridge.correlator.rules.observations import Mark
 
 Figures = tuple[int | None, int | None]
 KEPT: Final = 32
-"""Arrivals, departures and stays that are kept of each host: so many may come in one batch, before any of
-them is judged.
+"""Arrivals, departures and residencies that are kept of each host: so many may be in one batch, before the
+domain is evaluated.
 """
 
 Action = Literal[
@@ -123,7 +123,7 @@ def _fail(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def close_arrival(view: HostView, mark: Mark, _: object = None) -> None:
-    """Whatever became of the last arrival wasn't seen; it was over by now."""
+    """The last arrival is over by now; its end wasn't seen."""
     view.arrivals[-1].over = mark
 
 
@@ -156,13 +156,13 @@ def _mark_iteration(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
-    """Whatever became of the last departure, it was over by now."""
+    """The last departure is over by now; its end wasn't seen."""
     view.departures[-1].closed = mark
 
 
 def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
-    """Iterations count from one: a copy that had them already and was suspended were two jobs, the second
-    not live. Nothing told of the first one's end.
+    """Iterations count from one: if some came before the suspend as well, there were two jobs, the second not
+    live. The end of the first wasn't seen.
     """
     last = view.departures[-1]
     if last.iterated and last.suspended is not None:
@@ -268,7 +268,7 @@ def _leave_paused_again(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def reopen(view: HostView) -> None:
-    """What looked like a source that couldn't resume was the next job, suspended before it iterated."""
+    """What looked like a source that failed to resume was the next job, suspended before it iterated."""
     last = view.departures[-1]
     began, returned = last.ended, last.returned
     if began is not None and returned is not None:
@@ -286,7 +286,7 @@ def _measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> Non
 
 
 def _run(view: HostView, mark: Mark, _: object = None) -> None:
-    """What was announced didn't come: a guest that reboots may say that it shuts down, too."""
+    """An announced end that didn't follow is void: libvirt reports `shutdown` for a reboot, too."""
     view.set_run_state("running", mark)
     if view.residency is not None:
         view.residency.announced = None
@@ -302,7 +302,7 @@ def _pause(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def _define(view: HostView, mark: Mark, _: object = None) -> None:
-    """A new definition came out of nothing, unless the domain was here."""
+    """A definition without an earlier one, unless the domain was here."""
     if not view.present:
         view.defined = mark
         view.began = mark.key
@@ -317,12 +317,12 @@ def _persist(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def _note_resume(view: HostView, mark: Mark, _: object = None) -> None:
-    """A resume by migration, and no role known."""
+    """A `resumed/migrated` while the host's role is unknown."""
     view.unclassified_resume = mark
 
 
 def _job_gone(view: HostView, mark: Mark, _: object = None) -> None:
-    """The agent's word that the job is gone may follow a departure that ended by its own event."""
+    """The agent's report that the job is gone may follow a departure that ended by its own event."""
     last = view.departures[-1] if view.departures else None
     if last is not None and last.is_over and last.job_gone is None:
         note_job_gone(last, mark)
@@ -332,7 +332,7 @@ def _job_gone(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def note_job_gone(departure: Departure, mark: Mark) -> None:
-    """The agent's word on a job that was over already."""
+    """The agent's report that a job is gone which was over already."""
     departure.job_gone = departure.job_gone or mark
     if departure.ended is None:
         departure.stage, departure.ended = "job_ended", mark

@@ -1,8 +1,8 @@
-"""The choice of links between arrivals and departures that costs least in all. No recursion; bounded.
+"""The links between arrivals and departures with the lowest total cost. No recursion; bounded. Pure.
 
-Attempts between two hosts come in the same order on both, whichever way each of them goes. So the halves of
-two hosts are two sequences, and the best links their alignment: a table of one row for each half of the one
-and one column for each of the other.
+Attempts between two hosts have the same order on both, whatever their directions. So the legs of two hosts
+are two sequences, and the best links are their alignment, found in a table with one row for each leg of the
+one host and one column for each leg of the other.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bridge.correlator.rules.host_view import Departure
 from bridge.correlator.rules.observations import Key
 
 LegId = tuple[str, Key]
-"""A half of an attempt: its host, and the place of its first sign in that host's order."""
+"""Identifies a leg: its host, and the place of its first event in that host's order."""
 Ends = tuple[LegId, LegId]
 """An attempt's arrival and departure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One departure that may belong to one arrival, and what speaks against it, the gravest first.
+    """One departure that may belong to one arrival, and the penalties, the highest first.
 
     proven: equal figures of both hosts prove it. contradictory: their ends don't go together.
     guest_elsewhere: the guest was on another host, or had come back since. between_readings: no reading of
-    the clocks allows it, only what lies between them. unlikely: their ends needn't go together. unpublished:
-    it isn't what was told. distance_ms: the time between their beginnings.
+    the clocks allows it, only an offset between two readings. unlikely: their ends rarely go together.
+    unpublished: it differs from what was published. distance_ms: the time between their beginnings.
     """
 
     arrival: LegId
@@ -47,17 +47,17 @@ class Link:
 
     @property
     def ends(self) -> Ends:
-        """The two halves."""
+        """The two legs."""
         return self.arrival, self.departure
 
     @property
     def cost(self) -> int:
-        """What is weighed: nothing of what is less grave outweighs what is graver, of however many links."""
+        """Lower is better; no number of lower penalties outweighs a higher one."""
         return self.penalty * _MOST_MS + min(self.distance_ms, _MOST_MS // _MOST)
 
     @property
     def penalty(self) -> int:
-        """The same without the time between them."""
+        """The cost without the time between the legs."""
         found = -int(self.proven)
         for digit in (
             0,
@@ -72,17 +72,17 @@ class Link:
 
 
 _MOST: Final = 1000
-"""More links than there can be."""
+"""More than the number of links."""
 _MOST_MS: Final = 10**12
 UNLINKED_PENALTY: Final = _MOST**5
-"""What an arrival without a departure costs: more than anything but a proof."""
+"""The penalty of an arrival without a departure: only a proof outweighs it."""
 
 
 def best_links(links: Iterable[Link]) -> list[Link]:
-    """Of each arrival one link or none, of each departure likewise, and none that cross.
+    """At most one link for each arrival and each departure, and no two that cross.
 
-    Exact between two hosts. Of three and more, each two are aligned; where two alignments want the same half,
-    the costlier link is barred, and its hosts are aligned anew.
+    Exact between two hosts. With three or more, each two are aligned; where two alignments use the same leg,
+    the costlier link is barred, and its hosts are aligned again.
     """
     by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
     for link in links:
@@ -143,7 +143,7 @@ def _aligned(links: Sequence[Link]) -> list[Link]:
 
 
 def crosses(one: Ends, other: Ends) -> bool:
-    """Whether two attempts between the same two hosts come in different orders on them."""
+    """Whether two attempts between the same two hosts have different orders on them."""
     places, others = dict(one), dict(other)
     if places.keys() != others.keys():
         return False

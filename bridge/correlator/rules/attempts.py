@@ -1,4 +1,4 @@
-"""What became of one attempt: what of it wasn't told yet, and is to be told now."""
+"""Evaluates one attempt: compares its verdict with what was published of it, and publishes the difference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bridge.wire.messages import (
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt, and what was told of it: nothing yet, if the case has no such record."""
+    """One attempt, its verdict, and what was published of it."""
 
     pair: Pair
     verdict: Verdict
@@ -39,20 +39,20 @@ class Attempt:
 
     @property
     def is_decided(self) -> bool:
-        """Whether its verdict was told; a conflict isn't the last word."""
+        """Whether its verdict was published; a conflict isn't final."""
         return self.published.last is not None and self.published.last.outcome != "conflict"
 
     @property
     def is_evident(self) -> bool:
-        """Whether it is a migration for sure: an iteration may as well be a save's."""
+        """Whether it certainly is a migration: an iteration may belong to a save."""
         arrival = self.pair.arrival
         is_open = arrival is not None and not arrival.tentative
         return is_open or (self.verdict.outcome, self.verdict.timing) != ("under_way", "never")
 
 
 def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
-    """Tells what two halves, or one, prove and wasn't told; and notes which halves that was told of. None:
-    it was told of others under the same name.
+    """Publishes what one or two legs prove and wasn't published, and notes for which legs. None: an attempt
+    of other legs was published under the same id.
     """
     source_view = context.views.get(each.source) if each.source else None
     verdict = decide(each, source_view, context.silent, context.times.settle_s)
@@ -84,7 +84,7 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
 
 
 def _publish_attempt(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> None:
-    """Tells what of this attempt wasn't told."""
+    """Publishes what wasn't published of this attempt."""
     arrival = each.arrival
     is_unpublished = not published.started and published.last is None
     if arrival and arrival.opened and not arrival.tentative and is_unpublished:
@@ -115,7 +115,7 @@ def _publish_attempt(context: EvaluationContext, published: Published, each: Pai
             host not in context.silent and context.has_caught_up(host)
             for host in (each.source, each.destination)
         )
-        # Where both ran it counts which side ended first: one that can't be heard, or is late, may have.
+        # Where both ran, the side that ended first decides: a side that is blind or late may have.
         is_over = (
             is_up_to_date and _are_both_over(each)
             if published.was_conflict
@@ -130,8 +130,8 @@ def _are_both_over(each: Pair) -> bool:
 
 
 def _is_source_forgotten(published: Published, each: Pair) -> bool:
-    """Whether so much happened since on the host that it came from that what it said isn't kept any more:
-    that is no reason to take a guest that was found to be gone for one that never arrived.
+    """Whether the source's departure was pruned meanwhile: its absence is no evidence that a guest which was
+    found to be gone never arrived.
     """
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
@@ -143,20 +143,18 @@ def _wait_s(context: EvaluationContext, timing: Timing) -> float:
 
 
 def _may_change(context: EvaluationContext, published: Published, each: Pair) -> bool:
-    """Whether a host that is heard again could change this, or a conflict lasts. What else comes is a
-    fact, and that leads to a judgement of its own.
-    """
+    """Whether this can change without a new observation: a blind host may come back, or a conflict lasts."""
     return (
         published.last is None
         or published.last.outcome == "conflict"
         or each.source in context.silent
         or each.destination in context.silent
-        or not context.is_due(published.at + UNNOTICED_S)  # that a host is lost shows later
+        or not context.is_due(published.at + UNNOTICED_S)  # that a host is blind is noticed later
     )
 
 
 def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
-    """What was told of this attempt; a new record where nothing was."""
+    """What was published of this attempt; a new object if nothing was."""
     arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
     departure = (each.source, each.departure.key) if each.departure and each.source else None
     found = [t for t in context.record.published if arrival is not None and t.arrival == arrival]
@@ -169,7 +167,7 @@ def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
         published = max(found, key=lambda published: published.last is not None)
         for other in found:
             if other is not published and arrival == other.arrival:
-                other.arrival = None  # a verdict is revised, and none told beside it
+                other.arrival = None  # revise a verdict, don't duplicate it
         return published
     leg = arrival or departure
     anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
@@ -178,7 +176,7 @@ def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
     name = f"{context.record.uuid} {leg[0]} {anchor.id}"
     identity = uuid.uuid5(NAMESPACE, name).hex
     if any(published.id == identity for published in context.record.published):
-        return None  # it was told under this name, and what it was linked to has found another half
+        return None  # published with this id, and the leg it was linked to has another link now
     return Published(identity, arrival, departure, began=anchor.at)
 
 
@@ -189,7 +187,7 @@ def _publish_interruptions(
     if breaks <= published.interrupted or published.last is not None:
         return
     if each.arrival is not None and each.arrival.ended is not None and not each.arrival.postcopy:
-        return  # it was another's
+        return  # another attempt's
     broke = each.departure.broke if each.departure and each.arrival is None else None
     if broke is not None and not context.is_due(broke.received + context.times.settle_s):
         return
@@ -201,7 +199,7 @@ def _publish_interruptions(
 
 
 def is_unresolved(context: EvaluationContext, published: Published, each: Pair) -> bool:
-    """Whether what is missing for a verdict was told to be, and still is."""
+    """Whether an `unresolved` was published, and the same evidence is still missing."""
     lacks = (_missing(context, each, 0.0)[0], _missing_in_gaps(context, each))
     return any(_key(missing) in published.unresolved for missing in lacks)
 
@@ -217,7 +215,7 @@ def _publish_unresolved(
     verdict: Verdict,
     lacks: tuple[list[Missing], float],
 ) -> None:
-    """Tells what has been missing, and since when, for `patience`: once for each set of it."""
+    """Publishes `unresolved` where evidence has been missing for `patience`: once for each set of it."""
     missing, since = lacks
     key = _key(missing)
     if key in published.unresolved or not context.is_due(since + context.times.patience_s):
@@ -236,7 +234,7 @@ def _publish_unresolved(
 
 
 def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list[Missing], float]:
-    """What is missing for a verdict, and since when."""
+    """What evidence is missing for a verdict, and since when."""
     missing = []
     if each.destination is None:
         missing.append(_lack("destination", None, "not_seen", "no host told of an arrival"))
@@ -253,7 +251,7 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
 
 
 def _missing_in_gaps(context: EvaluationContext, each: Pair) -> list[Missing]:
-    """What the hosts have given out and isn't here yet."""
+    """The gaps in the event streams of the attempt's hosts."""
     return [
         _lack(side, host, "gap", f"messages that {host} has given out")
         for side, host in _sides(each)
@@ -271,7 +269,7 @@ def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
 
 
 def _publish_verdict(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> bool:
-    """Tells the verdict unless it was told; False where it will have to be told again, later."""
+    """Publishes the verdict unless it was; False if it has to be published later."""
     outcome: Outcome = verdict.outcome  # type: ignore[assignment]
     data = data_of(context, published, outcome, each, verdict)
     last = published.last
@@ -287,7 +285,7 @@ def _publish_verdict(context: EvaluationContext, published: Published, each: Pai
             if last.guest.state != "unknown":
                 kept["guest"] = last.guest
             if _substance(data.model_copy(update=kept)) == _substance(last):
-                return True  # that the domain is gone by now says nothing of a copy of it that failed
+                return True  # that the domain is gone by now is no evidence about its failed copy
         if not (context.has_caught_up(each.source) and context.has_caught_up(each.destination)):
             context.is_open = True
             return False
@@ -297,14 +295,14 @@ def _publish_verdict(context: EvaluationContext, published: Published, each: Pai
 
 
 def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
-    """Whether only a state tells that the guest is gone from its source: the event will say more."""
+    """Whether only a state shows that the guest left its source: the event will show more."""
     view = context.views.get(each.source) if each.source is not None else None
     end = view.past[-1].ended if view is not None and view.past else None
     return end is not None and end.origin == "state"
 
 
 def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
-    """Whether what was told of the source is its own word: it wasn't lost before it could say so."""
+    """Whether the source could report the end: it wasn't blind by then."""
     over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
     if over is None or each.source is None or each.source not in context.silent:
         return True
@@ -341,7 +339,7 @@ def _publish(
 def data_of(
     context: EvaluationContext, published: Published, outcome: Outcome, each: Pair, verdict: Verdict
 ) -> Migration:
-    """What is known of an attempt, as its messages have it."""
+    """What is known of an attempt, as the model of its messages."""
     return Migration(
         migration=published.id,
         revision=published.revision,
@@ -363,7 +361,7 @@ def data_of(
 
 
 def _name(context: EvaluationContext, outcome: Outcome, each: Pair) -> str | None:
-    """The name the domain goes by where it is: it can change on the way (`migrate --dname`)."""
+    """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
     order = (
         (each.source, each.destination)
         if outcome in ("failed", "started")
@@ -392,7 +390,7 @@ def _substance(data: Migration) -> tuple[object, ...]:
 
 
 def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) -> Migration:
-    """What was known stays known: a side that is forgotten, or can't be heard any more, is no evidence."""
+    """Keeps what is known: that a side was pruned, or is blind now, is no evidence against it."""
     update: dict[str, object] = {}
     for name in ("started_at", "downtime_ms"):
         if getattr(data, name) is None and getattr(last, name) is not None:

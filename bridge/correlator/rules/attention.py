@@ -1,4 +1,4 @@
-"""What of a domain a person has to see to, for as long as it lasts. Pure."""
+"""What of a domain needs attention, as long as it does. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bridge.correlator.rules.record import Published
 from bridge.wire.messages import Attention
 
 ATTENTION: Final = ("conflict", *get_args(Attention), "unresolved")
-"""A guest that runs twice, what a verdict names (`attention`), and evidence that is missing for too long."""
+"""A guest that runs on two hosts, a verdict's `attention`, and evidence missing for `patience`."""
 
 
 def attention(context: EvaluationContext) -> frozenset[str]:
-    """Those of `ATTENTION` that hold now."""
+    """Those of `ATTENTION` that apply now."""
     record = context.record
     found = {kind for published in record.published for kind in _of_attempt(context, published)}
     if record.conflicts:
         found.add("conflict")
     if record.published and record.published[-1].unresolved and record.published[-1].last is None:
-        found.add("unresolved")  # of an earlier attempt, the next one has shown where the guest was
+        found.add("unresolved")  # an earlier attempt: the next one has shown where the guest was
     return frozenset(found)
 
 
@@ -43,7 +43,7 @@ def _phase(context: EvaluationContext, leg: LegId | None) -> str:
 
 
 def _is_still_paused(context: EvaluationContext, leg: LegId | None) -> bool:
-    """Whether the source was neither resumed nor ended since the attempt left it paused."""
+    """Whether the source was neither resumed nor stopped since the attempt left it paused."""
     view = context.views.get(leg[0]) if leg is not None else None
     if leg is None or view is None or not view.run_states:
         return False

@@ -1,9 +1,9 @@
-"""How the stamps of different hosts can be compared: by every reading of a clock that may be the right one.
+"""Compares stamps of different hosts by every reading of their clocks that may be right. Pure.
 
-A host's clock may be right though its messages come late; it may be wrong by what its messages show; or it
-was set while they came at once. Which of them holds isn't known of one message. But a reading holds for a
-host's whole part in an attempt, and most of them contradict what libvirt's protocol has happen in order. So
-a question about two hosts is put under each pair of readings that doesn't.
+A host's clock may be right and its messages late; it may be wrong by the offset that its messages show; or it
+was set while its messages arrived at once. One message doesn't show which. But a reading applies to a host's
+whole part in an attempt, and most readings contradict the order of libvirt's migration protocol. So two hosts
+are compared under each pair of readings that doesn't.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from bridge.correlator.rules.observations import AS_IT_HAPPENED, Instant, Mark
 ClockReading = Callable[[Mark | Instant], float]
 FOREVER: Final = float("inf")
 ORDER_S: Final = 0.3
-"""Two hosts' events that follow one another at once may be stamped, or come, the other way round by this."""
+"""Immediately successive events of two hosts may be stamped, or received, in the wrong order by this much."""
 AFTER_S: Final = 1.0
-"""One end leads to the other's within a fraction of a second."""
+"""The end on one host leads to the end on the other within a fraction of a second."""
 
 
 def by_correction(moment: Mark | Instant) -> float:
-    """By the host's clock, corrected by what its messages say of it."""
+    """By the host's clock, corrected by the offset that its messages show."""
     return moment.at
 
 
@@ -32,7 +32,7 @@ def by_stamp(moment: Mark | Instant) -> float:
 
 
 def by_receipt(moment: Mark | Instant) -> float:
-    """By when it came: its clock was set."""
+    """By the time of receipt: its clock was set."""
     return moment.received
 
 
@@ -40,7 +40,7 @@ READINGS: Final[tuple[ClockReading, ...]] = (by_correction, by_stamp, by_receipt
 
 
 class Interval(NamedTuple):
-    """When something lasted, at most, under one reading of its host's clock."""
+    """The longest time that something may have lasted, by one reading of its host's clock."""
 
     begins: float
     ends: float
@@ -48,8 +48,8 @@ class Interval(NamedTuple):
 
 
 def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Interval]:
-    """When it lasted, by each reading that makes a difference. When something that was found afterwards
-    happened, nobody knows: after what the host had told as it happened, and before it was found.
+    """When it lasted, by each reading that makes a difference. What was found afterwards happened after the
+    host's last live message, and before it was found.
     """
     marks = [first] if last is None else [first, last]
     found: list[Interval] = []
@@ -65,4 +65,4 @@ def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Int
 
 
 Overlap = tuple[Interval, Interval]
-"""When the destination and the source took part, under one reading of each clock."""
+"""The times of the destination's and the source's legs, by one reading of each clock."""

@@ -1,4 +1,4 @@
-"""What no pair of halves tells of: an offline migration, and a domain that runs on two hosts."""
+"""Conflicts: a domain that runs on two hosts without a migration that explains it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import itertools
 import uuid
 from typing import Final
 
-from bridge.correlator.rules.clock_readings import intervals
 from bridge.correlator.rules.context import EvaluationContext
-from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import CLEARED, SKEW_S, Mark
+from bridge.correlator.rules.observations import CLEARED, Mark
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage, Published, Times
+from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -26,89 +24,9 @@ from bridge.wire.messages import (
 _NEVER: Final = float("inf")
 
 
-def evaluate_offline(context: EvaluationContext) -> None:
-    """A definition that came out of nothing here, and one that went without a word there. What went can
-    only have gone to one place: to where a definition came last.
-    """
-    for source, here in context.views.items():
-        gone = here.lost
-        if (
-            gone is None
-            or here.phase != "away"
-            or source in context.record.reordering
-            or source in context.gone
-        ):
-            continue
-        came = [
-            (there.defined.at, destination, there.defined)
-            for destination, there in context.views.items()
-            if destination != source
-            and destination not in context.record.reordering
-            and there.defined is not None
-            and _came_when_it_went(there.defined, gone, context.times)
-            and not _ran_since(here, there.defined)
-        ]
-        leg = (source, gone.key)
-        if not came or any(published.departure == leg for published in context.record.published):
-            continue
-        _, destination, mark = max(came)
-        if any(published.arrival == (destination, mark.key) for published in context.record.published):
-            continue
-        name = f"{context.record.uuid} {destination} {mark.id}"
-        published = Published(
-            uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), leg, done=True, began=mark.at
-        )
-        context.record.published.append(published)
-        context.publish_verdict(
-            published,
-            _offline_data(context, published, source=source, gone=gone, destination=destination, came=mark),
-        )
-
-
-def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
-    """Whether a definition may have come from where one went, by whichever reading of the hosts' clocks."""
-    return any(
-        there.ends - times.settle_s <= here.ends <= there.ends + times.patience_s
-        for there, here in itertools.product(intervals(came, None, came), intervals(gone, None, gone))
-    )
-
-
-def _ran_since(view: HostView, mark: Mark) -> bool:
-    """Whether the domain came, or was started, after that happened on another host: what was defined there
-    before was a copy.
-    """
-    return any(residency.began.at > mark.at + SKEW_S for residency in view.past)
-
-
-def _offline_data(
-    context: EvaluationContext, published: Published, *, source: str, gone: Mark, destination: str, came: Mark
-) -> Migration:
-    return Migration(
-        migration=published.id,
-        revision=0,
-        outcome="completed",
-        domain=DomainName(uuid=context.record.uuid, name=context.views[destination].name),
-        source=HostRef(host=source),
-        destination=HostRef(host=destination),
-        mode="offline",
-        reason=None,
-        attention=None,
-        guest=Guest(host=destination, state="shutoff"),
-        started_at=None,
-        ended_at=gone.stamp,
-        duration_ms=None,
-        downtime_ms=None,
-        confirmed_by=["source", "destination"],
-        evidence=[
-            Evidence(source=host_source(destination), id=came.id),
-            Evidence(source=host_source(source), id=gone.id),
-        ],
-    )
-
-
 def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
-    """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as
-    long as both stays last, however often they are paused or can't be heard meanwhile; then it is resolved.
+    """One UUID running on two hosts without a migration that explains it. It is published once for as long as
+    both residencies last, though they are paused or blind meanwhile; then it is resolved.
     """
     linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
     lasting = []
@@ -151,7 +69,7 @@ def _has_guest(context: EvaluationContext, host: str | None) -> bool:
 
 
 def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage:
-    """Both no longer run: where the guest is now, and what ended it elsewhere."""
+    """They no longer both run: where the guest is now, and the event that ended it elsewhere."""
     data, ended = conflict.data, None
     left: list[tuple[str, GuestState]] = []
     for host in (data.source.host, data.destination.host):
@@ -164,8 +82,8 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
     state: GuestState = "unknown" if left else "shutoff"
     if len(left) == 1:
         place, state = left[0]
-    is_said = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
-    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and is_said else []
+    has_id = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
+    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and has_id else []
     update = {
         "outcome": "resolved",
         "guest": Guest(host=place, state=state),
@@ -178,7 +96,7 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
 
 
 def _runs_since(context: EvaluationContext, host: str) -> float:
-    """Since when the guest is known to run on a host that can be heard; else `_NEVER`."""
+    """Since when the guest is known to run on a host that isn't blind; else `_NEVER`."""
     view = context.views[host]
     if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
         return _NEVER

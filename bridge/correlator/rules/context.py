@@ -1,4 +1,4 @@
-"""One look at one domain's record: the case, the time and who can't be heard; and what comes out of it."""
+"""The context of one evaluation: the record, the time and the blind hosts, and the results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bridge.wire.messages import Migration
 
 
 class EvaluationContext:
-    """Lives for one judgement. `tracks` is what each host's log makes of it now.
+    """Lives for one evaluation. `views` is the present view of each host's log.
 
-    silent: the hosts that can't be heard, and since when. due_times: moments to judge again though nothing
-    comes. is_open: whether something is under way, or may change by a host that is heard again. awaited:
-    hosts with a gap that something waits for.
+    silent: the hosts that are blind as far as this domain goes, and since when. due_times: moments to
+    evaluate again without a new message. is_open: whether something is under way, or may change when a host
+    comes back. awaited: hosts whose gaps are waited for.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class EvaluationContext:
         self.is_open = False
 
     def is_due(self, at: float) -> bool:
-        """Whether that moment has come; else it is a moment to judge again."""
+        """Whether that moment has come; if not, the domain is evaluated again then."""
         if at <= self.now:
             return True
         self.due_times.append(at)
         return False
 
     def has_no_gap(self, *names: str | None) -> bool:
-        """Whether nothing that these hosts have given out is still on its way."""
+        """Whether these hosts' event streams have no gaps; if some have, the domain stays open."""
         lacking = {name for name in names if name is not None and name in self.gaps}
         if not lacking:
             return True
@@ -54,14 +54,14 @@ class EvaluationContext:
         return False
 
     def has_caught_up(self, host: str | None) -> bool:
-        """Whether a host that is telling what it couldn't before has had `settle` to do so."""
+        """Whether a host that sends late messages has had `settle` to catch up."""
         view = self.views.get(host) if host else None
         if view is None:
             return True
         return event_type_of_state(view) is None and self.is_due(view.late + self.times.settle_s)
 
     def publish_verdict(self, published: Published, data: Migration) -> None:
-        """Tells a verdict, and notes that it is told; that of the newest attempt is retained, too."""
+        """Publishes a verdict and notes it; that of the newest attempt is retained, too."""
         published.last_id = f"{published.id}-{data.outcome}-{published.revision}"
         published.last = data
         published.was_conflict = published.was_conflict or data.outcome == "conflict"
@@ -75,8 +75,8 @@ class EvaluationContext:
 
 
 def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: Hosts) -> float | None:
-    """Since when a host can't be heard, as far as this domain goes; None: it can. One that sees again can, as
-    soon as it has looked at the domain; so can't one all of whose word is of an epoch that is over.
+    """Since when a host is blind as far as this domain goes; None: it isn't. A host that came back isn't, as
+    soon as it has listed the domain; one that has published only in former epochs is.
     """
     looked = view.listed.mark.at if view.listed else float("-inf")
     if host in blind:

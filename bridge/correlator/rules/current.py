@@ -1,4 +1,4 @@
-"""The attempt under way, as it is retained for whoever asks: its phase, and how far it is. Pure."""
+"""The retained `current` message: the phase and progress of the attempt under way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.wire.messages import Current, HostRef, Migration, Phase
 
 
 def evaluate_current(context: EvaluationContext, attempts: list[Attempt]) -> None:
-    """Publishes the attempt under way where it isn't what is retained, and clears it with the verdict."""
+    """Publishes the attempt under way if it differs from what is retained; clears it with the verdict."""
     record = context.record
     current = _current(context, attempts)
     if current == record.current:
@@ -28,8 +28,8 @@ def evaluate_current(context: EvaluationContext, attempts: list[Attempt]) -> Non
 
 
 def _current(context: EvaluationContext, attempts: list[Attempt]) -> Current | None:
-    """A conflict without a migration as long as it lasts, else the newest attempt unless it is decided. An
-    older one is over, whatever became of it: a domain has one migration at a time.
+    """A lasting conflict without a migration, else the newest attempt unless it is decided. Older ones are
+    over: a domain has one migration at a time.
     """
     record = context.record
     if record.conflicts:
@@ -60,7 +60,7 @@ def _retained(data: Migration, phase: Phase, **update: object) -> Current:
 
 
 def _job_host(context: EvaluationContext, pair: Pair) -> str | None:
-    """The host whose outgoing migration this is: while disks are copied no event tells of the source."""
+    """The host with the outgoing job: while disks are copied no event names the source."""
     if pair.source is not None:
         return pair.source if pair.source in context.record.jobs else None
     hosts = [host for host in context.record.jobs if host != pair.destination]
@@ -68,8 +68,8 @@ def _job_host(context: EvaluationContext, pair: Pair) -> str | None:
 
 
 def _phase(context: EvaluationContext, attempt: Attempt, *, has_job: bool) -> Phase:
-    """The first that applies. A guest that was suspended before anything was copied is copied while it is
-    suspended (`migrate` without `--live`).
+    """The first phase that applies. A guest that was suspended before the copy began is being copied
+    (`migrate` without `--live`).
     """
     arrival, departure = attempt.pair.arrival, attempt.pair.departure
     verdict = attempt.verdict

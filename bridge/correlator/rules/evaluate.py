@@ -1,4 +1,4 @@
-"""A evaluation: what a case's facts prove now and wasn't told yet. Pure; `evaluate` is the way in."""
+"""Evaluates a domain: what its observations prove now and wasn't published yet. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from bridge.correlator.rules import actions, segments
 from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.attempts import evaluate_attempt
 from bridge.correlator.rules.attention import attention
-from bridge.correlator.rules.conflicts import evaluate_conflicts, evaluate_offline
+from bridge.correlator.rules.conflicts import evaluate_conflicts
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.current import evaluate_current
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import Key
+from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.correlator.rules.record import DomainRecord, Evaluation, Hosts, Published, Times
 
@@ -38,10 +39,10 @@ def evaluate(
     times: Times,
     hosts: Hosts | None = None,
 ) -> Evaluation:
-    """What the facts prove now and wasn't told yet; the case notes that it is told.
+    """What the observations prove now and wasn't published yet; the record notes it as published.
 
-    blind: hosts that can't be heard (agent offline, libvirt not connected, or back for less than `settle`),
-    and since when.
+    blind: hosts that are blind (agent offline, libvirt not connected, or back for less than `settle`), and
+    since when.
     """
     if record.is_quiet:
         return record.follow()
@@ -82,7 +83,7 @@ def evaluate(
 
 
 def _give_up_gaps(context: EvaluationContext) -> None:
-    """What has been missing for `patience` isn't waited for any more."""
+    """Stops waiting for messages that have been missing for `patience`."""
     for log in context.record.logs.values():
         while (waiting := log.first_waiting()) is not None:
             if not context.is_due(waiting.received + context.times.patience_s):
@@ -91,8 +92,8 @@ def _give_up_gaps(context: EvaluationContext) -> None:
 
 
 def _relocate_legs(context: EvaluationContext) -> None:
-    """What comes late may show another first sign of a half that was told of: it is that half still. Of what
-    is done the halves aren't kept, and none of those that are is meant.
+    """A late message may give a published leg another first event: it is still that leg. Legs of what is done
+    aren't kept, so none of those that are kept is meant.
     """
     unfinished = [published for published in context.record.published if not published.done]
     for published in unfinished:
@@ -120,9 +121,7 @@ def _departures(view: HostView) -> Sequence[Arrival | Departure]:
 def _is_forgotten(
     context: EvaluationContext, leg: LegId | None, legs: Callable[[HostView], Sequence[Arrival | Departure]]
 ) -> bool:
-    """Whether so many others came since that it isn't kept any more: that is no reason to tell otherwise, nor
-    to tell of its other half anew.
-    """
+    """Whether a leg was pruned: its absence is no evidence, and its other leg is no new attempt."""
     if leg is None or leg[0] not in context.views:
         return False
     known = legs(context.views[leg[0]])
@@ -135,8 +134,8 @@ def _found(
     legs: Callable[[HostView], Sequence[Arrival | Departure]],
     published: AbstractSet[LegId | None],
 ) -> LegId | None:
-    """The half that has this place now: the one that begins there; else the last one before that wasn't told
-    of as another, or the next.
+    """The leg that has this place now: the one that begins there; else the last one before that isn't
+    published as another attempt's, or the next.
     """
     if leg is None or leg[0] not in context.views:
         return leg
@@ -187,8 +186,8 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
 
 
 def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
-    """Where a guest is that left the host it was told to be on, and is known to be nowhere else: at its
-    destination, or still there while nobody has said where it went.
+    """Where a guest is that left its published location, and isn't known to be anywhere else: at its
+    destination, or still there while its destination is unknown.
     """
     place = context.record.location
     for host, view in context.views.items():
@@ -208,7 +207,7 @@ def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
 
 
 def _prune(context: EvaluationContext) -> None:
-    """Forgets what can't bear on anything any more."""
+    """Drops what has no bearing on anything any more."""
     record = context.record
     stale = {
         leg
@@ -257,8 +256,8 @@ def _check_point(record: DomainRecord, stale: AbstractSet[LegId]) -> None:
 
 
 def _beside(open_legs: AbstractSet[LegId], published: Iterable[Published]) -> set[str]:
-    """What was told of the attempts next to a half whose other half may yet come: between the same hosts, the
-    last before it and the first after. They hold what it can't belong to (`pairing.pair`).
+    """The published attempts next to a leg whose other leg may still come: between the same hosts, the last
+    before it and the first after. They exclude links of it (`pairing.pair`).
     """
     beside = set()
     for host, key in open_legs:

@@ -1,4 +1,4 @@
-"""What each thing that a host says is a sign of: a lifecycle event, a job, a state that it lists.
+"""What each observation means for a migration: a lifecycle event, a job, a listed state. Pure.
 
 The tables' source is libvirt's event and state enumerations, and which of them its drivers emit in a
 migration (`qemu_migration.c`, `libxl_migration.c`).
@@ -64,8 +64,8 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "undefined/*": "undefined",
     "shutdown/*": "announced",
 }
-"""What a lifecycle event is a sign of. `shutdown/*` says when an end began and nothing of its kind; events
-that aren't named prove nothing."""
+"""Lifecycle events. `shutdown/*` shows when an end began, not of which kind it is; an event that isn't named
+proves nothing."""
 
 ORDINARY: Final = frozenset(
     {
@@ -82,7 +82,7 @@ ORDINARY: Final = frozenset(
         "undefined",
     }
 )
-"""Signs of a domain's ordinary life on one host."""
+"""Event types of a domain that has no part in a migration."""
 
 EVENT_TYPES_BY_DRIVER: Final[dict[str, dict[str, EventType]]] = {
     # libxl announces an incoming migration as a restore (libxl_migration.c), and a restore is one too.
@@ -142,7 +142,7 @@ for _phase, _known in _KNOWN.items():
         what: s for what, s in STATE_EVENT_TYPES["copying"].items() if what != _known
     }
 STATE_EVENT_TYPES["leaving"]["running/unpaused"] = "resumed"
-"""What a listed state is a sign of when no event came for it: what an agent that was blind finds."""
+"""Listed states without an event that explains them, by phase: what an agent finds that was blind."""
 
 POSTCOPY_EVENT_TYPES: Final[dict[str, EventType]] = {
     "running/postcopy": "destination_postcopy",
@@ -150,7 +150,7 @@ POSTCOPY_EVENT_TYPES: Final[dict[str, EventType]] = {
     "paused/postcopy": "source_postcopy",
     "paused/postcopy_failed": "source_postcopy",
 }
-"""What a listed state says of a host that nothing else is known of: only a post-copy tells the host's part.
+"""Listed states of a host of which nothing else is known: only a post-copy's states show the host's role.
 That it broke is left to `STATE_EVENT_TYPES`."""
 
 
@@ -158,7 +158,7 @@ _EVENT_TYPE_OF_JOB: Final[dict[str, EventType | None]] = {
     "migration_out": "job_completed",
     "migration_in": None,
 }
-"""What a completed job is a sign of, by its operation. An arrival's is no news: it comes after its end."""
+"""Completed jobs, by operation. That of an arrival proves nothing: it comes after the arrival's end."""
 
 
 def event_type_of(observation: Observation) -> EventType | None:
@@ -183,13 +183,13 @@ def event_type_of(observation: Observation) -> EventType | None:
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
-    """How a guest ended where nothing but its end was seen; None where it left, or nobody saw the end."""
+    """How a guest ended of which only the end was seen; None if it left, or the end wasn't seen."""
     event_type = EVENT_TYPES.get(mark.what) or EVENT_TYPES.get(f"{mark.what.partition('/')[0]}/*")
     return event_type if event_type in ("crashed", "stopped") else None
 
 
 def event_type_of_state(view: HostView) -> EventType | None:
-    """What the listed state says in this phase beyond what is known already; None for nothing."""
+    """What the listed state shows in this phase that isn't known already; None: nothing."""
     listed = view.listed
     if listed is None or listed.key < view.moved:
         return None

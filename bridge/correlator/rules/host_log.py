@@ -1,7 +1,7 @@
-"""What one host said of one domain, in that host's order, and the view that follows from it.
+"""The observations of one host about one domain, in that host's order, and the view that follows. Sans-I/O.
 
-A log keeps what was seen and nothing that was concluded: an event that comes late goes to its place, and the
-view is folded anew. What is complete and closed is folded into a checkpoint, so that a log stays short.
+A log keeps observations, no conclusions: a late event is inserted at its place, and the view is folded again.
+What is complete and closed is folded into a checkpoint, so that a log stays short.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_
 from bridge.correlator.rules.observations import CLEARED, Key, Observation
 
 LONGEST: Final = 512
-"""Observations of one host that are kept; of more, the older half is folded for good."""
+"""At most so many observations of one host are kept; of more, the older half is folded for good."""
 
 _LEADS_TO: Final[dict[str, tuple[str, ...]]] = {
     "defined": ("shutoff",),
@@ -38,7 +38,7 @@ _LEADS_TO: Final[dict[str, tuple[str, ...]]] = {
 class HostLog:
     """The observations of one host: events at their sequence, states at their `as_of` after it.
 
-    base: what is folded for good. complete: up to this place no event is missing that may still come.
+    base: the checkpoint. complete: up to this place no event is missing that may still come.
     """
 
     base: HostView = field(default_factory=HostView)
@@ -46,14 +46,14 @@ class HostLog:
     complete: Key = (-1, 0)
 
     def add(self, observation: Observation) -> bool:
-        """Puts a fact at its place; False for one that is there already, or was folded for good."""
+        """Inserts an observation at its place; False if it is there already, or was folded for good."""
         known = self.observations
         if is_state(observation):
             last = self.base.listed
             is_older = last is not None and (observation.key, observation.at) <= (last.key, last.mark.at)
             if last is not None and is_older and (last.what != CLEARED or observation.key < last.key):
                 return False
-            # What is listed again after it was cleared is there again.
+            # A domain that is listed again after its state was cleared is back.
             known[:] = [each for each in known if each.kind != "cleared" or each.key != observation.key]
         elif observation.key <= self.base.key:
             return False
@@ -67,7 +67,7 @@ class HostLog:
 
     @property
     def waits(self) -> bool:
-        """Whether something here has something before it that is missing, and may still come."""
+        """Whether an event waits for a missing one before it that may still come."""
         return self.first_waiting() is not None
 
     def first_waiting(self) -> Observation | None:
@@ -75,10 +75,10 @@ class HostLog:
         return next((f for f in self.observations if f.key > self.complete and not is_state(f)), None)
 
     def view(self, is_due: Callable[[float], bool], unexplained_s: float) -> HostView:
-        """The host's view as all that is known of it makes it.
+        """The view that all observations make.
 
-        unexplained_s: how long the newest state waits for the event that explains it, before it stands for
-        that event.
+        unexplained_s: how long the newest state waits for the event that explains it, before it replaces that
+        event.
         """
         view = self.base.copy()
         self._put_in_order()
@@ -108,12 +108,12 @@ class HostLog:
 
 
 def is_state(observation: Observation) -> bool:
-    """Whether a fact is no event, but what the host lists."""
+    """Whether an observation is a listed or cleared state, not an event."""
     return observation.kind in ("state", "cleared")
 
 
 def take_in_order(view: HostView, observation: Observation) -> None:
-    """Takes in the next observation of a host of which nothing waits."""
+    """Folds the next observation of a host of which nothing waits."""
     _take(view, (observation,), 1)
 
 
@@ -137,8 +137,8 @@ def _take(view: HostView, observations: Sequence[Observation], count: int) -> No
 
 
 def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -> bool:
-    """Whether the newest state tells only of what the next events bring. A state is looked at beside the
-    events: it may show already what the agent is told of a moment later.
+    """Whether the next events lead to the newest state. A state is read independently of events: it may show
+    the effect of an event that the agent receives a moment later.
     """
     listed = view.listed
     if listed is None or listed.key < view.moved:
@@ -150,7 +150,7 @@ def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -
             _LEADS_TO.get(observation.what.partition("/")[0]) if observation.kind == "lifecycle" else None
         )
         if leads_to is None:
-            continue  # A job's news and a shutdown that only began change no state.
+            continue  # A job's events and the beginning of a shutdown change no state.
         if changes and observation.at > listed.mark.at:
             return False
         if state in leads_to:

@@ -1,7 +1,7 @@
-"""What is known of one host's side of one domain: its stays, arrivals and departures, and its phase.
+"""One host's side of one domain: its residencies, arrivals and departures, and its phase.
 
-Values only: `event_types` says what an observation means, `machine` what that does in each phase, `actions`
-how it is noted here.
+Values only: `event_types` defines what an observation means, `machine` what that does in each phase,
+`actions` how it changes these values.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PART_IN_A_MIGRATION: Final = frozenset(
     }.items()
     for reason in reasons
 )
-"""Listed states that only a domain in a migration has; which side of it, most don't say."""
+"""States of a domain in a migration; most don't show on which side."""
 
 HostPhase = Literal[
-    "away",  # not here, shut off, or never heard of
+    "away",  # not here, shut off, or unknown
     "here",  # active, with no part in a migration
     "copying",  # an outgoing job was seen; it may be a save or a dump as well
     "leaving",  # suspended for the switch-over
@@ -59,8 +59,8 @@ DepartureStage = Literal[
 
 @dataclass(slots=True)
 class Arrival:
-    """The destination's half of an attempt: a beginning that may become a stay. `first` is its first sign;
-    `opened` that sign where it was the preparation.
+    """The destination's leg of an attempt, which may begin a residency. `first` is its first event; `opened`
+    that event if it was the preparation.
     """
 
     key: Key
@@ -75,7 +75,7 @@ class Arrival:
     broke: Mark | None = None
     postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
-    over: Mark | None = None  # the end of the stay that it began
+    over: Mark | None = None  # the end of the residency that it began
     after: Instant | None = None  # what was found afterwards happened after this
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between
@@ -83,14 +83,14 @@ class Arrival:
 
     @property
     def last_mark(self) -> Mark:
-        """The newest that was said of it."""
+        """The newest mark of it."""
         marks = (self.first, self.switched, self.broke, self.postcopy_started, self.ended)
         return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
 
 
 @dataclass(slots=True)
 class Departure:
-    """The source's half of an attempt."""
+    """The source's leg of an attempt."""
 
     key: Key
     opened: Mark
@@ -109,45 +109,45 @@ class Departure:
     measured: Mark | None = None
     returned: Mark | None = None  # its resume, where it was suspended again
     job_gone: Mark | None = None
-    state_before: str | None = None  # what the host listed when it began: its reason may be an older one's
-    over: Mark | None = None  # the end of the stay that went on after it
-    closed: Mark | None = None  # another job began: whatever became of this one, it is over
+    state_before: str | None = None  # the listed state when it began: its reason may be an earlier attempt's
+    over: Mark | None = None  # the end of the residency that continued after it
+    closed: Mark | None = None  # another job began: this one is over
     after: Instant | None = None  # what was found afterwards happened after this
-    announced: Mark | None = None  # when its end began, where the host said so
+    announced: Mark | None = None  # when its end began, if the host reported that
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between
     absorbed: tuple[Key, ...] = ()  # where its later segments began
 
     @property
     def last_mark(self) -> Mark:
-        """The newest that was said of it."""
+        """The newest mark of it."""
         marks = (*self.job_marks, self.ended)
         return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
 
     @property
     def is_over(self) -> bool:
-        """Whether its job is, by what else the host said."""
+        """Whether its job is over."""
         return self.ended is not None or self.closed is not None
 
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:
-        """What its job said while it was under way."""
+        """The marks of its job while it was under way."""
         return (self.opened, self.iterated_last, self.suspended, self.postcopy_started, self.broke)
 
 
 @dataclass(slots=True)
 class Residency:
-    """A time in which the domain was active on this host, as far as it is known."""
+    """A time in which the domain was active on this host, as far as known."""
 
     began: Mark
     ended: Mark | None = None
     arrived: bool = False
     cancelled: bool = False  # a departure was cancelled in it: a state's reason may be that one's
-    announced: Mark | None = None  # when its end began, where the host said so
+    announced: Mark | None = None  # when its end began, if the host reported that
 
 
 class Listed(Struct, frozen=True, gc=False):
-    """What the host's retained state last said: `running/migrated`, or `gone` when it was cleared."""
+    """The host's last retained state: `running/migrated`, or `gone` when it was cleared."""
 
     key: Key
     what: str
@@ -155,7 +155,7 @@ class Listed(Struct, frozen=True, gc=False):
 
 
 class RunState(Struct, frozen=True, gc=False):
-    """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known.
+    """Whether the guest ran or was paused from a moment on; None: it wasn't here, or that isn't known.
 
     earliest: the moment before which it can't have changed.
     """
@@ -168,12 +168,12 @@ class RunState(Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class HostView:
-    """All that one host's order says of one domain."""
+    """All that one host's observations show of one domain."""
 
     phase: HostPhase = "away"
     key: Key = (-1, 0)
-    last_live: Instant | None = None  # the last thing that was told as it happened
-    late: float = 0.0  # when a message last came that wasn't sent just then
+    last_live: Instant | None = None  # the last message that was sent as it happened
+    late: float = 0.0  # when a late message was last received
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""
     name: str | None = None
@@ -181,17 +181,17 @@ class HostView:
     present: bool | None = None
     persistent: bool | None = None
     residency: Residency | None = None
-    began: Key = (-1, 0)  # where the last stay or definition here began
+    began: Key = (-1, 0)  # where the last residency or definition here began
     past: list[Residency] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
-    defined: Mark | None = None  # a definition that came out of nothing
-    lost: Mark | None = None  # a definition that went without a word
-    unclassified_resume: Mark | None = None  # resumed/migrated, and no role known
+    defined: Mark | None = None  # a definition without an earlier one
+    lost: Mark | None = None  # a definition that is gone without an event
+    unclassified_resume: Mark | None = None  # resumed/migrated, and the role is unknown
     listed: Listed | None = None
 
     def copy(self) -> HostView:
-        """One that can be folded further without this one."""
+        """A copy that can be folded further."""
         other = copy(self)
         other.arrivals = [copy(arrival) for arrival in self.arrivals]
         other.departures = [copy(departure) for departure in self.departures]
@@ -200,20 +200,20 @@ class HostView:
 
     @property
     def is_listed_here(self) -> bool:
-        """Whether the domain is on this host, running or not, by what came last: an event or a state."""
+        """Whether the domain is on this host, running or not, by the last event or state."""
         if self.listed is None or self.listed.key < self.moved:
             return bool(self.present)
         return self.listed.what != CLEARED and self.listed.what not in PART_IN_A_MIGRATION
 
     @property
     def guest(self) -> GuestHere | None:
-        """How the guest fares here now."""
+        """The guest's present run state here."""
         return self.run_states[-1].guest if self.run_states else None
 
     def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
-        """How it fared here when that happened on another host, and before that happened here; where it
-        wasn't here then, soon after. What was found afterwards may have been so by then. None: it may have
-        been lost by then.
+        """The run state here when `mark` happened on another host, and before `before` happened here; if it
+        wasn't here then, the next one. A change that was found afterwards may have happened by then. None: it
+        may have ended by then.
         """
         after: GuestHere | None = None
         for run_state in reversed(self.run_states):
@@ -227,13 +227,13 @@ class HostView:
         return after
 
     def guest_before(self, mark: Mark) -> GuestHere | None:
-        """How it fared here before that happened here."""
+        """The run state here before this happened here."""
         return next(
             (run_state.guest for run_state in reversed(self.run_states) if run_state.at < mark.at), None
         )
 
     def set_run_state(self, guest: GuestHere | None, mark: Mark) -> None:
-        """Notes how the guest fares from this mark on."""
+        """Notes the run state from this mark on."""
         if guest != self.guest:
             self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
                 -KEPT_RUN_STATES:

@@ -1,4 +1,4 @@
-"""One host's side of one domain: its events folded into what the domain's part on this host is.
+"""Folds the events of one host into its view of one domain. Sans-I/O.
 
 Everything that reads a single host's order is here and in the tables of `event_types`: those say what each
 event means, `TABLE` what it does in each phase. A detail means nothing without the host's role, so the
@@ -193,14 +193,14 @@ for _known in TABLE:
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
-"""(phase, sign) -> (next phase, what is noted on the way). Rows of MIGRATIONS: see `docs/migrations.md`."""
+"""(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[HostPhase]] = frozenset(TABLE) - {"away", "incoming"}
 """The phases in which a guest is active on the host."""
 
 
 def fold(view: HostView, observation: Observation) -> None:
-    """Takes in the next event of the host's order."""
+    """Folds the next event in the host's order."""
     if observation.key[0] > view.key[0] >= 0:
         _begin_epoch(view, Mark.of(observation))
     view.key = observation.key
@@ -220,7 +220,7 @@ def fold(view: HostView, observation: Observation) -> None:
 
 
 def _note_copied(view: HostView, observation: Observation) -> None:
-    """The figures that both hosts hold of a pre-copy follow its end on either."""
+    """The figures that are equal on both hosts of a pre-copy follow its end on each."""
     last: Arrival | Departure | None
     if observation.what == "migration_in":
         last = view.arrivals[-1] if view.arrivals else None
@@ -233,7 +233,7 @@ def _note_copied(view: HostView, observation: Observation) -> None:
 
 
 def _mark(view: HostView, observation: Observation) -> Mark:
-    """The mark of a fact; what was found afterwards happened after the last thing that was told as it did."""
+    """An observation's mark; what was found afterwards happened after the host's last live message."""
     mark = Mark.of(observation)
     if mark.origin in AS_IT_HAPPENED or view.last_live is None:
         return mark
@@ -241,7 +241,7 @@ def _mark(view: HostView, observation: Observation) -> Mark:
 
 
 def _begin_epoch(view: HostView, mark: Mark) -> None:
-    """The host was installed anew: what it was in the middle of went on unseen."""
+    """A new epoch began: what was under way ended unseen."""
     if view.phase.startswith("incoming"):
         close_arrival(view, mark)
     elif view.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
@@ -257,7 +257,7 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
 
 
 def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = (None, None)) -> None:
-    """Moves the track by one sign, as `TABLE` has it."""
+    """Changes the view by one event type, by `TABLE`."""
     if event_type == "switching" and _was_just_resumed(view):
         event_type = "paused_after_resume"
     elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
@@ -280,7 +280,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
 
 
 def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...]) -> None:
-    """Of a half that goes on, or ends, the host may not have seen that it ended and another began."""
+    """If the host was blind since a leg's last event, that leg may have ended and another one begun."""
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
         if departure is not None and not departure.is_over and was_unseen(departure, mark):
@@ -305,8 +305,8 @@ _OF_A_JOB: Final[frozenset[EventType]] = frozenset(
 
 
 def _job_begun(view: HostView, began_us: int) -> Departure | None:
-    """The departure whose job began then, by the host's own clock: a job begins before the first that it
-    says, and after the last that the one before it said. None: nothing else was heard of it.
+    """The departure whose job began then, by the host's own clock: a job begins before its first event, and
+    after the last event of the one before. None: it has no other event.
     """
     for departure in view.departures:
         marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
@@ -316,7 +316,7 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
 
 
 def _may_be_the_next_job(view: HostView) -> bool:
-    """Whether the last job was taken for one that couldn't resume, and nothing was said since."""
+    """Whether the last job was taken for one that failed to resume, and nothing happened since."""
     last = view.departures[-1] if view.departures else None
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
@@ -324,8 +324,8 @@ def _may_be_the_next_job(view: HostView) -> bool:
 
 
 def _was_just_resumed(view: HostView) -> bool:
-    """A source that can't resume after a failure says resumed and at once suspended. The next attempt says
-    suspended, too, and then what only a job under way says: see `actions.reopen`.
+    """A source that fails to resume emits resumed and at once suspended. The next attempt emits suspended,
+    too, and then an event that only a job under way emits: see `actions.reopen`.
     """
     last = view.departures[-1] if view.departures else None
     return (
@@ -339,7 +339,7 @@ def _was_just_resumed(view: HostView) -> bool:
 
 
 def list_state(view: HostView, observation: Observation) -> None:
-    """Takes in a retained state, or that it was cleared, for `believe`."""
+    """Notes a listed or cleared state, for `apply_listed_state`."""
     if observation.received - observation.at > LIVE_S:
         view.late = observation.received
     what = CLEARED if observation.kind == "cleared" else observation.what
@@ -359,7 +359,7 @@ _ACTIVE_STATES: Final[dict[str, GuestHere]] = {
 
 
 def apply_listed_state(view: HostView) -> None:
-    """Lets the listed state stand for the events that would have led to it, and won't come."""
+    """Lets the listed state replace the events that led to it, and won't come."""
     apply_listed_presence(view)
     event_type = event_type_of_state(view)
     if event_type is not None and view.listed is not None:
@@ -367,8 +367,9 @@ def apply_listed_state(view: HostView) -> None:
 
 
 def apply_listed_presence(view: HostView) -> None:
-    """Believes the listed state that the domain is here, or isn't, unless an event came after it. A part in a
-    migration is left to `believe`, but for a post-copy: only that leaves no doubt which part it is.
+    """Takes from the listed state whether the domain is here, unless an event came after it. A state that
+    only a migration has is left to `apply_listed_state`, except a post-copy's: only that shows the host's
+    role.
     """
     listed = view.listed
     if listed is None or listed.key < view.moved:
@@ -397,8 +398,8 @@ def apply_listed_presence(view: HostView) -> None:
 
 
 def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
-    """It came by a migration: by the one that had brought it, or was under way, when the host was lost from
-    sight; else nobody heard when, and that counts where a source is known to have let it go.
+    """It came by a migration: by the one that was over, or under way, when the host became blind; else by an
+    unknown one, which counts if a source is known to have let it go.
     """
     last = view.arrivals[-1] if view.arrivals else None
     if last is not None and last.stage == "arrived":
@@ -413,7 +414,7 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
 
 
 def _classify_resume(view: HostView, what: str, resumed: Mark) -> None:
-    """A resume by migration of which the role wasn't known: the state's reason tells it."""
+    """The listed state's reason shows the role of a `resumed/migrated`."""
     view.unclassified_resume = None
     if what == "running/migrated":
         arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)

@@ -1,7 +1,7 @@
-"""What the decision is made from: one host's word about one domain, in that host's order.
+"""What the decision is made from: one host's observations of one domain, in that host's order.
 
-A fact is a message of an agent after it was checked; a mark is what the decision keeps of a fact that
-mattered. Both are plain values: there is no clock, no store and no broker in here.
+An observation is a validated message of an agent; a mark is what the decision keeps of one that mattered.
+Both are plain values.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Copied = tuple[int, ...]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
 SKEW_S: Final = 5.0
-"""How far apart the stamps of two hosts may be where their messages say nothing of their clocks."""
+"""How far apart the clocks of two hosts may be without their messages showing it."""
 UNNOTICED_S: Final = 30.0
-"""How long an agent may have been dead, or its libvirtd, before that shows: 1.5 keepalives of 10 s until the
-broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
+"""How long an agent or its libvirtd may have been dead before that is noticed: 1.5 keepalives of 10 s until
+the broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive gives up (interval 5 s, count 3).
 """
 CLOCK_EXACT: Final = (-0.5, 2.0)
-"""Offsets of a host's clock in between are the messages' way, not the clock's fault."""
+"""Offsets of a host's clock in between come from the messages' latency, not from the clock."""
 LIVE_S: Final = 4.0
-"""What comes later than this after it was sent was waiting somewhere."""
+"""A message received later than this after its stamp was waiting somewhere."""
 
 
 CLEARED: Final = "gone"
-"""What a cleared state says: it has no id, and its stamp is ours."""
+"""A cleared state: it has no id, and its stamp is ours."""
 AS_IT_HAPPENED: Final = ("event", "poll")
-"""Origins of what was told as it happened; all else was found afterwards."""
+"""Origins of what was published as it happened; all else was found afterwards."""
 
 
 class Observation(Struct, frozen=True, gc=False):
@@ -42,14 +42,14 @@ class Observation(Struct, frozen=True, gc=False):
     what: `stopped/migrated` for a lifecycle event, `running/migrated` for a state, the operation's name
         for a job, else empty.
     at: the host's stamp in seconds, corrected by what is known of the host's clock.
-    received: when it came, in seconds of the correlator's own clock.
+    received: the time of receipt, in seconds of the correlator's clock.
     stamp: the host's stamp as the message has it.
     since: of what was found afterwards, the moment after which it happened, where that is known; in seconds
         of our clock.
     figures: of a job that completed, `time_elapsed` and `downtime` in ms; of one that failed, when it began
-        in µs of the host's clock, where the agent says so; of an iteration, its number.
-    copied: of a job that completed, the figures of the copy that both hosts hold, where all are there.
-    late: whether it is known to have waited on its way, so that its receipt says nothing of its time.
+        in µs of the host's clock, if the agent knows it; of an iteration, its number.
+    copied: of a job that completed, the figures that are equal on both hosts, if all are there.
+    late: whether it is known to have waited on its way, so that its time of receipt shows nothing.
     """
 
     host: str
@@ -72,12 +72,12 @@ class Observation(Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> Key:
-        """The fact's place in its host's order."""
+        """The place in the host's order."""
         return (self.epoch, self.sequence)
 
 
 class Mark(Struct, frozen=True, gc=False):
-    """What is kept of a fact that mattered; fields as in `Observation`."""
+    """What is kept of an observation that mattered; fields as in `Observation`."""
 
     key: Key
     what: str
@@ -91,7 +91,7 @@ class Mark(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, observation: Observation) -> Mark:
-        """The mark that a fact leaves."""
+        """The mark of an observation."""
         return cls(
             key=observation.key,
             what=observation.what,
@@ -118,8 +118,8 @@ class Mark(Struct, frozen=True, gc=False):
 
 
 class Instant(Struct, frozen=True, gc=False):
-    """When a host last told of something as it happened: by its clock as it is known to go, when that came,
-    and by its clock as it is.
+    """The moment of a host's last live message: by its corrected clock, by the time of receipt, and by its
+    own clock.
     """
 
     at: float
@@ -133,5 +133,5 @@ class Instant(Struct, frozen=True, gc=False):
 
 
 def is_live(*marks: Mark | None) -> bool:
-    """Whether these came as they happened, so that the order of receipt says something."""
+    """Whether these were received as they happened, so that their order of receipt is evidence."""
     return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)

@@ -1,8 +1,8 @@
-"""What two halves of an attempt prove together: the table, and what bends it.
+"""What the two legs of an attempt prove together: the table, and its exceptions. Pure.
 
-`OUTCOMES` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
-told. `unseen` stands for a half that no message told of. The rules' source is libvirt's migration protocol
-(Begin, Prepare, Perform, Finish, Confirm; `qemu_migration.c`).
+`OUTCOMES` is the rule: (the arrival's state, the departure's state) -> the outcome and its timing. `unseen`
+stands for a leg without any message. The source of the rules is libvirt's migration protocol (Begin, Prepare,
+Perform, Finish, Confirm; `qemu_migration.c`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bridge.correlator.rules.pairing import Pair, is_well_after
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
 Timing = Literal["now", "soon", "settle", "never", "patience"]
-"""now; soon: what is said in the same breath is waited for; `settle` after the newest conclusive mark;
-never by time alone; unresolved after `patience`."""
+"""now; soon: after `RESUSPEND_S`; `settle` after the newest conclusive mark; never by time alone; unresolved
+after `patience`."""
 
 RESUSPEND_S: Final = 1.0
-"""A source that can't resume says resumed and at once suspended; this long for both to come."""
+"""A source that fails to resume emits resumed and at once suspended; both arrive within this time."""
 
 ArrivalState = ArrivalStage | Literal["unseen"]
 DepartureState = DepartureStage | Literal["unseen"]
@@ -28,7 +28,7 @@ UNDER_WAY: Final = ("under_way", "never")
 UNDER_WAY_WATCHED: Final = ("under_way", "patience")
 
 OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timing]]]] = {
-    # no word from any destination
+    # no message from any destination
     "unseen": {
         "copying": UNDER_WAY,  # an iteration proves nothing
         "leaving": UNDER_WAY_WATCHED,
@@ -134,7 +134,7 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
         "stopped": ("failed", "now"),
         "vanished": ("failed", "now"),
     },
-    # it got there, and that stay is over by now
+    # it got there, and that residency is over by now
     "departed": {
         "unseen": ("completed", "settle"),
         "copying": ("completed", "settle"),
@@ -156,9 +156,9 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
 
 
 def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
-    """The two stages as `OUTCOMES` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts. Of two that ran and
-    both ended, the one that ended first counts as ended.
+    """The two keys into `OUTCOMES`. A source that ended well after the attempt was over at the destination
+    ended for reasons of its own: then its stage before that end counts. If both ran and both ended, the one
+    that ended first counts as ended.
     """
     arrival, departure = pair.arrival, pair.departure
     a: ArrivalState = arrival.stage if arrival else "unseen"
@@ -196,7 +196,7 @@ FINAL: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
         ("broken", "stopped"),
     ]
 )
-"""Both sides spoke their last word: once told, nothing that comes later changes such a verdict."""
+"""Both sides are conclusive: no later message changes a verdict of these once it is published."""
 
 
 def is_final(pair: Pair) -> bool:
@@ -205,7 +205,7 @@ def is_final(pair: Pair) -> bool:
     """
     arrival, departure = pair.arrival, pair.departure
     if arrival is not None and arrival.ended is not None and not is_reported(arrival.ended):
-        return False  # the event itself may yet come, and say more
+        return False  # the event itself may still come, and show more
     if departure is not None and departure.ended is not None and departure.ended.origin == "state":
         return False
     states = states_of(pair)
@@ -213,5 +213,5 @@ def is_final(pair: Pair) -> bool:
 
 
 def is_reported(end: Mark) -> bool:
-    """Whether an event told of this end; else a state did, or what came after it."""
+    """Whether an event reported this end; else a state showed it, or a later event."""
     return end.origin != "state" and end.what.startswith("stopped/")

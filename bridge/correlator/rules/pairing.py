@@ -1,9 +1,9 @@
-"""Which departure belongs to which arrival.
+"""Which departure belongs to which arrival. Pure.
 
-No event, XML or statistic names the other host. The UUID pairs the sides; what settles the rest is that the
-guest can only leave the host that it was on, that both halves of one attempt overlap in time by some reading
-of the hosts' clocks (`readings`), and that attempts between two hosts, whichever way they went, come in the
-same order on both.
+No event, XML or statistic names the other host. The UUID pairs the sides; the rest follows from three rules:
+a guest can only leave the host that it was on; both legs of one attempt overlap in time by some reading of
+the hosts' clocks (`clock_readings`); attempts between two hosts, whatever their directions, have the same
+order on both.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from bridge.correlator.rules.host_view import (
 from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
 
 _ASKED_S: Final = 2.5
-"""Agents ask for an outgoing job every second or two."""
+"""Agents poll an outgoing job every second or two."""
 _TRAILS_S: Final = 3.0
-"""The source's end comes a second or two after the guest was resumed there; it may be all that was seen."""
+"""The source's end comes a second or two after the destination's resume; it may be all that was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Pair:
 def pair(
     views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends] = ()
 ) -> list[Pair]:
-    """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
-    what was `told` as one attempt stays so unless something speaks against it, and if it is done it stays.
+    """All attempts of one domain, arrivals first, each in its host's order. Legs in `done` are left out; what
+    was `published` as one attempt stays one unless there is evidence against it, and always if it is done.
     """
     arrivals, departures, residencies, links = _linked(views, done, published)
     pairs = []
@@ -88,7 +88,7 @@ def pair(
 
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
-    """What speaks against the best choice of links: above all, halves that have none."""
+    """The penalty of the best choice of links; legs without a link count most."""
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     alone = sum(
@@ -109,7 +109,7 @@ _Residencies = dict[LegId, list[tuple[str, Residency]]]
 def _linked(
     views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]
 ) -> tuple[_Arrivals, _Departures, _Residencies, dict[LegId, Link]]:
-    """All halves but those in `done`, where the guest was at each arrival, and each arrival's link."""
+    """All legs except those in `done`, where the guest was at each arrival, and each arrival's link."""
     arrivals = [(h, a) for h, t in sorted(views.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(views.items()) for d in t.departures if (h, d.key) not in done]
     residencies = {(host, arrival.key): _holders(views, host, arrival) for host, arrival in arrivals}
@@ -126,7 +126,7 @@ def _linked(
 
 
 def _lasted(leg: Arrival | Departure) -> list[Interval]:
-    """When this host took part, from the first to the last moment that is known."""
+    """The time of a leg, from the first to the last known moment."""
     if isinstance(leg, Arrival):
         return intervals(leg.first, leg.after, leg.switched or leg.ended or leg.over)
     return intervals(leg.opened, leg.after, leg.ended or leg.closed)
@@ -141,9 +141,9 @@ def _overlaps(
     held: bool,
     order_s: float = ORDER_S,
 ) -> list[Overlap]:
-    """The readings of both clocks by which these may be the halves of one attempt, as libvirt's protocol has
-    things happen in order, within `order_s`. held: it is the guest's own end on the host that had it when the
-    arrival was opened, however long that took.
+    """The readings of both clocks by which these may be the legs of one attempt, by the order of libvirt's
+    protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
+    opened, however long that took.
     """
     is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
@@ -163,8 +163,8 @@ def _overlaps(
 
 
 def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bool:
-    """Whether the guest was resumed at its destination after its source had suspended it, and before the
-    source let go of it, or ended.
+    """Whether the destination resumed the guest after the source had suspended it, and before the source's
+    guest ended.
     """
     if arrival.switched is None:
         return True
@@ -191,15 +191,16 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "stopped": {"ended": "fits"},
     "vanished": {"arrived": "fits", "departed": "fits"},
 }
-"""Which ends go together: the guest that left arrived, and one that was never suspended arrived nowhere. What
-contradicts is linked only where nothing else could be.
+"""Which ends go together: a guest that left arrived, and one that was never suspended arrived nowhere. What
+is contradictory is linked only if nothing else can be.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What else is known: on which host the guest was when each arrival was opened and its stay there, what
-    was told as one attempt, which of that is fixed, what equal figures prove, and when each half lasted.
+    """What else is known: on which host the guest was when each arrival was opened and its residency there,
+    what was published as one attempt, which of that is fixed, what equal figures prove, and when each leg
+    lasted.
     """
 
     holders: Mapping[LegId, tuple[str, Residency] | None]
@@ -209,14 +210,14 @@ class _Known:
     lasted: Mapping[LegId, list[Interval]]
 
     def proves(self, arrival: LegId, departure: LegId) -> bool | None:
-        """Whether equal figures prove that these belong together, or not; None: they say nothing of them."""
+        """Whether equal figures prove that these belong together, or that they don't; None: neither."""
         if arrival not in self.proven and departure not in self.proven.values():
             return None
         return self.proven.get(arrival) == departure
 
 
 def _fit(arrival: Arrival, departure: Departure) -> Fit:
-    """As `_FITS` has it, and both a post-copy or neither. What is found to have ended may have arrived."""
+    """By `_FITS`, and both a post-copy or neither. An arrival that was found ended may have arrived."""
     was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
@@ -231,7 +232,7 @@ def _link(
     departures: Iterable[tuple[str, Departure]],
     known: _Known,
 ) -> dict[LegId, Link]:
-    """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
+    """Arrival -> its departure, one to one: the choice of links with the lowest cost."""
     departures = list(departures)
     options: list[list[Link]] = []
     for host, arrival in arrivals:
@@ -261,8 +262,8 @@ def _link(
 def _proven(
     arrivals: Sequence[tuple[str, Arrival]], departures: Sequence[tuple[str, Departure]]
 ) -> dict[LegId, LegId]:
-    """Arrival -> departure, where both hold the same figures of the copy, and no other half does: the one
-    thing that libvirt says of both sides.
+    """Arrival -> departure, where both have the same figures of the copy, and no other leg has: the only data
+    that libvirt reports on both sides.
     """
     legs: defaultdict[Copied, tuple[list[LegId], list[LegId]]] = defaultdict(lambda: ([], []))
     for host, arrival in arrivals:
@@ -294,9 +295,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
-    if (
-        is_between_readings
-    ):  # a clock may be wrong by what its messages' way hides: the truth lies between readings
+    if is_between_readings:  # a clock may be off by less than its messages' latency: between readings
         overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
@@ -328,9 +327,9 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
 def _holders(
     views: Mapping[str, HostView], destination: str, arrival: Arrival
 ) -> list[tuple[str, Residency]]:
-    """The other hosts on which the guest was when this arrival was opened, and its stays there, the likeliest
-    first: by the corrected clocks, or by the receipt where all came as it happened. More than one only where
-    the guest runs twice, or clocks don't tell.
+    """The other hosts on which the guest was when this arrival was opened, and its residencies there, the
+    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened. More than
+    one only if the guest runs twice, or the clocks don't decide.
     """
     mark = arrival.first
     found: list[tuple[float, float, str, Residency]] = []
@@ -350,7 +349,7 @@ def _holders(
 
 
 def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
-    """How far a moment is from a stay."""
+    """How far a moment is from a residency."""
     ended_s = moment(residency.ended) if residency.ended else FOREVER
     return max(0.0, moment(residency.began) - moment(mark), moment(mark) - ended_s)
 
@@ -358,8 +357,8 @@ def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
 def _source(
     host: str, arrival: Arrival, holder: tuple[str, Residency] | None, links: Mapping[LegId, Link]
 ) -> str | None:
-    """The host that had the guest when this arrival began: where it was known to be, or where it had gone
-    from there, though nothing was heard of it at that place yet.
+    """The host that had the guest when this arrival began: its last known host, or the one to which it had
+    left from there, though that hasn't published anything of it yet.
     """
     if holder is None:
         return None
@@ -372,7 +371,7 @@ def _source(
 
 
 def _ended_after(arrival: Arrival, residency: Residency) -> bool:
-    """Whether the guest was seen to end there later, so that of two hosts that had it this was the source."""
+    """Whether the guest ended there later: of two hosts that had it, this was the source."""
     end = residency.announced or residency.ended
     return end is not None and end.origin == "event" and end.at >= arrival.first.at
 
@@ -384,8 +383,8 @@ def _end_before_copy(
     views: Mapping[str, HostView],
     links: Mapping[LegId, Link],
 ) -> Departure | None:
-    """The source's half where nothing told of a job there, and the guest ended: whoever had the guest was the
-    source, and its end ended the last attempt that had been prepared by then.
+    """The source's leg if no event shows a job there, and the guest ended: the host that had the guest was
+    the source, and its end ended the last attempt that had been prepared by then.
     """
     if arrival.stage not in ("open", "ended"):
         return None
@@ -413,7 +412,7 @@ def _end_before_copy(
 
 
 def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:
-    """The readings of both clocks by which the guest was on its source when the arrival was opened."""
+    """The readings of both clocks by which the guest was on the source when the arrival was opened."""
     if residency is None:
         return []
     return [(a, s) for a, s in product(_lasted(arrival), _resided(residency)) if _away_s(a, s) <= ORDER_S]
@@ -424,8 +423,8 @@ def _resided(residency: Residency) -> list[Interval]:
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
-    """Whether an end of the source began well after an attempt was over at its destination, by whichever of
-    these readings of their clocks; of one that was found afterwards the earliest moment counts.
+    """Whether the source's end began well after the attempt was over at the destination, by all of these
+    readings of their clocks; if it was found afterwards, its earliest possible moment counts.
     """
     was_found = end.origin not in AS_IT_HAPPENED
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
@@ -436,5 +435,5 @@ def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
 
 
 def _away_s(arrival: Interval, residency: Interval) -> float:
-    """How far the beginning of an arrival is from a stay."""
+    """How far the beginning of an arrival is from a residency."""
     return max(0.0, residency.begins - arrival.begins, arrival.begins - residency.ends)

@@ -1,8 +1,8 @@
-"""All that is known and was told of one domain: facts go in, tellings come out.
+"""All that is known and was published of one domain: observations go in, outbound messages come out.
 
-A case is a value that a store can keep (`dump`, `load`). `add` takes a fact in at its place in its host's
-order, whenever it comes; `judging.evaluate` compares what the facts prove with what was told and returns the
-difference. Both are pure: time and the hosts that can't be heard are arguments.
+A record is a value that a store can keep (`dump`, `load`). `add` inserts an observation at its place in its
+host's order, whenever it is received; `evaluate.evaluate` compares what the observations prove with what was
+published, and returns the difference. Both are sans-I/O: time and the blind hosts are arguments.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long to wait: for the other side once one is conclusive, before evidence counts as missing, and,
-    in a group, for what another member may have in hand.
+    """How long to wait: for the other side once one is conclusive, before evidence counts as missing, and, in
+    a group, for what another member may be processing.
     """
 
     settle_s: float = 10.0
@@ -38,7 +38,7 @@ class Times:
 
     @property
     def unexplained_s(self) -> float:
-        """How long a state waits for the event that explains it, before it stands for that event."""
+        """How long a state waits for the event that explains it, before it replaces that event."""
         return max(self.settle_s, self.in_hand_s)
 
 
@@ -56,8 +56,8 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What to tell now, when to judge again though nothing comes, which hosts it depends on, of which
-    of them something is missing that is waited for, and what of the domain needs a person's attention.
+    """What to publish now, when to evaluate again without a new message, which hosts it depends on, which of
+    them have gaps that are waited for, and what of the domain needs attention.
     """
 
     messages: tuple[OutboundMessage, ...]
@@ -70,9 +70,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """What is known of the hosts themselves. epochs: the newest epoch's ordinal of each, a track of an older
-    one is a former life; gone: those that somebody took out of service, which are no witnesses; gaps: those
-    that have given out what isn't here yet; returning: those that see again, and still say what they saw.
+    """What is known of the hosts themselves. epochs: the ordinal of each host's newest epoch; gone: hosts
+    taken out of service, whose views are no evidence; gaps: hosts of whose event streams messages are
+    missing; returning: hosts that came back, and still publish what they found.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Hosts:
 
 @dataclass(slots=True)
 class Conflict:
-    """A conflict without a migration that was told and lasts."""
+    """A conflict without a migration that was published and lasts."""
 
     id: str
     data: Migration
@@ -91,8 +91,8 @@ class Conflict:
 
 @dataclass(slots=True)
 class Published:
-    """What was told of one attempt. source: the host that it came from, once known; began: when, by our
-    clock; absorbed: the later segments of its halves.
+    """What was published of one attempt. source: the host that it came from, once known; began: when, by our
+    clock; absorbed: the later segments of its legs.
     """
 
     id: str
@@ -114,10 +114,10 @@ class Published:
 
 @dataclass(slots=True)
 class DomainRecord:
-    """One domain: its hosts' tracks, what was told of its attempts, and where it is.
+    """One domain: its hosts' logs, what was published of its attempts, and its location.
 
-    jobs: how far its outgoing migration is on each host. current: what is retained of the attempt under way;
-    decided: when the attempt began whose verdict is retained.
+    jobs: the progress of its outgoing migration on each host. current: the retained message of the attempt
+    under way; decided: when the attempt began whose verdict is retained.
     """
 
     uuid: str
@@ -134,13 +134,13 @@ class DomainRecord:
 
     @classmethod
     def new(cls, domain: str) -> DomainRecord:
-        """The case of a domain that nothing is known of."""
+        """The record of a domain of which nothing is known."""
         return cls(domain)
 
     @classmethod
     def load(cls, data: bytes) -> DomainRecord:
-        """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
-        for other bytes.
+        """The record that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or
+        ValidationError for other bytes.
         """
         if not msgspec.msgpack.decode(data, type=_Shape).tracks:
             return _DECODER.decode(data)
@@ -151,11 +151,11 @@ class DomainRecord:
         return cls(former.uuid, logs, former.published, [], former.location, None, former.moves)
 
     def dump(self) -> bytes:
-        """The case as bytes, for `load`."""
+        """The record as bytes, for `load`."""
         return _ENCODER.encode(self)
 
     def add(self, observation: Observation, *, contiguous: bool) -> bool:
-        """Takes in a fact; False for one that is there already.
+        """Adds an observation; False if it is there already.
 
         contiguous: no sequence of this host before it is missing.
         """
@@ -171,13 +171,13 @@ class DomainRecord:
         return log.add(observation)
 
     def note_jobs(self, jobs: Mapping[str, Progress | None]) -> bool:
-        """How far the outgoing migration is on these hosts, None where none is; False if that is known."""
+        """The progress of outgoing migrations on these hosts, None where there is none; False if known."""
         before = self.jobs
         self.jobs = {host: job for host, job in {**before, **jobs}.items() if job is not None}
         return self.jobs != before
 
     def note_contiguous(self, host: str, key: Key) -> bool:
-        """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
+        """Nothing of the host is missing any more up to this place. False: nothing had waited for that."""
         log = self.logs.get(host)
         if log is None or key <= log.complete:
             return False
@@ -187,12 +187,12 @@ class DomainRecord:
 
     @property
     def reordering(self) -> Collection[str]:
-        """The hosts of which something waits for what is missing before it."""
+        """The hosts of which observations wait for missing ones."""
         return [host for host, log in self.logs.items() if log.waits]
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing but one host's ordinary life: by far the most frequent case."""
+        """Whether one host had it all the time, without a migration: by far the most frequent case."""
         if self.published or self.current or len(self.logs) != 1:
             return False
         ((_, log),) = self.logs.items()
@@ -205,14 +205,14 @@ class DomainRecord:
         )
 
     def follow(self) -> Evaluation:
-        """The judgement of a case that is quiet: where the domain is."""
+        """The evaluation of a quiet record: where the domain is."""
         ((host, log),) = self.logs.items()
         place = host if log.base.phase in ACTIVE or log.base.is_listed_here else None
         messages = (self.move(place, None, {host: log.base}),) if self.is_elsewhere(place, log.base) else ()
         return Evaluation(messages, None, False, frozenset())
 
     def is_elsewhere(self, place: str | None, view: HostView | None) -> bool:
-        """Whether this isn't what was told of the domain's place and its name there."""
+        """Whether this differs from the published location, or from the name there."""
         if place is None or view is None:
             return place != self.location
         if self.location_name is None and place == self.location:
@@ -222,9 +222,10 @@ class DomainRecord:
     def move(
         self, place: str | None, migration: str | None, views: Mapping[str, HostView]
     ) -> OutboundMessage:
-        """Notes the domain's new place and returns what to publish of it.
+        """Notes the domain's new location and returns what to publish of it.
 
-        Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
+        Its id is made from the event that brought the domain there, too: a correlator that lost its store
+        restarts the count.
         """
         self.location = place
         self.location_name = views[place].name if place is not None else None
@@ -242,7 +243,7 @@ class DomainRecord:
 
 
 def _is_ordinary(observation: Observation) -> bool:
-    """Whether a fact leads to no migration, whatever was before."""
+    """Whether an observation is no part of a migration, whatever was before."""
     return observation.kind == "state" or (
         observation.kind == "lifecycle" and event_type_of(observation) in ORDINARY
     )
@@ -279,7 +280,7 @@ _FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost"}
 
 
 def _renamed(stored: object) -> object:
-    """What 0.1.0 stored, by today's names."""
+    """What 0.1.0 stored, with today's names."""
     if isinstance(stored, dict):
         return {
             _FORMER_NAMES.get(name, name): _FORMER_STAGES.get(value, value)

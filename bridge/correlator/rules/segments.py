@@ -1,8 +1,8 @@
-"""One attempt or two: what a host said of a job before it couldn't see, and what it said after that.
+"""One attempt or two: a job's events before and after a time in which the host was blind. Sans-I/O.
 
 A copy that was seen to begin, and a guest that was found to have left, may be one migration, or one that
-failed and the next. The host can't know. So they are kept as segments, and the other hosts' halves decide:
-they are one half, unless more is explained when they are two.
+failed and the next. The host can't know. So they are kept as segments, and the other hosts' legs decide: the
+segments are one leg, unless two explain more.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import AS_IT_HAPPENED, Mark
 
 Penalty = Callable[[Mapping[str, HostView]], int]
-"""What speaks against the best choice of links."""
+"""The penalty of the best choice of links."""
 
 
 def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
-    """Whether the host couldn't see for a while between the last that it said of this half and the mark. What
-    was found at once, after one such while, is one finding.
+    """Whether the host was blind for a while between this leg's last event and the mark. What was found
+    together, after one such time, belongs together.
     """
     last = leg.last_mark
     if mark.origin == "state":
@@ -35,7 +35,7 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
 
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
-    """What follows may be of another attempt than what was said before."""
+    """What follows may belong to another attempt than what came before."""
     if isinstance(leg, Departure):
         close_departure(view, mark)
         departure = Departure(mark.key, mark, guest=view.guest, after=view.last_live, continues=True)
@@ -52,7 +52,7 @@ def choose(
     published: Collection[LegId],
     total_penalty: Penalty,
 ) -> None:
-    """Makes one half of segments, unless less speaks against two, or it was told of the second alone."""
+    """Joins segments to one leg, unless two have a lower penalty, or the second was published alone."""
     borders: list[Arrival | Departure] = []
     for host, view in views.items():
         pairs: tuple[tuple[Arrival | Departure, Arrival | Departure], ...] = (
@@ -75,7 +75,7 @@ def choose(
 
 
 def joined_as(host: str, view: HostView, absorbed: Collection[LegId]) -> HostView:
-    """The track with the segments that were `absorbed` made one with what is before them, and no others."""
+    """The view with exactly the `absorbed` segments joined to those before them."""
     legs: list[Arrival | Departure] = [*view.arrivals, *view.departures]
     for leg in legs:
         leg.continues = leg.continues and (host, leg.key) in absorbed
@@ -83,7 +83,7 @@ def joined_as(host: str, view: HostView, absorbed: Collection[LegId]) -> HostVie
 
 
 def joined(views: Mapping[str, HostView]) -> dict[str, HostView]:
-    """The tracks with each half that continues made one with the half before it."""
+    """The views with each leg that continues joined to the leg before it."""
     found = {}
     for host, view in views.items():
         copy = found[host] = view.copy()

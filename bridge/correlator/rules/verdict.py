@@ -1,7 +1,7 @@
-"""The verdict on one attempt: the ruling of `joint`, and each column of the message from the same halves.
+"""The verdict on one attempt: its outcome by `outcomes`, and all fields of its message. Pure.
 
-The reason by precedence, where the guest is and how it fares, what a person has to see to, who confirms it,
-what it rests on.
+The reason by precedence, the guest's host and state, what needs attention, which sides confirm it, the
+evidence.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seco
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be told of one attempt now, or at `due`; stamps and ids as the messages have them."""
+    """What to publish of one attempt, and when; stamps and ids as in the messages."""
 
     outcome: JointOutcome
     timing: Timing
@@ -48,8 +48,8 @@ class Verdict:
 
 
 def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
-    """The verdict on one attempt from both halves, the source's track for how the guest fares there, and
-    which hosts can't be heard at the moment, since when.
+    """The verdict on one attempt from both legs, the source's view for the guest's state there, and the hosts
+    that are blind, and since when.
     """
     a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
@@ -67,10 +67,10 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     ):
         outcome, timing = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
-        outcome, timing = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
+        outcome, timing = UNDER_WAY  # a Prepare that failed, or a dump: no migration began
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
     if a == "unseen" and outcome == "under_way" and not is_sure:
-        timing = "never"  # it may as well have been a save or a dump
+        timing = "never"  # it may have been a save or a dump
     marks = _conclusive(arrival, departure, d)
     if timing in ("now", "soon") and (
         pair.ambiguous
@@ -78,7 +78,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
         or (d == "left" and _awaits_figures(departure, source_view))
         or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
     ):
-        timing = "settle"  # more is to come: a host that is late tells it all at once
+        timing = "settle"  # more will come: a late host sends everything at once
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, d, postcopy) if outcome == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
@@ -88,7 +88,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     if d == "leaving" and over is not None and departure is not None:
         lost = departure.ended.since if departure.ended else silent.get(pair.source or "")
         if lost is not None and _seen_last(departure) <= lost < over.received + settle_s:
-            attention = None  # it may have left since it was lost
+            attention = None  # it may have left since the host became blind
     decisive_end = _decisive_end(outcome, a, d, arrival, departure)
     decided = decisive_end[1] if decisive_end else _decided_by(outcome, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
@@ -115,7 +115,7 @@ def _seen_last(departure: Departure) -> float:
 
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
     """Whether a destination that was found without the guest may have had it meanwhile: its source had
-    suspended it for the switch-over, and ended later; or lost it unseen, too.
+    suspended it for the switch-over, and ended later, or lost it while blind, too.
     """
     if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
         return False
@@ -126,8 +126,8 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
 
 
 def _is_ending(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
-    """Whether the source has said that the guest's end began, before the destination's, and not yet of which
-    kind it is.
+    """Whether the source has reported that the guest's end began, before the destination's, and not yet of
+    which kind it is.
     """
     residency = source.residency if source is not None else None
     if arrival is None or arrival.ended is None or residency is None or residency.announced is None:
@@ -139,8 +139,8 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Hos
 
 
 def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
-    """Whether a host may have lost the guest in this time while it couldn't see: its stays are kept for a
-    while only.
+    """Whether a host may have lost the guest in this time while it was blind: only its last residencies are
+    kept.
     """
     if len(source.past) == KEPT and source.past[0].began.at > begins_s:
         return True
@@ -174,7 +174,7 @@ def _evidence(
 def _conclusive(
     arrival: Arrival | None, departure: Departure | None, d: DepartureState, *, in_messages: bool = False
 ) -> list[tuple[Side, Mark]]:
-    """What each side's part rests on; `in_messages`: only on what has an id, which a cleared state hasn't."""
+    """The decisive mark of each side; `in_messages`: only marks with an id, which a cleared state hasn't."""
     sides: list[tuple[Side, tuple[Mark | None, ...]]] = []
     if arrival is not None:
         sides.append(("destination", (arrival.switched, arrival.ended, arrival.broke, arrival.first)))
@@ -191,7 +191,7 @@ def _conclusive(
 
 
 def _awaits_figures(departure: Departure | None, view: HostView | None) -> bool:
-    """Libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
+    """libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
     return departure is not None and departure.figures is None and (view is None or view.driver != "Xen")
 
 
@@ -216,7 +216,7 @@ _REASON_LAST: Final[dict[DepartureState, Reason]] = {
 
 
 def _reason(arrival: Arrival | None, d: DepartureState, postcopy: bool) -> Reason | None:
-    """The first that applies; what the evidence names, never a guess."""
+    """The first reason that applies: what the evidence shows, never a guess."""
     if d in _REASON_OF_SOURCE:
         return _REASON_OF_SOURCE[d]
     if postcopy and arrival is not None and arrival.stage == "ended":
@@ -238,7 +238,7 @@ def _guest(
     source_blind: bool,
     postcopy: bool,
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
-    """Where the guest is and how it fares after this ruling, and what a person has to see to."""
+    """The guest's host and state after this outcome, and what needs attention."""
     if outcome == "failed":
         return _guest_after_failure(pair, d, view, source_blind=source_blind, postcopy=postcopy)
     arrival, source = pair.arrival, pair.source
@@ -279,7 +279,7 @@ def _guest_after_failure(
 
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
-    """How the guest fared on its source when the attempt was over."""
+    """The guest's state on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
     moment = arrival.ended if arrival else None
     if moment is None:
@@ -322,7 +322,7 @@ def _decisive_end(
     arrival: Arrival | None,
     departure: Departure | None,
 ) -> tuple[Side, Mark] | None:
-    """Of two that both ran, the end of the one: it decides which way the attempt went."""
+    """If both ran, the end of one of them: it decides the outcome."""
     mark: Mark | None = None
     side: Side = "destination"
     if outcome == "failed" and a == "departed" and arrival is not None:
@@ -348,10 +348,9 @@ def _decided_by(
 
 
 def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | None:
-    """The difference of two stamps of one host, as it stamped them: the destination's, else the source's.
-    What was found afterwards doesn't tell when it began. Nor does a difference that a setting of the clock
-    is part of: the stamps contradict the order, or the correction of the host's clock (`Clock.offset_s`)
-    changed by more than a message's way explains.
+    """The difference of two stamps of one host: the destination's, else the source's. None if the beginning
+    was found afterwards, or the clock was set in between: the stamps contradict the order, or the offset of
+    the host's clock (`Clock.offset_s`) changed by more than latency explains.
     """
     for first, last in (
         (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),

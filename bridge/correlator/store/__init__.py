@@ -1,7 +1,7 @@
-"""Where the correlator keeps what it knows and what it has still to say: SQLite, or PostgreSQL.
+"""The correlator's store, on SQLite or PostgreSQL: what is known, and what is still to be published.
 
-The store decides nothing: it keeps cases and hosts as bytes, and tellings
-until the broker has them. One transaction takes a batch of messages in: marks, cases and tellings together.
+The store decides nothing: it keeps domain records and hosts as bytes, and messages until the broker has
+acknowledged them. One transaction holds all changes of a batch.
 """
 
 from bridge.correlator.store.connection import Store

@@ -23,12 +23,12 @@ class Store(Database):
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """One transaction: all of it happens when the block ends well, nothing of it otherwise."""
+        """One transaction: committed when the block ends, rolled back when it raises."""
         with self.begin_on_connection() as connection:
             yield self._transaction(connection)
 
     def try_to_lead(self) -> bool:
-        """Whether this correlator does what one of a group does for all."""
+        """Whether this correlator leads: a leader does what one member does for all."""
         return True
 
     def _upgrade(self, connection: Connection, version: int) -> None:

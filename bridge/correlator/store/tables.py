@@ -31,10 +31,10 @@ _cases = Table(
     TABLES,
     Column("uuid", Text, primary_key=True),
     Column("data", LargeBinary, nullable=False),
-    Column("due", Double),  # when to judge again though nothing comes, in seconds
+    Column("due", Double),  # when to evaluate again without a new message, in seconds
     Column("is_open", Boolean, nullable=False),
-    Column("hosts", Text, nullable=False),  # whose silence would matter, as a JSON list
-    Column("attention", Text, nullable=False, server_default=""),  # what a person has to see to: words
+    Column("hosts", Text, nullable=False),  # those it depends on, as a JSON list
+    Column("attention", Text, nullable=False, server_default=""),  # what needs attention, separated by spaces
     sqlite_with_rowid=False,
 )
 Index(
@@ -53,9 +53,9 @@ Index("cases_open", _cases.c.uuid, sqlite_where=_cases.c.is_open, postgresql_whe
 Table(
     "hosts",
     TABLES,
-    Column("host", Text, primary_key=True),  # as a topic level: no character that a database refuses
+    Column("host", Text, primary_key=True),  # encoded as a topic level: no character that a database refuses
     Column("data", LargeBinary, nullable=False),
-    Column("suspect", Boolean, nullable=False),  # there may be a hole in its stream
+    Column("suspect", Boolean, nullable=False),  # its event stream may have a gap
 )
 _outgoing = Table(
     "outgoing",
@@ -72,7 +72,7 @@ _outgoing = Table(
 )
 Index("outgoing_uuid", _outgoing.c.uuid)
 Table(
-    "retained",  # what each topic should hold, whether the broker has it yet or not
+    "retained",  # what should be retained on each topic, whether the broker has it yet or not
     TABLES,
     Column("topic", Text, primary_key=True),
     Column("id", Text, nullable=False),
@@ -82,7 +82,7 @@ Table(
 )
 
 _inbox = Table(
-    "inbox",  # of a group: what members were handed, to be taken in in each host's order
+    "inbox",  # of a group: messages that members received, to be processed in each host's order
     TABLES,
     Column("n", _BIG, primary_key=True, autoincrement=True),
     Column("host", Text, nullable=False),

@@ -19,8 +19,8 @@ MAX_PARKED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class DomainRow:
-    """One domain's case. `due` in seconds, None: nothing to wait for; `hosts`: whose silence would matter;
-    `attention`: what of it a person has to see to.
+    """One domain's record. `due` in seconds, None: nothing to wait for; `hosts`: those it depends on;
+    `attention`: what of it needs attention.
     """
 
     uuid: str
@@ -33,7 +33,7 @@ class DomainRow:
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One host. suspect: there may be a hole in its stream."""
+    """One host. suspect: its event stream may have a gap."""
 
     name: str
     data: bytes
@@ -42,7 +42,7 @@ class HostRow:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message to be sent. The same `id` is queued once only while it waits."""
+    """A message to send. An `id` that is queued already isn't queued again."""
 
     id: str
     uuid: str
@@ -53,7 +53,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A telling in the order of sending, `n`."""
+    """A stored message to send, in the order of `n`."""
 
     n: int
     topic: str
@@ -61,8 +61,8 @@ class Outgoing:
     retain: bool
 
 
-# The statements that run for every message go to the driver as they are: SQLAlchemy's way of handing over
-# parameters by name costs more than the insertion.
+# The statements that run for every message go to the driver as they are: binding parameters by name in
+# SQLAlchemy costs more than the insertion.
 _SELECT_CASES = "SELECT uuid, data FROM cases WHERE uuid IN (SELECT value FROM json_each(?))"
 _SELECT_CASES_POSTGRESQL = "SELECT uuid, data FROM cases WHERE uuid = ANY(%s)"
 _KEEP_CASE = (
@@ -121,7 +121,7 @@ class Transaction:
         self._member = member
 
     def records(self, uuids: Collection[str]) -> dict[str, bytes]:
-        """The cases that there are of these domains."""
+        """The stored records of these domains."""
         if not uuids:
             return {}
         if self._connection.dialect.name == "postgresql":
@@ -131,7 +131,7 @@ class Transaction:
         return {uuid: data for uuid, data in rows}  # noqa: C416 - dict() doesn't know that a row is a pair
 
     def keep_records(self, rows: Collection[DomainRow]) -> None:
-        """Writes cases, new or changed."""
+        """Writes records, new or changed."""
         self._many(
             _KEEP_CASE,
             [
@@ -148,23 +148,23 @@ class Transaction:
         )
 
     def due(self, now: float, limit: int) -> list[str]:
-        """Domains whose cases are to be judged again by now, the longest overdue first."""
+        """Domains that are due for evaluation by now, the longest overdue first."""
         return [row.uuid for row in self._connection.execute(_SELECT_DUE, {"now": now, "limit": limit})]
 
     def next_due(self) -> float | None:
-        """When the next case is due."""
+        """When the next domain is due."""
         found: float | None = self._connection.execute(_NEXT_DUE).scalar()
         return found
 
     def attention(self) -> Counter[str]:
-        """What a person has to see to, each with the number of domains."""
+        """What needs attention: each kind with its number of domains."""
         found: Counter[str] = Counter()
         for row in self._connection.execute(_ATTENTION):
             found.update(dict.fromkeys(row.attention.split(), row.domains))
         return found
 
     def pending_records(self) -> Iterator[tuple[str, bytes, list[str]]]:
-        """The cases with something still to come: domain, case, hosts whose silence would matter."""
+        """The pending domains: UUID, record, the hosts it depends on."""
         for row in self._connection.execute(_SELECT_OPEN):
             yield row.uuid, row.data, json.loads(row.hosts)
 
@@ -189,9 +189,9 @@ class Transaction:
     _retained_on = _RETAINED_ON
 
     def queue(self, drafts: Sequence[Draft]) -> None:
-        """Takes tellings in, to be sent in this order; of a retained topic the last is kept."""
+        """Queues messages, to be sent in this order; of a retained topic the last one is kept."""
         if drafts:
-            # First: who restores a topic locks its row, and is then seen to have still to send it.
+            # First: a member that restores a topic locks its row, so that its queued message is seen here.
             self._many(
                 _KEEP_RETAINED,
                 [
@@ -203,11 +203,11 @@ class Transaction:
             self._connection.execute(self._queue, _draft_values(drafts, self._member))
 
     def retained(self, after: str, limit: int) -> list[Draft]:
-        """What the topics that follow `after` should hold, in their order; empty: nothing."""
+        """What should be retained on the topics after `after`, in their order; an empty payload: nothing."""
         return self._drafts(_RETAINED, {"after": after, "limit": limit})
 
     def retained_on(self, topics: Collection[str]) -> list[Draft]:
-        """The same of these topics, kept as it is to the end of the transaction."""
+        """The same of these topics, locked to the end of the transaction."""
         return self._drafts(self._retained_on, {"topics": list(topics)}) if topics else []
 
     def _drafts(self, query: TextClause, values: dict[str, object]) -> list[Draft]:
@@ -215,35 +215,35 @@ class Transaction:
         return [Draft(row.id, row.uuid, row.topic, row.payload, retain=True) for row in rows]
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
-        """Tellings that the broker doesn't have yet, in order, from the one after `after`."""
+        """Messages that the broker hasn't acknowledged yet, in order, from the one after `after`."""
         rows = self._connection.execute(_UNSENT, {"owner": self._member, "after": after, "limit": limit})
         return [Outgoing(row.n, row.topic, row.payload, bool(row.retain)) for row in rows]
 
     def sent(self, numbers: Collection[int]) -> None:
-        """The broker has these."""
+        """The broker has acknowledged these."""
         if numbers:
             self._connection.execute(_SENT, [{"n": n} for n in numbers])
 
     def park(self, n: int, reason: str) -> None:
-        """The broker refused this one: it is kept for a person to look at, with the latest thousand."""
+        """The broker refused this one: it is kept with the reason, as the latest thousand are."""
         self._connection.execute(_PARK, {"n": n, "reason": reason})
         self._connection.execute(_FORGET_PARKED, {"kept": MAX_PARKED})
 
     def parked(self) -> int:
-        """How many tellings the broker refused."""
+        """The number of parked messages."""
         return int(self._connection.execute(_COUNT_PARKED).scalar_one())
 
     def meta(self, key: str) -> str | None:
-        """A word that was kept by `keep_meta`."""
+        """A value that `keep_meta` stored."""
         return read_meta(self._connection, key)
 
     def keep_meta(self, key: str, value: str) -> None:
-        """Keeps a word of the store's own."""
+        """Stores a value of the store's own."""
         keep_meta(self._connection, key, value)
 
 
 def _draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:
-    """Tellings as the parameters of an INSERT."""
+    """Messages as the parameters of an INSERT."""
     return [
         {
             "id": draft.id,
