@@ -46,19 +46,19 @@ ARRIVAL: Final[tuple[HostPhase, ...]] = (
     "here",
 )
 STAGES: Final[dict[str, str]] = {
-    "unseen": "no message told of this half",
+    "unseen": "no message of this leg",
     "open": "prepared, and nothing more",
     "postcopy": "the guest runs on the destination, its memory is still coming",
     "broken": "the post-copy is interrupted",
     "arrived": "the guest was resumed there, or left paused as asked for",
     "ended": "the arrival ended without a guest",
-    "departed": "it arrived, and that stay is over by now",
+    "departed": "it arrived, and that residency is over by now",
     "copying": "the source sends memory, the guest runs on it",
     "leaving": "the source is suspended for the switch-over",
     "unpaused": "somebody resumed the source after that",
     "left": "the source says that the guest left: the one event that proves it alone",
     "resumed": "cancelled after the suspend: the guest runs on the source again",
-    "resumed_ended": "as before, and that stay is over by now",
+    "resumed_ended": "as before, and that residency is over by now",
     "left_paused": "cancelled, and the source couldn't be resumed",
     "job_lost": "suspended for the switch-over, and its job is gone",
     "job_ended": "the source's job is gone, and it was never suspended",
@@ -66,7 +66,7 @@ STAGES: Final[dict[str, str]] = {
     "stopped": "the source was shut down or destroyed",
     "vanished": "the source is gone, and nobody saw how",
 }
-"""What each stage of a half means."""
+"""What each stage of a leg means."""
 
 
 def part(name: str) -> str:
@@ -75,10 +75,10 @@ def part(name: str) -> str:
         "source": lambda: diagram(DEPARTURE),
         "destination": lambda: diagram(ARRIVAL),
         "phases": lambda: table(("phase", ""), [(f"`{phase}`", PHASES[phase]) for phase in TABLE]),
-        "signs": event_types,
+        "events": event_types,
         "states": states,
         "transitions": transitions,
-        "joint": joint,
+        "outcomes": outcomes,
         "stages": lambda: table(("stage", ""), [(f"`{stage}`", text) for stage, text in STAGES.items()]),
         "rows": rows,
         "look-alikes": look_alikes,
@@ -86,7 +86,7 @@ def part(name: str) -> str:
 
 
 def diagram(phases: Sequence[HostPhase]) -> str:
-    """The moves between some phases, each arrow with the signs that make it."""
+    """The transitions between some phases, each arrow with its event types."""
     lines = ["```mermaid", "stateDiagram-v2", "    direction LR"]
     for phase in phases:
         arrows: dict[HostPhase, list[str]] = {}
@@ -98,20 +98,20 @@ def diagram(phases: Sequence[HostPhase]) -> str:
 
 
 def event_types() -> str:
-    """Which event is which sign."""
+    """The type of each event."""
     listed = [(f"`{event}`", "", f"`{event_type}`") for event, event_type in EVENT_TYPES.items()]
     listed += [
         (f"`{event}`", driver, f"`{event_type}`")
         for driver, special in EVENT_TYPES_BY_DRIVER.items()
         for event, event_type in special.items()
     ]
-    return table(("event", "only of driver", "sign"), listed)
+    return table(("event", "only of driver", "event type"), listed)
 
 
 def states() -> str:
-    """What a listed state is a sign of, by phase."""
+    """What a listed state means, by phase."""
     return table(
-        ("phase", "state", "sign"),
+        ("phase", "state", "event type"),
         [
             (f"`{phase}`", f"`{state}`", f"`{event_type}`")
             for phase in get_args(HostPhase)
@@ -123,7 +123,7 @@ def states() -> str:
 def transitions() -> str:
     """The whole table of one host."""
     return table(
-        ("phase", "sign", "next phase", "noted"),
+        ("phase", "event type", "next phase", "actions"),
         [
             (
                 f"`{phase}`",
@@ -137,7 +137,7 @@ def transitions() -> str:
     )
 
 
-def joint() -> str:
+def outcomes() -> str:
     """The whole table of two legs: what they prove together, and when it is told."""
     columns: tuple[DepartureState, ...] = tuple(
         dict.fromkeys(stage for row in OUTCOMES.values() for stage in row)
