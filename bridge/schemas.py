@@ -22,31 +22,31 @@ from bridge.wire.messages import CONTENT_TYPE, KINDS, SCHEMA_BASE, Kind, ReplayR
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _SUMMARIES: Final = {
-    "host.status": "An agent's word about itself.",
-    "domain.state": "What a domain is now on a host; an empty payload clears it.",
-    "domain.job": "Which job of a domain is under way, and how far it is; an empty payload when it is over.",
+    "host.status": "An agent's status.",
+    "domain.state": "The state of a domain on a host; an empty payload clears it.",
+    "domain.job": "A domain's job under way and its progress; an empty payload when it is over.",
     "domain.lifecycle": "One lifecycle event of a domain.",
-    "domain.event": "Another event of a domain by libvirt's name, and the agent's own.",
+    "domain.event": "Another event of a domain, by libvirt's name, or an event of the agent's own.",
     **{
         f"{each.singular}.lifecycle": f"One lifecycle event of a {each.singular}."
         for each in OBJECTS.values()
     },
     **{f"{each.singular}.event": f"Another event of a {each.singular}." for each in OBJECTS.values()},
     **{
-        f"{each.singular}.state": f"What a {each.singular} is now on a host; an empty payload clears it."
+        f"{each.singular}.state": f"The state of a {each.singular} on a host; an empty payload clears it."
         for each in OBJECTS.values()
         if each.keeps_state
     },
-    "domain.location": "Which host has a domain; an empty payload when none has.",
-    "correlator.status": "A correlator's word about itself.",
+    "domain.location": "The host that has a domain; an empty payload if none has.",
+    "correlator.status": "A correlator's status.",
     "migration.started": "An incoming migration was prepared.",
-    "migration.interrupted": "A post-copy broke; it may yet recover.",
-    "migration.unresolved": "Evidence has been missing for too long; a verdict may yet come.",
+    "migration.interrupted": "A post-copy broke; it may still recover.",
+    "migration.unresolved": "Evidence has been missing for `patience`; a verdict may still follow.",
     "migration.completed": "A migration completed.",
     "migration.failed": "A migration failed.",
     "migration.conflict": "The guest runs on two hosts.",
     "migration.resolved": "A conflict without a migration is over.",
-    "migration.current": "The attempt under way, and how far it is; an empty payload when there is none.",
+    "migration.current": "The attempt under way and its progress; an empty payload when there is none.",
 }
 
 _HOST: Final = {"host": "A host's name, percent-encoded."}
@@ -110,7 +110,7 @@ _CHANNELS: Final[dict[str, tuple[str, dict[str, str], tuple[str, ...], bool]]] =
     "migrationLast": (
         "domains/{uuid}/migration/last",
         _UUID,
-        tuple(f"migration.{outcome}" for outcome in get_args(messages.Verdict)),
+        tuple(f"migration.{outcome}" for outcome in get_args(messages.FinalOutcome)),
         True,
     ),
     "domainLocation": ("domains/{uuid}/location", _UUID, ("domain.location",), True),
@@ -205,7 +205,7 @@ def asyncapi() -> dict[str, Any]:
             "title": "libvirt-mqtt",
             "version": __version__,
             "description": (
-                "libvirt's lifecycle events of every host over MQTT, and what became of each migration. "
+                "libvirt's lifecycle events of every host over MQTT, and the outcome of each migration. "
                 "All messages are QoS 1 and CloudEvents 1.0 in structured JSON."
             ),
             "license": {"name": "Apache-2.0"},
@@ -242,7 +242,7 @@ def asyncapi() -> dict[str, Any]:
         }
     document["components"]["messages"]["replayRequest"] = {
         "name": "replay request",
-        "summary": "Asks an agent for messages again, both ends included.",
+        "summary": "Requests messages of an agent again, both ends included.",
         "contentType": "application/json",
         "payload": {"$ref": "./v1/replay.request.schema.json"},
     }
@@ -253,7 +253,7 @@ def asyncapi() -> dict[str, Any]:
     }
     document["operations"]["askForReplay"] = {
         "action": "receive",
-        "summary": "Asks an agent for messages again.",
+        "summary": "Requests messages of an agent again.",
         "channel": {"$ref": "#/channels/replay"},
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
     }

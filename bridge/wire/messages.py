@@ -1,8 +1,8 @@
-"""The messages: one CloudEvents 1.0 envelope and the models of what it carries.
+"""The messages: a CloudEvents 1.0 envelope and the models of its data.
 
-Models are open to added fields, so that an older reader accepts a newer writer. Host names, UUIDs and
-names of domains are outside data; a name can hold any character. Source of the envelope: CloudEvents 1.0.2,
-JSON event format, and its `sequence` and `partitioning` extensions.
+Models accept added fields, so that an older reader accepts a newer writer. Host names, UUIDs and domains'
+names are untrusted input; a name can hold any character. Source of the envelope: CloudEvents 1.0.2, JSON
+event format, and its `sequence` and `partitioning` extensions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Code = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Origin = Literal["event", "resync"]
 Outcome = Literal["started", "interrupted", "unresolved", "completed", "failed", "conflict"]
-Verdict = Literal["completed", "failed"]
+FinalOutcome = Literal["completed", "failed"]
 Mode = Literal["precopy", "postcopy", "offline"]
 GuestState = Literal["running", "paused", "shutoff", "lost", "unknown"]
 Attention = Literal["source_left_paused", "guest_left_paused", "postcopy_incomplete"]
@@ -61,13 +61,13 @@ Trend = Literal["converging", "stalled", "diverging"]
 
 
 class Model(BaseModel):
-    """A part of a message: unchangeable, and open to fields that a later version adds."""
+    """A part of a message: immutable, and open to fields that a later version adds."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Domain(Model):
-    """A virtual machine as a host knows it. `id` is null when libvirt says -1 (not running)."""
+    """A virtual machine on one host. `id` is null if libvirt reports -1 (not running)."""
 
     uuid: Uuid
     name: str
@@ -75,20 +75,20 @@ class Domain(Model):
 
 
 class DomainName(Model):
-    """A virtual machine, whichever host it is on."""
+    """A virtual machine, independent of its host."""
 
     uuid: Uuid
-    name: str | None = Field(default=None, description="Null when no message named it.")
+    name: str | None = Field(default=None, description="Null if no message named it.")
 
 
 class HostRef(Model):
-    """A host, or null where it is not known (or where none has the guest)."""
+    """A host; null if it is unknown (or no host has the guest)."""
 
     host: str | None = None
 
 
 class Lifecycle(Model):
-    """One lifecycle event of a domain, as libvirt told it or as the agent concluded it after blindness."""
+    """One lifecycle event of a domain, emitted by libvirt or concluded by the agent after a blind time."""
 
     host: str
     driver: str = Field(description="libvirt's virConnectGetType, for example QEMU.")
@@ -101,20 +101,20 @@ class Lifecycle(Model):
 
 
 class DomainEvent(Model):
-    """Another event of a domain by libvirt's name, or one of the agent's own."""
+    """Another event of a domain, by libvirt's name, or an event of the agent's own."""
 
     host: str
     driver: str
     domain: Domain
     event: str
     origin: Literal["event", "poll", "resync"] = Field(
-        description="`poll` for what the agent found by asking, `resync` for what it learned after blindness."
+        description="`poll`: found by polling; `resync`: found after a blind time."
     )
     params: dict[str, Any] = Field(description="By event: see the table of events.")
 
 
 class DomainState(Model):
-    """What a domain is now on this host. Retained; an empty payload clears it."""
+    """The state of a domain on this host. Retained; an empty payload clears it."""
 
     host: str
     driver: str
@@ -123,13 +123,13 @@ class DomainState(Model):
     state_code: Code
     reason: str
     reason_code: Code
-    persistent: bool | None = Field(description="Null when libvirt did not say.")
+    persistent: bool | None = Field(description="Null if libvirt did not report it.")
     epoch: str
-    as_of: int = Field(ge=0, description="The last sequence that this takes account of.")
+    as_of: int = Field(ge=0, description="The last sequence that this state includes.")
 
 
 class Named(Model):
-    """An object of libvirt that has a UUID, as a host knows it."""
+    """An object of libvirt that has a UUID, on one host."""
 
     uuid: Uuid
     name: str
@@ -142,8 +142,8 @@ class NamedOnly(Model):
 
 
 class Amount(Model):
-    """Bytes of one part of a copy. QEMU sends a page again when the guest has written to it, so more than the
-    total may have been processed.
+    """Bytes of one part of a copy. QEMU sends a page again after the guest has written to it, so more than
+    the total may be processed.
     """
 
     total_bytes: Count
@@ -152,26 +152,28 @@ class Amount(Model):
 
 
 class Progress(Model):
-    """How far a copy is. What isn't known is null."""
+    """The progress of a copy. Unknown values are null."""
 
-    total_bytes: Count | None = Field(default=None, description="Memory and disks together, as the next two.")
+    total_bytes: Count | None = Field(
+        default=None, description="Memory and disks together, as in the next two."
+    )
     processed_bytes: Count | None = None
     remaining_bytes: Count | None = None
     memory: Amount | None = None
     disk: Amount | None = None
     percent: int | None = Field(
-        default=None, ge=0, le=99, description="What doesn't remain of the total; 100 is never claimed."
+        default=None, ge=0, le=99, description="The part of the total that doesn't remain; 99 at most."
     )
-    bandwidth_bytes_per_s: Count | None = Field(default=None, description="Smoothed, as the next one.")
-    dirty_bytes_per_s: Count | None = Field(default=None, description="What the guest writes to its memory.")
-    iteration: Count | None = Field(default=None, description="From the first one of this attempt.")
+    bandwidth_bytes_per_s: Count | None = Field(default=None, description="Smoothed, as is the next one.")
+    dirty_bytes_per_s: Count | None = Field(default=None, description="The guest's writes to its memory.")
+    iteration: Count | None = Field(default=None, description="Counted from the start of this attempt.")
     throttle_percent: Count | None = Field(
-        default=None, description="By how much QEMU slows the guest down, so that the copy converges."
+        default=None, description="By how much QEMU throttles the guest so that the copy converges."
     )
-    downtime_ms: Count | None = Field(default=None, description="As QEMU expects it.")
+    downtime_ms: Count | None = Field(default=None, description="QEMU's estimate.")
     trend: Trend | None = None
     eta_s: Count | None = Field(
-        default=None, description="Until the guest is switched over; null unless the copy converges."
+        default=None, description="Time until the switch-over; null unless the copy converges."
     )
 
 
@@ -185,11 +187,11 @@ class _Job(Model):
 
 
 class Job(Progress, _Job):
-    """The job that is under way, and how far it is. Retained; an empty payload clears it."""
+    """The job under way and its progress. Retained; an empty payload clears it."""
 
 
 class ObjectLifecycle(Model):
-    """One lifecycle event of a network, pool, node device or secret, which is named under its class."""
+    """One lifecycle event of a network, pool, node device or secret, in the field of its class."""
 
     host: str
     driver: str
@@ -199,7 +201,7 @@ class ObjectLifecycle(Model):
 
 
 class ObjectEvent(Model):
-    """Another event of a network, pool, node device or secret, which is named under its class."""
+    """Another event of a network, pool, node device or secret, in the field of its class."""
 
     host: str
     driver: str
@@ -209,7 +211,7 @@ class ObjectEvent(Model):
 
 
 class ObjectState(Model):
-    """What a network or pool is now on this host. Retained; an empty payload clears it."""
+    """The state of a network or pool on this host. Retained; an empty payload clears it."""
 
     host: str
     driver: str
@@ -217,15 +219,15 @@ class ObjectState(Model):
     persistent: bool
     autostart: bool
     epoch: str
-    as_of: int = Field(ge=0, description="The last sequence that this takes account of.")
+    as_of: int = Field(ge=0, description="The last sequence that this state includes.")
 
 
 class _Pool(ObjectState):
     state: str
     state_code: Code
-    capacity: int | None = Field(description="Bytes, of the last refresh; null while it isn't active.")
+    capacity: int | None = Field(description="Bytes, at the last refresh; null while inactive.")
     allocation: int | None = Field(description="Bytes in use.")
-    available: int | None = Field(description="Bytes that are free.")
+    available: int | None = Field(description="Bytes free.")
 
 
 class Libvirt(Model):
@@ -245,57 +247,58 @@ class Span(Model):
 
 
 class HostStatus(Model):
-    """An agent's word about itself. Retained; its Will says offline."""
+    """An agent's status. Retained; its Will sets it to offline."""
 
     host: str
     state: Literal["online", "offline"]
     epoch: str | None
     version: str
-    libvirt: Libvirt | None = Field(description="Null when offline: nobody looks.")
+    libvirt: Libvirt | None = Field(description="Null while offline.")
     last_sequence: int = Field(ge=0)
     dropped: list[Span] = Field(
-        default_factory=list, description="What the outbox's limit made it drop: a loss is never silent."
+        default_factory=list, description="Sequences that were dropped at the outbox's limit."
     )
     lost: list[Span] = Field(
-        default_factory=list, description="What was asked for again and is no longer there."
+        default_factory=list, description="Sequences that were requested by replay and are no longer stored."
     )
-    parked: int = Field(default=0, description="Messages that the broker refused and that are kept.")
+    parked: int = Field(default=0, description="Messages that the broker refused; they are kept.")
     states: int | None = Field(
-        default=None, ge=0, description="How many states of domains the broker has accepted to retain."
+        default=None, ge=0, description="The number of domains' states that the broker has retained."
     )
-    reason: str | None = Field(default=None, description="Why something is not as it should be.")
+    reason: str | None = Field(default=None, description="What is wrong, if anything.")
 
 
 class Guest(Model):
-    """Where the guest is and how it fares; host null where none has it or it isn't known."""
+    """The guest's host and state; host is null if none has the guest or it is unknown."""
 
     host: str | None
     state: GuestState
 
 
 class Evidence(Model):
-    """One message that the verdict rests on, by its CloudEvents source and id."""
+    """One message that the verdict is based on, by its CloudEvents source and id."""
 
     source: str
     id: str
 
 
 class Missing(Model):
-    """Evidence that was waited for in vain: of which side and host, what by a stable code, and in words."""
+    """Evidence that did not arrive: its side and host, a stable code, and a text for people."""
 
     side: Side
     host: str | None
     code: str = Field(
-        description="`not_seen` (no host said that it is this side), `no_end` (how it ended there), `blind`"
-        " (the host can't be heard), `gap` (messages that it has given out didn't come). May gain words."
+        description="`not_seen` (no host reported being this side), `no_end` (how it ended there), `blind`"
+        " (the host's agent is offline, or without libvirt), `gap` (messages of its event stream are"
+        " missing). May gain codes."
     )
     text: str
 
 
 class Migration(Model):
-    """What became of one attempt to move a domain. What is unknown is null."""
+    """The outcome of one attempt to migrate a domain. Unknown values are null."""
 
-    migration: str | None = Field(description="The attempt; null for a conflict without one.")
+    migration: str | None = Field(description="The attempt's id; null for a conflict without one.")
     revision: int = Field(ge=0)
     outcome: Outcome
     domain: DomainName
@@ -311,28 +314,30 @@ class Migration(Model):
     downtime_ms: int | None
     confirmed_by: list[Side]
     evidence: list[Evidence]
-    supersedes: str | None = Field(default=None, description="The id of the telling that this replaces.")
+    supersedes: str | None = Field(default=None, description="The id of the message that this one replaces.")
     missing: list[Missing] | None = Field(
-        default=None, description="On unresolved: what was waited for in vain."
+        default=None, description="Of `unresolved`: the evidence that did not arrive."
     )
 
 
 class Resolved(Migration):
-    """A conflict without a migration is over: both no longer run. `supersedes` is the conflict's id."""
+    """The end of a conflict without a migration: the two no longer both run. `supersedes` is the conflict's
+    id.
+    """
 
     outcome: Literal["resolved"]  # type: ignore[assignment]  # a topic and a schema of its own
 
 
 class Current(Migration):
-    """The attempt under way. Retained; an empty payload clears it, with the verdict."""
+    """The attempt under way. Retained; an empty payload clears it when the verdict is published."""
 
     outcome: None  # type: ignore[assignment]  # there is none yet
     phase: Phase
-    progress: Progress | None = Field(description="What the source's `job` says of the copy.")
+    progress: Progress | None = Field(description="The progress of the source's `job`.")
 
 
 class Location(Model):
-    """Which host has the domain now. Retained; an empty payload when none has."""
+    """The host that has the domain now. Retained; an empty payload if none has."""
 
     domain: DomainName
     host: str
@@ -340,34 +345,33 @@ class Location(Model):
 
 
 class CorrelatorStatus(Model):
-    """A correlator's word about itself. Retained; its Will says offline."""
+    """A correlator's status. Retained; its Will sets it to offline."""
 
     correlator: str
     state: Literal["online", "offline"]
     version: str
     group: str | None = None
     open_migrations: int = 0
-    rejected: dict[str, int] = Field(default_factory=dict, description="Messages put aside, by kind.")
+    rejected: dict[str, int] = Field(default_factory=dict, description="Invalid messages, by kind.")
     holes: list[dict[str, Any]] = Field(
-        default_factory=list, description="Sequences missing and not to be had: host, epoch, first, last."
+        default_factory=list,
+        description="Missing sequences that no agent has any more: host, epoch, first, last.",
     )
-    reason: str | None = Field(default=None, description="Why something is not as it should be.")
+    reason: str | None = Field(default=None, description="What is wrong, if anything.")
 
 
 class ReplayRequest(BaseModel):
-    """Asks an agent for messages again: plain JSON on `hosts/{host}/replay`, both ends included."""
+    """Requests messages of an agent again: plain JSON on `hosts/{host}/replay`, both ends included."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     epoch: str
     first: int = Field(alias="from", ge=1)
     last: int = Field(alias="to", ge=1)
-    states: bool = Field(
-        default=False, description="Whether to publish the states of all domains again, too."
-    )
+    states: bool = Field(default=False, description="Whether to publish all domains' states again, too.")
 
     def payload(self) -> bytes:
-        """The request as it is sent; what isn't asked for is left out."""
+        """The request as sent, without defaults."""
         return self.model_dump_json(by_alias=True, exclude_defaults=True).encode()
 
 
@@ -393,8 +397,8 @@ class Envelope(BaseModel, Generic[Data]):
 
 @cache
 def _envelope(model: builtins.type[Model]) -> builtins.type[Envelope[Any]]:
-    """Kept alive here: pydantic drops a parametrised model that nothing else references, and making one takes
-    milliseconds.
+    """The cache keeps it alive: pydantic drops a parametrised model that nothing else references, and
+    building one takes milliseconds.
     """
     return Envelope[model]  # type: ignore[valid-type]
 
@@ -509,14 +513,14 @@ def event_id(epoch: str, sequence: int) -> str:
 def build(
     kind: Kind,
     *,
-    id: str,  # noqa: A002  (CloudEvents' word)
+    id: str,  # noqa: A002  (CloudEvents' name)
     source: str,
     time: str,
     data: Model,
     subject: str | None = None,
     sequence: int | None = None,
 ) -> bytes:
-    """The bytes of one message, validated. Absent attributes are left out, as CloudEvents asks.
+    """The bytes of one message, validated. Absent attributes are omitted, as CloudEvents requires.
 
     Raises pydantic.ValidationError where the data breaks the contract.
     """
