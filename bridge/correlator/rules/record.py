@@ -139,12 +139,15 @@ class DomainRecord:
 
     @classmethod
     def load(cls, data: bytes) -> DomainRecord:
-        """The record that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or
+        """The record that `dump` wrote, in this version, 0.2.0 or 0.1.0. Raises msgspec.DecodeError or
         ValidationError for other bytes.
         """
-        if not msgspec.msgpack.decode(data, type=_Shape).tracks:
+        if not msgspec.msgpack.decode(data, type=_Shape).told:
             return _DECODER.decode(data)
-        former = msgspec.convert(_renamed(msgspec.msgpack.decode(data)), _Former, dec_hook=_validated)
+        stored = _renamed(msgspec.msgpack.decode(data))
+        if "views" not in stored:
+            return msgspec.convert(stored, cls, dec_hook=_validated)
+        former = msgspec.convert(stored, _Former, dec_hook=_validated)
         logs = {
             host: HostLog(view, former.tails.get(host, []), view.key) for host, view in former.views.items()
         }
@@ -250,9 +253,9 @@ def _is_ordinary(observation: Observation) -> bool:
 
 
 class _Shape(msgspec.Struct):
-    """Whether it was 0.1.0 that stored a domain, without reading it."""
+    """Whether 0.1.0 or 0.2.0 stored a domain, without decoding it."""
 
-    tracks: msgspec.Raw = msgspec.Raw()
+    told: msgspec.Raw = msgspec.Raw()
 
 
 @dataclass(slots=True)
@@ -279,8 +282,8 @@ _FORMER_NAMES: Final = {
 _FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost"}
 
 
-def _renamed(stored: object) -> object:
-    """What 0.1.0 stored, with today's names."""
+def _renamed(stored: Any) -> Any:  # noqa: ANN401 - whatever was stored
+    """What 0.1.0 or 0.2.0 stored, with today's names."""
     if isinstance(stored, dict):
         return {
             _FORMER_NAMES.get(name, name): _FORMER_STAGES.get(value, value)
