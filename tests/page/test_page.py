@@ -134,7 +134,7 @@ def test_a_host_has_its_guests(world: World, look: Look) -> None:
     expect(page.locator(".guests li")).to_have_count(1)
     expect(page.locator(".guests li")).to_contain_text("web01")
     expect(page.locator(".detail dl")).to_contain_text("1 guest, 1 running")
-    page.get_by_role("link", name="Its past migrations").click()
+    page.get_by_role("link", name="Past migrations of this host").click()
     window.settled(lambda: [row.split()[0] for row in window.rows("past")] == ["web01"])
 
 

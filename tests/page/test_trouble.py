@@ -71,7 +71,7 @@ def test_a_stopped_dashboard_is_said_and_what_came_meanwhile_is_caught_up(world:
     window.row("past", "web01").wait_for()
 
     world.dashboard.kill()
-    expect(trouble).to_contain_text("nothing comes from the dashboard")
+    expect(trouble).to_contain_text("no data from the dashboard")
     expect(window.row("past", "web01")).to_be_visible()
     world.told(world.migrate("live", "b", "web02"), "completed")
     world.dashboard.start()
@@ -146,7 +146,7 @@ class TestWithAPassword:
         assert window.violations() == []
         password.fill("a bad one")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("That isn't the password.")).to_be_visible()
+        expect(page.get_by_text("Wrong password.")).to_be_visible()
         assert window.rows("past") == []
 
         password.fill("a good one")

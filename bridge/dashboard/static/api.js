@@ -1,6 +1,6 @@
-// What the page asks of `/api/v1/`. A password is asked for when the answer is 401, and then the same is asked again.
+// Requests to `/api/v1/`. After a 401 the password is asked for, and the request repeated.
 
-/** An answer that isn't the one asked for; `status` is HTTP's, and 410 says that a cursor's rows are no longer kept. */
+/** A response without a 2xx; `status` is HTTP's, and 410 means that a cursor's rows are deleted. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -10,12 +10,12 @@ export class Refused extends Error {
 
 let password = null; // resolves when the reader is let in: asked for once, however many requests wait for it
 
-/** Sets what lets the reader in: a function that returns a promise. */
+/** Sets the sign-in: a function that returns a promise. */
 export function onPassword(ask) {
   password = { ask, waiting: null };
 }
 
-/** The response to a request; raises Refused where it has no 2xx, TypeError where nobody answers. */
+/** The response to a request; raises Refused without a 2xx, TypeError without a response. */
 export async function request(path, parameters = {}, options = {}) {
   const query = new URLSearchParams(parameters);
   for (;;) {
@@ -27,7 +27,7 @@ export async function request(path, parameters = {}, options = {}) {
   }
 }
 
-/** The JSON of an answer. */
+/** The JSON of a response. */
 export async function read(path, parameters) {
   return (await request(path, parameters)).json();
 }
@@ -37,7 +37,7 @@ async function words(response) {
   return answer.error ?? `${response.status} ${response.statusText}`;
 }
 
-/** A list that is read page by page; `as` makes of each item what is kept of it. */
+/** A list that is read page by page; `as` turns each item into what is kept of it. */
 export class Pages {
   #reading = null;
   #next = null;
@@ -51,7 +51,7 @@ export class Pages {
     this.as = as;
   }
 
-  /** Reads the next page. Asked twice at once it reads one; at the end it reads nothing. */
+  /** Reads the next page. Called again meanwhile it reads nothing more; at the end it reads nothing. */
   async more() {
     this.#reading ??= this.#read().finally(() => (this.#reading = null));
     return this.#reading;
@@ -74,7 +74,7 @@ export async function all(path, parameters = {}, as = undefined) {
   return pages.rows;
 }
 
-/** Waits for what may fail since nobody answers: the stream finds that out too, and says so. Other failures are reported. */
+/** Awaits what may fail without a response: the stream notices that too, and shows it. Other failures are reported. */
 export async function quietly(promise) {
   return promise.catch((error) => {
     if (!(error instanceof Refused || error instanceof TypeError || error.name === "AbortError")) reportError(error);

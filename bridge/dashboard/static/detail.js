@@ -1,9 +1,9 @@
-// What a page about one thing has: a heading that the focus goes to, parts, and a stream that ends with it.
+// The base of pages about one thing: a heading that gets the focus, parts, and a stream that ends with the page.
 import { Refused } from "./api.js";
 import { h, refill } from "./dom.js";
 import { Stream } from "./stream.js";
 
-/** Made with what it is about; `load` reads and shows, with true all of it anew; what it finds missing is said in its place. */
+/** `load` reads and shows, with true everything again; if it finds nothing, that is shown in its place. */
 export class Detail extends HTMLElement {
   #drawing = false;
   #stream = null;
@@ -25,7 +25,7 @@ export class Detail extends HTMLElement {
     this.#stream?.end();
   }
 
-  /** Says what it is about, also in the title of the window. */
+  /** Sets the heading and the window's title. */
   set name(nodes) {
     refill(this.heading, nodes);
     document.title = `${this.heading.textContent} – libvirt-mqtt`;
@@ -37,7 +37,7 @@ export class Detail extends HTMLElement {
     this.#stream = new Stream(parameters, { begin: (anew) => this.begin(anew), take: news });
   }
 
-  /** `load`, and in its place what keeps it from being read. */
+  /** `load`, or in its place the reason why that failed. */
   async begin(anew) {
     try {
       return await this.load(anew);
@@ -48,7 +48,7 @@ export class Detail extends HTMLElement {
     }
   }
 
-  /** Has `draw` called before the next picture, however often this is asked for. */
+  /** Has `draw` called once before the next frame. */
   redraw() {
     if (this.#drawing) return;
     this.#drawing = true;
@@ -64,7 +64,7 @@ export function part(title, ...children) {
   return h("section", {}, h("h3", {}, title), children);
 }
 
-/** Pairs of a name and nodes; those without nodes are left out. */
+/** Pairs of a name and nodes; those without nodes are omitted. */
 export function facts(pairs) {
   const known = Object.entries(pairs).filter(([, value]) => value !== null && value !== undefined && value.length !== 0);
   return h("dl", {}, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

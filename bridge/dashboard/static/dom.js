@@ -1,4 +1,4 @@
-// Elements without markup: what comes from outside only ever becomes text or an attribute.
+// Elements without markup: untrusted input only ever becomes text or an attribute.
 
 /**
  * Makes an element. An attribute that is null, undefined or false is left out, `onclick` and the like are listeners;
@@ -14,7 +14,7 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), ...children);
 }
 
-/** A name from outside: isolated, so that no direction mark in it changes the order of what stands beside it. */
+/** An untrusted name: isolated, so that no direction mark in it changes the order of its neighbours. */
 export function named(text) {
   return h("bdi", {}, text);
 }
@@ -24,7 +24,7 @@ export function link(parameters, ...children) {
   return h("a", { href: `?${new URLSearchParams(parameters)}` }, ...children);
 }
 
-/** Replaces all that an element holds; the focus stays at the link or button of the same place. */
+/** Replaces an element's content; the focus stays on the link or button at the same place. */
 export function refill(element, ...children) {
   const at = [...element.querySelectorAll("a, button")].indexOf(document.activeElement);
   element.replaceChildren();

@@ -1,4 +1,4 @@
-// <guest-page>: a guest: where it is, and its history over all hosts.
+// <guest-page>: a guest: where it is, and its history on all hosts.
 import { quietly, read } from "./api.js";
 import { Detail, facts, part } from "./detail.js";
 import { h, link, named, refill } from "./dom.js";
@@ -11,7 +11,7 @@ export class GuestPage extends Detail {
   #guest = null;
   #now = h("div");
   #histories = {};
-  #lists = { migrations: listed("past", "Its migrations", showPast), events: listed("events", "Its events on all hosts", showEvent) };
+  #lists = { migrations: listed("past", "Migrations of this guest", showPast), events: listed("events", "Events of this guest on all hosts", showEvent) };
 
   connectedCallback() {
     super.connectedCallback();
@@ -50,7 +50,7 @@ export class GuestPage extends Detail {
     const past = this.#histories.migrations.rows();
     const name = this.#guest?.name ?? past[0]?.name ?? this.of.slice(0, 8);
     this.name = [named(name)];
-    refill(this.#now, this.#guest ? this.#places(this.#guest) : h("p", { class: "none" }, "No host has it now."));
+    refill(this.#now, this.#guest ? this.#places(this.#guest) : h("p", { class: "none" }, "On no host now."));
     for (const [name_, list] of Object.entries(this.#lists)) {
       list.complete = this.#histories[name_].complete;
       list.items = byDay(this.#histories[name_].rows());

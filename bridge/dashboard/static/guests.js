@@ -8,7 +8,7 @@ import { count } from "./text.js";
 
 const PAGE = 1000;
 
-/** A page with a list of guests: read page by page, joined by what comes. `as` makes of an item what is kept, or null. */
+/** A page with a list of guests: read page by page, updated by the stream. `as` turns an item into what is kept, or null. */
 class WithGuests extends Detail {
   #pages = null;
   #came = new Map(); // by UUID what is kept of an item that came, in the place of what was read
@@ -52,7 +52,7 @@ export class HostPage extends WithGuests {
     super.connectedCallback();
     this.parameters = { host: this.of };
     this.name = [named(this.of)];
-    const past = link({ host: this.of }, "Its past migrations");
+    const past = link({ host: this.of }, "Past migrations of this host");
     refill(this.body, part("Now", this.#facts, h("p", {}, past)), part("Guests", this.guests));
     this.follow({ events: "host,domain", host: this.of }, (name, data) => (name === "host" ? this.#show(data) : this.take(data)));
   }
@@ -63,7 +63,7 @@ export class HostPage extends WithGuests {
     return super.load();
   }
 
-  /** A guest as it is here; null when it has left. */
+  /** A guest's row here; null when it has left. */
   as({ uuid, name, places }) {
     const place = places.find(({ host }) => host === this.of);
     return place ? { uuid, name, host: this.of, state: place.state, reason: place.reason } : null;
@@ -71,7 +71,7 @@ export class HostPage extends WithGuests {
 
   #show(host) {
     if (host.gone) return refill(this.#facts, h("p", { class: "none" }, "No agent of this name is known."));
-    const lost = host.holes.map(({ first, last }) => h("div", {}, first === last ? `message ${first}` : `messages ${first} to ${last}`));
+    const lost = host.holes.map(({ first, last }) => h("div", {}, first === last ? `${first}` : `${first} to ${last}`));
     return refill(
       this.#facts,
       facts({
@@ -79,7 +79,7 @@ export class HostPage extends WithGuests {
         libvirt: host.libvirt && [host.libvirt.uri, host.libvirt.hypervisor_version].filter(Boolean).join(", "),
         Agent: host.version,
         Guests: `${count(host.domains, "guest")}, ${host.running.toLocaleString("en")} running`,
-        "Never came": lost.length ? lost : null,
+        "Lost messages": lost.length ? lost : null,
       }),
     );
   }

@@ -1,4 +1,4 @@
-// A list of what is past, newest first: read page by page, joined by what comes by the stream.
+// A list of past items, newest first: read page by page, extended by the stream.
 import { Pages } from "./api.js";
 import { newestFirst } from "./rows.js";
 import { day } from "./text.js";
@@ -9,7 +9,7 @@ export class History {
   #pages;
   #came = new Map(); // by key: it takes the place of what was read
 
-  /** `as` makes of an item what is kept of it; `passes` says whether a row that came is one of this list. */
+  /** `as` turns an item into what is kept of it; `passes` decides whether a row of the stream is one of this list. */
   constructor(path, parameters, as, passes = () => true) {
     this.#pages = new Pages(path, { limit: PAGE, ...parameters }, as);
     this.as = as;
@@ -21,7 +21,7 @@ export class History {
     return this.#pages.complete;
   }
 
-  /** The cursor from which the stream goes on. */
+  /** The cursor from which the stream continues. */
   get newest() {
     return this.#pages.newest;
   }
@@ -32,13 +32,13 @@ export class History {
     return this;
   }
 
-  /** Takes an item that came by the stream. */
+  /** Adds an item of the stream. */
   take(item) {
     const row = this.as(item);
     this.#came.set(row.key, row);
   }
 
-  /** All rows so far. What came is left out where it is older than the last that was read: its page brings it. */
+  /** All rows so far. Rows of the stream that are older than the last page are omitted: their page has them. */
   rows() {
     const read = this.#pages.rows;
     const oldest = this.complete ? undefined : read.at(-1);

@@ -1,9 +1,9 @@
-// The page's lists: a label, how a row is shown, and what tells one row from another.
+// The page's lists: a label, how a row is shown, and the key of a row.
 import { h } from "./dom.js";
 import { showDay } from "./rows.js";
 import "./windowed-list.js";
 
-/** A windowed list with a name for who can't see it, laid out as the style sheet has it for `kind`; rows with `day` are heads. */
+/** A windowed list with an accessible name, laid out by the style sheet for `kind`; rows with `day` are heads. */
 export function listed(kind, label, show, key = (row) => row.key) {
   const element = h("windowed-list", { class: kind, role: "region", "aria-label": label, tabindex: 0 });
   return Object.assign(element, {

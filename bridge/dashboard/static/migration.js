@@ -1,4 +1,4 @@
-// <migration-page>: the story of one migration, what both hosts said of it side by side on one axis of time.
+// <migration-page>: one migration: the events of both hosts side by side on one time axis.
 import { quietly, read } from "./api.js";
 import { Detail, facts, part } from "./detail.js";
 import { h, link, named, refill } from "./dom.js";
@@ -15,7 +15,7 @@ export class MigrationPage extends Detail {
     this.draw();
   }
 
-  /** Reads the story anew with whatever comes of its guest: what that changes in it is the API's to say. */
+  /** Reads the story again with each event of its guest: only the API decides what belongs to it. */
   draw() {
     quietly(this.begin());
   }
@@ -28,7 +28,7 @@ export class MigrationPage extends Detail {
       this.follow({ events: "migration,event,progress", domain: row.uuid }, () => this.redraw());
     }
     this.name = [named(row.name), ": ", named(row.source ?? "?"), " → ", named(row.destination ?? "?")];
-    refill(this.body, part("Outcome", this.#outcome(story.migration, row)), part("What both hosts said", axis(story, row)));
+    refill(this.body, part("Outcome", this.#outcome(story.migration, row)), part("Events of both hosts", axis(story, row)));
   }
 
   #outcome({ data }, row) {
@@ -43,7 +43,7 @@ export class MigrationPage extends Detail {
       Began: data.started_at && when(data.started_at),
       Ended: data.ended_at && when(data.ended_at),
       Took: data.duration_ms === null ? null : duration(data.duration_ms),
-      Down: data.downtime_ms === null ? null : `${data.downtime_ms} ms`,
+      Downtime: data.downtime_ms === null ? null : `${data.downtime_ms} ms`,
       Mode: data.mode,
       Reason: data.reason,
       "Confirmed by": data.confirmed_by.join(" and "),
@@ -65,9 +65,9 @@ function axis({ messages, events, evidence, holes }, row) {
   return [
     h("div", { class: "sides", "aria-hidden": "true" }, h("b", {}, named(row.source ?? "?")), h("span"), h("b", {}, named(row.destination ?? "?"))),
     h("ol", { class: "axis" }, moments.map((each, index) => moment(each, moments[index - 1] ?? each, moments[0], row))),
-    h("p", { class: "none" }, "Each host's events have its own clock's time."),
-    found < marked.size ? h("p", { class: "none" }, `${marked.size - found} messages of the evidence are not among these.`) : null,
-    holes.length ? h("p", { class: "warn" }, `${holes.length} gaps: messages of these hosts never came.`) : null,
+    h("p", { class: "none" }, "Times are by each host's own clock."),
+    found < marked.size ? h("p", { class: "none" }, `${marked.size - found} messages of the evidence are not shown here.`) : null,
+    holes.length ? h("p", { class: "warn" }, `${holes.length} gaps: messages of these hosts are lost.`) : null,
   ];
 }
 

@@ -1,4 +1,4 @@
-// <fleet-overview>: what needs somebody, what is under way, what is past, and the hosts.
+// <fleet-overview>: what needs attention, active migrations, past migrations, and the hosts.
 import { all, quietly, read, Refused } from "./api.js";
 import { h } from "./dom.js";
 import { byDay, History } from "./history.js";
@@ -18,7 +18,7 @@ const FIELDS = {
   reason: { label: "Reason" },
   since: { label: "Since", placeholder: "12h, or a date" },
   until: { label: "Until", placeholder: "1h, or a date" },
-  min_downtime_ms: { label: "Down at least (ms)", type: "number", min: 0 },
+  min_downtime_ms: { label: "Downtime at least (ms)", type: "number", min: 0 },
 };
 
 export class FleetOverview extends HTMLElement {
@@ -30,7 +30,7 @@ export class FleetOverview extends HTMLElement {
   #changed = new Set(); // names of sections to be drawn
   #asking = false; // for what needs somebody
   #lists = {
-    needs: listed("needs", "Needs somebody", showNeed),
+    needs: listed("needs", "Needs attention", showNeed),
     running: listed("running", "Migrations under way", showRunning),
     past: listed("past", "Past migrations", showPast),
     hosts: listed("hosts", "Hosts", showHost, (row) => row.host),
@@ -42,11 +42,11 @@ export class FleetOverview extends HTMLElement {
   #problem = h("p", { class: "bad", role: "alert", hidden: true });
   #find = h("input", { type: "search", "aria-label": "Hosts by name", placeholder: "Name" });
 
-  /** Begins; `told` gets each summary of the stream, and `stream` is there from then on. */
+  /** Starts; `told` is called with each summary of the stream, and `stream` exists from then on. */
   start(told) {
     this.className = "overview";
     this.append(
-      this.#section("needs", "Needs somebody"),
+      this.#section("needs", "Needs attention"),
       this.#section("running", "Under way"),
       this.#section("past", "Past", this.#filter, this.#problem, h("div", { class: "plots" }, Object.values(this.#plots))),
       this.#section("hosts", "Hosts", h("p", { class: "filters" }, this.#find)),
@@ -61,7 +61,7 @@ export class FleetOverview extends HTMLElement {
     );
   }
 
-  /** Shows what the URL's filters leave. */
+  /** Shows what the URL's filters select. */
   show() {
     const given = filters();
     if (JSON.stringify(given) === JSON.stringify(this.#filters) && this.#past !== null) return;
@@ -129,7 +129,7 @@ export class FleetOverview extends HTMLElement {
     if (name !== "progress") this.#askNeeds();
   }
 
-  /** Reads what needs somebody; what changes meanwhile has it read once more. */
+  /** Reads what needs attention; a change meanwhile has it read once more. */
   async #askNeeds() {
     if (this.#asking) {
       this.#asking = "again";
@@ -148,7 +148,7 @@ export class FleetOverview extends HTMLElement {
     for (const name of names) this.#changed.add(name);
   }
 
-  /** Draws what has changed; where a section above grows, the row in hand stays where it is in the window. */
+  /** Draws what has changed; when a section above grows, the row in use keeps its place in the window. */
   #redraw() {
     const held = this.#inHand();
     const before = held?.getBoundingClientRect().top;
@@ -157,7 +157,7 @@ export class FleetOverview extends HTMLElement {
     if (held?.isConnected) scrollBy({ top: held.getBoundingClientRect().top - before, behavior: "instant" });
   }
 
-  /** The row under the pointer or with the focus; in a page that is scrolled, else what is in the middle of the window. */
+  /** The row under the pointer or with the focus; else, in a scrolled page, the one in the middle of the window. */
   #inHand() {
     const middle = scrollY > 0 ? document.elementFromPoint(innerWidth / 2, innerHeight / 2) : null;
     return this.querySelector("li:hover, li:focus-within") ?? middle?.closest("li, section") ?? null;

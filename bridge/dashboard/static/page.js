@@ -1,4 +1,4 @@
-// The page: the overview, over it what the URL names, and in the head how old what is shown is.
+// The page: the overview, over it the view that the URL names, and in the head the age of the data.
 import { onPassword } from "./api.js";
 import { h, refill } from "./dom.js";
 import { GuestPage } from "./guest.js";
@@ -36,7 +36,7 @@ function show() {
   }
 }
 
-/** Says what keeps news from coming, and of when that is which is shown. */
+/** Shows why no new data arrive, and how old the shown data are. */
 function tellAge(why) {
   trouble.hidden = why === null;
   asOf.hidden = why !== null;
@@ -51,14 +51,14 @@ function tellAge(why) {
 function told(news) {
   summary = news;
   const { broker, store } = news;
-  tellAge(broker.connected ? (store.why ? `the store takes nothing, ${store.why}` : null) : `no connection to the broker, ${broker.why}`);
+  tellAge(broker.connected ? (store.why ? `writes to the store fail, ${store.why}` : null) : `no connection to the broker, ${broker.why}`);
 }
 
-/** Asks for the password until it is right. */
+/** Asks for the password until it is correct. */
 function askPassword() {
   const input = h("input", { type: "password", name: "password", autocomplete: "current-password", required: true });
   const wrong = h("p", { class: "bad", role: "alert" });
-  const form = h("form", {}, h("label", {}, "Password", input), wrong, h("button", {}, "Look"));
+  const form = h("form", {}, h("label", {}, "Password", input), wrong, h("button", {}, "Sign in"));
   const dialog = h("dialog", { "aria-label": "Password" }, form);
   dialog.addEventListener("cancel", (event) => event.preventDefault());
   document.body.append(dialog);
@@ -71,7 +71,7 @@ function askPassword() {
       if (answer?.ok) {
         dialog.remove();
         resolve();
-      } else wrong.textContent = answer?.status === 401 ? "That isn't the password." : "No answer; try again.";
+      } else wrong.textContent = answer?.status === 401 ? "Wrong password." : "No response; try again.";
       input.select();
     });
   });
@@ -87,4 +87,4 @@ document.querySelector("#find").addEventListener("submit", (event) => {
 });
 show();
 overview.start(told);
-overview.stream.addEventListener("stale", () => tellAge("nothing comes from the dashboard, trying again"));
+overview.stream.addEventListener("stale", () => tellAge("no data from the dashboard, reconnecting"));

@@ -1,4 +1,4 @@
-// <duration-plot>: how long each migration took, or the guest was down, over time; the higher figures on top.
+// <duration-plot>: the duration or downtime of each migration over time.
 import { h, link, refill, svg } from "./dom.js";
 import { go } from "./route.js";
 import { count, duration } from "./text.js";

@@ -1,20 +1,20 @@
-// What the URL says: a view and what it is of, or the overview and its filters. The URL is the only place they are in.
+// The state in the URL, and only there: a view and its object, or the overview and its filters.
 
 export const FILTERS = ["domain", "host", "outcome", "reason", "since", "until", "min_downtime_ms"];
 
-/** The view that the URL names, `overview` where it names none; `of` is what a story, guest or host page is about. */
+/** The view that the URL names, by default `overview`; `of` is the object of a story, guest or host page. */
 export function view() {
   const parameters = new URLSearchParams(location.search);
   return { name: parameters.get("view") ?? "overview", of: parameters.get("of") };
 }
 
-/** The filters that the URL has: by the API's names, without those that are empty. */
+/** The URL's filters by the API's names, without empty ones. */
 export function filters() {
   const parameters = new URLSearchParams(location.search);
   return Object.fromEntries(FILTERS.map((name) => [name, parameters.get(name)]).filter(([, value]) => value));
 }
 
-/** Goes to another URL of this page; `replace` leaves no step for the back button. */
+/** Goes to another URL of this page; with `replace` the back button skips the present one. */
 export function go(search, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"](null, "", search || location.pathname);
   dispatchEvent(new Event("navigate"));

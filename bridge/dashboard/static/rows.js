@@ -1,4 +1,4 @@
-// One line each: what is kept of an item of the API, and how the lists show it. Texts are the API's, as `watch` has them.
+// Rows: what is kept of an item of the API, and how the lists show it. Texts are the API's, the same as in `watch`.
 import { h, link, named } from "./dom.js";
 import { bytes, clock, count, duration, when } from "./text.js";
 
@@ -25,7 +25,7 @@ export function nameOf({ uuid, name }) {
   return name || uuid.slice(0, 8);
 }
 
-/** Whether a migration is one of those that the filters of the URL leave. */
+/** Whether the URL's filters select a migration. */
 export function passes(row, filters) {
   const of = {
     domain: (value) => row.uuid === value || row.name === value,
@@ -44,7 +44,7 @@ function moment(value) {
   return unit ? Date.now() - number * SECONDS[unit] * 1000 : Date.parse(value);
 }
 
-/** Newest first; of one moment the one that was stored last. */
+/** Newest first; at the same moment, the last stored one. */
 export function newestFirst(one, other) {
   return one.time < other.time ? 1 : one.time > other.time ? -1 : serial(other) - serial(one);
 }
@@ -53,12 +53,12 @@ function serial({ cursor }) {
   return cursor === null ? Infinity : Number(cursor.split("-").at(-1));
 }
 
-/** A migration that is over: when, which guest, where, and what became of it. */
+/** A past migration: when, which guest, where, and the outcome. */
 export function showPast(row) {
   return [stamped(row.time, clock), mark(row), who({ view: "migration", of: row.key }, row.name), route(row), text(row)];
 }
 
-/** A migration under way: how far it is, at which rate, and when it is likely to end. */
+/** An active migration: its progress, rate and expected end. */
 export function showRunning(row) {
   const { percent, bandwidth_bytes_per_s: rate, trend, eta_s: eta } = row.progress ?? {};
   const figures = [
@@ -80,12 +80,12 @@ export function showRunning(row) {
   ];
 }
 
-/** Something that somebody has to see to: {key, at, to, name, text, tone}. */
+/** Something that needs attention: {key, at, to, name, text, tone}. */
 export function showNeed(row) {
   return [stamped(row.at, when), mark({ mark: "!", tone: row.tone }), who(row.to, row.name), text(row)];
 }
 
-/** A host: whether what happens there is seen, and how many guests it has. */
+/** A host: whether it is blind, and its number of guests. */
 export function showHost(row) {
   const tone = row.blind ? "bad" : "good";
   return [

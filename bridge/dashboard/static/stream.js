@@ -1,4 +1,4 @@
-// The stream of `/api/v1/stream`: goes on where it stopped, and notices when nothing comes any more.
+// The stream of `/api/v1/stream`: continues where it stopped, and notices when no data arrive.
 import { Refused, request } from "./api.js";
 
 const SUMMARY_S = 10; // at least so often the stream says something

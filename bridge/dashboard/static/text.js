@@ -1,4 +1,4 @@
-// Times and figures as a person says them; in the reader's own time zone.
+// Times and figures for people; in the reader's time zone.
 import { h } from "./dom.js";
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -7,7 +7,7 @@ const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", 
 const WHEN = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** `14:03:22` of a stamp or a Date, in an element that says the whole of it. */
+/** `14:03:22` of a stamp or a Date, in an element with the complete one. */
 export function clock(stamp) {
   return time(stamp, CLOCK);
 }
@@ -33,7 +33,7 @@ function time(stamp, format) {
   return h("time", { datetime: date.toISOString(), title: date.toISOString() }, format.format(date));
 }
 
-/** `27 ms`, `0.9 s`, `4 min 10 s`, `2 h 5 min`: as `watch` says it. */
+/** `27 ms`, `0.9 s`, `4 min 10 s`, `2 h 5 min`: as in `watch`. */
 export function duration(milliseconds) {
   const seconds = milliseconds / 1000;
   if (seconds < 0.1) return `${Math.round(milliseconds)} ms`;

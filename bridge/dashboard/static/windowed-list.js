@@ -33,7 +33,7 @@ export class WindowedList extends HTMLElement {
     new ResizeObserver(() => this.#resized()).observe(this);
   }
 
-  /** What is listed: an array of items, each with a key of its own. */
+  /** The items: an array, each with a unique key. */
   get items() {
     return this.#latest;
   }
@@ -50,7 +50,7 @@ export class WindowedList extends HTMLElement {
     this.#draw();
   }
 
-  /** Forgets all that is shown: what is listed next is another list. */
+  /** Drops all rows: the next items are another list's. */
   clear() {
     this.#over.clear();
     this.#items = this.#latest = [];
@@ -86,7 +86,7 @@ export class WindowedList extends HTMLElement {
     return parseFloat(getComputedStyle(this).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
   }
 
-  /** The row that the hand is on, else the first that is whole in view, and how far from the top it is. */
+  /** The row in use (pointer or focus), else the first one entirely in view, and its distance from the top. */
   #anchor() {
     const height = this.#height();
     const inHand = [...this.#rows].find(([, { element }]) => element.matches(":hover, :focus-within"));
@@ -176,7 +176,7 @@ export class WindowedList extends HTMLElement {
     else this.#focus(Math.max(up, 0), -1);
   }
 
-  /** Brings the row into view, and the focus to what can be followed in it, or in the next one that way. */
+  /** Scrolls the row into view, and focuses the link in it, or in the next row in that direction. */
   #focus(index, direction) {
     const height = this.#height();
     for (let at = index; at >= 0 && at < this.#items.length; at += direction) {
