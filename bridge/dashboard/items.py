@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.consumer.streams import AgentStream
 from bridge.dashboard.moments import OPEN, address_of, micros
-from bridge.dashboard.present import Present, Told, name_of
+from bridge.dashboard.present import Present, RetainedMessage, name_of
 from bridge.dashboard.store import Stored
 from bridge.view.rows import Reader
 from bridge.view.text import harmless
@@ -36,12 +36,14 @@ class Items:
         message = json.loads(row.payload)
         return self._item(message, row, row.attempt)
 
-    def current(self, told: Told) -> Item:
+    def current(self, retained: RetainedMessage) -> Item:
         """An attempt that is under way, and of which no row is stored."""
-        message = json.loads(told.payload)
+        message = json.loads(retained.payload)
         data = message["data"]
         at = seconds(data.get("started_at") or message["time"])
-        return self._item(message, Stored(0, micros(at), data["migration"], told.payload), data["migration"])
+        return self._item(
+            message, Stored(0, micros(at), data["migration"], retained.payload), data["migration"]
+        )
 
     def _item(self, message: dict[str, Any], row: Stored, key: str | None) -> Item:
         address, data = address_of(message), message["data"]
@@ -75,14 +77,14 @@ class Items:
     def host(self, host: str, time_of: TimeOf | None = None) -> Item:
         """A host; with `time_of` its holes have the times of their neighbours."""
         present = self.present
-        told, why = present.statuses.values.get(host), present.why_blind(host)
-        data = told.data if told is not None else {}
+        retained, why = present.statuses.values.get(host), present.why_blind(host)
+        data = retained.data if retained is not None else {}
         return {
             "host": host,
             "state": data.get("state", "unknown"),
             "blind": why is not None,
             "why": None if why is None else harmless(why),
-            "time": None if told is None else told.time,
+            "time": None if retained is None else retained.time,
             "libvirt": data.get("libvirt"),
             "version": data.get("version"),
             "epoch": data.get("epoch"),

@@ -67,7 +67,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class Told(msgspec.Struct, frozen=True, gc=False):
+class RetainedMessage(msgspec.Struct, frozen=True, gc=False):
     """A retained message: its data and its bytes."""
 
     time: str
@@ -88,13 +88,13 @@ class Present:
     """Hosts, domains and what is under way."""
 
     def __init__(self) -> None:
-        self.statuses: Retained[str, Told] = Retained()
+        self.statuses: Retained[str, RetainedMessage] = Retained()
         """By host."""
-        self.locations: Retained[str, Told] = Retained()
+        self.locations: Retained[str, RetainedMessage] = Retained()
         """By UUID."""
-        self.currents: Retained[str, Told] = Retained()
+        self.currents: Retained[str, RetainedMessage] = Retained()
         """`migration/current`, by UUID."""
-        self.jobs: dict[str, Told] = {}
+        self.jobs: dict[str, RetainedMessage] = {}
         """By UUID: no domain has an outgoing job on two hosts."""
         self.domains: dict[str, tuple[Place, ...]] = {}
         """The places of each domain, by UUID, in the order of the hosts' names."""
@@ -109,7 +109,7 @@ class Present:
         self.named_at = 0
         """How often a domain came, went or was named otherwise."""
         self._places: Retained[tuple[str, str], Place] = Retained()
-        self._jobs: Retained[tuple[str, str], Told] = Retained()
+        self._jobs: Retained[tuple[str, str], RetainedMessage] = Retained()
 
     def begin(self) -> None:
         """The broker is there: all that it retains comes anew."""
@@ -133,9 +133,9 @@ class Present:
     def _all(self) -> tuple[Retained[Any, Any], ...]:
         return self.statuses, self.locations, self.currents, self._places, self._jobs
 
-    def put_status(self, host: str, told: Told | None) -> Iterator[Change]:
+    def put_status(self, host: str, retained: RetainedMessage | None) -> Iterator[Change]:
         """A host's status. This and the following yield what is otherwise now."""
-        if self.statuses.put(host, told):
+        if self.statuses.put(host, retained):
             yield Change("host", host)
 
     def put_state(self, host: str, uuid: str, place: Place | None) -> Iterator[Change]:
@@ -143,23 +143,23 @@ class Present:
         if self._places.put((host, uuid), place):
             yield from self._replace(host, uuid, place)
 
-    def put_location(self, uuid: str, told: Told | None) -> Iterator[Change]:
+    def put_location(self, uuid: str, retained: RetainedMessage | None) -> Iterator[Change]:
         """Where a domain is, as a correlator says."""
         main = self.main_place(uuid)
-        if self.locations.put(uuid, told):
+        if self.locations.put(uuid, retained):
             yield from self._relocate(uuid, main)
 
-    def put_current(self, uuid: str, told: Told | None) -> Iterator[Change]:
+    def put_current(self, uuid: str, retained: RetainedMessage | None) -> Iterator[Change]:
         """A migration that is under way."""
-        if self.currents.put(uuid, told):
+        if self.currents.put(uuid, retained):
             yield Change("progress", uuid)
 
-    def put_job(self, host: str, uuid: str, told: Told | None) -> Iterator[Change]:
+    def put_job(self, host: str, uuid: str, retained: RetainedMessage | None) -> Iterator[Change]:
         """A job that is under way."""
-        if not self._jobs.put((host, uuid), told):
+        if not self._jobs.put((host, uuid), retained):
             return
-        if told is not None:
-            self.jobs[uuid] = told
+        if retained is not None:
+            self.jobs[uuid] = retained
         elif uuid in self.jobs and self.jobs[uuid].data.get("host") == host:
             del self.jobs[uuid]
         yield Change("domain", uuid)
@@ -202,12 +202,12 @@ class Present:
 
     def why_blind(self, host: str) -> str | None:
         """Why what happens on a host isn't seen now, in words; None where it is."""
-        told = self.statuses.values.get(host)
-        if told is None:
+        retained = self.statuses.values.get(host)
+        if retained is None:
             return "no agent"
-        libvirt = told.data.get("libvirt")
+        libvirt = retained.data.get("libvirt")
         sees = isinstance(libvirt, dict) and libvirt.get("connected") is True
-        return None if told.data.get("state") == "online" and sees else words.host_status(told.data)
+        return None if retained.data.get("state") == "online" and sees else words.host_status(retained.data)
 
     def main_place(self, uuid: str) -> Place | None:
         """Where a domain runs, else where it is defined."""

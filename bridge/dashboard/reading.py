@@ -16,7 +16,7 @@ from bridge.consumer.rejected import Rejected
 from bridge.consumer.shapes import State
 from bridge.consumer.streams import AgentStream
 from bridge.dashboard.moments import OPEN, OVER, Moment, moment_of_event, moment_of_migration
-from bridge.dashboard.present import Change, Place, Present, Told
+from bridge.dashboard.present import Change, Place, Present, RetainedMessage
 from bridge.mqtt.messages import Received, Subscription
 from bridge.wire.topics import Address, Topics
 
@@ -92,7 +92,7 @@ class Reading:
         if address.name == "current":
             if payload:
                 read_migration(address, payload)
-            batch.changes += self._present.put_current(address.uuid, _told(payload))
+            batch.changes += self._present.put_current(address.uuid, _retained(payload))
             return
         if address.name == "last" and (not received.retain or not payload):
             return  # the verdict itself comes, too
@@ -119,17 +119,17 @@ class Reading:
 
     def _status(self, address: Address, received: Received, _: float, batch: Batch) -> None:
         status = self._intake.read(received.topic, received.payload, received.retain)
-        told = _told(received.payload)
-        batch.changes += self._present.put_status(address.host, told)
+        retained = _retained(received.payload)
+        batch.changes += self._present.put_status(address.host, retained)
         self._stream(address.host, batch).note_agent(
             status if isinstance(status, Status) else None, retained=received.retain
         )
 
     def _location(self, address: Address, received: Received, _: float, batch: Batch) -> None:
-        batch.changes += self._present.put_location(address.uuid, _told(received.payload))
+        batch.changes += self._present.put_location(address.uuid, _retained(received.payload))
 
     def _job(self, address: Address, received: Received, _: float, batch: Batch) -> None:
-        batch.changes += self._present.put_job(address.host, address.uuid, _told(received.payload))
+        batch.changes += self._present.put_job(address.host, address.uuid, _retained(received.payload))
 
     def _name(self, uuid: str, name: str, batch: Batch) -> None:
         if self._names.get(uuid) != name:
@@ -155,7 +155,7 @@ class _Event(msgspec.Struct):
 _DECODE: Final = msgspec.json.Decoder(_Event).decode
 
 
-def _told(payload: bytes) -> Told | None:
+def _retained(payload: bytes) -> RetainedMessage | None:
     """What a retained message says; None for an empty one."""
     if not payload:
         return None
@@ -163,7 +163,7 @@ def _told(payload: bytes) -> Told | None:
         event = _DECODE(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("malformed", str(error)[:200]) from error
-    return Told(event.time, event.data, payload)
+    return RetainedMessage(event.time, event.data, payload)
 
 
 _READ: Final[dict[str, Callable[[Reading, Address, Received, float, Batch], None]]] = {

@@ -110,8 +110,8 @@ class Web:
 
     def _without_row(self, wanted: Filter) -> Iterable[Item]:
         """Attempts that are under way, and whose beginning was before our own."""
-        for uuid, told in list(self._present.currents.values.items()):
-            item = self._items.current(told)
+        for uuid, retained in list(self._present.currents.values.items()):
+            item = self._items.current(retained)
             data = item["data"]
             if (
                 (wanted.uuids is None or uuid in wanted.uuids)

@@ -97,8 +97,8 @@ def until_disconnected(subscriber: Subscriber, timeout_s: float = 20.0) -> float
 
 def until_told(subscriber: Subscriber, guest: Guest, *what: str, timeout_s: float = 20.0) -> None:
     """Hears until exactly this was told of the guest since the test began."""
-    subscriber.until(lambda: len(subscriber.told(guest.uuid)) >= len(what), timeout_s)
-    assert subscriber.told(guest.uuid) == [*what]
+    subscriber.until(lambda: len(subscriber.published(guest.uuid)) >= len(what), timeout_s)
+    assert subscriber.published(guest.uuid) == [*what]
 
 
 BOOT = ("resumed/unpaused", "started/booted")
@@ -144,7 +144,7 @@ def test_a_modular_daemon_s_socket_is_as_good(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_told_of_once(
+def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_published_of_once(
     agent: AgentProcess, host: Host, subscriber: Subscriber, guest: Guest, number: signal.Signals
 ) -> None:
     guest.start(host)
@@ -160,7 +160,7 @@ def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_told_of_once(
     assert_no_hole(subscriber.stream())
 
 
-def test_what_happened_while_libvirtd_was_dead_is_told_by_a_resync(
+def test_what_happened_while_libvirtd_was_dead_is_published_by_a_resync(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, guest: Guest
 ) -> None:
     """One guest's QEMU dies unseen, one guest ran through, one was defined: a persistent one says why."""
@@ -178,18 +178,18 @@ def test_what_happened_while_libvirtd_was_dead_is_told_by_a_resync(
             host.kill_process(pid)
         host.start_libvirtd()
         until_connected(subscriber)
-        subscriber.until(lambda: len(subscriber.told(guest.uuid)) == 3)
-        subscriber.until(lambda: len(subscriber.told(lasting.uuid)) >= 4)
+        subscriber.until(lambda: len(subscriber.published(guest.uuid)) == 3)
+        subscriber.until(lambda: len(subscriber.published(lasting.uuid)) >= 4)
         subscriber.until(lambda: subscriber.state(guest.uuid) is None)
-        assert subscriber.told(guest.uuid)[2:] == ["~stopped/unknown"]
-        assert subscriber.told(lasting.uuid)[3:] in (
+        assert subscriber.published(guest.uuid)[2:] == ["~stopped/unknown"]
+        assert subscriber.published(lasting.uuid)[3:] in (
             ["~stopped/failed"],
             ["~stopped/crashed"],
             ["~stopped/unknown"],
         )
         subscriber.listen(3)
-        assert subscriber.told(quiet.uuid) == [*BOOT]
-        assert len(subscriber.told(guest.uuid)) == 3
+        assert subscriber.published(quiet.uuid) == [*BOOT]
+        assert len(subscriber.published(guest.uuid)) == 3
         assert_no_hole(subscriber.stream())
     finally:
         for each in (lasting, quiet):
@@ -224,8 +224,8 @@ def test_a_libvirtd_killed_while_one_guest_dies_and_another_leaves(
         until_connected(subscriber)
         for each in (guest, leaving):
             subscriber.until(lambda each=each: subscriber.state(each.uuid) is None)  # type: ignore[misc]
-            assert subscriber.told(each.uuid)[-1] == "~stopped/unknown"
-            assert subscriber.told(each.uuid).count("~stopped/unknown") == 1
+            assert subscriber.published(each.uuid)[-1] == "~stopped/unknown"
+            assert subscriber.published(each.uuid).count("~stopped/unknown") == 1
         assert_no_hole(subscriber.stream())
     finally:
         leaving.remove(host)
@@ -334,7 +334,7 @@ def test_a_stop_doesn_t_wait_for_a_libvirtd_that_hangs(
         host.signal_libvirtd(signal.SIGCONT)
 
 
-def test_a_definition_that_went_along_unannounced_is_told_by_the_next_look(
+def test_a_definition_that_went_along_unannounced_is_published_by_the_next_look(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber
 ) -> None:
     lasting = Guest("offline", persistent=True)
@@ -350,18 +350,18 @@ def test_a_definition_that_went_along_unannounced_is_told_by_the_next_look(
 
 
 def jobs_failed(subscriber: Subscriber, guest: Guest) -> int:
-    return subscriber.told(guest.uuid).count("job_failed")
+    return subscriber.published(guest.uuid).count("job_failed")
 
 
 def begin_to_copy(subscriber: Subscriber, busy: Guest, host: Host, other: Host, *options: str) -> Migration:
     """A copy that goes on for as long as it is let; it is under way when this returns."""
     busy.start(host)
     migration = Migration(busy, host, other, *options, slow=True)
-    subscriber.until(lambda: "migration_iteration" in subscriber.told(busy.uuid))
+    subscriber.until(lambda: "migration_iteration" in subscriber.published(busy.uuid))
     return migration
 
 
-def test_a_copy_that_was_aborted_is_told_once_as_a_failed_job(
+def test_a_copy_that_was_aborted_is_published_once_as_a_failed_job(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
 ) -> None:
     with begin_to_copy(subscriber, busy, host, other) as migration:
@@ -370,7 +370,7 @@ def test_a_copy_that_was_aborted_is_told_once_as_a_failed_job(
         migration.fail()
     assert subscriber.until(lambda: jobs_failed(subscriber, busy) == 1) < 5
     subscriber.listen(4)
-    assert subscriber.told(busy.uuid)[-1] == "job_failed"
+    assert subscriber.published(busy.uuid)[-1] == "job_failed"
     assert jobs_failed(subscriber, busy) == 1
     (failed,) = [m.data for m in subscriber.stream() if m.data.event == "job_failed"]
     assert failed.origin == "poll"
@@ -378,7 +378,7 @@ def test_a_copy_that_was_aborted_is_told_once_as_a_failed_job(
     assert failed.params["time_elapsed"] > 0
 
 
-def test_each_of_two_attempts_that_failed_is_told(
+def test_each_of_two_attempts_that_failed_is_published(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
 ) -> None:
     with begin_to_copy(subscriber, busy, host, other) as migration:
@@ -386,7 +386,7 @@ def test_each_of_two_attempts_that_failed_is_told(
         migration.abort()
         migration.fail()
     with Migration(busy, host, other, slow=True) as migration:
-        subscriber.until(lambda: subscriber.told(busy.uuid).count("migration_iteration") >= 2)
+        subscriber.until(lambda: subscriber.published(busy.uuid).count("migration_iteration") >= 2)
         subscriber.listen(2.5)
         migration.abort()
         migration.fail()
@@ -411,7 +411,7 @@ def cores(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("agent", "cores")
-def test_a_copy_that_is_tried_again_at_once_is_told_as_failed_before_the_next_begins(
+def test_a_copy_that_is_tried_again_at_once_is_published_as_failed_before_the_next_begins(
     host: Host, other: Host, subscriber: Subscriber, busy: Guest
 ) -> None:
     def firsts() -> list[messages.Envelope[Any]]:
@@ -467,9 +467,9 @@ def test_guests_that_hang_take_neither_the_agent_nor_libvirtd_with_them(
 
     def is_lively() -> None:
         for action, event in (("suspend", "suspended/paused"), ("resume", "resumed/unpaused")):
-            count = subscriber.told(guest.uuid).count(event)
+            count = subscriber.published(guest.uuid).count(event)
             host.virsh(action, guest.uuid, timeout_s=5)
-            assert subscriber.until(lambda: subscriber.told(guest.uuid).count(event) > count) < 2  # noqa: B023
+            assert subscriber.until(lambda: subscriber.published(guest.uuid).count(event) > count) < 2  # noqa: B023
 
     with contextlib.ExitStack() as stack, agent:
         stack.callback(line.close)
@@ -481,7 +481,9 @@ def test_guests_that_hang_take_neither_the_agent_nor_libvirtd_with_them(
             each.start(host)
             host.virsh("suspend", each.uuid)
         moves = [stack.enter_context(Migration(each, host, other, slow=True)) for each in many]
-        subscriber.until(lambda: all("migration_iteration" in subscriber.told(each.uuid) for each in many))
+        subscriber.until(
+            lambda: all("migration_iteration" in subscriber.published(each.uuid) for each in many)
+        )
         for each in many:
             host.kill_qemu(each.uuid, signal.SIGSTOP)
             stack.callback(host.kill_qemu, each.uuid, signal.SIGCONT)
@@ -512,7 +514,7 @@ def test_guests_that_hang_take_neither_the_agent_nor_libvirtd_with_them(
         assert "detail" not in json.loads(page("readyz"))
 
 
-def test_a_copy_that_failed_while_the_agent_was_dead_is_told_by_the_next_one(
+def test_a_copy_that_failed_while_the_agent_was_dead_is_published_by_the_next_one(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
 ) -> None:
     with begin_to_copy(subscriber, busy, host, other) as migration:
@@ -551,11 +553,11 @@ def test_a_migration_that_succeeds_a_save_and_a_dump_have_no_failed_job(
         subscriber.listen(1.5)
         migration.hurry()
         migration.succeed()
-    subscriber.until(lambda: subscriber.told(busy.uuid)[-1] == "job_completed")
+    subscriber.until(lambda: subscriber.published(busy.uuid)[-1] == "job_completed")
     guest.start(host)
     host.virsh("dump", guest.uuid, "/var/lib/libvirt/dump", "--memory-only")
     host.virsh("save", guest.uuid, "/var/lib/libvirt/save")
-    subscriber.until(lambda: "stopped/saved" in subscriber.told(guest.uuid))
+    subscriber.until(lambda: "stopped/saved" in subscriber.published(guest.uuid))
     subscriber.listen(4)
     assert jobs_failed(subscriber, busy) + jobs_failed(subscriber, guest) == 0
 

@@ -85,7 +85,7 @@ def _story(fleet: Fleet, uuid: str) -> list[tuple[object, ...]]:
         (t.word,)
         if t.word in ("started", "interrupted")
         else (t.word, t.data["source"], t.data["destination"], t.data["reason"], t.data["confirmed_by"])
-        for t in fleet.told_once(uuid)
+        for t in fleet.published_once(uuid)
     ]
 
 
@@ -93,7 +93,7 @@ def _last(fleet: Fleet, uuid: str) -> tuple[object, ...]:
     """The last verdict; those before it are each superseded by the next."""
     verdicts = [
         t
-        for t in fleet.told_once(uuid)
+        for t in fleet.published_once(uuid)
         if t.word in ("completed", "failed", "conflict") and t.data["migration"] is not None
     ]
     for number, (before, after) in enumerate(pairwise(verdicts), start=1):
@@ -104,7 +104,7 @@ def _last(fleet: Fleet, uuid: str) -> tuple[object, ...]:
 
 
 def _all_ended(fleet: Fleet, streams: dict[str, list[Publication]]) -> bool:
-    ended = {t.uuid for t in fleet.told() if t.word in ("completed", "failed")}
+    ended = {t.uuid for t in fleet.published() if t.word in ("completed", "failed")}
     return ended >= streams.keys()
 
 
@@ -137,15 +137,15 @@ def test_two_members_tell_what_one_would(tmp_path: Path, broker: Broker, postgre
         fleet.publish(stamped_now(mixed))
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(4.5)
-        told = {uuid: _story(fleet, uuid) for uuid in streams}
-        ids = [t.id for t in fleet.told()]
+        published = {uuid: _story(fleet, uuid) for uuid in streams}
+        ids = [t.id for t in fleet.published()]
         assert len(ids) == len(set(ids))
-        assert all(t.payload for t in fleet.told())
+        assert all(t.payload for t in fleet.published())
         names = [line["id"] for each in (first, second) for line in each.logged("correlator.started")]
         assert sorted(names) == ["main", "main-2"]
         assert fleet.status("main")["group"] == fleet.status("main-2")["group"] == "crew"
         assert first.stop() == second.stop() == 0
-    assert told == _expected(tmp_path, streams, mixed, _story)
+    assert published == _expected(tmp_path, streams, mixed, _story)
 
 
 def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
@@ -173,8 +173,8 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
             victim.until_connected(connected + 1)
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=60)
         fleet.listen(5)
-        told = {uuid: _last(fleet, uuid) for uuid in streams}
-    assert told == _expected(tmp_path, streams, mixed, _last)
+        published = {uuid: _last(fleet, uuid) for uuid in streams}
+    assert published == _expected(tmp_path, streams, mixed, _last)
 
 
 def test_a_member_may_stall_for_longer_than_settle(
@@ -195,8 +195,8 @@ def test_a_member_may_stall_for_longer_than_settle(
             os.kill(second.pid, signal.SIGCONT)
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(5)
-        told = {uuid: _last(fleet, uuid) for uuid in streams}
-    assert told == _expected(tmp_path, streams, mixed, _last)
+        published = {uuid: _last(fleet, uuid) for uuid in streams}
+    assert published == _expected(tmp_path, streams, mixed, _last)
 
 
 def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:

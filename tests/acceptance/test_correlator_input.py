@@ -36,11 +36,11 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def _ended(fleet: Fleet, uuid: str) -> bool:
-    return any(t.word in ("completed", "failed") for t in fleet.told(uuid))
+    return any(t.word in ("completed", "failed") for t in fleet.published(uuid))
 
 
 def _outcomes(fleet: Fleet, uuid: str) -> list[str]:
-    return [t.word for t in fleet.told(uuid)]
+    return [t.word for t in fleet.published(uuid)]
 
 
 def test_rubbish_is_counted_and_stops_nothing(tmp_path: Path, broker: Broker) -> None:
@@ -134,7 +134,7 @@ def test_a_host_that_is_lost_again_before_it_said_what_it_saw_is_blind_since_bef
         began_s = time.time()
         fleet.publish([publication(each, began_s=began_s) for each in [*stage.run(), *back]])
         fleet.until(lambda: _ended(fleet, uuid))
-        (verdict,) = (each for each in fleet.told(uuid) if each.word == "failed")
+        (verdict,) = (each for each in fleet.published(uuid) if each.word == "failed")
         assert verdict.data["guest"] == {"host": "host1", "state": "unknown"}
 
 
@@ -157,7 +157,7 @@ def test_a_host_that_was_taken_out_of_service_is_no_witness(tmp_path: Path, brok
             fleet.publish([replace(m, payload=b"") for m in messages if f"/host1{suffix}" in m.topic][:1])
             fleet.publish([replace(m, payload=b"") for m in messages if m.topic.endswith(suffix)][:1])
         fleet.listen(4.0)
-        assert fleet.told(uuid) == []
+        assert fleet.published(uuid) == []
         assert fleet.location(uuid) == "host2"
 
 
@@ -188,7 +188,7 @@ def test_no_conflict_while_events_that_a_state_takes_account_of_are_on_their_way
         began_s = time.time()
         fleet.publish([publication(each, began_s=began_s) for each in early])
         fleet.listen(4.0)
-        assert fleet.told(uuid) == []
+        assert fleet.published(uuid) == []
         fleet.publish([publication(each, began_s=began_s) for each in late])
         fleet.until(lambda: _ended(fleet, uuid))
         assert _outcomes(fleet, uuid) == ["started", "completed"]
@@ -209,16 +209,16 @@ def test_what_the_broker_lost_is_asked_for_again(tmp_path: Path, broker: Broker)
         fleet.publish([m for m in messages if m not in lost])
         fleet.until(lambda: bool(fleet.replays()))
         fleet.until(
-            lambda: any(t.data["confirmed_by"] == ["source", "destination"] for t in fleet.told(uuid))
+            lambda: any(t.data["confirmed_by"] == ["source", "destination"] for t in fleet.published(uuid))
         )
         fleet.listen(2.0)
-        verdict = fleet.told(uuid)[-1]
+        verdict = fleet.published(uuid)[-1]
         assert verdict.word == "completed"
         assert verdict.data["downtime_ms"] is not None
         assert fleet.status()["holes"] == []
 
 
-def test_what_cannot_be_had_again_is_told_in_the_status(tmp_path: Path, broker: Broker) -> None:
+def test_what_cannot_be_had_again_is_published_in_the_status(tmp_path: Path, broker: Broker) -> None:
     uuid, messages = messages_of(load("live"), "gone")
     with Fleet(broker, answers_replays=False) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
         correlator.until_connected()
@@ -253,7 +253,7 @@ def test_a_broker_that_loses_everything_and_comes_back(tmp_path: Path, broker: B
             fleet.sent += messages[:half]
             fleet.publish(messages[half:])
             fleet.until(lambda: _ended(fleet, first))
-            assert fleet.told(first)[-1].word == "completed"
+            assert fleet.published(first)[-1].word == "completed"
 
 
 def test_mqtt_3_1_1_and_another_prefix(tmp_path: Path, broker: Broker) -> None:

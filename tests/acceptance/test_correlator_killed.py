@@ -49,7 +49,7 @@ def _mixed(streams: dict[str, list[Publication]], chance: random.Random) -> list
 def _story(fleet: Fleet, uuid: str) -> list[tuple[str, str | None, str | None, str | None]]:
     return [
         (t.word, t.data["source"]["host"], t.data["destination"]["host"], t.data["reason"])
-        for t in fleet.told_once(uuid)
+        for t in fleet.published_once(uuid)
     ]
 
 
@@ -71,7 +71,7 @@ def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path
                 correlator.until_connected(len(correlator.logged("broker.connected")) + 1)
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(2.5)
-        told = {uuid: _story(fleet, uuid) for uuid in streams}
+        published = {uuid: _story(fleet, uuid) for uuid in streams}
         assert correlator.stop() == 0
     with (
         Broker(tmp_path / "another") as calm,
@@ -83,11 +83,11 @@ def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(2.5)
         expected = {uuid: _story(fleet, uuid) for uuid in streams}
-    assert told == expected
+    assert published == expected
 
 
 def _all_ended(fleet: Fleet, streams: dict[str, list[Publication]]) -> bool:
-    ended = {t.uuid for t in fleet.told() if t.word in ("completed", "failed")}
+    ended = {t.uuid for t in fleet.published() if t.word in ("completed", "failed")}
     return ended >= streams.keys()
 
 
@@ -99,14 +99,14 @@ def test_fed_the_whole_day_again_it_tells_nothing_twice(tmp_path: Path, broker: 
         fleet.publish(mixed)
         fleet.until(lambda: _all_ended(fleet, streams))
         fleet.listen(2.5)
-        before = len(fleet.told())
+        before = len(fleet.published())
         fleet.publish(mixed)
         correlator.stop()
         correlator.start()
         fleet.publish(mixed)
         correlator.until_connected(2)
         fleet.listen(3.0)
-        assert len(fleet.told()) == before
+        assert len(fleet.published()) == before
 
 
 def test_given_an_older_copy_of_its_store_it_uses_the_same_ids(tmp_path: Path, broker: Broker) -> None:
@@ -124,14 +124,14 @@ def test_given_an_older_copy_of_its_store_it_uses_the_same_ids(tmp_path: Path, b
         fleet.until(lambda: _all_ended(fleet, streams))
         fleet.listen(2.5)
         correlator.stop()
-        before = {t.id for t in fleet.told()}
+        before = {t.id for t in fleet.published()}
         shutil.rmtree(tmp_path / "state")
         shutil.copytree(tmp_path / "copy", tmp_path / "state")
         correlator.start()
         correlator.until_connected(3)
         fleet.publish(mixed[half:])
         fleet.listen(4.0)
-        assert {t.id for t in fleet.told()} == before
+        assert {t.id for t in fleet.published()} == before
 
 
 def test_a_second_one_with_the_same_id_refuses(tmp_path: Path, broker: Broker) -> None:
@@ -170,6 +170,6 @@ def test_a_store_that_cannot_be_written_holds_up_and_loses_nothing(tmp_path: Pat
         fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
         fleet.listen(2.5)
         assert correlator.logged("store.back")
-        ids = [t.id for t in fleet.told()]
+        ids = [t.id for t in fleet.published()]
         assert len(ids) == len(set(ids))
         assert correlator.stop() == 0

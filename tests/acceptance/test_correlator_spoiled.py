@@ -68,8 +68,14 @@ def _told(folder: Path, chance: random.Random | None) -> list[object]:
         found: list[object] = [fleet.location(uuid) for uuid, _ in played]
         for uuid, _ in played:
             found += [
-                (uuid, told.word, told.data["source"], told.data["destination"], told.data["reason"])
-                for told in fleet.told_once(uuid)
+                (
+                    uuid,
+                    published.word,
+                    published.data["source"],
+                    published.data["destination"],
+                    published.data["reason"],
+                )
+                for published in fleet.published_once(uuid)
             ]
         return found
 

@@ -35,7 +35,7 @@ def _contains(data: dict[str, Any], excerpt: dict[str, Any]) -> bool:
     )
 
 
-def test_every_trace_is_told_as_what_happened(tmp_path: Path) -> None:
+def test_every_trace_is_published_as_what_happened(tmp_path: Path) -> None:
     with (
         Broker(tmp_path / "broker") as broker,
         CorrelatorProcess(broker, tmp_path) as correlator,
@@ -50,19 +50,19 @@ def test_every_trace_is_told_as_what_happened(tmp_path: Path) -> None:
         fleet.listen(5.0)
         wrong = []
         for tag, (uuid, trace) in played.items():
-            told = [t.data for t in fleet.told(uuid) if t.word not in ("started", "unresolved")]
+            published = [t.data for t in fleet.published(uuid) if t.word not in ("started", "unresolved")]
             expected = [_verdict_like(each, tag) for each in trace.happened]
-            if len(told) != len(expected) or not all(map(_contains, told, expected)):
-                wrong.append(f"{tag}: expected {expected}\n   told {told}")
+            if len(published) != len(expected) or not all(map(_contains, published, expected)):
+                wrong.append(f"{tag}: expected {expected}\n   told {published}")
         assert not wrong, "\n".join(wrong)
         assert correlator.stop() == 0
         assert fleet.status()["rejected"] == {}
         fields = ("migration", "outcome", "revision")
         hosts = {
-            tuple(told.data[field] for field in fields): tuple(
-                told.data[role]["host"] for role in ("source", "destination")
+            tuple(published.data[field] for field in fields): tuple(
+                published.data[role]["host"] for role in ("source", "destination")
             )
-            for told in fleet.told()
+            for published in fleet.published()
         }
         lines = correlator.logged("migration.told")
         assert lines

@@ -141,7 +141,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         uuids = [world.migrate(scenario, scenario, f"name-{scenario}") for scenario in SCENARIOS]
         world.agents.until(
             lambda: (
-                {told.uuid for told in world.agents.told() if told.word in ("completed", "failed")}
+                {
+                    published.uuid
+                    for published in world.agents.published()
+                    if published.word in ("completed", "failed")
+                }
                 == set(uuids)
             )
         )
@@ -156,7 +160,11 @@ def client(world: World) -> Client:
 
 
 def test_every_verdict_is_an_item_as_it_was_published(world: World, client: Client) -> None:
-    verdicts = {told.id: told for told in world.agents.told() if told.word in ("completed", "failed")}
+    verdicts = {
+        published.id: published
+        for published in world.agents.published()
+        if published.word in ("completed", "failed")
+    }
     items = client.all("migrations?running=false", limit=2)
     assert len(items) == len(SCENARIOS)
     assert {item["id"]: item["data"] for item in items} == {
@@ -195,8 +203,8 @@ def test_events_are_all_that_tells_of_a_moment(world: World, client: Client) -> 
         for p in world.agents.sent
         if "/lifecycle/" in p.topic or "/event/" in p.topic
     }
-    told = {each.id for each in world.agents.told() if each.word not in ("current", "last")}
-    wait_until(lambda: {item["id"] for item in client.all("events", 1000)} == sent | told)
+    published = {each.id for each in world.agents.published() if each.word not in ("current", "last")}
+    wait_until(lambda: {item["id"] for item in client.all("events", 1000)} == sent | published)
     items = client.all("events", 7)
     assert len(items) == len({(item["source"], item["id"]) for item in items})
     oldest = client.all("events?order=oldest", 7)
@@ -234,7 +242,7 @@ def test_what_needs_somebody_is_said(client: Client) -> None:
 
 
 def test_a_batch_is_the_messages_own_bytes(world: World, client: Client) -> None:
-    published = [each.payload for each in world.agents.told()]
+    published = [each.payload for each in world.agents.published()]
     answer, body = client.ask("/api/v1/migrations?running=false&limit=2", Accept=BATCH)
     assert answer.getheader("content-type") == BATCH
     assert 'rel="next"' in answer.getheader("link", "")

@@ -28,7 +28,7 @@ TIMEOUT_S = 60.0
 QUIET_S = 4.0
 """Longer than the correlator settles: after so long without a telling none is to come any more."""
 
-Told = dict[str, list[dict[str, Any]]]
+Outcomes = dict[str, list[dict[str, Any]]]
 
 
 def uuid_of(name: str) -> str:
@@ -53,7 +53,7 @@ def apart(name: str, trace: Trace) -> Trace:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """What was told of each scenario, by its name, without the beginnings."""
     folder = tmp_path_factory.mktemp("traces")
     with Broker(folder / "broker") as broker:
@@ -67,7 +67,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             assert correlator.wait(20) == 0
 
 
-def _tell(broker: Broker) -> Told:
+def _tell(broker: Broker) -> Outcomes:
     names: dict[str, str] = {}
     waiting: list[Publication] = []
     for name, (_row, trace) in EVERY.items():
@@ -76,7 +76,7 @@ def _tell(broker: Broker) -> Told:
         hosts = {host: f"{name}-{host}" for host in own.hosts}
         play(own, waiting.append, speed=math.inf, cast=Cast(hosts=hosts), started_s=time.time() - 60)
 
-    told: Told = defaultdict(list)
+    published: Outcomes = defaultdict(list)
     last = 0.0
     ready = False
 
@@ -87,7 +87,7 @@ def _tell(broker: Broker) -> Told:
         ready = ready or address.kind == "correlator_status"
         if address.kind == "migration" and address.name not in ("started", "current", "last"):
             last = time.monotonic()
-            told[names[address.uuid]].append(json.loads(received.payload)["data"])
+            published[names[address.uuid]].append(json.loads(received.payload)["data"])
 
     session = Session(
         broker.settings(),
@@ -107,7 +107,7 @@ def _tell(broker: Broker) -> Told:
             session.publish(waiting.pop(0), None)
         session.step(0.1)
     session.close(2.0)
-    return told
+    return published
 
 
 def excerpt(data: dict[str, Any], like: dict[str, Any], name: str) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def excerpt(data: dict[str, Any], like: dict[str, Any], name: str) -> dict[str, 
 
 
 @pytest.mark.parametrize("name", EVERY, ids=[f"row {row or '-'}: {name}" for name, (row, _) in EVERY.items()])
-def test_what_is_told_is_what_happened(told: Told, name: str) -> None:
+def test_what_is_published_is_what_happened(published: Outcomes, name: str) -> None:
     _row, trace = EVERY[name]
-    said = told.get(name, [])
+    said = published.get(name, [])
     assert [data["outcome"] for data in said] == [like["outcome"] for like in trace.happened]
     for data, like in zip(said, trace.happened, strict=True):
         assert excerpt(data, like, name) == like

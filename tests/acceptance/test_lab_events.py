@@ -82,7 +82,7 @@ STORY: Final[tuple[tuple[Act, dict[str, dict[str, Any]]], ...]] = (
     ),
 )
 """What is done to a guest, and what has to be told of it, in this order."""
-KINDS: Final = [name for _, told in STORY for name in told]
+KINDS: Final = [name for _, published in STORY for name in published]
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def params(subscriber: Subscriber, name: str) -> list[dict[str, Any]]:
 def played(host: Host, subscriber: Subscriber) -> Subscriber:
     """Everything was done, each act once what the one before it emits was told."""
     with Machine(host, UUID) as machine:
-        for act, told in STORY:
+        for act, published in STORY:
             act(machine)
-            for name in told:
+            for name in published:
                 subscriber.until(lambda name=name: bool(params(subscriber, name)))  # type: ignore[misc]
     subscriber.until(lambda: subscriber.state(UUID) is None)
     return subscriber
@@ -126,7 +126,7 @@ def played(host: Host, subscriber: Subscriber) -> Subscriber:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_an_event_of_a_real_guest_is_published(played: Subscriber, name: str) -> None:
-    expected = next(told[name] for _, told in STORY if name in told)
+    expected = next(published[name] for _, published in STORY if name in published)
     first = params(played, name)[0]
     for key, value in expected.items():
         assert key in first
@@ -135,12 +135,12 @@ def test_an_event_of_a_real_guest_is_published(played: Subscriber, name: str) ->
 
 def test_at_least_fifteen_kinds_were_seen_and_all_keep_the_contract(played: Subscriber) -> None:
     assert len(set(KINDS)) == len(KINDS) >= 15
-    assert {"suspended/ioerror", "pmsuspended/memory", "started/wakeup"} <= set(played.told(UUID))
+    assert {"suspended/ioerror", "pmsuspended/memory", "started/wakeup"} <= set(played.published(UUID))
     assert_no_hole(played.stream())
     assert [fault for each in played.received for fault in faults(each.topic, each.payload)] == []
 
 
-def test_a_real_pool_is_told_with_its_figures(host: Host, subscriber: Subscriber) -> None:
+def test_a_real_pool_is_published_with_its_figures(host: Host, subscriber: Subscriber) -> None:
     def state() -> dict[str, Any]:
         return subscriber.object_state("pools", uuid) or {}
 
@@ -160,8 +160,8 @@ def test_a_real_pool_is_told_with_its_figures(host: Host, subscriber: Subscriber
     host.virsh("pool-destroy", "images")
     host.virsh("pool-undefine", "images")
     subscriber.until(lambda: state() == {})
-    told = [said.split()[-1] for said in subscriber.told_of_objects() if said.startswith("pool images")]
-    assert [each for each in told if each != "refresh"] == [
+    published = [said.split()[-1] for said in subscriber.told_of_objects() if said.startswith("pool images")]
+    assert [each for each in published if each != "refresh"] == [
         "defined",
         "created",
         "started",
@@ -170,8 +170,8 @@ def test_a_real_pool_is_told_with_its_figures(host: Host, subscriber: Subscriber
     ]
 
 
-def test_a_real_network_is_told_and_what_nobody_saw_of_it(host: Host, subscriber: Subscriber) -> None:
-    def told() -> list[str]:
+def test_a_real_network_is_published_and_what_nobody_saw_of_it(host: Host, subscriber: Subscriber) -> None:
+    def published() -> list[str]:
         return [said.split()[-1] for said in subscriber.told_of_objects() if said.startswith("network lone")]
 
     xml = "<network><name>lone</name><bridge name='lone0'/><dns enable='no'/></network>"
@@ -179,31 +179,31 @@ def test_a_real_network_is_told_and_what_nobody_saw_of_it(host: Host, subscriber
     host.virsh("net-start", "lone")
     uuid = host.virsh("net-uuid", "lone")
     subscriber.until(lambda: bool((subscriber.object_state("networks", uuid) or {}).get("active")))
-    assert told() == ["defined", "started"]
+    assert published() == ["defined", "started"]
     host.stop_libvirtd()
     (host.folder / "etc/libvirt/qemu/networks/lone.xml").unlink()
     host.start_libvirtd()
-    subscriber.until(lambda: "~undefined" in told())
+    subscriber.until(lambda: "~undefined" in published())
     host.virsh("net-destroy", "lone")
     subscriber.until(lambda: subscriber.object_state("networks", uuid) is None)
-    assert told() == ["defined", "started", "~undefined", "stopped"]
+    assert published() == ["defined", "started", "~undefined", "stopped"]
 
 
-def test_a_secret_is_told_and_its_value_is_not(host: Host, subscriber: Subscriber) -> None:
+def test_a_secret_is_published_and_its_value_is_not(host: Host, subscriber: Subscriber) -> None:
     xml = "<secret><usage type='ceph'><name>client.images</name></usage></secret>"
     host.virsh("secret-define", "/dev/stdin", stdin=xml)
     (uuid,) = (line.split()[0] for line in host.virsh("secret-list").splitlines())
     host.virsh("secret-set-value", uuid, "--base64", "c2VjcmV0IHZhbHVl")
     host.virsh("secret-undefine", uuid)
     subscriber.until(lambda: "secret client.images undefined" in subscriber.told_of_objects())
-    told = [said.split()[-1] for said in subscriber.told_of_objects() if said.startswith("secret")]
-    assert told == ["defined", "value_changed", "undefined"]
+    published = [said.split()[-1] for said in subscriber.told_of_objects() if said.startswith("secret")]
+    assert published == ["defined", "value_changed", "undefined"]
     assert not any(
         b"c2VjcmV0" in each.payload or b"secret value" in each.payload for each in subscriber.received
     )
 
 
-def test_io_errors_that_nobody_saw_are_told_once_where_libvirt_keeps_them(tmp_path: Path) -> None:
+def test_io_errors_that_nobody_saw_are_published_once_where_libvirt_keeps_them(tmp_path: Path) -> None:
     """Which 11.3 does."""
     with (
         Lab(1, releases={"host1": NEWER_RELEASE}) as lab,
@@ -231,5 +231,5 @@ def test_io_errors_that_nobody_saw_are_told_once_where_libvirt_keeps_them(tmp_pa
         assert error.data.params["path"].endswith("/small/disk.img")
         assert "No space left" in error.data.params["message"]
         assert error.data.params["happened_at"] < error.time
-        assert "~suspended/ioerror" in hearing.told(UUID)
+        assert "~suspended/ioerror" in hearing.published(UUID)
         assert [fault for each in hearing.received for fault in faults(each.topic, each.payload)] == []

@@ -143,19 +143,19 @@ def test_the_time_that_is_left_at_half_way(watched: Watched, capsys: pytest.Capt
     stage.source.virsh("migrate-setmaxdowntime", watched.uuid, str(DOWNTIME_MS))
     migration.succeed(60)
     watched.until_nothing_stands()
-    told = [each for each in watched.jobs if each.raw and each.data["eta_s"] is not None]
+    published = [each for each in watched.jobs if each.raw and each.data["eta_s"] is not None]
     suspended = next(
         each
         for each in watched.fleet.collector.about(watched.uuid, watched.mark)
         if each.topic.endswith("/lifecycle/suspended")
     )
-    began_s = told[0].at_s - told[0].data["time_elapsed_ms"] / 1000
+    began_s = published[0].at_s - published[0].data["time_elapsed_ms"] / 1000
     whole_s = suspended.at_s - began_s
-    half = min(told, key=lambda each: abs((each.at_s - began_s) - whole_s / 2))
+    half = min(published, key=lambda each: abs((each.at_s - began_s) - whole_s / 2))
     error = (half.data["eta_s"] - (suspended.at_s - half.at_s)) / whole_s
     with capsys.disabled():
         print(
-            f" {whole_s:.1f} s, at half-way off by {error:+.0%} of it; {[said(each) for each in told]}",
+            f" {whole_s:.1f} s, at half-way off by {error:+.0%} of it; {[said(each) for each in published]}",
             end="",
         )
     assert abs(error) < 0.5
@@ -188,8 +188,8 @@ def test_a_backup_is_a_job_like_another(stage: Stage, fleet: Fleet) -> None:
     """One that is pulled goes on for as long as it is let."""
     watched = Watched(stage, fleet, disk="private")
     stage.source.virsh("backup-begin", watched.uuid, "/dev/stdin", stdin=BACKUP.format(uuid=watched.uuid))
-    told = watched.job(lambda data: data["operation"] == "backup", 15, "the backup")
-    assert told.data["percent"] is None or 0 <= told.data["percent"] <= 99
+    published = watched.job(lambda data: data["operation"] == "backup", 15, "the backup")
+    assert published.data["percent"] is None or 0 <= published.data["percent"] <= 99
     assert watched.held()["job"]["operation"] == "backup"
     stage.source.virsh("domjobabort", watched.uuid)
     assert "last" not in watched.until_nothing_stands()

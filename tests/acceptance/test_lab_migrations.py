@@ -39,7 +39,7 @@ def told_of() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_real_migration_is_told_as_it_happened(
+def test_real_migration_is_published_as_it_happened(
     name: str, ears: tuple[Lab, Witness], fleet: Fleet, proof: Proof, told_of: dict[str, str]
 ) -> None:
     lab, witness = ears
@@ -58,7 +58,7 @@ def test_real_migration_is_told_as_it_happened(
         fleet.wait_connected()
 
 
-def test_each_migration_was_told_once(fleet: Fleet, told_of: dict[str, str]) -> None:
+def test_each_migration_was_published_once(fleet: Fleet, told_of: dict[str, str]) -> None:
     """One verdict a revision, and what happens to the guest when all is over changes no verdict.
 
     A revision may come, as when a lost host is back: it supersedes, and is as true as the first.
@@ -69,19 +69,21 @@ def test_each_migration_was_told_once(fleet: Fleet, told_of: dict[str, str]) -> 
     wrong = []
     for uuid, name in told_of.items():
         truths = [truth for truth in SCENARIOS[name].truths if truth.outcome in VERDICTS]
-        verdicts = [message for message in told_outcomes(fleet.told(uuid)) if message.told in VERDICTS]
+        verdicts = [
+            message for message in told_outcomes(fleet.published(uuid)) if message.outcome in VERDICTS
+        ]
         revisions = Counter((message.data["migration"], message.data["revision"]) for message in verdicts)
         wrong += [
             f"{name}: {revision} told {count} times" for revision, count in revisions.items() if count > 1
         ]
-        standing = [message for message in final(fleet.told(uuid)) if message.told in VERDICTS]
+        standing = [message for message in final(fleet.published(uuid)) if message.outcome in VERDICTS]
         if len(standing) != len(truths):
             wrong.append(f"{name}: {len(standing)} verdicts stand, and there were {len(truths)} migrations")
             continue
         for truth, message in zip(truths, standing, strict=True):
             reason = message.data["reason"]
-            if message.told != truth.outcome or reason not in (truth.reason or (None,)):
-                wrong.append(f"{name}: became {message.told}, {reason}, when all was over")
+            if message.outcome != truth.outcome or reason not in (truth.reason or (None,)):
+                wrong.append(f"{name}: became {message.outcome}, {reason}, when all was over")
     assert not wrong, "\n".join(wrong)
 
 

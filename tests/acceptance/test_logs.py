@@ -42,19 +42,24 @@ def test_no_line_for_an_event_while_all_is_well(tmp_path: Path) -> None:
             with Fleet(broker) as fleet:
                 _, publications = messages_of(load("live"), "quiet")
                 fleet.publish(publications)
-                fleet.until(lambda: any(told.word == "completed" for told in fleet.told()))
+                fleet.until(lambda: any(published.word == "completed" for published in fleet.published()))
             assert agent.stop() == 0
             assert correlator.stop() == 0
     assert last.last_sequence >= 500
     assert events(agent.log) == Counter(
         ["agent.started", "broker.connected", "libvirt.connected", "broker.left", "agent.stopped"]
     )
-    told = events(correlator.log)
+    published = events(correlator.log)
     # The hosts of the trace have no agents that say online again: their going blind is a change, too.
-    assert set(told) <= {
+    assert set(published) <= {
         *("correlator.started", "broker.connected", "correlator.stopped", "host.blind", "host.sees"),
     }
-    assert told["broker.connected"] == told["correlator.started"] == told["correlator.stopped"] == 1
+    assert (
+        published["broker.connected"]
+        == published["correlator.started"]
+        == published["correlator.stopped"]
+        == 1
+    )
 
 
 def test_what_repeats_is_said_once(tmp_path: Path) -> None:

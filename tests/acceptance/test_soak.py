@@ -38,7 +38,7 @@ WINDOW_S = 0.5
 and how much later than the agent the witness may hear."""
 
 
-def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path: Path) -> None:
+def test_what_is_published_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path: Path) -> None:
     needs_lab()
     seed = int(os.environ.get("SOAK_SEED", random.randrange(1_000_000)))
     print(f"again: SOAK_SEED={seed}")
@@ -63,19 +63,21 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path:
             lines = witness.since(0)
             found, ends = [], {}
             for host in lab.hosts:
-                told, truth = stream(messages, host.name), witnessed(lines, host.name, start_s)
-                found += [f"{host.name}: no message {holes}" for holes in missing_sequences(told).items()]
-                epochs = {message.payload["id"].rpartition("-")[0] for message in told}
+                published, truth = stream(messages, host.name), witnessed(lines, host.name, start_s)
+                found += [
+                    f"{host.name}: no message {holes}" for holes in missing_sequences(published).items()
+                ]
+                epochs = {message.payload["id"].rpartition("-")[0] for message in published}
                 found += [] if len(epochs) == 1 else [f"{host.name}: several epochs {epochs}"]
                 found += [
                     f"{host.name}: {each}"
-                    for each in differences(truth, told, killer.lives[host.name], WINDOW_S)
+                    for each in differences(truth, published, killer.lives[host.name], WINDOW_S)
                 ]
                 for guest in guests:
-                    ends[host.name, guest.uuid] = end_state(told, guest.uuid)
+                    ends[host.name, guest.uuid] = end_state(published, guest.uuid)
             for guest in guests:
                 attempts = [each for each in storm.attempts if each.uuid == guest.uuid]
-                verdicts = verdict_differences(attempts, fleet.told(guest.uuid), killer.lives, WINDOW_S)
+                verdicts = verdict_differences(attempts, fleet.published(guest.uuid), killer.lives, WINDOW_S)
                 found += [f"{guest.name}: {each}" for each in verdicts]
             found += [
                 f"{where}: told to be {ends[where]}, is {states[where]}"
@@ -88,7 +90,9 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path:
             fleet.collector.wait_for(lambda _: not wrong(), SETTLING_S)
         except TimedOut:
             tellings = [
-                f"{each.told} {each.raw.decode()}" for guest in guests for each in fleet.told(guest.uuid)
+                f"{each.outcome} {each.raw.decode()}"
+                for guest in guests
+                for each in fleet.published(guest.uuid)
             ]
             attempts = [repr(attempt) for attempt in storm.attempts]
             listening = [f"{host}: {lives}" for host, lives in killer.lives.items()]
@@ -104,8 +108,8 @@ def test_what_is_told_in_a_storm_of_kills_is_what_happened(soak: bool, tmp_path:
         for host in lab.hosts:
             assert fleet.agent(host).stop() == 0
             _assert_all_came(fleet, host)
-        told = sum(len(stream(fleet.collector.since(), host.name)) for host in lab.hosts)
-        print(f"{told} messages, {len(storm.attempts)} migrations, {len(killer.deaths)} deaths")
+        published = sum(len(stream(fleet.collector.since(), host.name)) for host in lab.hosts)
+        print(f"{published} messages, {len(storm.attempts)} migrations, {len(killer.deaths)} deaths")
         assert storm.attempts
         assert killer.deaths
         for guest in guests:
@@ -136,8 +140,8 @@ def _assert_all_came(fleet: Fleet, host: Host) -> None:
 def _ask_for_what_is_missing(fleet: Fleet) -> None:
     """A PUBACK isn't durability: what a killed broker took and lost is asked for, as any subscriber can."""
     for host in fleet.agents:
-        told = stream(fleet.collector.since(), host)
-        for epoch, missing in missing_sequences(told).items():
+        published = stream(fleet.collector.since(), host)
+        for epoch, missing in missing_sequences(published).items():
             request = {"epoch": epoch, "from": missing[0], "to": missing[-1]}
             print(f"{host} lost by the broker: {request}")
             topic = f"{fleet.collector.prefix}/v1/hosts/{host}/replay"

@@ -60,9 +60,9 @@ def test_the_correlator_ends_what_was_under_way_and_repeats_nothing(tmp_path: Pa
             Publication(each["topic"], each["payload"].encode(), retain=each["retain"])
             for each in expected["rest"]
         )
-        fleet.until(lambda: bool(fleet.told()))
+        fleet.until(lambda: bool(fleet.published()))
         fleet.listen(3)
-        assert [(each.uuid, each.word, each.id) for each in fleet.told()] == [
+        assert [(each.uuid, each.word, each.id) for each in fleet.published()] == [
             (expected["under_way"], "completed", started.replace("started", "completed-0"))
         ]
         assert fleet.replays() == []

@@ -112,11 +112,11 @@ def progress(place: Place) -> Iterator[Figure]:
         )
         before = {child.pid: cpu_s(child.pid) for child in (ours, asking)}
         time.sleep(scale.idle_s)
-        told, asked = ((cpu_s(pid) - was) / scale.idle_s * 100 for pid, was in before.items())
+        published, asked = ((cpu_s(pid) - was) / scale.idle_s * 100 for pid, was in before.items())
     yield Figure(
         f"agent: CPU of the progress of {COPIES} copies",
         "%",
-        [max(0.0, told - asked)],
+        [max(0.0, published - asked)],
         "asking alone",
         [asked],
         Target("≤", 2, "value"),

@@ -102,13 +102,13 @@ def _replay(bounds: Bounds, index: str) -> int:
     for when, until in seen.restarts:
         print(f"  {when:9.2f} correlator killed, back at {until:.2f}")
     print("told:")
-    for told in played.told:
+    for published in played.published:
         data = {
             k: v
-            for k, v in (told.data or {}).items()
+            for k, v in (published.data or {}).items()
             if k not in ("domain", "started_at", "ended_at", "duration_ms", "downtime_ms", "outcome") and v
         }
-        print(f"  {told.t:9.2f} {told.word} {json.dumps(data)}")
+        print(f"  {published.t:9.2f} {published.word} {json.dumps(data)}")
     for fault in wrong_with(seen, played):
         print("wrong:   ", fault.kind, "|", fault.why)
     return 0

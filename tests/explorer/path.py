@@ -34,7 +34,7 @@ _read: Final = lru_cache(maxsize=65536)(Intake(TOPICS).read)
 """Validation, which is the same for the same bytes: thousands of histories share them."""
 
 
-class Published(NamedTuple):
+class StoredMessage(NamedTuple):
     """A message of the correlator, and when it was stored to be sent, in true seconds."""
 
     at_s: float
@@ -60,7 +60,7 @@ class Path:
 
     def __init__(self, times: Times = TIMES) -> None:
         self._times = times
-        self.published: list[Published] = []
+        self.published: list[StoredMessage] = []
         self.asked: list[Asked] = []
         self.clock_s = 0.0
         self.counters = Counters()
@@ -125,7 +125,7 @@ class Path:
         if now_s >= self._next_tick_s:
             self._next_tick_s = now_s + max(_TICK_S, (now_s - self._received_s) / _SPARSER)
             self.asked += [Asked(now_s, *ask) for ask in processor.tend_hosts(now, inbound.gap_since or now)]
-        self.published += [Published(now_s, one.topic, one.payload) for one in self._store.take()]
+        self.published += [StoredMessage(now_s, one.topic, one.payload) for one in self._store.take()]
 
 
 def _drafted(message: OutboundMessage, uuid: str, now: float) -> Draft:

@@ -13,7 +13,7 @@ from tests.explorer.path import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PlayedMessage:
     """One message of the correlator: `t` true seconds after the story began; data None for a cleared
     location.
     """
@@ -28,8 +28,8 @@ class Told:
 class Played:
     """What was published, and what came to the correlator by its asking."""
 
-    told: list[Told] = field(default_factory=list)
-    retained: list[Told] = field(default_factory=list)
+    published: list[PlayedMessage] = field(default_factory=list)
+    retained: list[PlayedMessage] = field(default_factory=list)
     """The migration under way (`current`) and the newest verdict (`last`), each time it was published."""
     replayed: list[Message] = field(default_factory=list)
     rejected: int = 0
@@ -69,8 +69,8 @@ def play(seen: Observed) -> Played:
     for one in path.published:
         word = one.topic.rpartition("/")[2]
         parsed = json.loads(one.payload) if one.payload else {}
-        told = Told(one.at_s - START_S, word, parsed.get("id", ""), parsed.get("data"))
-        (played.retained if word in ("current", "last") else played.told).append(told)
+        published = PlayedMessage(one.at_s - START_S, word, parsed.get("id", ""), parsed.get("data"))
+        (played.retained if word in ("current", "last") else played.published).append(published)
     return played
 
 

@@ -42,7 +42,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.explorer.agent import Message
 from tests.explorer.observer import Observed
-from tests.explorer.play import Played, Told
+from tests.explorer.play import Played, PlayedMessage
 from tests.explorer.world import History, Step, Truth
 
 VERDICTS: Final = ("completed", "failed", "conflict")
@@ -73,18 +73,18 @@ class Attempted:
 def wrong_with(seen: Observed, played: Played) -> list[Fault]:
     """All that is wrong with what was published."""
     history = seen.history
-    faults = list(_contract(played.told))
+    faults = list(_contract(played.published))
     if played.rejected:
         faults.append(Fault("read", f"{played.rejected} messages put aside"))
     came = _came(seen, played)
     owners = _owners(history, came)
     heard = _heard(seen, came)
-    verdicts: dict[int, dict[str, list[Told]]] = {}
-    for migration, told in _by_migration(played.told).items():
-        given = [one for one in told if one.word in VERDICTS]
+    verdicts: dict[int, dict[str, list[PlayedMessage]]] = {}
+    for migration, published in _by_migration(played.published).items():
+        given = [one for one in published if one.word in VERDICTS]
         if not given:
             continue
-        owner = _began(told[0], owners)
+        owner = _began(published[0], owners)
         if owner is None:
             owner = _owner(history, given[-1], owners)
         if owner is None and _is_copied_by_hand(seen, given[-1]):
@@ -94,16 +94,16 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         else:
             verdicts.setdefault(owner, {})[migration] = given
     for n, truth in enumerate(history.attempts):
-        faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.told))
-    faults += _conflicts(seen, played.told)
-    faults += _place(seen, played.told)
+        faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.published))
+    faults += _conflicts(seen, played.published)
+    faults += _place(seen, played.published)
     faults += _retained(played)
     return faults
 
 
-def columns(told: Told) -> str:
+def columns(published: PlayedMessage) -> str:
     """What a verdict says, in a line."""
-    data = told.data
+    data = published.data
     assert data is not None
     guest = data["guest"]
     said = f"{data['outcome']} {_letter(data['source']['host'])}→{_letter(data['destination']['host'])}"
@@ -124,9 +124,9 @@ def _letter(host: str | None) -> str | None:
     return None if host is None else host[-1].upper()
 
 
-def _is_copied_by_hand(seen: Observed, told: Told) -> bool:
+def _is_copied_by_hand(seen: Observed, published: PlayedMessage) -> bool:
     """A definition that goes from one host unseen and is on another looks like an offline migration."""
-    return bool(seen.hidden) and told.data is not None and told.data["mode"] == "offline"
+    return bool(seen.hidden) and published.data is not None and published.data["mode"] == "offline"
 
 
 # What came, and of what
@@ -171,29 +171,29 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
     return heard
 
 
-def _by_migration(told: Sequence[Told]) -> dict[str, list[Told]]:
-    found: dict[str, list[Told]] = {}
-    for one in told:
+def _by_migration(published: Sequence[PlayedMessage]) -> dict[str, list[PlayedMessage]]:
+    found: dict[str, list[PlayedMessage]] = {}
+    for one in published:
         if one.data is not None and one.data.get("migration") and one.word != "location":
             found.setdefault(one.data["migration"], []).append(one)
     return found
 
 
-def _began(told: Told, owners: dict[str, Counter[int]]) -> int | None:
+def _began(published: PlayedMessage, owners: dict[str, Counter[int]]) -> int | None:
     """The attempt whose beginning was told; of several that were found at once, the newest."""
-    if told.word != "started" or told.data is None:
+    if published.word != "started" or published.data is None:
         return None
-    return max(owners.get(told.data["evidence"][0]["id"], ()), default=None)
+    return max(owners.get(published.data["evidence"][0]["id"], ()), default=None)
 
 
-def _owner(history: History, told: Told, owners: dict[str, Counter[int]]) -> int | None:
-    assert told.data is not None
+def _owner(history: History, published: PlayedMessage, owners: dict[str, Counter[int]]) -> int | None:
+    assert published.data is not None
     votes: Counter[int] = Counter()
-    for evidence in told.data["evidence"]:
+    for evidence in published.data["evidence"]:
         votes += owners.get(evidence["id"], Counter())
     if not votes:
         return None
-    hosts = (_letter(told.data["source"]["host"]), _letter(told.data["destination"]["host"]))
+    hosts = (_letter(published.data["source"]["host"]), _letter(published.data["destination"]["host"]))
 
     def fits(n: int) -> int:
         truth = history.attempts[n]
@@ -205,12 +205,12 @@ def _owner(history: History, told: Told, owners: dict[str, Counter[int]]) -> int
 # The rules
 
 
-def _contract(told: Sequence[Told]) -> Iterator[Fault]:
-    ids = Counter(one.id for one in told if one.data is not None)
+def _contract(published: Sequence[PlayedMessage]) -> Iterator[Fault]:
+    ids = Counter(one.id for one in published if one.data is not None)
     if max(ids.values(), default=1) > 1:
         yield Fault("once: an id twice", str(ids.most_common(1)[0][0]))
-    for messages in _by_migration(told).values():
-        last: Told | None = None
+    for messages in _by_migration(published).values():
+        last: PlayedMessage | None = None
         started = 0
         for one in messages:
             data = one.data
@@ -237,29 +237,29 @@ def _attempt(
     seen: Observed,
     n: int,
     truth: Truth,
-    verdicts: dict[str, list[Told]],
+    verdicts: dict[str, list[PlayedMessage]],
     heard: Attempted,
     *,
     has_gap: bool,
 ) -> Iterator[Fault]:
-    told = sorted(verdicts.values(), key=lambda given: given[-1].t)
+    published = sorted(verdicts.values(), key=lambda given: given[-1].t)
     if truth.outcome is None:
-        if told:
-            yield Fault("nothing: a verdict where there is none", columns(told[-1][-1]))
+        if published:
+            yield Fault("nothing: a verdict where there is none", columns(published[-1][-1]))
         return
-    if len(told) > 1:
+    if len(published) > 1:
         yield Fault(
             "once: told twice",
-            "; ".join(columns(given[-1]) for given in told) + f"; true: {true_columns(truth)}",
+            "; ".join(columns(given[-1]) for given in published) + f"; true: {true_columns(truth)}",
         )
         return
     conclusive = _conclusive(truth, heard)
     whole = not seen.hidden
-    if not told:
+    if not published:
         if (whole or conclusive) and not (truth.silent and not heard.job_failed) and not has_gap:
             yield Fault("untold", f"true: {true_columns(truth)}")
         return
-    last = told[0][-1]
+    last = published[0][-1]
     assert last.data is not None
     said_of = _said(last.data)
     guests = _guests(seen.history, n, truth)
@@ -268,13 +268,13 @@ def _attempt(
         yield Fault(
             f"false {column}", f"{said}, not {true}; told: {columns(last)}; true: {true_columns(truth)}"
         )
-    if not seen.troubles and len(told[0]) > 1 and not truth.slow:
-        yield Fault("once: revised without need", "; ".join(columns(one) for one in told[0]))
+    if not seen.troubles and len(published[0]) > 1 and not truth.slow:
+        yield Fault("once: revised without need", "; ".join(columns(one) for one in published[0]))
 
 
-def _has_gap(told: Sequence[Told]) -> bool:
+def _has_gap(published: Sequence[PlayedMessage]) -> bool:
     """Whether the last that was told is that messages are missing, which never came."""
-    last = next((one.data for one in reversed(told) if one.data and one.word != "location"), None)
+    last = next((one.data for one in reversed(published) if one.data and one.word != "location"), None)
     return bool(last and any(one["code"] == "gap" for one in last.get("missing") or ()))
 
 
@@ -421,11 +421,11 @@ def _fares(it: Any) -> str:
     return {1: "running", 5: "shutoff"}.get(it.state, "paused")
 
 
-def _conflicts(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
+def _conflicts(seen: Observed, published: Sequence[PlayedMessage]) -> Iterator[Fault]:
     history = seen.history
     alone = [
         one
-        for one in told
+        for one in published
         if one.word in ("conflict", "resolved") and one.data is not None and not one.data["migration"]
     ]
     if alone and alone[-1].word == "resolved" and seen.troubles:
@@ -439,9 +439,9 @@ def _conflicts(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
 
 def _retained(played: Played) -> Iterator[Fault]:
     kept = {one.word: one for one in played.retained}
-    verdicts = {one.id: one for one in played.told if one.word in ("completed", "failed")}
-    conflicts = {one.id for one in played.told if one.word == "conflict"}
-    newest = {one.data["migration"]: one for one in played.told if one.data and one.word in VERDICTS}
+    verdicts = {one.id: one for one in played.published if one.word in ("completed", "failed")}
+    conflicts = {one.id for one in played.published if one.word == "conflict"}
+    newest = {one.data["migration"]: one for one in played.published if one.data and one.word in VERDICTS}
     last = kept.get("last")
     if (last is None) != (not verdicts) or (last and last.data != verdicts[last.id].data):
         yield Fault("retained: last", f"{last and last.id} of {list(verdicts)}")
@@ -462,9 +462,9 @@ def _both_run(first: dict[str, Any], steps: Sequence[Step]) -> bool:
     return False
 
 
-def _place(seen: Observed, told: Sequence[Told]) -> Iterator[Fault]:
+def _place(seen: Observed, published: Sequence[PlayedMessage]) -> Iterator[Fault]:
     history = seen.history
-    said = [one.data for one in told if one.word == "location"]
+    said = [one.data for one in published if one.word == "location"]
     place = _letter(said[-1]["host"]) if said and said[-1] is not None else None
     if len(history.active) > 1:
         return

@@ -50,7 +50,7 @@ def by_kind(found: Found) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_nothing_new_is_told_wrong(soak: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_new_is_published_wrong(soak: bool, capsys: pytest.CaptureFixture[str]) -> None:
     found = found_in(SOAK, jobs=2) if soak else found_in(SLICES)
     with capsys.disabled():
         print(f" {_said(found)} ", end="")

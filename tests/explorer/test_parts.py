@@ -17,7 +17,7 @@ from tests.explorer import observer, stories
 from tests.explorer.agent import START_S, UUID, Agent
 from tests.explorer.explore import Bounds, explore, of_one, try_one, worlds
 from tests.explorer.observer import Trouble
-from tests.explorer.play import Played, Told, play
+from tests.explorer.play import Played, PlayedMessage, play
 from tests.explorer.properties import wrong_with
 from tests.explorer.shrink import smallest
 from tests.explorer.world import Choices, History, World, every, written
@@ -35,25 +35,25 @@ def _told(history: History, *troubles: Trouble) -> Played:
     return play(seen)
 
 
-def test_a_live_migration_is_told_right(live: History) -> None:
+def test_a_live_migration_is_published_right(live: History) -> None:
     assert try_one(live, ()) == []
 
 
-Change = Callable[[list[Told]], list[Told]]
+Change = Callable[[list[PlayedMessage]], list[PlayedMessage]]
 
 
 def _with_data(word: str, **columns: Any) -> Change:
-    def change(told: list[Told]) -> list[Told]:
+    def change(published: list[PlayedMessage]) -> list[PlayedMessage]:
         return [
             replace(one, data=one.data | columns) if one.word == word and one.data is not None else one
-            for one in told
+            for one in published
         ]
 
     return change
 
 
 WRONG: dict[str, Change] = {
-    "untold": lambda told: [one for one in told if one.word != "completed"],
+    "untold": lambda published: [one for one in published if one.word != "completed"],
     "false outcome": _with_data("completed", outcome="failed"),
     "false guest": _with_data("completed", guest={"host": "host-a", "state": "running"}),
     "false reason": _with_data("completed", reason="source_crashed"),
@@ -62,18 +62,22 @@ WRONG: dict[str, Change] = {
     "false source": _with_data("completed", source={"host": None}),
     "false destination": _with_data("completed", destination={"host": "host-c"}),
     "false confirmed_by": _with_data("completed", confirmed_by=["destination"]),
-    "false location": lambda told: [one for one in told if one.word != "location"],
-    "once: an id twice": lambda told: [*told, told[-1]],
+    "false location": lambda published: [one for one in published if one.word != "location"],
+    "once: an id twice": lambda published: [*published, published[-1]],
     "once: revision": _with_data("completed", revision=1),
-    "once: told twice": lambda told: [
-        *told,
-        *(replace(one, id="other", data=one.data | {"migration": "other"}) for one in told[-1:] if one.data),
+    "once: told twice": lambda published: [
+        *published,
+        *(
+            replace(one, id="other", data=one.data | {"migration": "other"})
+            for one in published[-1:]
+            if one.data
+        ),
     ],
-    "nothing: a conflict where there is none": lambda told: [
-        *told,
+    "nothing: a conflict where there is none": lambda published: [
+        *published,
         *(
             replace(one, word="conflict", id="other", data=one.data | {"migration": None})
-            for one in told[-1:]
+            for one in published[-1:]
             if one.data
         ),
     ],
@@ -82,11 +86,13 @@ WRONG: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_is_told_wrong_is_found(live: History, kind: str) -> None:
+def test_what_is_published_wrong_is_found(live: History, kind: str) -> None:
     seen = observer.observe(live, ())
     assert seen is not None
     played = play(seen)
-    played.told = WRONG[kind]([one for one in played.told if kind[:7] != "nothing" or one.word != "started"])
+    played.published = WRONG[kind](
+        [one for one in played.published if kind[:7] != "nothing" or one.word != "started"]
+    )
     assert kind in {fault.kind for fault in wrong_with(seen, played)}
 
 
@@ -104,8 +110,8 @@ def test_a_verdict_of_a_look_alike_is_found() -> None:
         "guest": {"host": None, "state": "unknown"},
         "evidence": [],
     }
-    played.told.append(Told(9.0, "failed", "m-failed-0", data | hosts | rest))
-    played.retained.append(Told(9.0, "last", "m-failed-0", data | hosts | rest))
+    played.published.append(PlayedMessage(9.0, "failed", "m-failed-0", data | hosts | rest))
+    played.retained.append(PlayedMessage(9.0, "last", "m-failed-0", data | hosts | rest))
     assert [fault.kind for fault in wrong_with(seen, played)] == ["nothing: a verdict of no attempt"]
 
 
@@ -143,7 +149,7 @@ def test_a_cut_that_is_left_out_changes_nothing(live: History) -> None:
     assert base is not None
     stream = [one for one in base.deliveries if one.host == "A"]
     tried = {(t.first, t.last) for t in observer.troubles(live).all if t.kind == "cut" and not t.s}
-    alone = [(one.word, one.data) for one in play(base).told]
+    alone = [(one.word, one.data) for one in play(base).published]
     left_out = [
         (first, last)
         for first, one in enumerate(stream)
@@ -153,9 +159,9 @@ def test_a_cut_that_is_left_out_changes_nothing(live: History) -> None:
     assert left_out
     same = 0
     for first, last in left_out:
-        told = [(one.word, one.data) for one in _told(live, Trouble("cut", "A", first, last)).told]
-        twins = [_told(live, t).told for t in observer.troubles(live).all if t.kind == "cut" and not t.s]
-        same += told == alone or told in [[(one.word, one.data) for one in twin] for twin in twins]
+        published = [(one.word, one.data) for one in _told(live, Trouble("cut", "A", first, last)).published]
+        twins = [_told(live, t).published for t in observer.troubles(live).all if t.kind == "cut" and not t.s]
+        same += published == alone or published in [[(one.word, one.data) for one in twin] for twin in twins]
     assert same == len(left_out)
 
 

@@ -25,7 +25,7 @@ from tests.support.session_recorder import Recorder
 pytestmark = pytest.mark.server
 
 LIFE = ("define", "start", "pause", "resume", "shutdown", "undefine")
-TOLD = [
+PUBLISHED = [
     "defined/added",
     "started/booted",
     "suspended/paused",
@@ -82,15 +82,17 @@ def has_state(subscriber: Subscriber, uuid: str, state: str | None) -> bool:
 
 
 def has_told(subscriber: Subscriber, uuid: str, count: int) -> bool:
-    return len(subscriber.told(uuid)) == count
+    return len(subscriber.published(uuid)) == count
 
 
-def test_a_domain_s_life_is_told_in_order(agent: Agent, subscriber: Subscriber, domain: DrivenDomain) -> None:
+def test_a_domain_s_life_is_published_in_order(
+    agent: Agent, subscriber: Subscriber, domain: DrivenDomain
+) -> None:
     subscriber.until(lambda: connected(subscriber))
     for action in LIFE:
         domain.do(action)
-    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
-    assert subscriber.told(domain._uuid) == TOLD
+    subscriber.until(lambda: len(subscriber.published(domain._uuid)) == len(LIFE))
+    assert subscriber.published(domain._uuid) == PUBLISHED
     assert_no_hole(subscriber.stream())
     first = subscriber.stream()[0]
     assert first.source == "/hosts/h1"
@@ -121,7 +123,7 @@ def test_a_state_never_comes_before_what_it_takes_account_of(
     subscriber.until(lambda: connected(subscriber))
     for action in LIFE[:2] + LIFE[2:4] * 20:
         domain.do(action)
-    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == 42)
+    subscriber.until(lambda: len(subscriber.published(domain._uuid)) == 42)
     subscriber.until(lambda: subscriber.state(domain._uuid) == "running/unpaused")
     highest = 0
     for received in subscriber.received:
@@ -162,8 +164,8 @@ def test_it_starts_without_a_broker_and_tells_all_when_one_is_there(broker: Brok
         assert agent.ready()["libvirt"] is None
         broker.start()
         with Subscriber(broker) as subscriber:
-            subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
-            assert subscriber.told(domain._uuid) == TOLD
+            subscriber.until(lambda: len(subscriber.published(domain._uuid)) == len(LIFE))
+            assert subscriber.published(domain._uuid) == PUBLISHED
             assert_no_hole(subscriber.stream())
     finally:
         domain.close()
@@ -185,14 +187,14 @@ def test_a_stop_says_offline_and_the_next_start_goes_on_where_it_was(
             agent.stop()
             subscriber.until(lambda: subscriber.status().get("state") == "offline")
             assert subscriber.status()["last_sequence"] == expected
-        assert subscriber.told(domain._uuid) == TOLD
+        assert subscriber.published(domain._uuid) == PUBLISHED
         assert_no_hole(subscriber.stream())
         assert len({message.id.rpartition("-")[0] for message in subscriber.stream()}) == 1
     finally:
         domain.close()
 
 
-def test_what_changed_while_it_was_away_is_told_as_a_resync(
+def test_what_changed_while_it_was_away_is_published_as_a_resync(
     broker: Broker, subscriber: Subscriber, tmp_path: Path
 ) -> None:
     going, coming = new_domain(), new_domain()
@@ -216,8 +218,8 @@ def test_what_changed_while_it_was_away_is_told_as_a_resync(
         subscriber.until(lambda: subscriber.state(going._uuid) is None)
         subscriber.until(lambda: subscriber.state(coming._uuid) == "running/booted")
         agent.stop()
-        assert subscriber.told(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
-        assert subscriber.told(coming._uuid) == ["~defined/added", "~started/booted"]
+        assert subscriber.published(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
+        assert subscriber.published(coming._uuid) == ["~defined/added", "~started/booted"]
         assert_no_hole(subscriber.stream())
     finally:
         going.close()
@@ -292,8 +294,8 @@ def test_a_list_that_fails_half_way_concludes_nothing(
         monkeypatch.undo()
         subscriber.until(partial(has_told, subscriber, going._uuid, 2))
         agent.stop()
-        assert subscriber.told(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
-        assert subscriber.told(unreadable._uuid) == []
+        assert subscriber.published(going._uuid) == ["~stopped/unknown", "~undefined/removed"]
+        assert subscriber.published(unreadable._uuid) == []
     finally:
         going.close()
         unreadable.close()
@@ -319,9 +321,9 @@ def test_a_stop_ends_within_five_seconds_with_a_broker_that_is_silent(
         broker.go_on()
     agent = Agent(settings(broker, tmp_path))
     agent.start()
-    subscriber.until(lambda: len(subscriber.told(domain._uuid)) == len(LIFE))
+    subscriber.until(lambda: len(subscriber.published(domain._uuid)) == len(LIFE))
     agent.stop()
-    assert subscriber.told(domain._uuid) == TOLD
+    assert subscriber.published(domain._uuid) == PUBLISHED
 
 
 def test_two_agents_can_t_share_a_state_directory(agent: Agent, broker: Broker, tmp_path: Path) -> None:

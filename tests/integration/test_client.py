@@ -181,7 +181,7 @@ def test_what_a_broker_lost_is_asked_for_and_comes_in_the_end(broker: Broker, tm
             assert not reading.gaps
 
 
-def test_what_cannot_be_had_again_is_told_as_a_gap(broker: Broker, tmp_path: Path) -> None:
+def test_what_cannot_be_had_again_is_published_as_a_gap(broker: Broker, tmp_path: Path) -> None:
     with DrivenAgent(broker, tmp_path, retain_hours=0) as agent:
         with Reading(broker, what=["events"]) as reading:
             last = agent.drive(1).last_sequence

@@ -66,7 +66,7 @@ class Stage:
         uuid, publications = messages_of(load(trace), str(uuid4()))
         self.fleet.publish(publications)
         words = ("completed", "failed")
-        self.fleet.until(lambda: any(told.word in words for told in self.fleet.told(uuid)), 30)
+        self.fleet.until(lambda: any(published.word in words for published in self.fleet.published(uuid)), 30)
         return uuid
 
     def start(self, line: str) -> subprocess.Popen[str]:
@@ -196,8 +196,8 @@ def test_the_line_that_misses_nothing(stage: Stage) -> None:
     line = line_with("nightly-report")
     stage.run(line)
     uuid = stage.play("aborted")
-    told = [json.loads(said)["type"] for said in stage.run(line).splitlines() if uuid in said]
-    assert "io.github.libvirt-mqtt.migration.failed.v1" in told
+    published = [json.loads(said)["type"] for said in stage.run(line).splitlines() if uuid in said]
+    assert "io.github.libvirt-mqtt.migration.failed.v1" in published
 
 
 def test_the_lines_that_ask_again(stage: Stage) -> None:

@@ -80,7 +80,7 @@ def running(subscriber: Subscriber, tmp_path: Path, **more: Any) -> Iterator[Age
         agent.stop()
 
 
-def told(subscriber: Subscriber, driven: Driven) -> list[str]:
+def published(subscriber: Subscriber, driven: Driven) -> list[str]:
     """What was told of this network and pool, without their name."""
     of_it = [said for said in subscriber.told_of_objects() if driven.name in said]
     return [said.replace(f" {driven.name}", "") for said in of_it]
@@ -91,7 +91,7 @@ def is_listed(subscriber: Subscriber) -> bool:
     return any("/networks/" in each.topic and each.topic.endswith("/state") for each in subscriber.received)
 
 
-def test_a_networks_life_is_told_and_its_state_follows(
+def test_a_networks_life_is_published_and_its_state_follows(
     subscriber: Subscriber, driven: Driven, tmp_path: Path
 ) -> None:
     def has(active: bool | None) -> bool:
@@ -107,7 +107,7 @@ def test_a_networks_life_is_told_and_its_state_follows(
         network.destroy()
         network.undefine()
         subscriber.until(lambda: subscriber.received[-1].payload == b"" and has(None))
-        assert told(subscriber, driven) == [
+        assert published(subscriber, driven) == [
             f"network {event}" for event in ("defined", "started", "stopped", "undefined")
         ]
         assert_no_hole(subscriber.stream())
@@ -120,7 +120,7 @@ def test_a_pools_state_has_its_figures(subscriber: Subscriber, driven: Driven, t
         pool.setAutostart(True)
         pool.create()
         pool.refresh()
-        subscriber.until(lambda: "pool refresh" in told(subscriber, driven))
+        subscriber.until(lambda: "pool refresh" in published(subscriber, driven))
         subscriber.until(
             lambda: (subscriber.object_state("pools", driven.uuid) or {}).get("state") == "running"
         )
@@ -134,28 +134,32 @@ def test_a_pools_state_has_its_figures(subscriber: Subscriber, driven: Driven, t
             available,
         )
         assert (state["persistent"], state["autostart"], state["state_code"]) == (True, True, 2)
-        assert told(subscriber, driven)[:2] == ["pool defined", "pool started"]
+        assert published(subscriber, driven)[:2] == ["pool defined", "pool started"]
         assert [fault for each in subscriber.received for fault in faults(each.topic, each.payload)] == []
 
 
-def test_what_nobody_saw_is_told_once(subscriber: Subscriber, driven: Driven, tmp_path: Path) -> None:
+def test_what_nobody_saw_is_published_once(subscriber: Subscriber, driven: Driven, tmp_path: Path) -> None:
     network, pool = driven.network(), driven.pool()
     pool.create()
     with running(subscriber, tmp_path):
         subscriber.until(lambda: subscriber.object_state("pools", driven.uuid) is not None)
         subscriber.until(lambda: subscriber.object_state("networks", driven.uuid) is not None)
-        assert told(subscriber, driven) == []
+        assert published(subscriber, driven) == []
     network.create()
     pool.destroy()
     pool.undefine()
     with running(subscriber, tmp_path):
-        subscriber.until(lambda: len(told(subscriber, driven)) == 3)
+        subscriber.until(lambda: len(published(subscriber, driven)) == 3)
         subscriber.until(lambda: subscriber.object_state("pools", driven.uuid) is None)
         network.destroy()
-        subscriber.until(lambda: len(told(subscriber, driven)) == 4)
+        subscriber.until(lambda: len(published(subscriber, driven)) == 4)
         subscriber.listen(2.5)
-    assert sorted(told(subscriber, driven)[:3]) == ["network ~started", "pool ~stopped", "pool ~undefined"]
-    assert told(subscriber, driven)[3:] == ["network stopped"]
+    assert sorted(published(subscriber, driven)[:3]) == [
+        "network ~started",
+        "pool ~stopped",
+        "pool ~undefined",
+    ]
+    assert published(subscriber, driven)[3:] == ["network stopped"]
     assert_no_hole(subscriber.stream())
 
 
@@ -175,7 +179,7 @@ def test_a_state_that_nobody_keeps_is_cleared(subscriber: Subscriber, driven: Dr
 
 
 @pytest.mark.parametrize(("events", "heard"), [("", []), ("secret_lifecycle,nodedev_lifecycle", ["created"])])
-def test_node_devices_are_told_on_request(
+def test_node_devices_are_published_on_request(
     subscriber: Subscriber, driven: Driven, tmp_path: Path, events: str, heard: list[str]
 ) -> None:
     parent = driven.connection.nodeDeviceLookupByName("scsi_host1")
@@ -185,7 +189,7 @@ def test_node_devices_are_told_on_request(
         subscriber.until(lambda: is_listed(subscriber))
         device = driven.connection.nodeDeviceCreateXML(xml, 0)
         driven.network()
-        subscriber.until(lambda: told(subscriber, driven) == ["network defined"])
+        subscriber.until(lambda: published(subscriber, driven) == ["network defined"])
         name = device.name()
         device.destroy()
         of_it = [said.split()[-1] for said in subscriber.told_of_objects() if f" {name} " in said]

@@ -259,9 +259,9 @@ def test_a_correlator_that_is_killed_in_mid_copy_leaves_nothing_standing(
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path):
         until(lambda: current in held(broker, CURRENTS), SOON_S)
         fleet.publish(stream[copying:])
-        fleet.until(lambda: "completed" in [each.word for each in fleet.told(uuid)])
+        fleet.until(lambda: "completed" in [each.word for each in fleet.published(uuid)])
         until(lambda: current not in held(broker, CURRENTS), SOON_S)
-        verdict = next(each for each in fleet.told(uuid) if each.word == "completed")
+        verdict = next(each for each in fleet.published(uuid) if each.word == "completed")
     assert held(broker, LASTS) == {last: verdict.payload}
 
 

@@ -36,7 +36,7 @@ def run(names: list[str], releases: dict[str, str]) -> int:
 def list_scenarios() -> int:
     """Print every scenario's name, rows and story."""
     for scenario in SCENARIOS.values():
-        print(f"{scenario.name:38} {','.join(scenario.rows):10} {scenario.told}")
+        print(f"{scenario.name:38} {','.join(scenario.rows):10} {scenario.published}")
     return 0
 
 

@@ -39,7 +39,7 @@ class Message:
         return levels[levels.index("domains") + 1] if "domains" in levels else None
 
     @property
-    def told(self) -> str | None:
+    def outcome(self) -> str | None:
         """What of a migration it tells (`started`, `completed` …); None for what is retained of one, and for
         any other message.
         """

@@ -100,7 +100,7 @@ def missing_sequences(messages: Sequence[Message]) -> dict[str, list[int]]:
 
 
 def differences(
-    truth: Sequence[Happened], told: Sequence[Message], lives: Sequence[Life], window_s: float
+    truth: Sequence[Happened], published: Sequence[Message], lives: Sequence[Life], window_s: float
 ) -> list[str]:
     """What is missing and what is invented, in words; empty where all is right.
 
@@ -111,7 +111,7 @@ def differences(
     and the commit, and between the two listeners' clocks.
     """
     found = []
-    ordered = sorted(told, key=lambda message: int(message.payload["sequence"]))
+    ordered = sorted(published, key=lambda message: int(message.payload["sequence"]))
     events = [message for message in ordered if message.data["origin"] == "event"]
     for life in lives:
         own = [message for message in events if life.began_s <= at_s(message) <= life.ended_s]
@@ -134,9 +134,9 @@ def differences(
     return found + [f"of no life: {message.raw!r}" for message in events]
 
 
-def _beside(truth: Sequence[Happened], told: Sequence[Message]) -> list[Happened] | None:
+def _beside(truth: Sequence[Happened], published: Sequence[Message]) -> list[Happened] | None:
     """What else happened, if all of these did, in this order; else None."""
-    left = list(told)
+    left = list(published)
     others = []
     for happened in reversed(truth):
         if left and said(left[-1]) == happened.key:
@@ -171,7 +171,7 @@ def saw(lives: Sequence[Life], attempt: Attempt, window_s: float) -> bool:
 
 
 def verdict_differences(
-    attempts: Sequence[Attempt], told: Sequence[Message], lives: dict[str, list[Life]], window_s: float
+    attempts: Sequence[Attempt], published: Sequence[Message], lives: dict[str, list[Life]], window_s: float
 ) -> list[str]:
     """Where the correlator's verdicts on one guest differ from what virsh returned; `attempts` succeeded.
 
@@ -179,18 +179,18 @@ def verdict_differences(
     """
     found = []
     numbers: set[tuple[str, int]] = set()
-    for message in told_outcomes(told):
-        if message.told in VERDICTS:
+    for message in told_outcomes(published):
+        if message.outcome in VERDICTS:
             number = (message.data["migration"], message.data["revision"])
             if number in numbers:
                 found.append(f"two verdicts for {number}")
             numbers.add(number)
     standing = []
-    for message in final(told):
-        if message.told == "completed":
+    for message in final(published):
+        if message.outcome == "completed":
             standing.append(message)
         else:
-            found.append(f"{message.told} was told, and none failed: {message.raw!r}")
+            found.append(f"{message.outcome} was told, and none failed: {message.raw!r}")
     seen = [
         any(saw(lives[host], attempt, window_s) for host in (attempt.source, attempt.destination))
         for attempt in attempts
@@ -206,7 +206,7 @@ def verdict_differences(
 def _matched(
     attempts: Sequence[Attempt],
     seen: Sequence[bool],
-    told: Sequence[Message],
+    published: Sequence[Message],
     lives: dict[str, list[Life]],
     window_s: float,
 ) -> list[tuple[int, Message | None]]:
@@ -215,25 +215,27 @@ def _matched(
     that were seen and not told of: two attempts may be alike, of which one need not be told of.
     """
     # faults[i][j]: the fewest there can be from attempt i and verdict j on
-    faults = [[len(told) - number for number in range(len(told) + 1)] for _ in range(len(attempts) + 1)]
-    fits = [[_fits(attempt, message, lives, window_s) for message in told] for attempt in attempts]
+    faults = [
+        [len(published) - number for number in range(len(published) + 1)] for _ in range(len(attempts) + 1)
+    ]
+    fits = [[_fits(attempt, message, lives, window_s) for message in published] for attempt in attempts]
     for i in range(len(attempts) - 1, -1, -1):
         faults[i][-1] = faults[i + 1][-1] + seen[i]
-        for j in range(len(told) - 1, -1, -1):
+        for j in range(len(published) - 1, -1, -1):
             either = min(faults[i + 1][j] + seen[i], faults[i][j + 1] + 1)
             faults[i][j] = min(either, faults[i + 1][j + 1]) if fits[i][j] else either
     matched: list[tuple[int, Message | None]] = []
     i = j = 0
-    while i < len(attempts) or j < len(told):
-        both = i < len(attempts) and j < len(told)
+    while i < len(attempts) or j < len(published):
+        both = i < len(attempts) and j < len(published)
         if both and fits[i][j] and faults[i][j] == faults[i + 1][j + 1]:
-            matched.append((i, told[j]))
+            matched.append((i, published[j]))
             i, j = i + 1, j + 1
         elif i < len(attempts) and faults[i][j] == faults[i + 1][j] + seen[i]:
             matched.append((i, None))
             i += 1
         else:
-            matched.append((-1, told[j]))
+            matched.append((-1, published[j]))
             j += 1
     return matched
 

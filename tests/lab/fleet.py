@@ -172,9 +172,9 @@ class Fleet:
             found.append("the correlator online")
         return found
 
-    def told(self, uuid: str, since: int = 0) -> list[Message]:
+    def published(self, uuid: str, since: int = 0) -> list[Message]:
         """The correlator's messages about a domain's migrations."""
-        return [message for message in self.collector.about(uuid, since) if message.told]
+        return [message for message in self.collector.about(uuid, since) if message.outcome]
 
     def logs(self) -> str:
         """The last lines that each program wrote, for a failure's message."""

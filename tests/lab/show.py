@@ -76,10 +76,12 @@ def _migrate(steps: "_Steps", fleet: Fleet, guest: Guest, source: Host, destinat
     Migration(guest, source, destination).succeed()
 
     def verdict(_: list[Message]) -> Message | None:
-        told = [
-            message for message in fleet.told(guest.uuid, mark) if message.told in {"completed", "failed"}
+        published = [
+            message
+            for message in fleet.published(guest.uuid, mark)
+            if message.outcome in {"completed", "failed"}
         ]
-        return told[-1] if told else None
+        return published[-1] if published else None
 
     try:
         message = fleet.collector.wait_for(verdict, PATIENCE_S, what="the verdict")

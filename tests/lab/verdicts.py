@@ -21,7 +21,7 @@ def told_outcomes(messages: Sequence[Message]) -> list[Message]:
     """What was told of how migrations went, in the order it came; what was sent twice counts once."""
     once: dict[str, Message] = {}
     for message in messages:
-        if message.told in OUTCOMES:
+        if message.outcome in OUTCOMES:
             first = once.setdefault(message.payload["id"], message)
             assert first.raw == message.raw, f"one id, two contents: {first.raw!r} and {message.raw!r}"
     return list(once.values())
@@ -39,9 +39,9 @@ def final(messages: Sequence[Message]) -> list[Message]:
     standing = [
         message
         for message in outcomes
-        if message.told not in VERDICTS or message.payload["id"] not in superseded
+        if message.outcome not in VERDICTS or message.payload["id"] not in superseded
     ]
-    begun = list(dict.fromkeys(message.data["migration"] for message in messages if message.told))
+    begun = list(dict.fromkeys(message.data["migration"] for message in messages if message.outcome))
 
     def when(message: Message) -> tuple[str, int]:
         data = message.data
@@ -53,9 +53,9 @@ def final(messages: Sequence[Message]) -> list[Message]:
 
 def differences(scenario: Scenario, stage: Stage, messages: Sequence[Message]) -> list[str]:
     """Where what was told of the stage's guest differs from the scenario's truth; empty when it is right."""
-    told = final(messages)
+    published = final(messages)
     wanted = list(scenario.truths)
-    heard = [message.told for message in told]
+    heard = [message.outcome for message in published]
     for optional in [truth for truth in wanted if truth.optional]:
         if optional.outcome not in heard:
             wanted.remove(optional)
@@ -64,14 +64,14 @@ def differences(scenario: Scenario, stage: Stage, messages: Sequence[Message]) -
     hosts = {role: host.name for role, host in stage.roles.items()}
     found = [
         f"{truth.outcome}: {difference}"
-        for truth, message in zip(wanted, told, strict=True)
+        for truth, message in zip(wanted, published, strict=True)
         for difference in compare(truth, message, hosts)
     ]
     both = scenario.confirmed_by_both
     return found + [
         f"completed: confirmed by {message.data['confirmed_by']}, expected both sides"
-        for message in told
-        if both and message.told == "completed" and sorted(message.data["confirmed_by"]) != BOTH
+        for message in published
+        if both and message.outcome == "completed" and sorted(message.data["confirmed_by"]) != BOTH
     ]
 
 
@@ -109,7 +109,7 @@ def await_truth(scenario: Scenario, stage: Stage, fleet: Fleet, mark: int) -> No
     uuid = stage.guest.uuid
 
     def wrong() -> list[str]:
-        return differences(scenario, stage, fleet.told(uuid, mark))
+        return differences(scenario, stage, fleet.published(uuid, mark))
 
     if not scenario.truths or scenario.truths[-1].optional:
         time.sleep(SETTLE_S + 1)
@@ -117,7 +117,8 @@ def await_truth(scenario: Scenario, stage: Stage, fleet: Fleet, mark: int) -> No
         fleet.collector.wait_for(lambda _: not wrong(), VERDICT_TIMEOUT_S)
     except TimedOut:
         heard = "\n".join(
-            f"{message.told} {message.raw.decode(errors='replace')}" for message in fleet.told(uuid, mark)
+            f"{message.outcome} {message.raw.decode(errors='replace')}"
+            for message in fleet.published(uuid, mark)
         )
         emitted = "\n".join(f"{role} emitted {' '.join(stage.heard(role))}" for role in stage.roles)
         message = f"{scenario.name}: {'; '.join(wrong())}\ntold:\n{heard}\n{emitted}\n{fleet.logs()}"

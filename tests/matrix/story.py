@@ -121,7 +121,7 @@ class Story:
         return uuid, list(stamped_now(publications))
 
     def _ended(self, uuid: str) -> bool:
-        return any(told.word == "completed" for told in self._fleet.told(uuid))
+        return any(published.word == "completed" for published in self._fleet.published(uuid))
 
     def _verdict(self, tag: str) -> str:
         uuid, publications = self._migration(tag)
@@ -130,8 +130,8 @@ class Story:
         return self._once(uuid)
 
     def _once(self, uuid: str) -> str:
-        told = [each.word for each in self._fleet.told_once(uuid) if each.word == "completed"]
-        return WORKS if told == ["completed"] else f"told {len(told)} times"
+        published = [each.word for each in self._fleet.published_once(uuid) if each.word == "completed"]
+        return WORKS if published == ["completed"] else f"told {len(published)} times"
 
     def _hole(self) -> str:
         uuid, publications = self._migration("hole")
@@ -166,7 +166,7 @@ class Story:
             self._fleet.listen(3)
             assert not late.logged("broker.sends_no_retained")
             late.stop()
-        assert not [t for t in self._fleet.told() if t.word in ("conflict", "unresolved")]
+        assert not [t for t in self._fleet.published() if t.word in ("conflict", "unresolved")]
         return WORKS
 
     def _will(self) -> str:

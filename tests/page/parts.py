@@ -136,12 +136,12 @@ class World:
         payload = json.dumps(message).encode()
         self.agents.publish([Publication(self.agents.topics.job(host, uuid), payload, retain=True)])
 
-    def told(self, uuid: str, outcome: str) -> dict[str, Any]:
+    def published(self, uuid: str, outcome: str) -> dict[str, Any]:
         """Waits until a correlator has said so of a domain; returns the data of that message."""
         found: list[dict[str, Any]] = []
 
         def is_told() -> bool:
-            found[:] = [each.data for each in self.agents.told(uuid) if each.word == outcome]
+            found[:] = [each.data for each in self.agents.published(uuid) if each.word == outcome]
             return bool(found)
 
         self.agents.until(is_told)
@@ -151,7 +151,7 @@ class World:
         """How long ago the newest message about a migration was made, in seconds."""
         now = time.time()
         self.agents.listen(0.2)
-        return now - seconds(json.loads(self.agents.told()[-1].payload)["time"])
+        return now - seconds(json.loads(self.agents.published()[-1].payload)["time"])
 
 
 def recorded(scenario: str, tag: str, name: str) -> tuple[str, list[Publication]]:

@@ -21,7 +21,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with World(tmp_path_factory.mktemp("hand")) as world:
         uuids = [world.migrate("live", f"h{number}", f"web{number:02d}") for number in range(PAST)]
         for uuid in uuids:
-            world.told(uuid, "completed")
+            world.published(uuid, "completed")
         yield world
 
 

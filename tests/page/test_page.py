@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             ("src_qemu_killed", "c", "db01"),
         ):
             outcome = "completed" if scenario == "live" else "failed"
-            world.told(world.migrate(scenario, tag, name), outcome)
+            world.published(world.migrate(scenario, tag, name), outcome)
         yield world
 
 
@@ -90,7 +90,7 @@ def test_filters_are_in_the_url_and_the_back_button_takes_them_back(world: World
 def test_a_click_opens_the_story_with_both_hosts_and_the_evidence_marked(world: World, look: Look) -> None:
     window = look(world).open()
     page = window.page
-    verdict = next(each for each in world.agents.told() if each.word == "completed")
+    verdict = next(each for each in world.agents.published() if each.word == "completed")
 
     window.row("past", "web01").get_by_role("link").first.click()
     page.wait_for_selector(".axis li")
@@ -163,7 +163,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     world: World, look: Look, size: tuple[int, int], scheme: str
 ) -> None:
     window = look(world, size, color_scheme=scheme)
-    verdict = next(each for each in world.agents.told() if each.word == "failed")
+    verdict = next(each for each in world.agents.published() if each.word == "failed")
     found: dict[str, list[str]] = {}
     for search in (
         "",

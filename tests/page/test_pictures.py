@@ -57,7 +57,7 @@ def called(name: str) -> str:
 def test_pictures_are_made(world: World, look: Look, name: str) -> None:
     size, scheme = SEEN[name]
     window = look(world, size, color_scheme=scheme)
-    verdict = next(each for each in world.agents.told() if each.data["downtime_ms"])
+    verdict = next(each for each in world.agents.published() if each.data["downtime_ms"])
     window.open(f"?view=migration&of={verdict.data['migration']}" if name.startswith("story") else "")
     window.page.locator(".axis li" if name.startswith("story") else "#past li").first.wait_for()
     window.page.wait_for_timeout(300)

@@ -32,7 +32,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_name_full_of_markup_is_only_a_name(world: World, look: Look) -> None:
     uuid = world.migrate("live", "<b>host</b>", MARKUP)
-    world.told(uuid, "completed")
+    world.published(uuid, "completed")
     window = look(world).open()
     page = window.page
     page.on("dialog", lambda dialog: window.faults.append(dialog.message))
@@ -49,7 +49,7 @@ def test_a_name_full_of_markup_is_only_a_name(world: World, look: Look) -> None:
 
 
 def test_a_stopped_broker_is_said_and_comes_back(world: World, look: Look) -> None:
-    world.told(world.migrate("live", "a"), "completed")
+    world.published(world.migrate("live", "a"), "completed")
     window = look(world).open()
     trouble = window.page.locator("#trouble")
     expect(trouble).to_be_hidden()
@@ -65,7 +65,7 @@ def test_a_stopped_broker_is_said_and_comes_back(world: World, look: Look) -> No
 
 
 def test_a_stopped_dashboard_is_said_and_what_came_meanwhile_is_caught_up(world: World, look: Look) -> None:
-    world.told(world.migrate("live", "a"), "completed")
+    world.published(world.migrate("live", "a"), "completed")
     window = look(world).open()
     trouble = window.page.locator("#trouble")
     window.row("past", "web01").wait_for()
@@ -73,7 +73,7 @@ def test_a_stopped_dashboard_is_said_and_what_came_meanwhile_is_caught_up(world:
     world.dashboard.kill()
     expect(trouble).to_contain_text("no data from the dashboard")
     expect(window.row("past", "web01")).to_be_visible()
-    world.told(world.migrate("live", "b", "web02"), "completed")
+    world.published(world.migrate("live", "b", "web02"), "completed")
     world.dashboard.start()
     window.row("past", "web02").wait_for()
     expect(trouble).to_be_hidden()
@@ -101,7 +101,7 @@ def test_a_dashboard_that_hangs_is_found_out_when_two_summaries_are_missed(
 
 
 def test_after_an_hour_asleep_it_shows_what_happened_meanwhile_once(world: World, look: Look) -> None:
-    world.told(world.migrate("live", "a"), "completed")
+    world.published(world.migrate("live", "a"), "completed")
     window = look(world)
     window.page.clock.install()
     window.open()
@@ -110,7 +110,7 @@ def test_after_an_hour_asleep_it_shows_what_happened_meanwhile_once(world: World
     window.page.context.set_offline(True)
     window.page.clock.pause_at(time.time() + 1)
     for number in (2, 3):
-        world.told(world.migrate("live", f"night{number}", f"web0{number}"), "completed")
+        world.published(world.migrate("live", f"night{number}", f"web0{number}"), "completed")
     window.page.clock.fast_forward(3600_000)
     window.page.context.set_offline(False)
     window.page.clock.resume()
@@ -134,7 +134,7 @@ class TestWithAPassword:
             yield world
 
     def test_nothing_is_shown_without_it_nor_with_a_wrong_one(self, world: World, look: Look) -> None:
-        world.told(world.migrate("live", "a"), "completed")
+        world.published(world.migrate("live", "a"), "completed")
         window = look(world)
         page = window.page
         page.goto(window.url)
@@ -163,7 +163,7 @@ def test_a_page_that_nobody_sees_has_no_stream_and_catches_up_when_it_is_seen(
     world: World, look: Look
 ) -> None:
     """Six tabs would else take all connections that a browser has with one server."""
-    world.told(world.migrate("live", "a"), "completed")
+    world.published(world.migrate("live", "a"), "completed")
     window = look(world).open()
     window.row("past", "web01").wait_for()
     assert world.dashboard.streams() == 1
@@ -171,7 +171,7 @@ def test_a_page_that_nobody_sees_has_no_stream_and_catches_up_when_it_is_seen(
     window.page.evaluate(_SHOW, False)
     wait_until(lambda: world.dashboard.streams() == 0)
     expect(window.page.locator("#trouble")).to_be_hidden()
-    world.told(world.migrate("live", "b", "web02"), "completed")
+    world.published(world.migrate("live", "b", "web02"), "completed")
     window.page.evaluate(_SHOW, True)
     window.row("past", "web02").wait_for()
     assert world.dashboard.streams() == 1

@@ -82,8 +82,8 @@ class Fleet:
             stage.at(0.1, partial(stage.place, stage.host(source), uuid, row.before, persistent=persistent))
             stage.host(destination)
             begins = rng.uniform(PLACED_BY_S + SLOWEST_S, self.seconds)
-            told = row.on(rng.choice(RELEASES))
-            stage.row(told, begins, uuid, (source, destination), gap=partial(rng.uniform, 0.02, 0.4))
+            published = row.on(rng.choice(RELEASES))
+            stage.row(published, begins, uuid, (source, destination), gap=partial(rng.uniform, 0.02, 0.4))
             self.played.append(Attempt(uuid, row, source, destination, persistent))
         for number in set(range(self.domains)).difference(movers):
             host = stage.host(homes[number])

@@ -25,16 +25,16 @@ class Outcome:
     messages: int = 0
     took_s: float = 0.0
     lag_s: float = 0.0
-    told: dict[str, list[Migration]] = field(default_factory=dict)
+    published: dict[str, list[Migration]] = field(default_factory=dict)
     ids: Counter[str] = field(default_factory=Counter)
 
     def faults(self, fleet: Fleet) -> Iterator[str]:
         """Everything that is wrong with what was told, in words."""
         yield from (f"{name} came {times} times" for name, times in self.ids.items() if times > 1)
-        quiet = self.told.keys() - {attempt.uuid for attempt in fleet.played}
+        quiet = self.published.keys() - {attempt.uuid for attempt in fleet.played}
         yield from (f"{uuid}: told of a domain to which nothing happened" for uuid in sorted(quiet))
         for attempt in fleet.played:
-            verdicts = [each for each in self.told.get(attempt.uuid, ()) if each.outcome in VERDICTS]
+            verdicts = [each for each in self.published.get(attempt.uuid, ()) if each.outcome in VERDICTS]
             truth = attempt.truth()
             where = f"{attempt.uuid[:8]} {attempt.row}"
             if truth is None:
@@ -104,4 +104,4 @@ class Play:
             return
         message = messages.parse(received.payload)
         self._outcome.ids[message.id] += not received.duplicate
-        self._outcome.told.setdefault(address.uuid, []).append(message.data)
+        self._outcome.published.setdefault(address.uuid, []).append(message.data)

@@ -16,7 +16,7 @@ def test_the_same_seed_makes_the_same_fleet() -> None:
     assert one.played == other.played
 
 
-def test_a_fleet_of_which_nothing_is_told_is_found_wrong() -> None:
+def test_a_fleet_of_which_nothing_is_published_is_found_wrong() -> None:
     """The check itself can fail."""
     fleet = Fleet(5, hosts=10, domains=60, attempts=30, seconds=10.0)
     due = sum(attempt.truth() is not None for attempt in fleet.played)

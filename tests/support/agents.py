@@ -76,7 +76,7 @@ class Subscriber:
         found = self._streams.get(host, {}).values()
         return [message for message in found if epoch is None or message.id.startswith(f"{epoch}-")]
 
-    def told(self, uuid: str, host: str = "h1") -> list[str]:
+    def published(self, uuid: str, host: str = "h1") -> list[str]:
         """What was told of one domain, as `started/booted`, `~stopped/unknown` for a resync, `job_failed`."""
         return [spoken(message.data) for message in self.stream(host) if message.subject == uuid]
 

@@ -51,7 +51,7 @@ class CorrelatorProcess(ProgramProcess):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReceivedMessage:
     """One telling of a migration, or of a location (`word`)."""
 
     word: str
@@ -136,26 +136,26 @@ class Fleet:
                 again = [each for each in self.sent if _id_of(each, address.host, self.topics) in ids]
                 self.publish(again)
 
-    def told(self, uuid: str | None = None) -> list[Told]:
+    def published(self, uuid: str | None = None) -> list[ReceivedMessage]:
         """The tellings of migrations as they came, doubled ones among them, without the retained."""
         return [t for t in self._all() if t.word not in RETAINED and uuid in (None, t.uuid)]
 
-    def retained(self, word: str, uuid: str) -> Told | None:
+    def retained(self, word: str, uuid: str) -> ReceivedMessage | None:
         """What was published last of one of `RETAINED`."""
         published = [t for t in self._all() if (t.word, t.uuid) == (word, uuid)]
         return published[-1] if published else None
 
-    def told_once(self, uuid: str | None = None) -> list[Told]:
+    def published_once(self, uuid: str | None = None) -> list[ReceivedMessage]:
         """The same without what came again; the same id must be the same bytes."""
-        once: dict[str, Told] = {}
-        for each in self.told(uuid):
+        once: dict[str, ReceivedMessage] = {}
+        for each in self.published(uuid):
             assert once.setdefault(each.id, each).payload == each.payload, each
         return list(once.values())
 
     def location(self, uuid: str) -> str | None:
         """The host that was last told to have the domain."""
-        told = self.retained("location", uuid)
-        return told.data.get("host") if told is not None else None
+        published = self.retained("location", uuid)
+        return published.data.get("host") if published is not None else None
 
     def status(self, correlator: str = "main") -> dict[str, Any]:
         """A correlator's last word about itself."""
@@ -173,7 +173,7 @@ class Fleet:
                 found.append((address.host, json.loads(received.payload)))
         return found
 
-    def _all(self) -> Iterable[Told]:
+    def _all(self) -> Iterable[ReceivedMessage]:
         for received in self.received:
             address = self.topics.parse(received.topic)
             if address.kind in ("migration", "location"):
@@ -181,7 +181,7 @@ class Fleet:
                 if received.payload:
                     message = json.loads(received.payload)
                 word = address.name or "location"
-                yield Told(word, address.uuid, message["id"], received.payload, message["data"])
+                yield ReceivedMessage(word, address.uuid, message["id"], received.payload, message["data"])
 
 
 def messages_of(trace: Trace, tag: str, *, started_s: float | None = None) -> tuple[str, list[Publication]]:

@@ -48,12 +48,12 @@ def message(sequence: int, number: int, origin: str = "event", epoch: str = "e")
     return Message(0.0, topic, retain=False, raw=json.dumps(payload).encode(), payload=payload)
 
 
-def told(*numbers: int) -> list[Message]:
+def published(*numbers: int) -> list[Message]:
     return [message(sequence, number) for sequence, number in enumerate(numbers, 1)]
 
 
 def test_what_happened_is_right() -> None:
-    assert differences(TRUTH, told(0, 1, 2, 3, 4), ONE_LIFE, WINDOW_S) == []
+    assert differences(TRUTH, published(0, 1, 2, 3, 4), ONE_LIFE, WINDOW_S) == []
 
 
 @pytest.mark.parametrize(
@@ -62,53 +62,53 @@ def test_what_happened_is_right() -> None:
     ids=["nothing", "no-first", "no-last", "a-hole", "another-order", "twice", "twice-at-the-end"],
 )
 def test_what_did_not_happen_so_is_found(numbers: tuple[int, ...]) -> None:
-    assert differences(TRUTH, told(*numbers), ONE_LIFE, WINDOW_S) != []
+    assert differences(TRUTH, published(*numbers), ONE_LIFE, WINDOW_S) != []
 
 
 def test_only_what_an_agent_did_not_live_to_see_may_be_missing() -> None:
     lives = [Life(0.0, 1.0, 10.9), Life(12.2, 12.4)]
-    assert differences(TRUTH, told(0, 3, 4), lives, WINDOW_S) == []
-    assert differences(TRUTH, told(0, 4), lives, WINDOW_S) != []
-    assert differences(TRUTH, told(3, 4), [Life(0.0, 1.0, 10.2), Life(12.2, 12.4)], WINDOW_S) == []
-    assert differences(TRUTH, told(3, 4), [Life(0.0, 1.0, 10.6), Life(12.2, 12.4)], WINDOW_S) != []
+    assert differences(TRUTH, published(0, 3, 4), lives, WINDOW_S) == []
+    assert differences(TRUTH, published(0, 4), lives, WINDOW_S) != []
+    assert differences(TRUTH, published(3, 4), [Life(0.0, 1.0, 10.2), Life(12.2, 12.4)], WINDOW_S) == []
+    assert differences(TRUTH, published(3, 4), [Life(0.0, 1.0, 10.6), Life(12.2, 12.4)], WINDOW_S) != []
 
 
 def test_while_an_agent_registers_it_may_miss_one_kind_of_event_and_hear_another() -> None:
     """With a window of two seconds, of what happens until the thirteenth; then all has to be there."""
     registering = [Life(0.0, 11.0)]
     for numbers in ((0, 1, 2, 3, 4), (0, 2, 3, 4), (1, 3, 4), (3, 4)):
-        assert differences(TRUTH, told(*numbers), registering, 2.0 - 1e-6) == []
+        assert differences(TRUTH, published(*numbers), registering, 2.0 - 1e-6) == []
     for numbers in ((2, 0, 3, 4), (0, 0, 3, 4), (0, 2, 4), (0, 2, 3), (0, 2)):
-        assert differences(TRUTH, told(*numbers), registering, 2.0 - 1e-6) != []
-    assert differences(TRUTH, told(0, 2, 3, 4), [Life(5.0, 7.0)], 2.0) != []
+        assert differences(TRUTH, published(*numbers), registering, 2.0 - 1e-6) != []
+    assert differences(TRUTH, published(0, 2, 3, 4), [Life(5.0, 7.0)], 2.0) != []
 
 
 def test_what_the_witness_hears_a_moment_after_the_agent_is_not_missing() -> None:
     """The agent has it while it registers, the witness when it has registered."""
     later = [Happened(happened.at_s + 0.002, happened.key) for happened in TRUTH]
-    assert differences(later, told(0, 1, 2, 3, 4), [Life(0.0, 10.0)], 2.001) == []
-    assert differences(later, told(0, 1, 3, 4), [Life(0.0, 10.0)], 2.001) != []
+    assert differences(later, published(0, 1, 2, 3, 4), [Life(0.0, 10.0)], 2.001) == []
+    assert differences(later, published(0, 1, 3, 4), [Life(0.0, 10.0)], 2.001) != []
 
 
 def test_a_message_of_a_time_when_no_agent_lived_is_found() -> None:
-    assert differences(TRUTH, told(0, 1, 3, 4), [Life(0.0, 1.0, 10.9), Life(12.2, 12.4)], WINDOW_S) != []
+    assert differences(TRUTH, published(0, 1, 3, 4), [Life(0.0, 1.0, 10.9), Life(12.2, 12.4)], WINDOW_S) != []
 
 
 def test_holes_and_second_contents_are_found() -> None:
-    assert missing_sequences(told(0, 1)) == {}
+    assert missing_sequences(published(0, 1)) == {}
     assert missing_sequences([message(1, 0), message(4, 1)]) == {"e": [2, 3]}
     assert stream([message(1, 0), message(1, 0)], "host1") == [message(1, 0)]
-    assert stream(told(0), "host2") == []
+    assert stream(published(0), "host2") == []
     with pytest.raises(AssertionError):
         stream([message(1, 0), message(1, 1)], "host1")
 
 
 def test_the_end_is_by_the_last_word_a_resync_too() -> None:
-    assert end_state(told(0, 1), UUID) == "paused"
-    assert end_state([*told(0, 1), message(3, 4, origin="resync")], UUID) == "off"
+    assert end_state(published(0, 1), UUID) == "paused"
+    assert end_state([*published(0, 1), message(3, 4, origin="resync")], UUID) == "off"
 
 
-def test_a_witness_s_lines_are_told_by_host() -> None:
+def test_a_witness_s_lines_are_published_by_host() -> None:
     lines = [
         {"t": 1.0, "host": "host1", "what": "connected", "domains": []},
         {"t": 2.0, "host": "host1", "what": "lifecycle", "uuid": UUID, "event": 2, "detail": 0},
@@ -152,7 +152,7 @@ def verdict(
 FIRST, SECOND = verdict("host1", "host2", "m1"), verdict("host2", "host1", "m2")
 
 
-def test_each_migration_told_once_is_right() -> None:
+def test_each_migration_published_once_is_right() -> None:
     assert verdict_differences([THERE, BACK], [FIRST, SECOND], BOTH_LIVE, WINDOW_S) == []
     assert verdict_differences([THERE, BACK], [FIRST, FIRST, SECOND], BOTH_LIVE, WINDOW_S) == []
 
@@ -201,7 +201,7 @@ def test_other_verdicts_than_what_happened_are_found(verdicts: list[Message]) ->
     assert verdict_differences([THERE, BACK], verdicts, BOTH_LIVE, WINDOW_S) != []
 
 
-def test_the_one_of_two_alike_that_nobody_saw_may_be_untold() -> None:
+def test_the_one_of_two_alike_that_nobody_saw_may_be_unpublished() -> None:
     """There and back, and back again: the guest was started anew on the first host in between."""
     again = Attempt(UUID, "host1", "host2", 30.0, 32.0, 0)
     for unseen in (THERE, again):
@@ -214,12 +214,12 @@ def test_the_one_of_two_alike_that_nobody_saw_may_be_untold() -> None:
         assert len(verdict_differences([THERE, again], [FIRST, third, SECOND], both, WINDOW_S)) == 1
 
 
-def test_what_was_told_of_before_it_began_is_another() -> None:
+def test_what_was_published_of_before_it_began_is_another() -> None:
     early = verdict("host1", "host2", "m1", started_at="1970-01-01T00:00:08Z")
     assert verdict_differences([THERE], [early], BOTH_LIVE, WINDOW_S) != []
 
 
-def test_what_no_agent_saw_in_full_may_be_untold_and_have_an_unknown_side() -> None:
+def test_what_no_agent_saw_in_full_may_be_unpublished_and_have_an_unknown_side() -> None:
     blind = [Life(0.0, 1.0, 11.0), Life(13.0, 13.5)]
     assert verdict_differences([THERE, BACK], [SECOND], {"host1": blind, "host2": blind}, WINDOW_S) == []
     one_blind = {"host1": blind, "host2": ONE_LIFE}

@@ -18,7 +18,7 @@ from bridge.dashboard import filters
 from bridge.dashboard.access import own_names
 from bridge.dashboard.filters import ParameterError
 from bridge.dashboard.moments import OPEN, OVER, address_of
-from bridge.dashboard.present import Change, Place, Present, Told
+from bridge.dashboard.present import Change, Place, Present, RetainedMessage
 from bridge.dashboard.store import Cursor, Filter
 from bridge.wire.examples import examples
 from bridge.wire.messages import MIGRATION, STREAM
@@ -34,8 +34,8 @@ def place(host: str, state: str, name: str = "web01", n: int = 1) -> Place:
     return Place(host, data, f"2026-11-22T18:04:31.{n:06}Z", f"{host}{state}{name}{n}".encode())
 
 
-def told(**data: object) -> Told:
-    return Told("2026-11-22T18:04:31.000000Z", data, repr(data).encode())
+def published(**data: object) -> RetainedMessage:
+    return RetainedMessage("2026-11-22T18:04:31.000000Z", data, repr(data).encode())
 
 
 def test_a_domain_is_where_it_runs_and_counted_there() -> None:
@@ -50,7 +50,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     main = present.main_place(UUID)
     assert main is not None
     assert main.host == "host1"
-    assert list(present.put_location(UUID, told(host="host2"))) == [Change("domain", UUID)]
+    assert list(present.put_location(UUID, published(host="host2"))) == [Change("domain", UUID)]
     assert +present.running == {"host1": 1, "host2": 1}
     assert list(present.put_state("host1", UUID, place("host1", "shutoff", n=3)))
     assert +present.running == {"host2": 1}
@@ -58,7 +58,7 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
     assert main is not None
     assert main.host == "host2"
     assert +present.states == {"running": 1}
-    assert list(present.put_location(UUID, told(host="host1")))
+    assert list(present.put_location(UUID, published(host="host1")))
     assert +present.states == {"shutoff": 1}
     assert list(present.put_state("host1", UUID, None))
     assert +present.states == {"running": 1}
@@ -71,13 +71,13 @@ def test_a_domain_is_where_it_runs_and_counted_there() -> None:
 def test_what_a_new_connection_does_not_bring_again_is_gone() -> None:
     present = Present()
     for host in ("host1", "host2"):
-        assert list(present.put_status(host, told(state="online")))
+        assert list(present.put_status(host, published(state="online")))
         assert list(present.put_state(host, UUID, place(host, "running")))
-        assert list(present.put_job(host, UUID, told(host=host)))
-    assert list(present.put_current(UUID, told(phase="copying")))
-    assert list(present.put_location(UUID, told(host="host1")))
+        assert list(present.put_job(host, UUID, published(host=host)))
+    assert list(present.put_current(UUID, published(phase="copying")))
+    assert list(present.put_location(UUID, published(host="host1")))
     present.begin()
-    assert list(present.put_status("host1", told(state="online"))) == []
+    assert list(present.put_status("host1", published(state="online"))) == []
     assert list(present.put_state("host1", UUID, place("host1", "running"))) == []
     assert set(present.complete()) == {
         Change("host", "host2"), Change("domain", UUID), Change("progress", UUID),
@@ -98,7 +98,7 @@ def test_why_a_host_is_blind_is_said() -> None:
         ({"state": "online", "libvirt": {"connected": False}}, "agent online, no connection to libvirt"),
         ({"state": "offline"}, "agent offline"),
     ):
-        list(present.put_status("host1", told(**data)))
+        list(present.put_status("host1", published(**data)))
         assert present.why_blind("host1") == why
 
 

@@ -205,7 +205,7 @@ def test_two_hosts_that_both_run_it_dont_fight() -> None:
     assert len(fleet.published) <= 2
 
 
-def test_two_who_are_told_different_things_dont_flood() -> None:
+def test_two_who_are_published_different_things_dont_flood() -> None:
     fleet = Fleet("h1", "h2")
     for host in ("h1", "h2"):
         fleet[host].there(UUID, RUNNING)
@@ -214,7 +214,7 @@ def test_two_who_are_told_different_things_dont_flood() -> None:
     assert len(fleet.published) <= 2 * (10 / PACE_S + 1)
 
 
-def test_a_new_name_is_told_by_the_host_that_has_it() -> None:
+def test_a_new_name_is_published_by_the_host_that_has_it() -> None:
     fleet = Fleet("h1", "h2")
     for host in ("h1", "h2"):
         fleet[host].there(UUID, SHUT_OFF)

@@ -53,12 +53,12 @@ def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
 
 
 class Host:
-    """A inventory, and what came of it: `told` all messages in order, `stored` as the outbox has it."""
+    """A inventory, and what came of it: `published` all messages in order, `stored` as the outbox has it."""
 
     def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
         self.stored = dict(stored or {})
         self.inventory = Inventory(Encoder(Topics(), "h"), self.stored)
-        self.told: list[str] = []
+        self.published: list[str] = []
         self.began: list[str | None] = []
         self.steps: list[Step] = []
         self._look = 0
@@ -76,7 +76,7 @@ class Host:
                 self._store(uuid, snapshot or FORGET)
             for draft in step.drafts:
                 payload = draft.build("e", 1)
-                self.told.append(spoken(payload))
+                self.published.append(spoken(payload))
                 if draft.topic.endswith("/job_failed"):
                     self.began.append(messages.parse(payload).data.params["started_at"])
                 if draft.known is not None:
@@ -105,8 +105,8 @@ class Host:
 
     def news(self) -> list[str]:
         """What was told since the last call."""
-        told, self.told = self.told, []
-        return told
+        published, self.published = self.published, []
+        return published
 
 
 def spoken(payload: bytes) -> str:
@@ -125,7 +125,7 @@ def test_the_first_start_ever_tells_nothing_of_what_it_finds() -> None:
     assert host.steps[0].listed is not None
 
 
-def test_what_an_event_told_before_the_first_list_ever_is_compared_with_it() -> None:
+def test_what_an_event_published_before_the_first_list_ever_is_compared_with_it() -> None:
     """The agent was stopped before it had a list; the next one is the first."""
     host = Host().take(
         ConnectionOpened(1, "QEMU"),
@@ -141,7 +141,7 @@ def test_what_an_event_told_before_the_first_list_ever_is_compared_with_it() -> 
     ]
 
 
-def test_events_before_the_first_list_ever_are_told_as_they_are() -> None:
+def test_events_before_the_first_list_ever_are_published_as_they_are() -> None:
     host = Host().connect(at(A, "running/booted", 2), meanwhile=[event(A, "started/booted", 2)])
     assert host.news() == ["a started/booted"]
 
@@ -151,7 +151,7 @@ def test_an_empty_host_is_not_taken_for_one_never_seen() -> None:
     assert host.news() == ["a ~started/migrated", "a ~resumed/migrated"]
 
 
-def test_the_difference_is_told_after_a_restart_of_the_agent() -> None:
+def test_the_difference_is_published_after_a_restart_of_the_agent() -> None:
     host = Host().connect(at(A, "running/booted"), at(B, "running/booted", persistent=True))
     host = host.take(event(A, "suspended/paused")).again()
     host.connect(at(B, "shutoff/destroyed", persistent=True), at(C, "running/booted"))
@@ -159,14 +159,16 @@ def test_the_difference_is_told_after_a_restart_of_the_agent() -> None:
     assert host.look(at(B, "shutoff/destroyed", persistent=True), at(C, "running/booted")).news() == []
 
 
-def test_events_that_come_while_the_list_is_read_are_told_after_the_difference() -> None:
+def test_events_that_come_while_the_list_is_read_are_published_after_the_difference() -> None:
     host = Host().connect(at(A, "running/booted"), at(B, "running/booted")).take(ConnectionLost(1, "x"))
     host.connect(at(A, "running/booted"), meanwhile=[event(A, "suspended/paused")])
     assert host.news() == ["b ~stopped/unknown", "a suspended/paused"]
 
 
 @pytest.mark.parametrize("listed", [[], [at(A, "running/booted")]], ids=["after it", "before it"])
-def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed: list[ListedDomain]) -> None:
+def test_a_stop_while_the_list_is_read_is_published_once_wherever_the_list_was(
+    listed: list[ListedDomain],
+) -> None:
     host = Host().connect(at(A, "running/booted")).take(ConnectionLost(1, "x"))
     host.connect(*listed, meanwhile=[event(A, "stopped/destroyed")])
     assert host.news() == ["a stopped/destroyed"]
@@ -175,13 +177,13 @@ def test_a_stop_while_the_list_is_read_is_told_once_wherever_the_list_was(listed
 @pytest.mark.parametrize(
     "listed", [[], [at(A, "paused/starting_up", 2)], [at(A, "running/booted", 2)]], ids=["none", "half", "up"]
 )
-def test_a_boot_while_the_list_is_read_is_told_once(listed: list[ListedDomain]) -> None:
+def test_a_boot_while_the_list_is_read_is_published_once(listed: list[ListedDomain]) -> None:
     host = Host().connect().take(ConnectionLost(1, "x"))
     host.connect(*listed, meanwhile=[event(A, "resumed/unpaused", 2), event(A, "started/booted", 2)])
     assert host.news() == ["a resumed/unpaused", "a started/booted"]
 
 
-def test_what_was_missed_before_such_an_event_is_told_before_it() -> None:
+def test_what_was_missed_before_such_an_event_is_published_before_it() -> None:
     host = Host().connect().take(ConnectionLost(1, "x"))
     host.connect(at(A, "running/migrated", 4), meanwhile=[event(A, "suspended/paused", 4)])
     assert host.news() == ["a ~started/migrated", "a ~resumed/migrated", "a suspended/paused"]
@@ -216,7 +218,7 @@ def test_a_connection_that_is_lost_before_its_list_concludes_nothing() -> None:
     assert host.connect(at(A, "paused/user")).news() == ["b ~stopped/unknown"]
 
 
-def test_a_quiet_change_is_told_once_a_second_look_shows_the_same() -> None:
+def test_a_quiet_change_is_published_once_a_second_look_shows_the_same() -> None:
     host = Host().connect(at(A, "shutoff/unknown", persistent=True))
     assert host.look().news() == []
     assert host.steps[-1].list_after_s is not None
@@ -245,7 +247,7 @@ def test_but_not_for_ever() -> None:
     assert looks == OPEN_LISTS
 
 
-def test_a_difference_that_an_event_explains_is_not_told() -> None:
+def test_a_difference_that_an_event_explains_is_not_published() -> None:
     host = Host().connect(at(A, "running/booted"))
     assert host.look().news() == []
     assert host.take(event(A, "stopped/destroyed")).news() == ["a stopped/destroyed"]
@@ -306,13 +308,13 @@ def gone(number: int = 1, there_s: float = 1.0) -> JobEnded:
     return JobEnded(3_000, there_s, "QEMU", A, "a", number, {"operation": "migration_out"})
 
 
-def test_a_failed_job_is_told_once_an_attempt() -> None:
+def test_a_failed_job_is_published_once_an_attempt() -> None:
     host = Host().connect(at(A, "running/booted")).take(iteration(A), JobFound(A, SINCE_NS), gone(), gone())
     assert host.news() == ["a migration_iteration", "a job_failed"]
     assert host.take(JobFound(A, SINCE_NS), gone()).news() == ["a job_failed"]
 
 
-def test_a_failed_job_is_told_before_the_next_one_s_first_iteration_and_says_which_it_was() -> None:
+def test_a_failed_job_is_published_before_the_next_one_s_first_iteration_and_says_which_it_was() -> None:
     host = Host().connect(at(A, "running/booted"))
     host.take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS), iteration(A, 2, 11.0), iteration(A, 1, 12.0))
     assert host.news() == [*["a migration_iteration"] * 2, "a job_failed", "a migration_iteration"]
@@ -343,7 +345,7 @@ def test_a_job_that_completed_did_not_fail() -> None:
     assert host.take(gone(), iteration(A)).news() == ["a migration_iteration"]
 
 
-def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_told() -> None:
+def test_a_job_of_which_nobody_knew_that_it_was_a_migration_is_not_published() -> None:
     host = Host().connect(at(A, "running/booted")).take(iteration(A), gone())
     assert host.news() == ["a migration_iteration"]
 
@@ -420,7 +422,7 @@ def io_errors(*moments_ns: int) -> IoErrors:
     )
 
 
-def test_io_errors_that_nobody_saw_are_told_once() -> None:
+def test_io_errors_that_nobody_saw_are_published_once() -> None:
     host = Host().connect(at(A, "paused/ioerror"))
     assert host.take(io_errors(1_999)).news() == [], "of before the agent was there"
     assert host.take(io_errors(5_000, 4_000)).news() == ["a io_error"] * 2
@@ -430,7 +432,7 @@ def test_io_errors_that_nobody_saw_are_told_once() -> None:
     assert again.take(io_errors(6_000)).news() == []
 
 
-def test_io_errors_of_which_events_came_are_not_told_again() -> None:
+def test_io_errors_of_which_events_came_are_not_published_again() -> None:
     error = Occurrence(7_000, 1.0, "io_error", "QEMU", A, "a", 1, arguments=("/a", "disk0", 1, ""))
     host = Host().connect(at(A, "running/booted")).take(error)
     assert host.news() == ["a io_error"]
@@ -455,7 +457,7 @@ def test_what_is_known_of_a_missed_io_error_is_published() -> None:
     }  # fmt: skip
 
 
-def test_an_arrivals_figures_are_asked_for_and_told_of_the_run_that_arrived() -> None:
+def test_an_arrivals_figures_are_asked_for_and_published_of_the_run_that_arrived() -> None:
     figures = IncomingCompleted(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
     host = Host().connect().take(event(A, "started/migrated", 7))
     assert not host.steps[-1].arrived

@@ -268,7 +268,7 @@ def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
     assert (watcher.hung, watcher.not_askable) == ({}, 0)
 
 
-def test_a_job_that_an_event_told_the_end_of_is_asked_about_no_more(
+def test_a_job_that_an_event_published_the_end_of_is_asked_about_no_more(
     played: PlayedConnection,
     reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     watcher: JobWatcher,
@@ -329,7 +329,7 @@ FIGURES = ("web01", 3, {"operation": "migration_in", "downtime": 27})
 
 
 @pytest.mark.parametrize(
-    ("arrivals", "told"),
+    ("arrivals", "published"),
     [([FIGURES], 1), ([None, FIGURES], 1), ([None, None, FIGURES], 0)],
     ids=["at once", "a little late", "none"],
 )
@@ -338,14 +338,14 @@ def test_the_figures_of_an_arrival_are_reported_once(
     played: PlayedConnection,
     reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     arrivals: list[tuple[str, int | None, dict[str, Any]] | None],
-    told: int,
+    published: int,
 ) -> None:
     played.arrivals = [*arrivals]
     watcher.arrived({A})
     wait_until(lambda: played.asks == min(len(arrivals), 2))
     found = all_of(reports)
     assert played.asks == min(len(arrivals), 2)
-    assert [(each.uuid, each.name, each.id, each.params) for each in found] == [(A, *FIGURES)] * told
+    assert [(each.uuid, each.name, each.id, each.params) for each in found] == [(A, *FIGURES)] * published
 
 
 def test_a_guest_that_is_held_is_not_asked_about_its_arrival(

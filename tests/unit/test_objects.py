@@ -72,19 +72,19 @@ class Host:
         return self.take(ObjectsRequested(NETWORK), *during, listed)
 
     def news(self) -> list[str]:
-        told, self._told = self._told, []
-        return told
+        published, self._told = self._told, []
+        return published
 
     def again(self) -> "Host":
         """The agent is started anew."""
         return Host(self.stored)
 
-    def follow(self, told: dict[str, bool]) -> None:
+    def follow(self, published: dict[str, bool]) -> None:
         """What a reader makes of the news: each event has to change something."""
         for said in self.news():
             what, value = _CHANGES[said.split()[1].removeprefix("~")]
-            assert told[what] != value, said
-            told[what] = value
+            assert published[what] != value, said
+            published[what] = value
 
     def _store(self, key: str, snapshot: bytes | None) -> None:
         if snapshot == FORGET:
@@ -100,7 +100,7 @@ def test_a_first_list_of_all_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "published"),
     [
         (at(), None, ["stopped", "undefined"]),
         (at(persistent=False), None, ["stopped"]),
@@ -115,14 +115,14 @@ def test_a_first_list_of_all_tells_nothing() -> None:
         (at(), at(), []),
     ],
 )
-def test_what_two_lists_show_is_told_once(
-    before: ListedObject | None, now: ListedObject | None, told: list[str]
+def test_what_two_lists_show_is_published_once(
+    before: ListedObject | None, now: ListedObject | None, published: list[str]
 ) -> None:
     then, since = [[each] if each else [] for each in (before, now)]
     host = Host().lists(*then).again().lists(*since)
     assert host.news() == []
-    assert bool(host.steps[-1].unconfirmed) == bool(told)
-    assert host.lists(*since).news() == [f"a ~{event}" for event in told]
+    assert bool(host.steps[-1].unconfirmed) == bool(published)
+    assert host.lists(*since).news() == [f"a ~{event}" for event in published]
     assert host.lists(*since).lists(*since).again().lists(*since).lists(*since).news() == []
 
 
@@ -147,7 +147,7 @@ def test_another_connections_lists_confirm_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "what", "told"),
+    ("known", "what", "published"),
     [
         (at(), "started", ["~stopped", "started"]),
         (at(active=False), "stopped", ["~started", "stopped"]),
@@ -156,35 +156,35 @@ def test_another_connections_lists_confirm_nothing() -> None:
         (at(), "defined", ["defined"]),
     ],
 )
-def test_what_an_event_cannot_have_happened_without_is_told_before_it(
-    known: ListedObject, what: str, told: list[str]
+def test_what_an_event_cannot_have_happened_without_is_published_before_it(
+    known: ListedObject, what: str, published: list[str]
 ) -> None:
-    assert Host().lists(known).again().take(event(what)).news() == [f"a {one}" for one in told]
+    assert Host().lists(known).again().take(event(what)).news() == [f"a {one}" for one in published]
 
 
 def test_before_the_first_list_of_all_nothing_was_missed() -> None:
     assert Host().take(event("stopped")).news() == ["a stopped"]
 
 
-def test_a_code_that_nobody_knows_is_told() -> None:
+def test_a_code_that_nobody_knows_is_published() -> None:
     unknown = ObjectOccurrence(1, 1.0, NETWORK, "network_lifecycle", "QEMU", A, "a", (99, 0))
     assert Host().lists(at()).take(unknown).news() == ["a unknown"]
 
 
 @given(st.lists(st.sampled_from([*_CHANGES, "blind", "list"]), max_size=14))
-def test_whatever_happens_unseen_the_events_told_lead_to_what_is_there(acts: list[str]) -> None:
+def test_whatever_happens_unseen_the_events_published_lead_to_what_is_there(acts: list[str]) -> None:
     """A reader that follows the events has the network as it is, once two lists were read."""
     host, sees = Host().lists(), True
     there = {"active": False, "persistent": False}
-    told = dict(there)
+    published = dict(there)
     for act in [*acts, "list"]:
         if act == "blind":
             sees = False
         elif act == "list":
             seen = [at(active=there["active"], persistent=there["persistent"])] if any(there.values()) else []
             host = (host if sees else host.again()).lists(*seen).lists(*seen)
-            host.follow(told)
-            assert told == there
+            host.follow(published)
+            assert published == there
             sees = True
         else:
             what, value = _CHANGES[act]
@@ -192,7 +192,7 @@ def test_whatever_happens_unseen_the_events_told_lead_to_what_is_there(acts: lis
                 there[what] = value
                 if sees:
                     host.take(event(act))
-                    host.follow(told)
+                    host.follow(published)
 
 
 @pytest.mark.parametrize("each", [NODEDEV, SECRET], ids=lambda each: each.singular)

@@ -70,26 +70,26 @@ def test_what_was_recorded_of_a_throttled_copy() -> None:
     converge. While it does, nobody knows when it ends.
     """
     copy = Copy()
-    told = []
+    published = []
     for said in recorded():
         copy.note(said)
-        told.append((said["time_elapsed"] / 1000, copy.progress()))
-    for _, each in told:
+        published.append((said["time_elapsed"] / 1000, copy.progress()))
+    for _, each in published:
         Progress.model_validate(each)
-    first = [each for at_s, each in told if at_s < 32]
+    first = [each for at_s, each in published if at_s < 32]
     assert [each["percent"] for each in first] == sorted(each["percent"] for each in first)
     assert {(each["trend"], each["iteration"], each["dirty_bytes_per_s"]) for each in first} == {
         (None, 1, None)
     }
     assert all(abs(each["eta_s"] - each["remaining_bytes"] / MIB) < 3 for each in first)
-    stalled = [at_s for at_s, each in told if each["trend"] == "stalled"]
+    stalled = [at_s for at_s, each in published if each["trend"] == "stalled"]
     assert stalled[0] == 77.111
-    assert stalled == [at_s for at_s, _ in told if at_s >= 77.111]
-    assert all(each["eta_s"] is None for at_s, each in told if at_s >= 77.111)
+    assert stalled == [at_s for at_s, _ in published if at_s >= 77.111]
+    assert all(each["eta_s"] is None for at_s, each in published if at_s >= 77.111)
     passes = [began_with for _, at_s, began_with in copy.passes if at_s > 36]
     assert max(passes) / min(passes) < 1.002, "as QEMU counted them, whenever one asks"
-    assert all(each["percent"] <= 99 for _, each in told)
-    assert told[-1][1]["memory"]["processed_bytes"] > told[-1][1]["total_bytes"]
+    assert all(each["percent"] <= 99 for _, each in published)
+    assert published[-1][1]["memory"]["processed_bytes"] > published[-1][1]["total_bytes"]
 
 
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8])
@@ -215,9 +215,9 @@ def test_a_postcopy_ends_whatever_the_guest_writes() -> None:
         if said["memory_iteration"] == 2:
             break
     copy.note({**said, "memory_postcopy_requests": 3})
-    told = copy.progress()
-    assert (told["trend"], told["dirty_bytes_per_s"]) == ("converging", None)
-    assert told["eta_s"] == math.ceil(said["data_remaining"] / (10.0 * MIB))
+    published = copy.progress()
+    assert (published["trend"], published["dirty_bytes_per_s"]) == ("converging", None)
+    assert published["eta_s"] == math.ceil(said["data_remaining"] / (10.0 * MIB))
 
 
 def test_of_what_nothing_is_copied_nothing_is_said() -> None:

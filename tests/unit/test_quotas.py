@@ -51,7 +51,7 @@ class Host:
         """The broker has everything."""
         self.outbox.acknowledge(self.outbox.last_sequence)
 
-    def told(self, uuid: str) -> list[str]:
+    def published(self, uuid: str) -> list[str]:
         return [row.topic.rpartition("/")[2] for row in self.rows if uuid in row.topic]
 
     def left_out(self) -> list[dict[str, object]]:
@@ -74,13 +74,13 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def test_a_flood_leaves_room_for_all_others(host: Host) -> None:
     """Of 400 rows half are for such events, and half of that for each of two domains."""
     host.put(happened(QUIET), *(happened(LOUD) for _ in range(1_000)), happened(QUIET))
-    assert Counter(host.told(LOUD)) == {"started": 1, "rtc_change": 100}
-    assert host.told(QUIET) == ["started", "rtc_change", "rtc_change"]
+    assert Counter(host.published(LOUD)) == {"started": 1, "rtc_change": 100}
+    assert host.published(QUIET) == ["started", "rtc_change", "rtc_change"]
     assert host.outbox.dropped == []
     assert host.writer.left_out == 900
 
 
-def test_what_was_left_out_is_told_once_there_is_room_again(host: Host) -> None:
+def test_what_was_left_out_is_published_once_there_is_room_again(host: Host) -> None:
     host.put(*(happened(LOUD) for _ in range(130)), *(happened(LOUD, "balloon_change") for _ in range(20)))
     assert host.left_out() == []
     host.sent()
@@ -88,13 +88,13 @@ def test_what_was_left_out_is_told_once_there_is_room_again(host: Host) -> None:
     wait_until(lambda: bool(host.left_out()))
     assert host.left_out() == [{"count": 50, "events": {"rtc_change": 30, "balloon_change": 20}}]
     host.put(happened(LOUD))
-    assert host.told(LOUD)[-2:] == [LEFT_OUT, "rtc_change"]
+    assert host.published(LOUD)[-2:] == [LEFT_OUT, "rtc_change"]
     host.sent()
     host.put(happened(QUIET, "lifecycle"))
     assert len(host.left_out()) == 1
 
 
-def test_what_was_left_out_is_told_at_the_end(host: Host) -> None:
+def test_what_was_left_out_is_published_at_the_end(host: Host) -> None:
     host.put(*(happened(LOUD) for _ in range(101)))
     assert host.writer.stop(5)
     assert host.left_out() == [{"count": 1, "events": {"rtc_change": 1}}]
@@ -102,7 +102,7 @@ def test_what_was_left_out_is_told_at_the_end(host: Host) -> None:
 
 def test_lifecycle_events_are_never_left_out(host: Host) -> None:
     host.put(*(happened(LOUD, "lifecycle") for _ in range(300)))
-    assert host.told(LOUD) == ["started"] * 301
+    assert host.published(LOUD) == ["started"] * 301
 
 
 def test_nothing_is_left_out_while_the_broker_keeps_up(host: Host) -> None:
@@ -111,7 +111,7 @@ def test_nothing_is_left_out_while_the_broker_keeps_up(host: Host) -> None:
         host.sent()
         host.put(happened(QUIET, "lifecycle"))
     assert host.writer.left_out == 0
-    assert host.told(LOUD).count("rtc_change") == 900
+    assert host.published(LOUD).count("rtc_change") == 900
 
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.randoms(use_true_random=False))

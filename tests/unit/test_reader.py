@@ -86,7 +86,7 @@ def test_what_was_kept_is_known_by_the_next_reader() -> None:
     assert [topic for topic, _ in reader.tend(13.0)[0]] == [TOPICS.replay("h1")]
 
 
-def test_what_is_missing_is_asked_for_and_told_when_it_cannot_be_had() -> None:
+def test_what_is_missing_is_asked_for_and_published_when_it_cannot_be_had() -> None:
     reader = Reader(TOPICS)
     for sequence in (1, 5):
         _read(reader, *_event(sequence))

@@ -32,7 +32,7 @@ def seen(where: str, domain_id: int | None = 1, **more: Any) -> ListedDomain:
     )
 
 
-def told(before: Known | None, now: ListedDomain | None) -> list[str]:
+def published(before: Known | None, now: ListedDomain | None) -> list[str]:
     """What is told of the difference, as `event/detail`."""
     verdict = resync.compare(before, now, UUID)
     assert verdict is not None
@@ -63,7 +63,7 @@ GONE = [
 
 @pytest.mark.parametrize(("before", "events"), [case[1:] for case in GONE], ids=[case[0] for case in GONE])
 def test_a_domain_that_is_gone(before: Known, events: list[str]) -> None:
-    assert told(before, None) == events
+    assert published(before, None) == events
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_domain_that_is_gone(before: Known, events: list[str]) -> None:
     ],
 )
 def test_a_domain_that_stopped_says_why_where_libvirt_kept_it(reason: str, detail: str) -> None:
-    assert told(known("running/booted"), seen(f"shutoff/{reason}")) == [f"stopped/{detail}"]
-    assert told(known("paused/migration"), seen(f"shutoff/{reason}")) == [f"stopped/{detail}"]
+    assert published(known("running/booted"), seen(f"shutoff/{reason}")) == [f"stopped/{detail}"]
+    assert published(known("paused/migration"), seen(f"shutoff/{reason}")) == [f"stopped/{detail}"]
 
 
 STARTED = [
@@ -111,16 +111,19 @@ STARTED = [
 
 @pytest.mark.parametrize(("where", "incoming", "events"), STARTED)
 def test_a_domain_that_came_up(where: str, incoming: bool | None, events: list[str]) -> None:
-    assert told(known("shutoff/shutdown"), seen(where, incoming=incoming)) == events
-    assert told(None, seen(where, incoming=incoming, persistent=False)) == events
-    assert told(None, seen(where, incoming=incoming)) == ["defined/added", *events]
+    assert published(known("shutoff/shutdown"), seen(where, incoming=incoming)) == events
+    assert published(None, seen(where, incoming=incoming, persistent=False)) == events
+    assert published(None, seen(where, incoming=incoming)) == ["defined/added", *events]
 
 
 @pytest.mark.parametrize(("where", "incoming", "events"), STARTED)
 def test_another_id_means_that_it_stopped_and_started_in_between(
     where: str, incoming: bool | None, events: list[str]
 ) -> None:
-    assert told(known("running/booted", 1), seen(where, 2, incoming=incoming)) == ["stopped/unknown", *events]
+    assert published(known("running/booted", 1), seen(where, 2, incoming=incoming)) == [
+        "stopped/unknown",
+        *events,
+    ]
 
 
 WENT_ON = [
@@ -211,26 +214,26 @@ WENT_ON = [
 def test_a_domain_that_went_on(
     before: str, known_more: dict[str, Any], now: str, seen_more: dict[str, Any], events: list[str]
 ) -> None:
-    assert told(known(before, **known_more), seen(now, **seen_more)) == events
+    assert published(known(before, **known_more), seen(now, **seen_more)) == events
 
 
 def test_a_definition_that_is_new() -> None:
-    assert told(None, seen("shutoff/unknown")) == ["defined/added"]
+    assert published(None, seen("shutoff/unknown")) == ["defined/added"]
 
 
 def test_a_transient_domain_that_became_persistent_and_stopped() -> None:
     before = known("running/booted", **TRANSIENT)
-    assert told(before, seen("shutoff/shutdown")) == ["defined/added", "stopped/shutdown"]
+    assert published(before, seen("shutoff/shutdown")) == ["defined/added", "stopped/shutdown"]
 
 
-def test_a_domain_that_ran_and_ended_between_two_looks_is_told_by_its_new_reason() -> None:
+def test_a_domain_that_ran_and_ended_between_two_looks_is_published_by_its_new_reason() -> None:
     before = known("shutoff/shutdown")
-    assert told(before, seen("shutoff/migrated")) == ["started/unknown", "stopped/migrated"]
+    assert published(before, seen("shutoff/migrated")) == ["started/unknown", "stopped/migrated"]
 
 
 def test_a_libvirtd_that_forgot_the_reason_tells_of_no_run() -> None:
-    assert told(known("shutoff/crashed"), seen("shutoff/unknown")) == []
-    assert told(known("shutoff/failed", exact=False), seen("shutoff/crashed")) == []
+    assert published(known("shutoff/crashed"), seen("shutoff/unknown")) == []
+    assert published(known("shutoff/failed", exact=False), seen("shutoff/crashed")) == []
 
 
 @pytest.mark.parametrize("where", ["paused/starting_up", "shutdown/unknown", "paused/shutting_down"])
@@ -243,7 +246,9 @@ def test_what_libvirt_is_in_the_middle_of_is_left_to_its_event(where: str) -> No
 
 @pytest.mark.parametrize("where", ["paused/starting_up", "shutdown/unknown"])
 @pytest.mark.parametrize("persistent", [True, False])
-def test_a_run_that_is_over_when_the_next_is_being_prepared_is_told_of(where: str, persistent: bool) -> None:
+def test_a_run_that_is_over_when_the_next_is_being_prepared_is_published_of(
+    where: str, persistent: bool
+) -> None:
     """The next is left to its event: here it may come by a migration, and the former one had left by one."""
     before = known("running/booted", 1, persistent=persistent)
     verdict = resync.compare(before, seen(where, 2, persistent=persistent), UUID)

@@ -57,15 +57,15 @@ def migration(outcome: str, **changes: object) -> dict[str, Any]:
     }
 
 
-def told(outcome: str, **changes: object) -> str:
+def published(outcome: str, **changes: object) -> str:
     """The line of a migration, without time and mark."""
     line = show(view(), TOPICS.migration(UUID, outcome), migration(outcome, **changes))
     assert line.startswith("12:00:01.500 ")
     return line[15:]
 
 
-def test_a_migration_is_told_as_the_issue_has_it() -> None:
-    assert re.fullmatch(r"web01 +host1 → host2  completed in 1\.6 s, 27 ms down", told("completed"))
+def test_a_migration_is_published_as_the_issue_has_it() -> None:
+    assert re.fullmatch(r"web01 +host1 → host2  completed in 1\.6 s, 27 ms down", published("completed"))
 
 
 @pytest.mark.parametrize(
@@ -133,19 +133,19 @@ def test_a_migration_is_told_as_the_issue_has_it() -> None:
     ],
 )
 def test_outcomes_in_words(outcome: str, changes: dict[str, Any], expected: str) -> None:
-    assert told(outcome, **changes).split(" → host2")[1].strip() == expected
+    assert published(outcome, **changes).split(" → host2")[1].strip() == expected
 
 
 @pytest.mark.parametrize("reason", wire.Reason.__args__)  # type: ignore[attr-defined]
 def test_every_reason_has_words(reason: str) -> None:
-    line = told("failed", reason=reason)
+    line = published("failed", reason=reason)
     assert reason not in line
     assert "?" not in line
 
 
 @pytest.mark.parametrize("attention", wire.Attention.__args__)  # type: ignore[attr-defined]
 def test_every_attention_has_words(attention: str) -> None:
-    assert attention not in told("completed", attention=attention)
+    assert attention not in published("completed", attention=attention)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +214,10 @@ def test_on_a_terminal_no_line_is_wider_than_it(width: int, name: str) -> None:
 
 
 def test_a_narrow_terminal_breaks_no_word() -> None:
-    told = show(view(60), TOPICS.migration(UUID, "conflict"), migration("conflict")).split("\n")
+    published = show(view(60), TOPICS.migration(UUID, "conflict"), migration("conflict")).split("\n")
     words = show(view(), TOPICS.migration(UUID, "conflict"), migration("conflict")).split()
-    assert " ".join(told).split() == words
-    assert len(told) > 2
+    assert " ".join(published).split() == words
+    assert len(published) > 2
 
 
 def test_in_a_file_a_long_name_moves_no_other_line() -> None:

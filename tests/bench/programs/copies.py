@@ -37,14 +37,14 @@ def played(_connection: Connection, _uuid: str) -> Job:
     return Job("outgoing", {"operation": "migration_out", **figures, **rates, **more})
 
 
-def main(port: str, folder: str, copies: str, told: str) -> None:
+def main(port: str, folder: str, copies: str, mode: str) -> None:
     """told: `asked` for an agent that only asks, to find out that a migration failed."""
     log.configure("json", "error")
     running_loop()
     driver = Driver(int(copies))
     assert driver.connection.numOfDomains() > int(copies)
     setattr(Connection, "job", played)  # noqa: B010 - mypy refuses the assignment
-    if told == "asked":
+    if mode == "asked":
         setattr(JobTopics, "show", lambda *_, **__: None)  # noqa: B010
     given = {"broker": f"mqtt://127.0.0.1:{port}", "state_dir": folder, "connect": "test:///default"}
     settings = load(AgentSettings, "agent", given | {"host": "bench"}, {}, PROGRAMS).settings

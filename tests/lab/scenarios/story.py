@@ -53,7 +53,7 @@ class Scenario:
     timeout_s: float = 30.0
 
     @property
-    def told(self) -> str:
+    def published(self) -> str:
         """What is done, in a sentence."""
         return (self.act.__doc__ or "").strip()
 
@@ -106,8 +106,8 @@ def scenario(
 
     def enter(act: Callable[[Stage], None]) -> Callable[[Stage], None]:
         name = act.__name__
-        told = (truths,) if isinstance(truths, Truth) else truths
-        SCENARIOS[name] = Scenario(name, rows, act, emits, afterwards, told, hosts)
+        published = (truths,) if isinstance(truths, Truth) else truths
+        SCENARIOS[name] = Scenario(name, rows, act, emits, afterwards, published, hosts)
         return act
 
     return enter

@@ -28,7 +28,7 @@ __all__ = [
     "TIMES",
     "Conductor",
     "Delivery",
-    "Published",
+    "TimedMessage",
     "in_order",
     "interleaved",
     "late",
@@ -45,7 +45,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class TimedMessage:
     """A message about a domain, and when it was told."""
 
     t: float
@@ -60,15 +60,15 @@ class Published:
 
 @dataclass(slots=True)
 class Conductor:
-    """One correlator over its lives. `deliver` takes messages in, `told` has what came out, and `retained`
-    what was retained of migrations.
+    """One correlator over its lives. `deliver` takes messages in, `published` has what came out, and
+    `retained` what was retained of migrations.
     """
 
     times: Times = TIMES
     clocks: dict[str, float] = field(default_factory=dict)
     """By how much a host's clock is ahead, where its agent's status tells."""
-    published: list[Published] = field(default_factory=list)
-    retained: list[Published] = field(default_factory=list)
+    published: list[TimedMessage] = field(default_factory=list)
+    retained: list[TimedMessage] = field(default_factory=list)
     batches: int = 0
     _path: Path | None = None
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Conductor:
         *,
         restart: Callable[[int], bool] = lambda _: False,
         until_s: float = LATER_S,
-    ) -> list[Published]:
+    ) -> list[TimedMessage]:
         """Takes everything in, in this order, and lets the clock run on. Returns all that was told."""
         for n, delivery in enumerate(deliveries):
             self.take(delivery.received, delivery.sent)
@@ -146,17 +146,17 @@ class Conductor:
             name = observation.id
         return _of_domain(observation, sent.uuid, name)
 
-    def _read(self, at_s: float, topic: str, payload: bytes) -> Published:
+    def _read(self, at_s: float, topic: str, payload: bytes) -> TimedMessage:
         uuid, word = topic.split("/")[3], topic.rpartition("/")[2]
         if not payload:
             self._cleared += 1
-            return Published(
+            return TimedMessage(
                 at_s - START, uuid, OutboundMessage(word, f"{uuid}-cleared-{self._cleared}", None)
             )
         message = msgspec.json.decode(payload)
         data = message["data"]
         if word == "location":
-            return Published(
+            return TimedMessage(
                 at_s - START, uuid, OutboundMessage(word, message["id"], Location.model_validate(data))
             )
         for one in data["evidence"]:
@@ -164,7 +164,7 @@ class Conductor:
         kind = wire.MIGRATION[data["outcome"] if word == "last" else word]
         model = kind.model.model_validate(data)
         assert isinstance(model, Migration)
-        return Published(at_s - START, uuid, OutboundMessage(word, message["id"], model))
+        return TimedMessage(at_s - START, uuid, OutboundMessage(word, message["id"], model))
 
 
 def _epoch(host: str, ordinal: int) -> str:
@@ -231,7 +231,7 @@ def _encode(kind: wire.Kind, host: str, name: str, stamp: str, data: dict[str, A
     return msgspec.json.encode(message)
 
 
-def messages(published: Iterable[Published]) -> list[OutboundMessage]:
+def messages(published: Iterable[TimedMessage]) -> list[OutboundMessage]:
     """What was told, whenever it was: after a restart the correlator waits for what it may have missed."""
     return sorted((each.message for each in published), key=attrgetter("id"))
 

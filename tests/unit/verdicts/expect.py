@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bridge.wire.messages import Migration
-from tests.unit.verdicts.conduct import Published
+from tests.unit.verdicts.conduct import TimedMessage
 from tests.unit.verdicts.rows import Row
 from tests.unit.verdicts.stage import Voice
 
@@ -52,26 +52,26 @@ def expected(row: Row, source: str, destination: str, *, voice: Voice, persisten
     }
 
 
-def words(published: Sequence[Published]) -> tuple[str, ...]:
+def words(published: Sequence[TimedMessage]) -> tuple[str, ...]:
     """The words on migrations, in the order in which they were told."""
     return tuple(each.migration.outcome for each in published if each.migration)
 
 
-def verdicts(published: Sequence[Published]) -> list[Migration]:
+def verdicts(published: Sequence[TimedMessage]) -> list[Migration]:
     """All verdicts and conflicts, every revision."""
     return [each.migration for each in published if each.migration and each.migration.outcome in VERDICTS]
 
 
-def places(published: Sequence[Published]) -> list[str | None]:
+def places(published: Sequence[TimedMessage]) -> list[str | None]:
     """The hosts that the domain was said to be on, in order."""
     return [getattr(each.message.data, "host", None) for each in published if each.message.name == "location"]
 
 
-def hold_the_contract(published: Sequence[Published]) -> None:
+def hold_the_contract(published: Sequence[TimedMessage]) -> None:
     """What is true of every telling, whatever was published: ids, revisions, what supersedes what."""
     ids = Counter(each.message.id for each in published)
     assert max(ids.values(), default=1) == 1, f"told twice: {ids.most_common(1)}"
-    last: dict[str, Published] = {}
+    last: dict[str, TimedMessage] = {}
     opened: Counter[str] = Counter()
     for each in published:
         data = each.migration

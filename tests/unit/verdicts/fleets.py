@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published
+from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage
 from tests.unit.verdicts.plans import IN_PLACE, ROWS, Life, Plan, Step, Trouble
 from tests.unit.verdicts.rows import RELEASES, Row, Verdict, announced
 from tests.unit.verdicts.stage import Sent, Stage
@@ -83,7 +83,7 @@ class Fleet:
     """Where each domain is active in the end."""
     defined_on: dict[str, set[str]] = field(default_factory=dict)
 
-    def tell(self) -> tuple[list[Published], int]:
+    def tell(self) -> tuple[list[TimedMessage], int]:
         """What a correlator tells of it, and how many batches that took."""
         conductor = Conductor()
         if self.plan.clocks_are_told:

@@ -44,7 +44,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way a migration goes. `told`: the words before the verdict; `before`: the domain on S at first.
+    """One way a migration goes. `published`: the words before the verdict; `before`: the domain on S at
+    first.
 
     source_alone, destination_alone: the words that are told of one side alone, patience included.
     leaves: where the domain is active afterwards: on S, on D, on both, or nowhere (``).

@@ -12,7 +12,7 @@ from bridge.correlator.rules.record import OutboundMessage
 from bridge.wire import messages as wire
 from bridge.wire.messages import Current, Job, Progress
 from tests.explorer.path import TOPICS
-from tests.unit.verdicts.conduct import Conductor, Published, in_order, late
+from tests.unit.verdicts.conduct import Conductor, TimedMessage, in_order, late
 from tests.unit.verdicts.expect import verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import EVENTS_ONLY, FULL, START, Spot, Stage
@@ -41,7 +41,7 @@ PHASES: Final = {
 """The phases of some rows, each once as it begins."""
 
 
-def phases(retained: list[Published]) -> list[str]:
+def phases(retained: list[TimedMessage]) -> list[str]:
     """The phases that were published, without repetitions; `-` where the topic was cleared."""
     said: list[str] = []
     for each in retained:
@@ -52,7 +52,7 @@ def phases(retained: list[Published]) -> list[str]:
     return said
 
 
-def currents(retained: list[Published]) -> list[Current]:
+def currents(retained: list[TimedMessage]) -> list[Current]:
     """What was published of the attempt under way."""
     return [each.message.data for each in retained if isinstance(each.message.data, Current)]
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from bridge.wire.messages import Location, Resolved
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, places, words
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
@@ -46,7 +46,7 @@ def test_a_split_brain_that_begins_while_a_host_is_dark(states_again: bool, rest
     assert 100.0 < conflict.t < 125.0
 
 
-def test_the_end_of_a_conflict_without_a_migration_is_told() -> None:
+def test_the_end_of_a_conflict_without_a_migration_is_published() -> None:
     """Who reads it learns where the guest is now; the location says so too."""
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
@@ -127,7 +127,7 @@ def test_a_domain_that_is_renamed_is_at_its_place_under_its_new_name() -> None:
     ]
 
 
-def unfinished(said: str) -> tuple[list[Published], list[str | None]]:
+def unfinished(said: str) -> tuple[list[TimedMessage], list[str | None]]:
     """What is told of a row's words, and the places among it."""
     row = replace(MIGRATIONS[0], said=said)
     published = Conductor().deliver(in_order([*ONLINE, *played(row, "9.0", FULL, persistent=False)]))

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.support.coverage_table import Proof
-from tests.unit.verdicts.conduct import Published
+from tests.unit.verdicts.conduct import TimedMessage
 from tests.unit.verdicts.expect import columns
 from tests.unit.verdicts.fleets import Fleet, carry_out
 from tests.unit.verdicts.plans import Life, Plan, Step, draw, smallest
@@ -50,7 +50,7 @@ def report(plan: Plan) -> str:
     return "\n".join([str(plan), *_lines(fleet, published), *wrong_with(fleet, published)])
 
 
-def _lines(fleet: Fleet, published: list[Published]) -> Iterator[str]:
+def _lines(fleet: Fleet, published: list[TimedMessage]) -> Iterator[str]:
     lines: list[tuple[float, int, str]] = []
     for delivery in fleet.deliveries:
         sent, observation = delivery.sent, delivery.sent.observation
@@ -102,7 +102,7 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
         (7324, "a clock that seems right parts no halves that nothing else parts"),
     ],
 )
-def test_a_fleet_that_was_told_wrong_once(seed: int, what: str) -> None:
+def test_a_fleet_that_was_published_wrong_once(seed: int, what: str) -> None:
     assert not faults(draw(random.Random(seed), seed)), what
 
 
@@ -152,7 +152,7 @@ def test_a_wrong_verdict_is_found() -> None:
             fleet,
             [
                 *published[:last],
-                Published(published[last].t, published[last].uuid, forged),
+                TimedMessage(published[last].t, published[last].uuid, forged),
                 *published[last + 1 :],
             ],
         )

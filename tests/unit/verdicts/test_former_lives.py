@@ -14,7 +14,7 @@ from bridge.correlator.rules.actions import KEPT
 from bridge.correlator.rules.observations import Observation
 from bridge.correlator.rules.record import Times
 from bridge.wire.messages import stamp
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
 from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
@@ -28,7 +28,7 @@ def the(number: str) -> Row:
     return next(row for row in (*MIGRATIONS, *LOOK_ALIKES) if row.number == number)
 
 
-def tell(stage: Stage) -> list[Published]:
+def tell(stage: Stage) -> list[TimedMessage]:
     """What is told of a stage's messages, received when it was sent, from agents whose clocks are known."""
     hosts = [SOURCE, DESTINATION, THIRD]
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in hosts]
@@ -124,7 +124,7 @@ def test_a_destination_that_is_found_without_the_guest_had_it_if_the_source_let_
     ]
 
 
-def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_told() -> None:
+def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_published() -> None:
     """An attempt that failed minutes ago keeps its verdict."""
     stage = Stage()
     source = stage.host(SOURCE)
@@ -200,7 +200,7 @@ def test_a_chain_whose_middle_is_heard_hours_later_is_as_many_migrations_as_it_w
     assert sorted(map(str, last.values())) == sorted(map(str, [(SOURCE, DESTINATION), (DESTINATION, THIRD)]))
 
 
-def test_an_interruption_is_not_told_of_the_attempt_before_whose_beginning_is_late() -> None:
+def test_an_interruption_is_not_published_of_the_attempt_before_whose_beginning_is_late() -> None:
     """The beginning of the second copy is missing for a while, so that both look like one."""
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
@@ -318,7 +318,7 @@ def test_an_arrival_that_is_not_kept_any_more_is_not_taken_for_the_one_that_its_
 
 
 @pytest.mark.parametrize("apart_s", [0.0, 5.0], ids=["at once", "when it was told of"])
-def test_a_state_that_was_looked_at_before_the_agent_was_told_of_the_arrival(apart_s: float) -> None:
+def test_a_state_that_was_looked_at_before_the_agent_was_published_of_the_arrival(apart_s: float) -> None:
     """An agent that comes back lists the guest as it is, and only then hears how it came to be here."""
     first, later = stamp(START + 12.094), START + 12.295
     source = of_lifecycle(

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
 from tests.unit.verdicts.stage import FULL, Sent, Stage
@@ -31,7 +31,7 @@ def sent_of(row: Row) -> list[Sent]:
     return [*online, *stage.run()]
 
 
-def last_of(published: list[Published]) -> list[tuple[object, ...]]:
+def last_of(published: list[TimedMessage]) -> list[tuple[object, ...]]:
     """The last verdict of each migration."""
     last = {each.migration: each for each in verdicts(published)}
     return [(v.outcome, v.reason, v.source.host, v.destination.host, v.confirmed_by) for v in last.values()]
@@ -39,7 +39,7 @@ def last_of(published: list[Published]) -> list[tuple[object, ...]]:
 
 def told_late(
     sent: list[Sent], host: str, count: int, by_s: float, *, cleared_by_s: float = 0.0
-) -> list[Published]:
+) -> list[TimedMessage]:
     """What is told when the last events of one host come so much later, and its states in time. That a state
     was cleared counts as said after all that came (`work.take_cleared`); it may come later, too.
     """

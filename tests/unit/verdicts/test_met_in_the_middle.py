@@ -42,7 +42,7 @@ def end_of_source(sent: Sequence[Sent]) -> int:
 
 
 @pytest.mark.parametrize("row", ARRIVES, ids=str)
-def test_a_completed_migration_is_told_in_full_whenever_one_began_to_listen(row: Row) -> None:
+def test_a_completed_migration_is_published_in_full_whenever_one_began_to_listen(row: Row) -> None:
     """As long as the source's end is heard: where the guest was at the latest, the states tell."""
     sent = played(row, "9.0", FULL, persistent=False)
     for n in range(1, end_of_source(sent) + 1):
@@ -52,7 +52,7 @@ def test_a_completed_migration_is_told_in_full_whenever_one_began_to_listen(row:
         assert columns(verdict) == expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False), n
 
 
-def test_a_broken_post_copy_is_told_from_the_states_alone_and_so_is_its_end() -> None:
+def test_a_broken_post_copy_is_published_from_the_states_alone_and_so_is_its_end() -> None:
     row = next(row for row in MIGRATIONS if row.number == "37")
     sent = played(row, "9.0", FULL, persistent=False)
     crash = next(

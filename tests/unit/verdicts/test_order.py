@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published
+from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage
 from tests.unit.verdicts.expect import columns
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.plans import draw
@@ -29,7 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("first", range(0, int(os.environ.get("LATE_FLEETS", fleets)), IN_A_TEST))
 
 
-def last_words(published: Sequence[Published]) -> dict[str, Any]:
+def last_words(published: Sequence[TimedMessage]) -> dict[str, Any]:
     """Of each domain the last verdict of each migration in all its columns, and where the domain is."""
     migrations: dict[tuple[str, str], dict[str, Any]] = {}
     places: dict[str, str | None] = {}

@@ -14,7 +14,15 @@ import pytest
 
 from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import ROWS, Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order, interleaved, late, messages
+from tests.unit.verdicts.conduct import (
+    Conductor,
+    Delivery,
+    TimedMessage,
+    in_order,
+    interleaved,
+    late,
+    messages,
+)
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
 from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import (
@@ -72,7 +80,7 @@ def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
 
 
 def check(
-    published: Sequence[Published],
+    published: Sequence[TimedMessage],
     row: Row,
     voice: Voice,
     *,
@@ -105,7 +113,7 @@ def test_the_table_has_every_number() -> None:
 @every_row
 @every_release
 @every_voice
-def test_told_in_its_order(row: Row, release: Release, voice: str, proof: Proof) -> None:
+def test_published_in_its_order(row: Row, release: Release, voice: str, proof: Proof) -> None:
     """Each word once, in order, and the verdict of the table; revised only where a host was lost for long."""
     proof(row.number, interleavings=1)
     published = Conductor().deliver(in_order(played(row, release, VOICES[voice])))
@@ -191,7 +199,9 @@ def _all_orders(sources: int, destinations: int) -> Iterator[tuple[str, ...]]:
 @every_row
 @every_release
 @pytest.mark.parametrize("voice", [pytest.param("full", marks=pytest.mark.slow), "events"])
-def test_told_in_any_order_of_the_two_hosts(row: Row, release: Release, voice: str, proof: Proof) -> None:
+def test_published_in_any_order_of_the_two_hosts(
+    row: Row, release: Release, voice: str, proof: Proof
+) -> None:
     """All interleavings, or 200 of them: the same words, the same verdict, never revised."""
     sent = facts_of(played(row, release, VOICES[voice]))
     drawn, _ = orders(sent, f"{row}{release}{voice}")
@@ -341,7 +351,9 @@ def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof
 @pytest.mark.parametrize("row", LOOK_ALIKES, ids=str)
 @every_release
 @every_voice
-def test_what_is_no_migration_is_told_as_none(row: Row, release: Release, voice: str, proof: Proof) -> None:
+def test_what_is_no_migration_is_published_as_none(
+    row: Row, release: Release, voice: str, proof: Proof
+) -> None:
     sent = facts_of(played(row, release, VOICES[voice], persistent=True))
     drawn, _ = orders(sent, f"{row}{release}{voice}")
     proof("-", interleavings=1 + len(drawn))
@@ -361,7 +373,7 @@ def test_two_hosts_that_both_run_a_domain_without_a_migration_conflict(release: 
     assert (conflict.guest.host, conflict.guest.state) == (None, "running")
 
 
-def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
+def test_however_many_hosts_run_a_domain_each_two_are_published_once() -> None:
     """Six hosts on which a copied definition was started; the guests are paused and resumed later."""
     stage = Stage()
     names = [f"host{n}" for n in range(1, 7)]
@@ -423,7 +435,7 @@ def test_the_location_follows_the_guest(row: Row) -> None:
         assert said == [SOURCE, DESTINATION]
 
 
-def test_a_location_told_without_the_former_store_has_an_id_of_its_own() -> None:
+def test_a_location_published_without_the_former_store_has_an_id_of_its_own() -> None:
     """A correlator that remembers nothing counts anew, and the guest isn't where it was told to be then."""
     row, other = MIGRATIONS[0], "host3"
     stage = begun(row, "9.0", FULL)

@@ -109,7 +109,7 @@ def wrong_with(fleet: Fleet) -> list[str]:
 
 
 @pytest.mark.slow
-def test_each_attempt_that_one_host_saw_is_told_once(first: int) -> None:
+def test_each_attempt_that_one_host_saw_is_published_once(first: int) -> None:
     for seed in range(first, first + IN_A_TEST):
         found = wrong_with(carry_out(draw(seed)))
         assert not found, f"the storm of seed {seed}: {found}"

@@ -14,7 +14,15 @@ from bridge.demo.trace import Trace
 from bridge.wire.messages import Migration
 from tests.support import traces
 from tests.support.coverage_table import ROWS, Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order, interleaved, late, messages
+from tests.unit.verdicts.conduct import (
+    Conductor,
+    Delivery,
+    TimedMessage,
+    in_order,
+    interleaved,
+    late,
+    messages,
+)
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
 from tests.unit.verdicts.heard import heard
 from tests.unit.verdicts.stage import Sent
@@ -45,7 +53,7 @@ def excerpt(data: Migration, of: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check(published: Sequence[Published], trace: Trace, *, may_revise: bool = False) -> None:
+def check(published: Sequence[TimedMessage], trace: Trace, *, may_revise: bool = False) -> None:
     """What was told, `started` aside, is what happened, in its order."""
     hold_the_contract(published)
     said = [each.migration for each in published if each.migration and each.migration.outcome != "started"]
@@ -120,7 +128,7 @@ def test_played_with_the_correlator_restarted_after_each_message(
 
 
 @every_trace
-def test_what_is_told_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
+def test_what_is_published_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
     row: str, trace: Trace
 ) -> None:
     sent = facts_of(heard(trace))
@@ -131,7 +139,7 @@ def test_what_is_told_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
     ]
 
 
-def _times(published: Published) -> dict[str, Any]:
+def _times(published: TimedMessage) -> dict[str, Any]:
     """What is said of when, and what `started` rests on."""
     data = published.migration
     assert data is not None

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from bridge.wire.messages import Migration
-from tests.unit.verdicts.conduct import TIMES, Published
+from tests.unit.verdicts.conduct import TIMES, TimedMessage
 from tests.unit.verdicts.expect import VERDICTS, columns, hold_the_contract
 from tests.unit.verdicts.fleets import Attempt, Fleet
 
@@ -26,7 +26,7 @@ _SLOW: Final = ("10", "21", "22b", "23", "33")
 """What takes a look, or somebody, to be known: a host that is blind just then may never tell."""
 
 
-def wrong_with(fleet: Fleet, published: list[Published]) -> list[str]:
+def wrong_with(fleet: Fleet, published: list[TimedMessage]) -> list[str]:
     """Everything that is wrong with what was told; empty when all is right."""
     faults = []
     for uuid in sorted({attempt.uuid for attempt in fleet.attempts} | {each.uuid for each in published}):
@@ -39,8 +39,8 @@ def wrong_with(fleet: Fleet, published: list[Published]) -> list[str]:
     return faults
 
 
-def _domain(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str]:
-    migrations: dict[str, list[Published]] = {}
+def _domain(fleet: Fleet, uuid: str, published: list[TimedMessage]) -> Iterator[str]:
+    migrations: dict[str, list[TimedMessage]] = {}
     for each in published:
         data = each.migration
         if each.message.name == "resolved":
@@ -50,7 +50,7 @@ def _domain(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str
                 yield f"{uuid[:4]} a conflict without a migration at {each.t:.1f}: {columns(data)}"
         elif data is not None and data.migration is not None:
             migrations.setdefault(data.migration, []).append(each)
-    groups: dict[int, dict[str, list[Published]]] = {}
+    groups: dict[int, dict[str, list[TimedMessage]]] = {}
     for migration, messages in migrations.items():
         last = messages[-1].migration
         assert last is not None
@@ -66,7 +66,7 @@ def _domain(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str
     yield from _place(fleet, uuid, published)
 
 
-def _owner(fleet: Fleet, messages: list[Published], owners: Collection[int]) -> int:
+def _owner(fleet: Fleet, messages: list[TimedMessage], owners: Collection[int]) -> int:
     """The attempt that is told of: the one whose beginning was told. Two of which one wasn't seen may look
     like one.
     """
@@ -93,7 +93,7 @@ def _is_excused(fleet: Fleet, uuid: str, t: float) -> bool:
     )
 
 
-def _attempt(attempt: Attempt, groups: dict[str, list[Published]], hurt: Collection[str]) -> Iterator[str]:
+def _attempt(attempt: Attempt, groups: dict[str, list[TimedMessage]], hurt: Collection[str]) -> Iterator[str]:
     """hurt: the outcomes of attempts that weren't seen in full; which was which can't always be told."""
     verdicts = {
         migration: found
@@ -139,7 +139,7 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Published]], hurt: Collect
     yield from _history(attempt, messages, [e.message.name for e in groups[migration]])
 
 
-def _history(attempt: Attempt, messages: list[Published], words: list[str]) -> Iterator[str]:
+def _history(attempt: Attempt, messages: list[TimedMessage], words: list[str]) -> Iterator[str]:
     is_late = attempt.late_s > IN_TIME_S
     may_change = is_late or attempt.hurt or attempt.touched or attempt.revised
     if len(messages) > 1 and not may_change:
@@ -182,13 +182,13 @@ def truth(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _last(verdicts: dict[str, list[Published]]) -> dict[str, Any]:
+def _last(verdicts: dict[str, list[TimedMessage]]) -> dict[str, Any]:
     data: Migration | None = next(iter(verdicts.values()))[-1].migration
     assert data is not None
     return columns(data)
 
 
-def _place(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str]:
+def _place(fleet: Fleet, uuid: str, published: list[TimedMessage]) -> Iterator[str]:
     """The last location is where the domain is active, or else where it is defined."""
     if any(attempt.hurt for attempt in fleet.attempts if attempt.uuid == uuid):
         return
