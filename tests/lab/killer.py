@@ -1,6 +1,7 @@
 """Kills the programs of a fleet at random and starts them again, and keeps note of who lived when."""
 
 import random
+import signal
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,8 +42,7 @@ class Killer:
         death_s = self._chance.uniform(0, LONGEST_DEATH_S)
         if victim == "broker":
             broker = self.fleet.broker
-            end = self._chance.choice([broker.kill, broker.stop])
-            end()
+            broker.stop(self._chance.choice([signal.SIGKILL, signal.SIGTERM]))
             time.sleep(death_s)
             broker.start()
             return

@@ -18,14 +18,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bridge.mqtt.settings import BrokerSettings, Scheme, Version
 from tests.support.certificates import Certificates
+from tests.support.processes import LoggedProcess
 
 START_TIMEOUT_S = 10.0
 _ports = random.SystemRandom()
@@ -56,7 +54,7 @@ def program(name: str) -> str:
     return found
 
 
-class Broker:
+class Broker(LoggedProcess):
     """One mosquitto. The ports stay the same over `stop` and `start`."""
 
     def __init__(
@@ -74,6 +72,8 @@ class Broker:
         command: Sequence[str] = (),
         program_command: Sequence[str] = (),
     ) -> None:
+        folder = folder.absolute()
+        super().__init__(folder / "mosquitto.log", folder)
         self.folder = folder
         self.address = address
         self._command = (*command, *(program_command or (program("mosquitto"),)))
@@ -82,9 +82,6 @@ class Broker:
         self.ws_port = free_port() if websockets else 0
         self._keeps_data = keeps_data
         self._data = folder / "data"
-        self._log = folder / "mosquitto.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         config = [f"listener {self.port} {address}"]
         if certificates:
             server = certificates.server
@@ -109,30 +106,10 @@ class Broker:
         self._config = folder / "mosquitto.conf"
         self._config.write_text("\n".join([*config, *lines, ""]))
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
     @property
-    def pid(self) -> int:
-        """The process, which has to run."""
-        assert self._process is not None, "the broker doesn't run"
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there, hung or not."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def log(self) -> str:
-        """What it has logged since it was made."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+    def command(self) -> Sequence[str]:
+        """What is started."""
+        return [*self._command, "-v", "-c", str(self._config)]
 
     def settings(
         self,
@@ -164,25 +141,8 @@ class Broker:
         assert not self.running, "the broker runs already"
         if self._keeps_data:
             self._data.mkdir(exist_ok=True)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, "-v", "-c", str(self._config)], stdout=log, stderr=log
-            )
-        for port in filter(None, (self.port, self.tls_port, self.ws_port)):
-            while not accepts(self.address, port):
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.kill()
-                    raise RuntimeError(f"mosquitto doesn't start:\n{self.log[-2000:]}")
-                time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Stops it with SIGTERM, as a service manager would."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Stops it with SIGKILL, also when it is hung or not there."""
-        self._end(signal.SIGKILL)
+        ports = list(filter(None, (self.port, self.tls_port, self.ws_port)))
+        self.start_until(lambda: all(accepts(self.address, port) for port in ports), START_TIMEOUT_S)
 
     def hang(self) -> None:
         """SIGSTOP: its connections stand, and nothing answers."""
@@ -201,16 +161,6 @@ class Broker:
         """Removes what it has kept; it must not run."""
         assert not self.running
         shutil.rmtree(self._data, ignore_errors=True)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(START_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def _write_users(self, users: Mapping[str, str]) -> Path:
         file = self.folder / "passwords"

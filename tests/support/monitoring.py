@@ -2,18 +2,16 @@
 
 import json
 import re
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
 
 from tests.support.broker import free_port, program
+from tests.support.processes import LoggedProcess
 
 ROOT: Final = Path(__file__).parents[2]
 ALERTS: Final = ROOT / "docker" / "prometheus" / "alerts.yaml"
@@ -46,11 +44,11 @@ def dashboard_expressions() -> dict[str, list[str]]:
     }
 
 
-class Prometheus:
+class Prometheus(LoggedProcess):
     """Scrapes these targets, by job, with the shipped settings and alerts, but four times a second."""
 
     def __init__(self, folder: Path, targets: Mapping[str, list[str]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / "log", folder)
         settings = yaml.safe_load(SETTINGS.read_text())
         settings["global"] = {"scrape_interval": "250ms", "evaluation_interval": "250ms"}
         assert {job["job_name"] for job in settings["scrape_configs"]} == set(targets)
@@ -62,35 +60,27 @@ class Prometheus:
         self.port = free_port()
         self.targets = [target for each in targets.values() for target in each]
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    program("prometheus"),
-                    f"--config.file={self._folder / 'prometheus.yaml'}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                with urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=2):
-                    return self
-            except OSError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    self._end()
-                    raise RuntimeError((self._folder / "log").read_text()[-2000:]) from None
-                time.sleep(0.1)
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
+        return [
+            program("prometheus"),
+            f"--config.file={self._folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        self.start_until(self._is_ready, START_TIMEOUT_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=2):
+                return True
+        except OSError:
+            return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression has now; one that can't be evaluated raises."""
@@ -110,9 +100,3 @@ class Prometheus:
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urlencode(parameters)}"
         with urlopen(url, timeout=10) as response:
             return json.load(response)["data"]
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None

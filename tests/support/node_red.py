@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.support.npm import installed
+from tests.support.processes import LoggedProcess
 
 VERSION: Final = "4.1.8"
 _SETTINGS: Final = """module.exports = {
@@ -35,42 +33,18 @@ def install() -> Path:
     return installed("node-red", VERSION) / "node_modules" / "node-red" / "red.js"
 
 
-class NodeRed:
+class NodeRed(LoggedProcess):
     """One Node-RED with one flow, in a folder of its own; the flow reads `environment` as `${NAME}`."""
 
     def __init__(self, folder: Path, flow: Path, **environment: str) -> None:
-        folder.mkdir(parents=True)
+        super().__init__(folder / "node-red.log", folder, env=os.environ | environment)
         (folder / "flows.json").write_text(flow.read_text())
         (folder / "settings.js").write_text(_SETTINGS)
         (folder / "package.json").write_text(json.dumps({"name": "test", "version": "0.0.1"}))
         self._folder = folder
-        self._environment = os.environ | environment
-        self._log = folder / "node-red.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                ["node", str(install()), "--userDir", str(self._folder)],
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                cwd=self._folder,
-            )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._folder = folder
 
     @property
-    def log(self) -> str:
-        """All that it has written."""
-        return self._log.read_text(errors="replace")
+    def command(self) -> list[str]:
+        """What is started."""
+        return ["node", str(install()), "--userDir", str(self._folder)]

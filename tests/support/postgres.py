@@ -11,13 +11,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.support.broker import free_port
+from tests.support.processes import LoggedProcess
 
 START_TIMEOUT_S = 30.0
 
@@ -41,15 +41,14 @@ def _as_postgres() -> dict[str, Any]:
     return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"}
 
 
-class Postgres:
+class Postgres(LoggedProcess):
     """One server with the databases that are asked for. The port stays the same over `kill` and `start`."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self.port = free_port()
         self._data = self.folder / "data"
-        self._log = self.folder / "postgres.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(self.folder / "postgres.log", self.folder, **_as_postgres())
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         subprocess.run(
@@ -59,18 +58,15 @@ class Postgres:
             **_as_postgres(),
         )
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill()
+        super().__exit__(kind, error, trace)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
         options = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -80,17 +76,15 @@ class Postgres:
         command = [str(_programs() / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_as_postgres())
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self._psql("postgres", "SELECT 1") != 0:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL doesn't start:\n{self._log.read_text()[-2000:]}")
-            time.sleep(0.1)
+        return command
 
-    def stop(self) -> None:
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        self.start_until(lambda: self._psql("postgres", "SELECT 1") == 0, START_TIMEOUT_S)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Stops it at once, but cleanly: sessions are cut."""
-        self._end(signal.SIGINT)
+        return super().stop(number)
 
     def kill(self) -> None:
         """As a crash: without checkpoint, all its processes gone."""
@@ -108,9 +102,3 @@ class Postgres:
         return subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
         ).returncode
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(number)
-            process.wait(START_TIMEOUT_S)

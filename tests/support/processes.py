@@ -37,10 +37,11 @@ class LoggedProcess:
     pipes: ClassVar[bool] = False
     """Whether its standard input and output are the test's; else what it writes is part of the log."""
 
-    def __init__(self, log: Path, folder: Path) -> None:
+    def __init__(self, log: Path, folder: Path, **options: Any) -> None:
+        """options: further arguments of Popen, or others than its defaults here."""
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
-        self._folder = folder
+        self._options = {"cwd": folder, "env": environment(), **options}
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -71,7 +72,7 @@ class LoggedProcess:
     @property
     def log(self) -> str:
         """All that it has written."""
-        return self._log.read_text() if self._log.exists() else ""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def start(self) -> None:
         """Starts it and returns at once."""
@@ -82,9 +83,18 @@ class LoggedProcess:
                 stdout=subprocess.PIPE if self.pipes else log,
                 stderr=log,
                 text=True,
-                cwd=self._folder,
-                env=environment(),
+                **self._options,
             )
+
+    def start_until(self, ready: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        """Starts it and waits until it is ready. Raises RuntimeError if it isn't in time."""
+        deadline = time.monotonic() + timeout_s
+        LoggedProcess.start(self)
+        while not ready():
+            if not self.running or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.command[0]} isn't ready:\n{self.log[-2000:]}")
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """SIGKILL, also when it doesn't run."""

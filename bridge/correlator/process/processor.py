@@ -79,9 +79,9 @@ class Processor:
             for uuid, data, hosts in tx.pending_records():
                 self._index(uuid, frozenset(hosts), DomainRecord.load(data).reordering)
             self.next_due = tx.next_due()
-            inbound = tx.meta("heard_until")
+            stored_until = tx.meta("heard_until")
             self._counters.attention = tx.attention()
-        self.stored_until = None if inbound is None else float(inbound)
+        self.stored_until = None if stored_until is None else float(stored_until)
         for host in self.hosts.values():
             self._mirror(host)
             if host.blind_since is None:

@@ -69,7 +69,7 @@ def _has_guest(context: EvaluationContext, host: str | None) -> bool:
 
 
 def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage:
-    """They no longer both run: where the guest is now, and the event that ended it elsewhere."""
+    """The message that ends a conflict: where the guest is now, and the event that ended it elsewhere."""
     data, ended = conflict.data, None
     left: list[tuple[str, GuestState]] = []
     for host in (data.source.host, data.destination.host):

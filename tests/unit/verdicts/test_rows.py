@@ -168,7 +168,7 @@ def test_what_becomes_of_the_guest_afterwards_changes_no_verdict(
     assert verdicts(published) == verdicts(before)
 
 
-def facts_of(sent: Sequence[Sent]) -> list[Sent]:
+def observations_of(sent: Sequence[Sent]) -> list[Sent]:
     """Without the times in which a host was blind for a while: in another order they mean nothing."""
     lost = {each.host for each in sent if each.sees is False} - {each.host for each in sent if each.sees}
     return [each for each in sent if each.observation is not None or each.host in lost]
@@ -203,7 +203,7 @@ def test_published_in_any_order_of_the_two_hosts(
     row: Row, release: Release, voice: str, proof: Proof
 ) -> None:
     """All interleavings, or 200 of them: the same words, the same verdict, never revised."""
-    sent = facts_of(played(row, release, VOICES[voice]))
+    sent = observations_of(played(row, release, VOICES[voice]))
     drawn, _ = orders(sent, f"{row}{release}{voice}")
     proof(row.number, interleavings=len(drawn))
     for order in drawn:
@@ -354,7 +354,7 @@ def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof
 def test_what_is_no_migration_is_published_as_none(
     row: Row, release: Release, voice: str, proof: Proof
 ) -> None:
-    sent = facts_of(played(row, release, VOICES[voice], persistent=True))
+    sent = observations_of(played(row, release, VOICES[voice], persistent=True))
     drawn, _ = orders(sent, f"{row}{release}{voice}")
     proof("-", interleavings=1 + len(drawn))
     assert words(Conductor().deliver(in_order(sent))) == ()

@@ -17,10 +17,10 @@ from bridge.wire.topics import Topics
 from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, hold_the_contract, verdicts, words
-from tests.unit.verdicts.heard import fact_of_said
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import EVENTS_AND_JOBS, FULL, START, Sent, Voice
 from tests.unit.verdicts.test_rows import check, played
+from tests.unit.verdicts.trace_input import observation_of_message
 
 GAP_S: Final = 0.2
 RECORDED: Final = Path(__file__).parents[2] / "data" / "recorded"
@@ -132,7 +132,7 @@ def recorded(name: str) -> list[Sent]:
             sent.append(Sent(at_s, word.host, sees=not why, why=why, place=(0, word.last_sequence)))
         elif isinstance(word, DomainMessage) and word.kind is not None:
             last[word.host] = max(last.get(word.host, 0), word.sequence)
-            sent.append(Sent(at_s, word.host, word.uuid, fact_of_said(word, START + at_s)))
+            sent.append(Sent(at_s, word.host, word.uuid, observation_of_message(word, START + at_s)))
         elif isinstance(word, Cleared):
             at = START + at_s
             place = last.get(word.host, 0)

@@ -24,8 +24,8 @@ from tests.unit.verdicts.conduct import (
     messages,
 )
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
-from tests.unit.verdicts.heard import heard
 from tests.unit.verdicts.stage import Sent
+from tests.unit.verdicts.trace_input import sent_in
 
 EVERY: Final = [pytest.param(row, trace, id=name) for name, row, trace in traces.every()]
 every_trace = pytest.mark.parametrize(("row", "trace"), EVERY)
@@ -71,7 +71,7 @@ def proven(row: str) -> str:
     return row if row in ROWS else "-"
 
 
-def facts_of(sent: Sequence[Sent]) -> list[Sent]:
+def observations_of(sent: Sequence[Sent]) -> list[Sent]:
     """Without the times of blindness: in another order they mean nothing. A host that stays away is kept."""
     lost = {each.host for each in sent if each.sees is False} - {
         each.host for n, each in enumerate(sent) if each.sees and any(e.sees is False for e in sent[:n])
@@ -84,7 +84,7 @@ def facts_of(sent: Sequence[Sent]) -> list[Sent]:
 @every_trace
 def test_played_as_it_was(row: str, trace: Trace, proof: Proof) -> None:
     proof(proven(row), traces=1)
-    published = Conductor().deliver(in_order(heard(trace)))
+    published = Conductor().deliver(in_order(sent_in(trace)))
     check(published, trace)
 
 
@@ -92,7 +92,7 @@ def test_played_as_it_was(row: str, trace: Trace, proof: Proof) -> None:
 @every_trace
 def test_played_in_any_order_of_the_hosts(row: str, trace: Trace, proof: Proof) -> None:
     """All interleavings, or 200 of them."""
-    sent = facts_of(heard(trace))
+    sent = observations_of(sent_in(trace))
     orders = _orders(sent, trace.scenario)
     proof(proven(row), interleavings=len(orders))
     for order in orders:
@@ -107,7 +107,7 @@ def test_played_in_any_order_of_the_hosts(row: str, trace: Trace, proof: Proof) 
 @every_trace
 def test_played_doubled_and_again(row: str, trace: Trace, proof: Proof) -> None:
     proof(proven(row), interleavings=1)
-    once = in_order(heard(trace))
+    once = in_order(sent_in(trace))
     twice = [delivery for each in once for delivery in (each, each)]
     last = once[-1].received + 2000.0
     again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.observation]
@@ -118,7 +118,7 @@ def test_played_doubled_and_again(row: str, trace: Trace, proof: Proof) -> None:
 def test_played_with_the_correlator_restarted_after_each_message(
     row: str, trace: Trace, proof: Proof
 ) -> None:
-    deliveries = in_order(heard(trace))
+    deliveries = in_order(sent_in(trace))
     proof(proven(row), interleavings=len(deliveries) + 1)
     once = messages(Conductor().deliver(deliveries))
     assert messages(Conductor().deliver(deliveries, restart=lambda _: True)) == once
@@ -131,7 +131,7 @@ def test_played_with_the_correlator_restarted_after_each_message(
 def test_what_is_published_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
     row: str, trace: Trace
 ) -> None:
-    sent = facts_of(heard(trace))
+    sent = observations_of(sent_in(trace))
     as_it_was = Conductor().deliver(in_order(sent))
     at_once = Conductor().deliver([Delivery(2000.0 + n * 0.001, each) for n, each in enumerate(sent)])
     assert [_times(each) for each in at_once if each.migration] == [
@@ -151,7 +151,7 @@ def _times(published: TimedMessage) -> dict[str, Any]:
 def test_played_with_one_side_withheld_to_the_end(row: str, trace: Trace, host: str, proof: Proof) -> None:
     """Hours late: in the end the truth, whatever had to be told before."""
     proof(proven(row), interleavings=1)
-    published = Conductor().deliver(late(heard(trace), host, 3 * 3600.0))
+    published = Conductor().deliver(late(sent_in(trace), host, 3 * 3600.0))
     check(published, trace, may_revise=True)
 
 
@@ -161,7 +161,7 @@ def test_played_with_one_side_never_heard(row: str, trace: Trace, host: str, pro
     what only the other side knows.
     """
     proof(proven(row), interleavings=1)
-    published = Conductor().deliver(in_order(each for each in heard(trace) if each.host == host))
+    published = Conductor().deliver(in_order(each for each in sent_in(trace) if each.host == host))
     hold_the_contract(published)
     others = set(trace.hosts) - {host}
     outcomes = {truth["outcome"] for truth in trace.happened}
