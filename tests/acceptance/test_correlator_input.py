@@ -17,7 +17,7 @@ import pytest
 
 from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
-from tests.simulator.speech import publication
+from tests.support.agent_messages import publication
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
 from tests.support.processes import wait_until

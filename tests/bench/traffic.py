@@ -11,7 +11,7 @@ from typing import Final
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.session import BrokerSettings, Session
 from tests.bench.place import Broker
-from tests.simulator.speech import publication, status
+from tests.support.agent_messages import publication, status
 from tests.unit.verdicts.plans import ROWS
 from tests.unit.verdicts.rows import Row
 from tests.unit.verdicts.stage import Sent, Stage
@@ -52,7 +52,7 @@ class Traffic:
         """Each agent's word that it is there, of now; from these its clock is known."""
         began_s = time.time()
         return [
-            replace(status(Sent(0.0, host, sees=True), began_s=began_s), retain=False) for host in self._hosts
+            replace(status(Sent(0.0, host, sees=True), at_s=began_s), retain=False) for host in self._hosts
         ]
 
     def take(self, messages: int) -> list[Publication]:

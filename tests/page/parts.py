@@ -23,7 +23,7 @@ from bridge.wire.examples import examples
 from bridge.wire.messages import JOB, MIGRATION, host_source, seconds, stamp
 from bridge.wire.topics import Topics
 from tests.simulator.fleet import Fleet
-from tests.simulator.speech import publication
+from tests.support.agent_messages import publication
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess, messages_of, stamped_now
 from tests.support.correlators import Fleet as Agents

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from tests.page.conftest import Look
 from tests.page.parts import World, verdict
 from tests.simulator.fleet import PLACED_BY_S, Fleet
-from tests.simulator.speech import publication
+from tests.support.agent_messages import publication
 from tests.support.processes import wait_until
 from tests.support.session_recorder import Client
 

@@ -13,7 +13,7 @@ import pytest
 from tests.page.conftest import Look
 from tests.page.parts import NARROW, RESULTS, WIDE, World, recorded
 from tests.simulator.fleet import Fleet
-from tests.simulator.speech import publication
+from tests.support.agent_messages import publication
 from tests.unit.verdicts.stage import Sent
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -11,7 +11,7 @@ from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire import messages
 from bridge.wire.messages import Migration
 from tests.simulator.fleet import PLACED_BY_S, Fleet
-from tests.simulator.speech import TOPICS, publication
+from tests.support.agent_messages import TOPICS, publication
 from tests.unit.verdicts.expect import VERDICTS, columns
 
 TAKEN_IN_S = 4e-4

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.rules.observations import Observation
 from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.wire import messages as wire
 from bridge.wire.messages import Location, Migration
-from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
-from tests.explorer.path import TIMES, TOPICS, Path
+from tests.explorer.path import TIMES, Path
+from tests.support.agent_messages import event_id, of_domain, status
 from tests.unit.verdicts.stage import START, Sent
 
 LATER_S: Final = 100_000.0
@@ -126,25 +125,13 @@ class Conductor:
     def _message(self, received: float, sent: Sent) -> tuple[str, bytes, bool]:
         """The topic, the bytes, and that it isn't retained. A clock that isn't told of seems right."""
         if sent.observation is None:
-            place = sent.place
-            at = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
-            data = {
-                "host": sent.host,
-                "state": "offline" if sent.why == "agent" else "online",
-                "epoch": None if place is None else _epoch(sent.host, place[0]),
-                "version": "1.0",
-                "libvirt": None if sent.why == "agent" else {"connected": bool(sent.sees)},
-                "last_sequence": 0 if place is None else place[1],
-            }
-            payload = _encode(wire.HOST_STATUS, sent.host, f"status-{sent.t}", wire.stamp(at), data)
-            return TOPICS.host_status(sent.host), payload, False
+            at_s = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
+            published = status(sent, at_s=at_s)
+            return published.topic, published.payload, False
         observation = sent.observation
-        name = f"{_epoch(observation.host, observation.epoch)}-{observation.sequence}"
         if observation.kind not in ("state", "cleared"):
-            self._ids[wire.host_source(observation.host), name] = observation.id
-        else:
-            name = observation.id
-        return _of_domain(observation, sent.uuid, name)
+            self._ids[wire.host_source(observation.host), event_id(observation)] = observation.id
+        return (*of_domain(observation, sent.uuid), False)
 
     def _read(self, at_s: float, topic: str, payload: bytes) -> TimedMessage:
         uuid, word = topic.split("/")[3], topic.rpartition("/")[2]
@@ -165,70 +152,6 @@ class Conductor:
         model = kind.model.model_validate(data)
         assert isinstance(model, Migration)
         return TimedMessage(at_s - START, uuid, OutboundMessage(word, message["id"], model))
-
-
-def _epoch(host: str, ordinal: int) -> str:
-    return f"{host}-e{ordinal}"
-
-
-def _of_domain(observation: Observation, uuid: str, name: str) -> tuple[str, bytes, bool]:
-    """The message of a fact, by the contract."""
-    if observation.kind == "cleared":
-        return TOPICS.state(observation.host, uuid), b"", False
-    first, _, second = observation.what.partition("/")
-    data: dict[str, Any] = {
-        "host": observation.host,
-        "driver": observation.driver,
-        "domain": {"uuid": uuid, "name": observation.name or "", "id": None},
-    }
-    if observation.kind == "state":
-        codes = state_codes(first, second)
-        data |= {"state": first, "state_code": codes[0], "reason": second, "reason_code": codes[1]}
-        data |= {"persistent": observation.persistent, "epoch": _epoch(observation.host, observation.epoch)}
-        data |= {"as_of": observation.sequence}
-        payload = _encode(
-            wire.STATE, observation.host, name, observation.stamp, data, subject=uuid, partitionkey=uuid
-        )
-        return TOPICS.state(observation.host, uuid), payload, False
-    data["origin"] = observation.origin
-    if observation.kind == "lifecycle":
-        kind, event = wire.LIFECYCLE, first
-        codes = lifecycle_codes(first, second or UNKNOWN)
-        data |= {"event": first, "event_code": codes[0], "detail": second, "detail_code": codes[1]}
-        topic = TOPICS.lifecycle(observation.host, uuid, first)
-    else:
-        kind, event = wire.EVENT, {"iteration": "migration_iteration"}.get(observation.kind, observation.kind)
-        params: dict[str, Any] = {
-            "operation": observation.what,
-            "time_elapsed": observation.figures[0],
-            "downtime": observation.figures[1],
-        }
-        if observation.kind == "iteration":
-            params = {"iteration": observation.figures[0]}
-        elif observation.kind == "job_failed":
-            began_us = observation.figures[0]
-            params = {
-                "operation": observation.what,
-                "started_at": began_us and wire.stamp(began_us / 1e6),
-            }
-        data |= {"event": event, "params": {key: one for key, one in params.items() if one is not None}}
-        topic = TOPICS.event(observation.host, uuid, event)
-    order = {"subject": uuid, "partitionkey": uuid, "sequence": f"{observation.sequence:020d}"}
-    return topic, _encode(kind, observation.host, name, observation.stamp, data, **order), False
-
-
-def _encode(kind: wire.Kind, host: str, name: str, stamp: str, data: dict[str, Any], **more: str) -> bytes:
-    message: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": name,
-        "source": wire.host_source(host),
-        "type": kind.type,
-        "time": stamp,
-        "dataschema": kind.dataschema,
-        "data": data,
-        **more,
-    }
-    return msgspec.json.encode(message)
 
 
 def messages(published: Iterable[TimedMessage]) -> list[OutboundMessage]:
