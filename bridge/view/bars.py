@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from bridge.view.rows import Row
+from bridge.view.rows import Summary
 from bridge.wire.topics import Address
 
 WIDTH: Final = 20
@@ -17,13 +17,13 @@ class Bars:
     """The newest row of each migration and each other job. A migration's own job has no row beside it."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], Row] = {}
+        self._rows: dict[tuple[str, str], Summary] = {}
 
     def knows(self, address: Address) -> bool:
         """Whether a topic is about what is under way."""
         return address.kind == "job" or (address.kind, address.name) == ("migration", "current")
 
-    def take(self, address: Address, row: Row, data: Mapping[str, Any] | None) -> bool:
+    def take(self, address: Address, row: Summary, data: Mapping[str, Any] | None) -> bool:
         """Takes a message of these in, None for one that clears its topic; whether it is seen in `rows`."""
         key = (address.uuid, address.host)
         if data is None:
@@ -39,7 +39,7 @@ class Bars:
         """The broker is about to tell anew what is under way."""
         self._rows.clear()
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Summary]:
         """The rows, the oldest first."""
         return [row for key, row in self._rows.items() if self._is_seen(key)]
 

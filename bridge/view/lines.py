@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.view import words
 from bridge.view.bars import Bars
-from bridge.view.rows import Reader, Row
+from bridge.view.rows import Reader, Summary
 from bridge.view.selection import ALL, Selection
 from bridge.view.text import Tone, as_ascii, columns, cut, fit, harmless, paint, wrap
 from bridge.wire.topics import Address, Topics
@@ -109,11 +109,11 @@ class View:
         """What `learn` was told, one line a host."""
         reader = self._reader
         rows = [
-            Row(None, "", host, f"{self._agent(host)}: {self._domains(host)}")
+            Summary(None, "", host, f"{self._agent(host)}: {self._domains(host)}")
             for host in sorted(reader.statuses.keys() | reader.domains.keys())
         ]
         rows += [
-            Row(None, "", name, words.correlator_status(data))
+            Summary(None, "", name, words.correlator_status(data))
             for name, data in sorted(reader.correlators.items())
         ]
         return [self._render(row, None, dim=True) for row in rows]
@@ -135,7 +135,7 @@ class View:
         counts = Counter(domains.values())
         return f"{len(domains)} domains: " + ", ".join(f"{n} {state}" for state, n in counts.most_common())
 
-    def _render(self, row: Row, now_s: float | None, *, dim: bool) -> str:
+    def _render(self, row: Summary, now_s: float | None, *, dim: bool) -> str:
         domain, where, text = (self._clean(part) for part in (row.domain, row.where, row.text))
         self._widen(domain, where)
         tone: Tone = "dim" if dim else row.tone

@@ -37,8 +37,8 @@ _without_numbers: Final = partial(re.sub, r"(, )?\d+ under way|\d+", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line's content. `at_s` in seconds since 1970, None where the message has no time."""
+class Summary:
+    """A message in one line. `at_s` in seconds since 1970, None if the message has no time."""
 
     at_s: float | None
     domain: str
@@ -47,14 +47,14 @@ class Row:
     tone: Tone = "plain"
     mark: str = ""
     whole: bool = False
-    """Whether it is worth several lines where one isn't wide enough."""
+    """Whether to wrap it where one line isn't wide enough."""
     is_news: bool = True
-    """Whether anything but a number differs from what was said before."""
+    """Whether anything but a number differs from the message before."""
 
 
 @dataclass(slots=True)
 class Reader:
-    """Turns messages into rows, and learns from them what domains are called and what hosts have."""
+    """Turns messages into summaries; learns domains' names and hosts' domains from them."""
 
     topics: Topics = field(default_factory=Topics)
     names: dict[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Reader:
     domains: dict[str, dict[str, str]] = field(default_factory=dict)
     """For each host, its domains' UUIDs and states in words."""
 
-    def read(self, topic: str, payload: bytes) -> Row:
+    def read(self, topic: str, payload: bytes) -> Summary:
         """The row for any message on any topic."""
         try:
             address = self.topics.parse(topic)
@@ -73,12 +73,12 @@ class Reader:
             return self._cleared(address, topic)
         message = _object(payload)
         if address.kind == "replay":
-            return Row(None, "", address.host, _replay(message), "dim")
+            return Summary(None, "", address.host, _replay(message), "dim")
         if not isinstance(message.get("data"), dict):
             return self._strange(topic, payload)
         return self.row(address, message)
 
-    def row(self, address: Address, message: dict[str, Any]) -> Row:
+    def row(self, address: Address, message: dict[str, Any]) -> Summary:
         """The row for a message of ours. address: what its topic names."""
         row = _READ[address.kind](self, address, message["data"])
         return replace(row, at_s=_time(message))
@@ -106,55 +106,55 @@ class Reader:
             self.names[uuid] = name
         return self.names.get(uuid) or uuid[:8]
 
-    def _lifecycle(self, address: Address, data: dict[str, Any]) -> Row:
+    def _lifecycle(self, address: Address, data: dict[str, Any]) -> Summary:
         kind = (str(data.get("event")), str(data.get("detail")))
         tone: Tone = "warn" if kind in _ALARMING or kind[0] == "crashed" else "plain"
-        return Row(None, self.named(address.uuid, data), address.host, words.lifecycle(data), tone)
+        return Summary(None, self.named(address.uuid, data), address.host, words.lifecycle(data), tone)
 
-    def _event(self, address: Address, data: dict[str, Any]) -> Row:
+    def _event(self, address: Address, data: dict[str, Any]) -> Summary:
         tone: Tone = "warn" if data.get("event") in _WARNING else "dim"
-        return Row(None, self.named(address.uuid, data), address.host, words.event(data), tone)
+        return Summary(None, self.named(address.uuid, data), address.host, words.event(data), tone)
 
-    def _state(self, address: Address, data: dict[str, Any]) -> Row:
+    def _state(self, address: Address, data: dict[str, Any]) -> Summary:
         name, text = self.named(address.uuid, data), words.state(data)
         self.domains.setdefault(address.host, {})[address.uuid] = text.removeprefix("is ").partition(" (")[0]
-        return Row(None, name, address.host, text, "dim")
+        return Summary(None, name, address.host, text, "dim")
 
-    def _job(self, address: Address, data: dict[str, Any]) -> Row:
+    def _job(self, address: Address, data: dict[str, Any]) -> Summary:
         operation, how_far = str(data.get("operation")), words.progress(data)
         text = operation.replace("_", " ") + (f": {how_far}" if how_far else "")
-        return Row(None, self.named(address.uuid, data), address.host, text, "dim")
+        return Summary(None, self.named(address.uuid, data), address.host, text, "dim")
 
-    def _object(self, address: Address, data: dict[str, Any]) -> Row:
+    def _object(self, address: Address, data: dict[str, Any]) -> Summary:
         singular = OBJECTS[address.object].singular
         about = data.get(singular)
         name = str(about.get("name") or address.uuid) if isinstance(about, dict) else address.uuid
         text = words.object_state(data) if address.kind == "object_state" else words.event(data)
-        return Row(None, name, address.host, f"{singular} {text}", "dim")
+        return Summary(None, name, address.host, f"{singular} {text}", "dim")
 
-    def _host_status(self, address: Address, data: dict[str, Any]) -> Row:
+    def _host_status(self, address: Address, data: dict[str, Any]) -> Summary:
         text, before = words.host_status(data), self.statuses.get(address.host)
         self.statuses[address.host] = data
         if before is not None and _without_numbers(words.host_status(before)) == _without_numbers(text):
-            return Row(None, "", address.host, text, "dim", is_news=False)
+            return Summary(None, "", address.host, text, "dim", is_news=False)
         libvirt = data.get("libvirt")
         sees = isinstance(libvirt, dict) and bool(libvirt.get("connected"))
         fine = data.get("state") == "online" and sees and not data.get("dropped") and not data.get("lost")
-        return Row(None, "", address.host, text, "plain" if fine else "warn")
+        return Summary(None, "", address.host, text, "plain" if fine else "warn")
 
-    def _correlator_status(self, address: Address, data: dict[str, Any]) -> Row:
+    def _correlator_status(self, address: Address, data: dict[str, Any]) -> Summary:
         text, before = words.correlator_status(data), self.correlators.get(address.correlator)
         self.correlators[address.correlator] = data
         if before is not None and _without_numbers(words.correlator_status(before)) == _without_numbers(text):
-            return Row(None, "", address.correlator, text, "dim", is_news=False)
+            return Summary(None, "", address.correlator, text, "dim", is_news=False)
         fine = data.get("state") == "online" and not data.get("holes")
-        return Row(None, "", address.correlator, text, "plain" if fine else "warn")
+        return Summary(None, "", address.correlator, text, "plain" if fine else "warn")
 
-    def _migration(self, address: Address, data: dict[str, Any]) -> Row:
+    def _migration(self, address: Address, data: dict[str, Any]) -> Summary:
         outcome = address.name
         if outcome == "last":
             outcome = str(data.get("outcome"))
-        return Row(
+        return Summary(
             None,
             self.named(address.uuid, data),
             migrations.route(data),
@@ -164,40 +164,40 @@ class Reader:
             whole=True,
         )
 
-    def _location(self, address: Address, data: dict[str, Any]) -> Row:
+    def _location(self, address: Address, data: dict[str, Any]) -> Summary:
         where, state = str(data.get("host") or "?"), str(data.get("state", ""))
         text = f"is here now, {words.STATE.get(state, state)}" if state else "is here now"
-        return Row(None, self.named(address.uuid, data), where, text, "dim")
+        return Summary(None, self.named(address.uuid, data), where, text, "dim")
 
-    def _cleared(self, address: Address, topic: str) -> Row:
+    def _cleared(self, address: Address, topic: str) -> Summary:
         match address.kind:
             case "object_state":
                 singular = OBJECTS[address.object].singular
-                return Row(None, address.uuid[:8], address.host, f"{singular} is no longer here", "dim")
+                return Summary(None, address.uuid[:8], address.host, f"{singular} is no longer here", "dim")
             case "state":
                 self.domains.get(address.host, {}).pop(address.uuid, None)
-                return Row(None, self.named(address.uuid), address.host, "is no longer here", "dim")
+                return Summary(None, self.named(address.uuid), address.host, "is no longer here", "dim")
             case "job":
-                return Row(None, self.named(address.uuid), address.host, "no job any more", "dim")
+                return Summary(None, self.named(address.uuid), address.host, "no job any more", "dim")
             case "migration":
-                return Row(None, self.named(address.uuid), "", "no migration any more", "dim")
+                return Summary(None, self.named(address.uuid), "", "no migration any more", "dim")
             case "location":
-                return Row(None, self.named(address.uuid), "", "is on no host any more", "dim")
+                return Summary(None, self.named(address.uuid), "", "is on no host any more", "dim")
             case "host_status":
                 self.statuses.pop(address.host, None)
-                return Row(None, "", address.host, "status cleared", "dim")
+                return Summary(None, "", address.host, "status cleared", "dim")
             case "correlator_status":
                 self.correlators.pop(address.correlator, None)
-                return Row(None, "", address.correlator, "status cleared", "dim")
+                return Summary(None, "", address.correlator, "status cleared", "dim")
         return self._strange(topic, b"")
 
-    def _strange(self, topic: str, payload: bytes) -> Row:
+    def _strange(self, topic: str, payload: bytes) -> Summary:
         short = topic.removeprefix(f"{self.topics.root}/")
         shown = payload[:_PREVIEW].decode("utf-8", "backslashreplace")
-        return Row(None, "", "", f"not of this contract: {short}  {shown}".rstrip(), "dim")
+        return Summary(None, "", "", f"not of this contract: {short}  {shown}".rstrip(), "dim")
 
 
-_READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Row]]] = {
+_READ: Final[dict[str, Callable[[Reader, Address, dict[str, Any]], Summary]]] = {
     "lifecycle": Reader._lifecycle,  # noqa: SLF001 - a table of this class's own methods
     "event": Reader._event,  # noqa: SLF001
     "state": Reader._state,  # noqa: SLF001
