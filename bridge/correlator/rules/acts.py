@@ -165,7 +165,10 @@ def _split(track: Track, mark: Mark, _: object = None) -> None:
     not live. Nothing told of the first one's end.
     """
     last = track.departures[-1]
-    if last.iterated and last.suspended is not None:
+    if last.stage == "stranded":
+        _open_departure(track, mark)
+        _suspend(track, mark)
+    elif last.iterated and last.suspended is not None:
         began, last.suspended = last.suspended, None
         last.stage, last.closed, last.guest = "copying", began, track.guest_before(began)
         _open_departure(track, began)
@@ -293,8 +296,9 @@ def _run(track: Track, mark: Mark, _: object = None) -> None:
 
 
 def _announce(track: Track, mark: Mark, _: object = None) -> None:
-    if track.stay is not None and track.stay.announced is None:
-        track.stay.announced = mark
+    half = track.stay or (track.arrivals[-1] if track.phase == "incoming" else None)
+    if half is not None and half.announced is None:
+        half.announced = mark
 
 
 def _pause(track: Track, mark: Mark, _: object = None) -> None:

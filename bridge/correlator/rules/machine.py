@@ -82,6 +82,7 @@ TABLE: Final[dict[Phase, Row]] = {
         "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
         "resumed_migrated": ("here", ("resume",)),
         "other_job": ("here", ("drop",)),
+        "saved": ("away", ("drop", "end")),
         "job_failed": ("here", ("job_end",)),
         "booted": ("here", ("drop", "end", "begin", "run")),
         "incoming": ("incoming", ("vanish", "end", "open_arrival")),
@@ -175,6 +176,8 @@ TABLE: Final[dict[Phase, Row]] = {
 for _known in TABLE:
     TABLE[_known]["announced"] = (_known, ("announce",))
     TABLE[_known]["updated"] = (_known, ("persist",))
+    if "stopped" in TABLE[_known]:
+        TABLE[_known].setdefault("saved", TABLE[_known]["stopped"])
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
@@ -247,16 +250,19 @@ def apply(track: Track, sign: Sign, mark: Mark, figures: Figures = (None, None))
         sign = "stuck_again"
     elif sign in _OF_A_JOB and _may_be_the_next_job(track):
         reopen(track)
-    elif sign == "job_failed" and figures[0] is not None:
+    is_its_own = False
+    if sign == "job_failed" and figures[0] is not None:
         meant = _job_begun(track, figures[0])
         if meant is not None and (track.phase == "here" or meant is not track.departures[-1]):
             note_job_gone(meant, mark)
             return
+        is_its_own = meant is not None and _is_of(meant, figures[0])
     row = TABLE[track.phase].get(sign)
     if row is None:
         return
     phase, acts = row
-    _part_where_unseen(track, mark, acts)
+    if not is_its_own:
+        _part_where_unseen(track, mark, acts)
     for act in acts:
         ACTS[act](track, mark, figures)
     track.phase = phase
@@ -270,7 +276,8 @@ def _part_where_unseen(track: Track, mark: Mark, acts: tuple[Act, ...]) -> None:
         departure = track.departures[-1] if track.departures else None
         if departure is not None and not departure.is_over and was_unseen(departure, mark):
             begin_segment(track, departure, mark)
-    if _OF_AN_ARRIVAL & set(acts) and track.arrivals and was_unseen(track.arrivals[-1], mark):
+    is_of_an_arrival = "open_arrival" not in acts and _OF_AN_ARRIVAL & set(acts)
+    if is_of_an_arrival and track.arrivals and was_unseen(track.arrivals[-1], mark):
         begin_segment(track, track.arrivals[-1], mark)
 
 
@@ -289,11 +296,13 @@ def _job_begun(track: Track, began_us: int) -> Departure | None:
     """The departure whose job began then, by the host's own clock: a job begins before the first that it
     says, and after the last that the one before it said. None: nothing else was heard of it.
     """
-    for departure in track.departures:
-        marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
-        if not departure.is_over or max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us:
-            return departure
-    return None
+    return next((each for each in track.departures if not each.is_over or _is_of(each, began_us)), None)
+
+
+def _is_of(departure: Departure, began_us: int) -> bool:
+    """Whether the job that began then said something of this."""
+    marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
+    return max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us
 
 
 def _may_be_the_next_job(track: Track) -> bool:

@@ -8,6 +8,7 @@ same order on both.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,9 @@ _TRAILS_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known."""
+    """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
+    `next_began` when the next attempt was prepared, wherever.
+    """
 
     arrival: Arrival | None
     destination: str | None
@@ -47,6 +50,7 @@ class Pair:
     source: str | None
     doubtful: bool = False
     meetings: Sequence[Meeting] = ()
+    next_began: float = FOREVER
 
 
 def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends] = ()) -> list[Pair]:
@@ -75,7 +79,14 @@ def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[E
             stay = next((stay for source, stay in stays[half] if source == held_by), None)
             pairs.append(Pair(arrival, host, end, held_by, meetings=stay_meetings(arrival, stay)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
-    return pairs
+    began = sorted(arrival.first.at for _, arrival in arrivals if not arrival.tentative)
+    return [replace(each, next_began=_next(began, each)) for each in pairs]
+
+
+def _next(began: Sequence[float], each: Pair) -> float:
+    half = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
+    n = len(began) if half is None else bisect_right(began, half.at)
+    return began[n] if n < len(began) else FOREVER
 
 
 def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]) -> int:
@@ -209,6 +220,8 @@ class _Known:
 def _fit(arrival: Arrival, departure: Departure) -> Fit:
     """As `_FITS` has it, and both a post-copy or neither. What is found to have ended may have arrived."""
     was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
+    if arrival.stage == "open" and not departure.postcopy:
+        return "fits"  # it may end in any way
     fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if was_found else fit

@@ -108,6 +108,7 @@ def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
         breaks=before.breaks + after.breaks,
         broke=after.broke or before.broke,
         flowed=after.flowed or before.flowed,
+        announced=after.announced or before.announced,
         switched=after.switched or before.switched,
         guest=after.guest or before.guest,
         continues=before.continues,

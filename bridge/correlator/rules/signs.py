@@ -27,6 +27,7 @@ Sign = Literal[
     "left",
     "crashed",
     "stopped",
+    "saved",
     "vanished",
     "stuck_again",
     "defined",
@@ -57,6 +58,7 @@ SIGNS: Final[dict[str, Sign]] = {
     "stopped/failed": "crashed",
     "stopped/crashed": "crashed",
     "stopped/unknown": "vanished",
+    "stopped/saved": "saved",
     "stopped/*": "stopped",
     "defined/added": "defined",
     "defined/*": "updated",
@@ -76,6 +78,7 @@ ORDINARY: Final = frozenset(
         "resumed",
         "stuck",
         "stopped",
+        "saved",
         "crashed",
         "defined",
         "updated",
@@ -128,6 +131,7 @@ STATE_SIGNS: Final[dict[Phase, dict[str, Sign]]] = {
         "shutoff/crashed": "crashed",
         "shutoff/failed": "crashed",
         "shutoff/unknown": "vanished",
+        "shutoff/saved": "saved",
         "shutoff/*": "stopped",
         "gone": "vanished",
     },
@@ -178,7 +182,9 @@ def sign_of(fact: Fact) -> Sign | None:
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
-    """How a guest ended where nothing but its end was seen; None where it left, or nobody saw the end."""
+    """How a guest ended where nothing but its end was seen; None where it left, nobody saw the end, or no
+    migration was under way any more: libvirt saves no guest that it migrates.
+    """
     sign = SIGNS.get(mark.what) or SIGNS.get(f"{mark.what.partition('/')[0]}/*")
     return sign if sign in ("crashed", "stopped") else None
 

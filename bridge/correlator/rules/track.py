@@ -76,6 +76,7 @@ class Arrival:
     flowed: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
+    announced: Mark | None = None  # when its end began, where the host said so
     after: Instant | None = None  # what was found afterwards happened after this
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between

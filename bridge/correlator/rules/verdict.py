@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.acts import KEPT
-from bridge.correlator.rules.facts import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.facts import AS_IT_HAPPENED, CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
 from bridge.correlator.rules.joint import (
     JOINT,
     UNDER_WAY,
@@ -84,11 +84,13 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float], se
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
         source_blind = silent[pair.source] <= over.received
-    guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
-    if d == "leaving" and over is not None and departure is not None:
-        lost = departure.ended.since if departure.ended else silent.get(pair.source or "")
-        if lost is not None and _seen_last(departure) <= lost < over.received + settle_s:
-            attention = None  # it may have left since it was lost
+    is_paused = (
+        d in ("stuck", "stranded", "leaving")
+        and not (d == "leaving" and source_blind)
+        and not _was_lost(pair, d, silent, settle_s)
+    )
+    fares = _Fares(source_track, is_paused, source_blind, postcopy)
+    guest, attention = _guest(pair, ruling, d, fares)
     parted = _parted_by(ruling, a, d, arrival, departure)
     decided = parted[1] if parted else _decided_by(ruling, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
@@ -109,8 +111,33 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float], se
     )
 
 
-def _seen_last(departure: Departure) -> float:
-    return max(mark.at for mark in departure.job_marks if mark is not None)
+@dataclass(frozen=True, slots=True)
+class _Fares:
+    """How the guest fares on its source: its track, whether the attempt left it paused there, whether the
+    source couldn't be heard when it was over, and whether the memory was split between the hosts.
+    """
+
+    track: Track | None
+    is_paused: bool
+    is_blind: bool
+    postcopy: bool
+
+
+def _was_lost(pair: Pair, d: D, silent: Mapping[str, float], settle_s: float) -> bool:
+    """Whether the source couldn't see how this attempt ended there, so that what was found may be the next
+    one's doing; or couldn't for so long that the guest may have left since.
+    """
+    departure, arrival = pair.departure, pair.arrival
+    if departure is None:
+        return False
+    end = departure.ended
+    lost = end.since if end is not None else silent.get(pair.source or "")
+    if lost is None or lost < max(mark.at for mark in departure.job_marks if mark is not None):
+        return False
+    if d != "leaving":
+        return end is not None and pair.next_began < end.at
+    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    return over is not None and lost < over.received + settle_s
 
 
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
@@ -221,16 +248,14 @@ def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
 
 
 def _guest(
-    pair: Pair, ruling: Ruling, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+    pair: Pair, ruling: Ruling, d: D, fares: _Fares
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
     """Where the guest is and how it fares after this ruling, and what a person has to see to."""
     if ruling == "failed":
-        return _guest_after_failure(pair, d, track, source_blind=source_blind, postcopy=postcopy)
+        return _guest_after_failure(pair, d, fares)
     arrival, source = pair.arrival, pair.source
     if ruling == "completed":
-        attention: Attention | None = None
-        if d in ("stranded", "stuck") or (d == "leaving" and not source_blind):
-            attention = "source_left_paused"
+        attention: Attention | None = "source_left_paused" if fares.is_paused else None
         if arrival is None or arrival.guest is None:
             return (pair.destination, "unknown"), attention
         return (pair.destination, arrival.guest), attention
@@ -238,37 +263,41 @@ def _guest(
         return (None, "running"), None
     if ruling == "interrupted":
         return (pair.destination, "running" if arrival and arrival.postcopy else "unknown"), None
-    state: GuestState = (track.guest or "unknown") if track and source and not source_blind else "unknown"
-    return (source, state), None
+    track = fares.track if source and not fares.is_blind else None
+    return (source, (track.guest if track else None) or "unknown"), None
 
 
 def _guest_after_failure(
-    pair: Pair, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+    pair: Pair, d: D, fares: _Fares
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
-    arrival, source = pair.arrival, pair.source
-    if postcopy and d in ("crashed", "stopped"):
+    arrival, source, track = pair.arrival, pair.source, fares.track
+    if fares.postcopy and d in ("crashed", "stopped"):
         return (None, "lost"), "postcopy_incomplete"
-    if d == "crashed" or (postcopy and arrival is not None and arrival.stage == "ended"):
+    if d == "crashed" or (fares.postcopy and arrival is not None and arrival.stage == "ended"):
         return (None, "lost"), None
     if d == "stopped":
         return (source if track and track.persistent else None, "shutoff"), None
     if d == "vanished":
         return (None, "unknown"), None
-    if d in ("stuck", "stranded") or (d == "leaving" and not source_blind):
+    if fares.is_paused:
         return (source, "paused"), "guest_left_paused"
+    if d in ("stuck", "stranded", "leaving"):
+        return (source, "unknown"), None
     if d in ("resumed", "resumed_ended"):
         return (source, "running"), None
     if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
         return (source, pair.departure.guest), None
-    return (source, _guest_then(pair, track) if track and not source_blind else "unknown"), None
+    return (source, "unknown" if track is None or fares.is_blind else _guest_then(pair, track)), None
 
 
 def _guest_then(pair: Pair, track: Track) -> GuestState:
     """How the guest fared on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
     moment = arrival.ended if arrival else None
-    if moment is None:
+    if arrival is None or moment is None:
         return track.guest or "unknown"
+    if moment.origin not in AS_IT_HAPPENED:
+        moment = arrival.announced or moment
     return track.guest_at(moment, departure.closed if departure else None) or "unknown"
 
 
