@@ -27,6 +27,7 @@ from bridge.correlator.rules.readings import (
     Span,
     by_correction,
     by_receipt,
+    by_stamp,
     spans,
 )
 from bridge.correlator.rules.signs import end_of
@@ -329,20 +330,29 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
 
 def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> list[tuple[str, Stay]]:
     """The other hosts on which the guest was when this arrival was opened, and its stays there, the likeliest
-    first: by the corrected clocks, or by the receipt where all came as it happened. More than one only where
-    the guest runs twice, or clocks don't tell.
+    first: by the corrected clocks, or by the receipt where all came as it happened; where there is none, by the
+    stamps. More than one only where the guest runs twice, or clocks don't tell.
     """
     mark = arrival.first
+    stays = [
+        (host, stay)
+        for host, track in tracks.items()
+        if host != destination
+        for stay in ([*track.past, track.stay] if track.stay else track.past)
+    ]
     found: list[tuple[float, float, str, Stay]] = []
-    for host, track in tracks.items():
-        if host == destination:
-            continue
-        for stay in [*track.past, track.stay] if track.stay else track.past:
-            away_s = _away_at_s(stay, mark, by_correction)
-            if is_live(mark, stay.began, stay.ended):
-                away_s = min(away_s, _away_at_s(stay, mark, by_receipt))
-            if away_s <= SKEW_S:
-                found.append((away_s, -stay.began.at, host, stay))
+    for host, stay in stays:
+        away_s = _away_at_s(stay, mark, by_correction)
+        if is_live(mark, stay.began, stay.ended):
+            away_s = min(away_s, _away_at_s(stay, mark, by_receipt))
+        if away_s <= SKEW_S:
+            found.append((away_s, -stay.began.at, host, stay))
+    if not found:  # their messages may be late from the first on, and nothing shows it
+        found = [
+            (away_s, -stay.began.at, host, stay)
+            for host, stay in stays
+            if (away_s := _away_at_s(stay, mark, by_stamp)) <= SKEW_S
+        ]
     likeliest: dict[str, Stay] = {}
     for _, _, host, stay in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, stay)
