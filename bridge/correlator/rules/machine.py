@@ -296,7 +296,13 @@ def _job_begun(track: Track, began_us: int) -> Departure | None:
     """The departure whose job began then, by the host's own clock: a job begins before the first that it
     says, and after the last that the one before it said. None: nothing else was heard of it.
     """
-    return next((each for each in track.departures if not each.is_over or _is_of(each, began_us)), None)
+    known = track.departures
+    n = next((n for n, each in enumerate(known) if not each.is_over or _is_of(each, began_us)), None)
+    if n is None:
+        return None
+    while n + 1 < len(known) and known[n + 1].continues:
+        n += 1  # the agent knows it still: it is that job's, too
+    return known[n]
 
 
 def _is_of(departure: Departure, began_us: int) -> bool:
