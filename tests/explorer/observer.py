@@ -150,24 +150,27 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
             stream = streams[trouble.host]
             if not _has_it(stream, trouble):
                 return None
-            changed = change(seen, stream, trouble)
-            if changed is None:
+            if (changed := change(seen, stream, trouble)) is None:
                 return None
             streams[trouble.host] = changed
     for stream in streams.values():
         seen.deliveries += stream
     seen.deliveries.sort(key=lambda one: one.at)
     for trouble in troubles:
-        if trouble.kind == "restart":
-            _restart(seen, trouble)
-        elif trouble.kind == "correlator's clock":
-            at = seen.deliveries[trouble.first].at - 0.001 if trouble.first < len(seen.deliveries) else 0.0
-            seen.clock = (at, trouble.s)
+        _trouble_the_correlator(seen, trouble)
     seen.hidden = frozenset(
         t.host for t in troubles if t.kind in HIDING or (t.kind == "hole" and "lost" in t.how)
     )
     seen.unseen_at_last = frozenset(t.host for t in troubles if t.kind in HIDING and t.how == "for good")
     return seen
+
+
+def _trouble_the_correlator(seen: Observed, trouble: Trouble) -> None:
+    if trouble.kind == "restart":
+        _restart(seen, trouble)
+    elif trouble.kind == "correlator's clock":
+        at = seen.deliveries[trouble.first].at - 0.001 if trouble.first < len(seen.deliveries) else 0.0
+        seen.clock = (at, trouble.s)
 
 
 def _has_it(stream: list[Delivery], trouble: Trouble) -> bool:
