@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.rules.observations import CLEARED, Copied, Instant, Key, Mark
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, Copied, Instant, Key, Mark
 
 KEPT_RUN_STATES: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
@@ -129,6 +129,12 @@ class Departure:
     def is_over(self) -> bool:
         """Whether its job is, by what else the host said."""
         return self.ended is not None or self.closed is not None
+
+    @property
+    def copied_last(self) -> Mark | None:
+        """The last that showed its copy under way, as it happened."""
+        marks = [m for m in (self.iterated_last, self.suspended, self.postcopy_started) if m is not None]
+        return max((m for m in marks if m.origin in AS_IT_HAPPENED), key=lambda m: m.key, default=None)
 
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:

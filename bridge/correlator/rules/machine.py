@@ -348,6 +348,7 @@ def _was_just_resumed(view: HostView) -> bool:
         and last is not None
         and last.stage == "resumed"
         and last.ended is not None
+        and last.ended.origin in AS_IT_HAPPENED
         and view.run_states[-1].at == last.ended.at
         and last.job_gone is None
     )

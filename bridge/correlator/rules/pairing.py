@@ -83,6 +83,11 @@ def pair(
                 if (n == 0 or _ended_after(arrival, residency))
                 and (end := _end_before_copy(arrival, source, residency, views, links))
             ]
+            ends += [
+                (source, end)
+                for source, residency in residencies[leg][:1]
+                if not ends and (end := _ran_on(arrival, residency, views[source]))
+            ]
             held_by, end = (
                 ends[0] if ends else (_source(host, arrival, next(iter(residencies[leg]), None), links), None)
             )
@@ -160,6 +165,7 @@ def _overlaps(
     is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
+    copied = departure.copied_last
     found = []
     for a, d in product(came, left):
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
@@ -167,6 +173,8 @@ def _overlaps(
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
         slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
         if is_ordered and a.begins > d.begins + order_s:
+            continue
+        if copied is not None and d.read(copied) > a.ends + AFTER_S:
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -433,6 +441,21 @@ def _end_before_copy(
         ):
             return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
+
+
+def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departure | None:
+    """The source's half where nothing told of a job there, and it lists the guest as running after it had been
+    resumed at its destination.
+    """
+    listed, switched = source.listed, arrival.switched
+    if arrival.stage not in ("arrived", "departed") or listed is None or switched is None:
+        return None
+    if residency is not source.residency or source.guest != "running":
+        return None
+    overlaps = residency_overlaps(arrival, residency)
+    if not all(d.read(listed.mark) > a.read(switched) + AFTER_S for a, d in overlaps) or not overlaps:
+        return None
+    return Departure(key=listed.key, opened=listed.mark, stage="resumed", guest="running", ended=listed.mark)
 
 
 def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:

@@ -130,7 +130,7 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     departure, arrival = pair.departure, pair.arrival
     if departure is None:
         return False
-    end = departure.ended
+    end = departure.ended or departure.closed
     lost = end.since if end is not None else silent.get(pair.source or "")
     if lost is None or lost < max(mark.at for mark in departure.job_marks if mark is not None):
         return False
