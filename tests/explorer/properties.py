@@ -85,7 +85,7 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         given = [one for one in told if one.word in VERDICTS]
         if not given:
             continue
-        owner = _began(told[0], owners)
+        owner = _began(history, told[0], owners)
         if owner is None:
             owner = _owner(history, given[-1], owners)
         if owner is None and _is_copied_by_hand(seen, given[-1]):
@@ -180,11 +180,13 @@ def _by_migration(told: Sequence[Told]) -> dict[str, list[Told]]:
     return found
 
 
-def _began(told: Told, owners: dict[str, Counter[int]]) -> int | None:
-    """The attempt whose beginning was told; of several that were found at once, the newest."""
+def _began(history: History, told: Told, owners: dict[str, Counter[int]]) -> int | None:
+    """The attempt to that host whose beginning was told; of several that were found at once, the newest."""
     if told.word != "started" or told.data is None:
         return None
-    return max(owners.get(told.data["evidence"][0]["id"], ()), default=None)
+    to = _letter(told.data["destination"]["host"])
+    found = owners.get(told.data["evidence"][0]["id"], ())
+    return max((n for n in found if history.attempts[n].destination == to), default=None)
 
 
 def _owner(history: History, told: Told, owners: dict[str, Counter[int]]) -> int | None:

@@ -141,7 +141,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "vanished": ("away", ("vanish", "end")),
     },
     "incoming": {
-        "resumed_migrated": ("here", ("arrive",)),
+        "resumed_migrated": ("here", ("arrive", "note_resume")),
         "resumed": ("here", ("arrive",)),
         "paused": ("here", ("arrive_paused",)),
         "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
@@ -261,7 +261,7 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
 
 def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = (None, None)) -> None:
     """Moves the track by one sign, as `TABLE` has it."""
-    if event_type == "switching" and _was_just_resumed(view):
+    if event_type == "switching" and _was_just_resumed(view, mark):
         event_type = "paused_after_resume"
     elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
         reopen(view)
@@ -338,7 +338,7 @@ def _may_be_the_next_job(view: HostView) -> bool:
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
 
 
-def _was_just_resumed(view: HostView) -> bool:
+def _was_just_resumed(view: HostView, mark: Mark) -> bool:
     """A source that can't resume after a failure says resumed and at once suspended. The next attempt says
     suspended, too, and then what only a job under way says: see `actions.reopen`.
     """
@@ -349,6 +349,7 @@ def _was_just_resumed(view: HostView) -> bool:
         and last.stage == "resumed"
         and last.ended is not None
         and last.ended.origin in AS_IT_HAPPENED
+        and not was_unseen(last, mark)
         and view.run_states[-1].at == last.ended.at
         and last.job_gone is None
     )
@@ -431,6 +432,9 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
 def _classify_resume(view: HostView, what: str, resumed: Mark) -> None:
     """A resume by migration of which the role wasn't known: the state's reason tells it."""
     view.unclassified_resume = None
+    last = view.arrivals[-1] if view.arrivals else None
+    if what == "running/migrated" and last is not None and last.switched == resumed:
+        return
     if what == "running/migrated":
         arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]

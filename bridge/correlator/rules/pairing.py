@@ -235,12 +235,30 @@ class _Known:
         return self.proven.get(arrival) == departure
 
 
-def _fit(arrival: Arrival, departure: Departure) -> Fit:
+_OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
+    "ended": frozenset({"crashed", "stopped", "vanished"}),
+    "arrived": frozenset({"crashed", "stopped"}),
+    "departed": frozenset({"crashed", "stopped"}),
+}
+
+
+def stage_then(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> DepartureStage:
+    """The source's stage when the attempt was over. One that ended well after it was over at the destination
+    ended for reasons of its own: then its stage before that end counts.
+    """
+    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
+    is_its_own = end is not None and departure.stage in _OWN_REASONS.get(arrival.stage, ())
+    if end is not None and is_its_own and over is not None and is_well_after(end, over, overlaps):
+        return departure.before_end
+    return departure.stage
+
+
+def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:
     """As `_FITS` has it, and both a post-copy or neither. What is found to have ended may have arrived."""
     was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
-    fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if was_found else fit
     if departure.postcopy != arrival.postcopy:
@@ -309,17 +327,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
-    fit = _fit(arrival, departure)
     overlaps = _overlaps(arrival, departure, came, left, held=held)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
-    if (
-        is_between_readings
-    ):  # a clock may be wrong by what its messages' way hides: the truth lies between readings
+    if is_between_readings:  # a clock may be wrong by what its messages' way hides
         overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
+    fit = _fit(arrival, departure, overlaps)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
         overlaps = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
@@ -444,7 +460,7 @@ def _end_before_copy(
 
 
 def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departure | None:
-    """The source's half where nothing told of a job there, and it lists the guest as running after it had been
+    """The source's half where nothing told of a job there, and it lists the guest as running after that was
     resumed at its destination.
     """
     listed, switched = source.listed, arrival.switched

@@ -134,8 +134,10 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     lost = end.since if end is not None else silent.get(pair.source or "")
     if lost is None or lost < max(mark.at for mark in departure.job_marks if mark is not None):
         return False
-    if d != "leaving":
-        return end is not None and pair.next_began < end.at
+    if end is not None and pair.next_began < end.at:
+        return True
+    if d != "leaving" or (end is not None and end.origin in AS_IT_HAPPENED):
+        return False
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     return over is not None and lost < over.received + settle_s
 
