@@ -384,16 +384,23 @@ def _holders(
             away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
         if away_s <= SKEW_S:
             found.append((away_s, -residency.began.at, host, residency))
-    if not found:  # their messages may be late from the first on, and nothing shows it
+    if not found:  # their messages may be late from the first on, or a clock was set, and nothing shows it
         found = [
             (away_s, -residency.began.at, host, residency)
             for host, residency in residencies
-            if (away_s := _away_at_s(residency, mark, by_stamp)) <= SKEW_S
+            if (away_s := _least_away_s(residency, mark)) <= SKEW_S
         ]
     likeliest: dict[str, Residency] = {}
     for _, _, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, residency)
     return list(likeliest.items())
+
+
+def _least_away_s(residency: Residency, mark: Mark) -> float:
+    """How far a moment is from a residency by the stamps, or by the receipt unless something held it up."""
+    marks = [each for each in (mark, residency.began, residency.ended) if each is not None]
+    readings = [by_stamp] if any(each.late for each in marks) else [by_stamp, by_receipt]
+    return min(_away_at_s(residency, mark, read) for read in readings)
 
 
 def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
