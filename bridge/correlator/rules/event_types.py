@@ -106,6 +106,8 @@ STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
         "running/postcopy_failed": "destination_broke",
         "running/*": "resumed_migrated",
         "paused/user": "paused",
+        "paused/postcopy": "source_postcopy",
+        "paused/postcopy_failed": "source_broke",
         "shutoff/failed": "crashed",
         "shutoff/*": "vanished",
         "gone": "vanished",

@@ -151,6 +151,8 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "switching": ("leaving", ("arrive", "open_departure", "suspend")),
+        "source_postcopy": ("leaving_postcopy", ("arrive", "open_departure", "postcopy_out")),
+        "source_broke": ("leaving_broken", ("arrive", "open_departure", "postcopy_out", "break_out")),
         "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail",)),
         "stopped": ("away", ("fail",)),

@@ -113,11 +113,14 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     ) + sum(
         1
         for host, each in departures
-        if (each.suspended or each.postcopy or each.stage == "left") and (host, each.key) not in linked
+        if (host, each.key) not in linked
+        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
     )
     return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
 
 
+_OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
+"""What only a migration ends with."""
 _Arrivals = list[tuple[str, Arrival]]
 _Departures = list[tuple[str, Departure]]
 _Residencies = dict[LegId, list[tuple[str, Residency]]]

@@ -132,7 +132,7 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
         return False
     end = departure.ended or departure.closed
     lost = end.since if end is not None else silent.get(pair.source or "")
-    if lost is None or lost < max(mark.at for mark in departure.job_marks if mark is not None):
+    if lost is None or (end and lost < max(mark.at for mark in departure.job_marks if mark is not None)):
         return False
     if end is not None and pair.next_began < end.at:
         return True
