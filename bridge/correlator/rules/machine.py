@@ -165,6 +165,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
         "paused": ("incoming_postcopy", ("pause",)),
         "resumed": ("incoming_postcopy", ("run",)),
+        "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail", "end")),
@@ -193,7 +194,9 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
 for _known in TABLE:
     TABLE[_known]["announced"] = (_known, ("announce",))
     TABLE[_known]["updated"] = (_known, ("persist",))
-    if "stopped" in TABLE[_known]:
+    if _known in ("incoming", "incoming_postcopy", "incoming_broken", "restored"):
+        TABLE[_known]["saved"] = ("away", ("arrive", "end"))  # it had arrived: libvirt saves no other
+    elif "stopped" in TABLE[_known]:
         TABLE[_known].setdefault("saved", TABLE[_known]["stopped"])
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
