@@ -310,12 +310,12 @@ class Agent:
         self._ask(t + ASK_EVERY_S)
 
     def _gone(self, t: float) -> None:
-        seen, job, self._leaving = self._seen_leaving, self._leaving, None
+        seen = self._seen_leaving
         if seen is not None:
-            self._because, self._origin = tuple(self._of_job.get(job, ())), "poll"
             moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
             params = dict(_SEEN_JOB)
             self._take(t, JobEnded(moment_ns, self._there, self.driver, UUID, seen.name, seen.id, params))
+        self._leaving = None
 
     def _ask(self, t: float) -> None:
         self._next_ask = t
@@ -328,8 +328,11 @@ class Agent:
     def _store(self, t: float, step: Step) -> None:
         for uuid, snapshot in step.snapshots.items():
             self._keep(uuid, snapshot)
+        because, origin = self._because, self._origin
         for draft in step.drafts:
             self.sequence += 1
+            if draft.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
+                self._because, self._origin = tuple(self._of_job.get(self._leaving, ())), "poll"
             self._publish(
                 t,
                 "event",
@@ -337,6 +340,7 @@ class Agent:
                 draft.build(self.epoch, self.sequence),
                 f"{self.epoch}-{self.sequence}",
             )
+            self._because, self._origin = because, origin
             if draft.known is not None:
                 self._keep(draft.uuid, draft.known or None)
             if self._origin != "event":

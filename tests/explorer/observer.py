@@ -130,7 +130,7 @@ def _messages(history: History, agent: _Agent) -> list[Message]:
 
 
 def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
-    """What the correlator is handed; None where two troubles can't be together."""
+    """What the correlator is handed; None where these troubles can't be, or not together."""
     played = _stretched(history, troubles)
     windows: dict[str, list[Window]] = {}
     for trouble in sorted(troubles):
@@ -150,21 +150,27 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
             stream = streams[trouble.host]
             if not _has_it(stream, trouble):
                 return None
-            streams[trouble.host] = change(seen, stream, trouble)
+            if (changed := change(seen, stream, trouble)) is None:
+                return None
+            streams[trouble.host] = changed
     for stream in streams.values():
         seen.deliveries += stream
     seen.deliveries.sort(key=lambda one: one.at)
     for trouble in troubles:
-        if trouble.kind == "restart":
-            _restart(seen, trouble)
-        elif trouble.kind == "correlator's clock":
-            at = seen.deliveries[trouble.first].at - 0.001 if trouble.first < len(seen.deliveries) else 0.0
-            seen.clock = (at, trouble.s)
+        _trouble_the_correlator(seen, trouble)
     seen.hidden = frozenset(
         t.host for t in troubles if t.kind in HIDING or (t.kind == "hole" and "lost" in t.how)
     )
     seen.unseen_at_last = frozenset(t.host for t in troubles if t.kind in HIDING and t.how == "for good")
     return seen
+
+
+def _trouble_the_correlator(seen: Observed, trouble: Trouble) -> None:
+    if trouble.kind == "restart":
+        _restart(seen, trouble)
+    elif trouble.kind == "correlator's clock":
+        at = seen.deliveries[trouble.first].at - 0.001 if trouble.first < len(seen.deliveries) else 0.0
+        seen.clock = (at, trouble.s)
 
 
 def _has_it(stream: list[Delivery], trouble: Trouble) -> bool:
@@ -211,12 +217,16 @@ def _clock(history: History, host: str, troubles: Sequence[Trouble]) -> Clock:
     return TRUE
 
 
-def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery]:
+def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery] | None:
     """The agent's session is gone from one message on, until after another; said by its Will, or not. A Will
-    is the broker's own word: no session that is gone holds it up.
+    is the broker's own word: no session that is gone holds it up. None: the host itself is lost by then, and
+    sends nothing.
     """
     first, last = stream[trouble.first], stream[min(trouble.last, len(stream) - 1)]
     release = last.at + 0.01 + trouble.s
+    changes = [s for s in seen.history.steps if s.host == trouble.host and s.kind in ("dark", "back")]
+    if next((s.kind == "dark" for s in reversed(changes) if s.t <= release), False):
+        return None
     late = [
         one._replace(at=max(one.at, release)) if n >= trouble.first and not _is_will(one) else one
         for n, one in enumerate(stream)
@@ -302,7 +312,7 @@ def _restart(seen: Observed, trouble: Trouble) -> None:
     seen.deliveries = before + read + queued + after
 
 
-_ON_THE_WAY: Final[dict[str, Callable[[Observed, list[Delivery], Trouble], list[Delivery]]]] = {
+_ON_THE_WAY: Final[dict[str, Callable[[Observed, list[Delivery], Trouble], list[Delivery] | None]]] = {
     "cut": _cut,
     "late": _late,
     "doubled": _doubled,

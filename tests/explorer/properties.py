@@ -6,7 +6,7 @@ Once
     Ids are used once; `started` comes once, and before the verdict; a revision is one higher, names what
     it replaces and changes something. An attempt has one migration with verdicts and no other. Without
     any trouble nothing is revised, but where the evidence itself takes longer than `settle`
-    (`Truth.slow`).
+    (`Truth.slow`, and the Will of a host that is lost).
 Order
     Where all that agents said came in the end, however late, doubled or out of turn, and by whatever
     clock, the last verdict of each attempt is the true one in all columns, and so is the location.
@@ -42,6 +42,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.explorer.agent import Message
 from tests.explorer.observer import Observed
+from tests.explorer.path import TIMES
 from tests.explorer.play import Played, PlayedMessage
 from tests.explorer.world import History, Step, Truth
 
@@ -84,7 +85,7 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         given = [one for one in published if one.word in VERDICTS]
         if not given:
             continue
-        owner = _began(published[0], owners)
+        owner = _began(history, published[0], owners)
         if owner is None:
             owner = _owner(history, given[-1], owners)
         if owner is None and _is_copied_by_hand(seen, given[-1]):
@@ -179,11 +180,13 @@ def _by_migration(published: Sequence[PlayedMessage]) -> dict[str, list[PlayedMe
     return found
 
 
-def _began(published: PlayedMessage, owners: dict[str, Counter[int]]) -> int | None:
-    """The attempt whose beginning was told; of several that were found at once, the newest."""
+def _began(history: History, published: PlayedMessage, owners: dict[str, Counter[int]]) -> int | None:
+    """The attempt to that host whose beginning was told; of several that were found at once, the newest."""
     if published.word != "started" or published.data is None:
         return None
-    return max(owners.get(published.data["evidence"][0]["id"], ()), default=None)
+    to = _letter(published.data["destination"]["host"])
+    found = owners.get(published.data["evidence"][0]["id"], ())
+    return max((n for n in found if history.attempts[n].destination == to), default=None)
 
 
 def _owner(history: History, published: PlayedMessage, owners: dict[str, Counter[int]]) -> int | None:
@@ -268,8 +271,14 @@ def _attempt(
         yield Fault(
             f"false {column}", f"{said}, not {true}; told: {columns(last)}; true: {true_columns(truth)}"
         )
-    if not seen.troubles and len(published[0]) > 1 and not truth.slow:
+    if not seen.troubles and len(published[0]) > 1 and not (truth.slow or _is_lost(seen.history, n)):
         yield Fault("once: revised without need", "; ".join(columns(one) for one in published[0]))
+
+
+def _is_lost(history: History, n: int) -> bool:
+    """Whether a host was lost so soon that the Will comes after the verdict."""
+    over = max(step.t for step in history.steps if step.attempt == n)
+    return any(step.kind == "dark" and step.t <= over + TIMES.settle_s for step in history.steps)
 
 
 def _has_gap(published: Sequence[PlayedMessage]) -> bool:

@@ -165,7 +165,10 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
     live. The end of the first wasn't seen.
     """
     last = view.departures[-1]
-    if last.iterated and last.suspended is not None:
+    if last.stage == "job_lost":
+        _open_departure(view, mark)
+        _suspend(view, mark)
+    elif last.iterated and last.suspended is not None:
         began, last.suspended = last.suspended, None
         last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
         _open_departure(view, began)
@@ -293,8 +296,9 @@ def _run(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def _announce(view: HostView, mark: Mark, _: object = None) -> None:
-    if view.residency is not None and view.residency.announced is None:
-        view.residency.announced = mark
+    leg = view.residency or (view.arrivals[-1] if view.phase == "incoming" else None)
+    if leg is not None and leg.announced is None:
+        leg.announced = mark
 
 
 def _pause(view: HostView, mark: Mark, _: object = None) -> None:

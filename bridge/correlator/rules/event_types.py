@@ -27,6 +27,7 @@ EventType = Literal[
     "left",
     "crashed",
     "stopped",
+    "saved",
     "vanished",
     "paused_after_resume",
     "defined",
@@ -57,6 +58,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "stopped/failed": "crashed",
     "stopped/crashed": "crashed",
     "stopped/unknown": "vanished",
+    "stopped/saved": "saved",
     "stopped/*": "stopped",
     "defined/added": "defined",
     "defined/*": "updated",
@@ -76,6 +78,7 @@ ORDINARY: Final = frozenset(
         "resumed",
         "paused_by_error",
         "stopped",
+        "saved",
         "crashed",
         "defined",
         "updated",
@@ -103,6 +106,8 @@ STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
         "running/postcopy_failed": "destination_broke",
         "running/*": "resumed_migrated",
         "paused/user": "paused",
+        "paused/postcopy": "source_postcopy",
+        "paused/postcopy_failed": "source_broke",
         "shutoff/failed": "crashed",
         "shutoff/*": "vanished",
         "gone": "vanished",
@@ -128,6 +133,7 @@ STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
         "shutoff/crashed": "crashed",
         "shutoff/failed": "crashed",
         "shutoff/unknown": "vanished",
+        "shutoff/saved": "saved",
         "shutoff/*": "stopped",
         "gone": "vanished",
     },
@@ -183,7 +189,9 @@ def event_type_of(observation: Observation) -> EventType | None:
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
-    """How a guest ended of which only the end was seen; None if it left, or the end wasn't seen."""
+    """How a guest ended of which only the end was seen; None if it left, the end wasn't seen, or no migration
+    was under way any more: libvirt saves no guest that it migrates.
+    """
     event_type = EVENT_TYPES.get(mark.what) or EVENT_TYPES.get(f"{mark.what.partition('/')[0]}/*")
     return event_type if event_type in ("crashed", "stopped") else None
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.rules.observations import CLEARED, Copied, Instant, Key, Mark
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, Copied, Instant, Key, Mark
 
 KEPT_RUN_STATES: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
@@ -42,7 +42,7 @@ ArrivalStage = Literal["open", "postcopy", "broken", "arrived", "ended", "depart
 DepartureStage = Literal[
     "copying",
     "leaving",
-    "unpaused",  # somebody resumed it after the suspend
+    "unpaused",  # resumed by a client after the suspend
     "postcopy",
     "broken",
     "left",  # stopped/migrated: the one conclusive event
@@ -76,6 +76,7 @@ class Arrival:
     postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     over: Mark | None = None  # the end of the residency that it began
+    announced: Mark | None = None  # when its end began, if the host reported that
     after: Instant | None = None  # what was found afterwards happened after this
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between
@@ -128,6 +129,12 @@ class Departure:
     def is_over(self) -> bool:
         """Whether its job is over."""
         return self.ended is not None or self.closed is not None
+
+    @property
+    def copied_last(self) -> Mark | None:
+        """The last that showed its copy under way, as it happened."""
+        marks = [m for m in (self.iterated_last, self.suspended, self.postcopy_started) if m is not None]
+        return max((m for m in marks if m.origin in AS_IT_HAPPENED), key=lambda m: m.key, default=None)
 
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:

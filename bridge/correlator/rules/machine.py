@@ -97,6 +97,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
         "resumed_migrated": ("here", ("resume",)),
         "other_job": ("here", ("discard_job",)),
+        "saved": ("away", ("discard_job", "end")),
         "job_failed": ("here", ("job_end",)),
         "booted": ("here", ("discard_job", "end", "begin", "run")),
         "incoming": ("incoming", ("vanish", "end", "open_arrival")),
@@ -140,7 +141,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "vanished": ("away", ("vanish", "end")),
     },
     "incoming": {
-        "resumed_migrated": ("here", ("arrive",)),
+        "resumed_migrated": ("here", ("arrive", "note_resume")),
         "resumed": ("here", ("arrive",)),
         "paused": ("here", ("arrive_paused",)),
         "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
@@ -150,6 +151,8 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "switching": ("leaving", ("arrive", "open_departure", "suspend")),
+        "source_postcopy": ("leaving_postcopy", ("arrive", "open_departure", "postcopy_out")),
+        "source_broke": ("leaving_broken", ("arrive", "open_departure", "postcopy_out", "break_out")),
         "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail",)),
         "stopped": ("away", ("fail",)),
@@ -162,6 +165,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
         "paused": ("incoming_postcopy", ("pause",)),
         "resumed": ("incoming_postcopy", ("run",)),
+        "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
         "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail", "end")),
@@ -190,6 +194,10 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
 for _known in TABLE:
     TABLE[_known]["announced"] = (_known, ("announce",))
     TABLE[_known]["updated"] = (_known, ("persist",))
+    if _known in ("incoming", "incoming_postcopy", "incoming_broken", "restored"):
+        TABLE[_known]["saved"] = ("away", ("arrive", "end"))  # it had arrived: libvirt saves no other
+    elif "stopped" in TABLE[_known]:
+        TABLE[_known].setdefault("saved", TABLE[_known]["stopped"])
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
@@ -258,20 +266,23 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
 
 def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = (None, None)) -> None:
     """Changes the view by one event type, by `TABLE`."""
-    if event_type == "switching" and _was_just_resumed(view):
+    if event_type == "switching" and _was_just_resumed(view, mark):
         event_type = "paused_after_resume"
     elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
         reopen(view)
-    elif event_type == "job_failed" and figures[0] is not None:
+    is_its_own = False
+    if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
             note_job_gone(meant, mark)
             return
+        is_its_own = meant is not None and _is_of(meant, figures[0])
     row = TABLE[view.phase].get(event_type)
     if row is None:
         return
     phase, actions = row
-    _split_where_unseen(view, mark, actions)
+    if not is_its_own:
+        _split_where_unseen(view, mark, actions)
     for action in actions:
         ACTIONS[action](view, mark, figures)
     view.phase = phase
@@ -285,7 +296,8 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
         departure = view.departures[-1] if view.departures else None
         if departure is not None and not departure.is_over and was_unseen(departure, mark):
             begin_segment(view, departure, mark)
-    if _OF_AN_ARRIVAL & set(actions) and view.arrivals and was_unseen(view.arrivals[-1], mark):
+    is_of_an_arrival = "open_arrival" not in actions and _OF_AN_ARRIVAL & set(actions)
+    if is_of_an_arrival and view.arrivals and was_unseen(view.arrivals[-1], mark):
         begin_segment(view, view.arrivals[-1], mark)
 
 
@@ -308,11 +320,19 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     """The departure whose job began then, by the host's own clock: a job begins before its first event, and
     after the last event of the one before. None: it has no other event.
     """
-    for departure in view.departures:
-        marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
-        if not departure.is_over or max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us:
-            return departure
-    return None
+    known = view.departures
+    n = next((n for n, each in enumerate(known) if not each.is_over or _is_of(each, began_us)), None)
+    if n is None:
+        return None
+    while n + 1 < len(known) and known[n + 1].continues:
+        n += 1  # the agent knows it still: it is that job's, too
+    return known[n]
+
+
+def _is_of(departure: Departure, began_us: int) -> bool:
+    """Whether this has an event of the job that began then."""
+    marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
+    return max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us
 
 
 def _may_be_the_next_job(view: HostView) -> bool:
@@ -323,7 +343,7 @@ def _may_be_the_next_job(view: HostView) -> bool:
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
 
 
-def _was_just_resumed(view: HostView) -> bool:
+def _was_just_resumed(view: HostView, mark: Mark) -> bool:
     """A source that fails to resume emits resumed and at once suspended. The next attempt emits suspended,
     too, and then an event that only a job under way emits: see `actions.reopen`.
     """
@@ -333,6 +353,8 @@ def _was_just_resumed(view: HostView) -> bool:
         and last is not None
         and last.stage == "resumed"
         and last.ended is not None
+        and last.ended.origin in AS_IT_HAPPENED
+        and not was_unseen(last, mark)
         and view.run_states[-1].at == last.ended.at
         and last.job_gone is None
     )
@@ -416,6 +438,9 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
 def _classify_resume(view: HostView, what: str, resumed: Mark) -> None:
     """The listed state's reason shows the role of a `resumed/migrated`."""
     view.unclassified_resume = None
+    last = view.arrivals[-1] if view.arrivals else None
+    if what == "running/migrated" and last is not None and last.switched == resumed:
+        return
     if what == "running/migrated":
         arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
 from bridge.correlator.rules.observations import Mark
-from bridge.correlator.rules.pairing import Pair, is_well_after
+from bridge.correlator.rules.pairing import Pair, stage_then
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
 Timing = Literal["now", "soon", "settle", "never", "patience"]
@@ -156,33 +156,19 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
 
 
 def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
-    """The two keys into `OUTCOMES`. A source that ended well after the attempt was over at the destination
-    ended for reasons of its own: then its stage before that end counts. If both ran and both ended, the one
-    that ended first counts as ended.
-    """
+    """The two keys into `OUTCOMES`. If both ran and both ended, the one that ended first counts as ended."""
     arrival, departure = pair.arrival, pair.departure
     a: ArrivalState = arrival.stage if arrival else "unseen"
     if departure is None:
         return a, "unseen"
-    d: DepartureState = departure.stage
     if arrival is None:
-        return a, d
-    if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
-        over = arrival.switched or arrival.ended
-        if over is not None and is_well_after(departure.announced or departure.ended, over, pair.overlaps):
-            d = departure.before_end
-            if (a, d) == ("arrived", "unpaused"):
-                d = "resumed_ended"  # both ran, and now one does
-    elif (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
+        return a, departure.stage
+    d: DepartureState = stage_then(arrival, departure, pair.overlaps)
+    if (a, d) == ("arrived", "unpaused") and d != departure.stage:
+        return a, "resumed_ended"  # both ran, and now one does
+    if (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
         return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
     return a, d
-
-
-_OWN_REASONS: Final[dict[ArrivalState, frozenset[DepartureState]]] = {
-    "ended": frozenset({"crashed", "stopped", "vanished"}),
-    "arrived": frozenset({"crashed", "stopped"}),
-    "departed": frozenset({"crashed", "stopped"}),
-}
 
 
 _LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")

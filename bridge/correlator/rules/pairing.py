@@ -8,6 +8,7 @@ order on both.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from bridge.correlator.rules.clock_readings import (
     Overlap,
     by_correction,
     by_receipt,
+    by_stamp,
     intervals,
 )
 from bridge.correlator.rules.event_types import end_of
@@ -46,7 +48,9 @@ _TRAILS_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known."""
+    """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
+    `next_began` when the next attempt was prepared, wherever.
+    """
 
     arrival: Arrival | None
     destination: str | None
@@ -54,6 +58,7 @@ class Pair:
     source: str | None
     ambiguous: bool = False
     overlaps: Sequence[Overlap] = ()
+    next_began: float = FOREVER
 
 
 def pair(
@@ -78,13 +83,25 @@ def pair(
                 if (n == 0 or _ended_after(arrival, residency))
                 and (end := _end_before_copy(arrival, source, residency, views, links))
             ]
+            ends += [
+                (source, end)
+                for source, residency in residencies[leg][:1]
+                if not ends and (end := _ran_on(arrival, residency, views[source]))
+            ]
             held_by, end = (
                 ends[0] if ends else (_source(host, arrival, next(iter(residencies[leg]), None), links), None)
             )
             residency = next((residency for source, residency in residencies[leg] if source == held_by), None)
             pairs.append(Pair(arrival, host, end, held_by, overlaps=residency_overlaps(arrival, residency)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
-    return pairs
+    began = sorted(arrival.first.at for _, arrival in arrivals if not arrival.tentative)
+    return [replace(each, next_began=_next(began, each)) for each in pairs]
+
+
+def _next(began: Sequence[float], each: Pair) -> float:
+    leg = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
+    n = len(began) if leg is None else bisect_right(began, leg.at)
+    return began[n] if n < len(began) else FOREVER
 
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
@@ -96,11 +113,14 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     ) + sum(
         1
         for host, each in departures
-        if (each.suspended or each.postcopy or each.stage == "left") and (host, each.key) not in linked
+        if (host, each.key) not in linked
+        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
     )
     return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
 
 
+_OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
+"""What only a migration ends with."""
 _Arrivals = list[tuple[str, Arrival]]
 _Departures = list[tuple[str, Departure]]
 _Residencies = dict[LegId, list[tuple[str, Residency]]]
@@ -148,6 +168,7 @@ def _overlaps(
     is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
+    copied = departure.copied_last
     found = []
     for a, d in product(came, left):
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
@@ -155,6 +176,8 @@ def _overlaps(
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
         slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
         if is_ordered and a.begins > d.begins + order_s:
+            continue
+        if copied is not None and d.read(copied) > a.ends + AFTER_S:
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -216,10 +239,30 @@ class _Known:
         return self.proven.get(arrival) == departure
 
 
-def _fit(arrival: Arrival, departure: Departure) -> Fit:
+_OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
+    "ended": frozenset({"crashed", "stopped", "vanished"}),
+    "arrived": frozenset({"crashed", "stopped"}),
+    "departed": frozenset({"crashed", "stopped"}),
+}
+
+
+def stage_then(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> DepartureStage:
+    """The source's stage when the attempt was over. One that ended well after it was over at the destination
+    ended for reasons of its own: then its stage before that end counts.
+    """
+    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
+    is_its_own = end is not None and departure.stage in _OWN_REASONS.get(arrival.stage, ())
+    if end is not None and is_its_own and over is not None and is_well_after(end, over, overlaps):
+        return departure.before_end
+    return departure.stage
+
+
+def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:
     """By `_FITS`, and both a post-copy or neither. An arrival that was found ended may have arrived."""
     was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
-    fit: Fit = _FITS.get(departure.stage, {}).get(arrival.stage, "may_fit")
+    if arrival.stage == "open" and not departure.postcopy:
+        return "fits"  # it may end in any way
+    fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if was_found else fit
     if departure.postcopy != arrival.postcopy:
@@ -288,15 +331,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
-    fit = _fit(arrival, departure)
     overlaps = _overlaps(arrival, departure, came, left, held=held)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
-    if is_between_readings:  # a clock may be off by less than its messages' latency: between readings
+    if is_between_readings:  # a clock may be off by less than its messages' latency
         overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
+    fit = _fit(arrival, departure, overlaps)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
         overlaps = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
@@ -328,24 +371,40 @@ def _holders(
     views: Mapping[str, HostView], destination: str, arrival: Arrival
 ) -> list[tuple[str, Residency]]:
     """The other hosts on which the guest was when this arrival was opened, and its residencies there, the
-    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened. More than
-    one only if the guest runs twice, or the clocks don't decide.
+    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened; if there
+    is none, by the stamps. More than one only if the guest runs twice, or the clocks don't decide.
     """
     mark = arrival.first
+    residencies = [
+        (host, residency)
+        for host, view in views.items()
+        if host != destination
+        for residency in ([*view.past, view.residency] if view.residency else view.past)
+    ]
     found: list[tuple[float, float, str, Residency]] = []
-    for host, view in views.items():
-        if host == destination:
-            continue
-        for residency in [*view.past, view.residency] if view.residency else view.past:
-            away_s = _away_at_s(residency, mark, by_correction)
-            if is_live(mark, residency.began, residency.ended):
-                away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
-            if away_s <= SKEW_S:
-                found.append((away_s, -residency.began.at, host, residency))
+    for host, residency in residencies:
+        away_s = _away_at_s(residency, mark, by_correction)
+        if is_live(mark, residency.began, residency.ended):
+            away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
+        if away_s <= SKEW_S:
+            found.append((away_s, -residency.began.at, host, residency))
+    if not found:  # their messages may be late from the first on, or a clock was set, and nothing shows it
+        found = [
+            (away_s, -residency.began.at, host, residency)
+            for host, residency in residencies
+            if (away_s := _least_away_s(residency, mark)) <= SKEW_S
+        ]
     likeliest: dict[str, Residency] = {}
     for _, _, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, residency)
     return list(likeliest.items())
+
+
+def _least_away_s(residency: Residency, mark: Mark) -> float:
+    """How far a moment is from a residency by the stamps, or by the receipt unless something held it up."""
+    marks = [each for each in (mark, residency.began, residency.ended) if each is not None]
+    readings = [by_stamp] if any(each.late for each in marks) else [by_stamp, by_receipt]
+    return min(_away_at_s(residency, mark, read) for read in readings)
 
 
 def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
@@ -409,6 +468,21 @@ def _end_before_copy(
         ):
             return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
+
+
+def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departure | None:
+    """The source's leg if no event shows a job there, and it lists the guest as running after that was
+    resumed at its destination.
+    """
+    listed, switched = source.listed, arrival.switched
+    if arrival.stage not in ("arrived", "departed") or listed is None or switched is None:
+        return None
+    if residency is not source.residency or source.guest != "running":
+        return None
+    overlaps = residency_overlaps(arrival, residency)
+    if not all(d.read(listed.mark) > a.read(switched) + AFTER_S for a, d in overlaps) or not overlaps:
+        return None
+    return Departure(key=listed.key, opened=listed.mark, stage="resumed", guest="running", ended=listed.mark)
 
 
 def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:

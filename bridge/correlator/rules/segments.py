@@ -113,6 +113,7 @@ def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
         breaks=before.breaks + after.breaks,
         broke=after.broke or before.broke,
         postcopy_started=after.postcopy_started or before.postcopy_started,
+        announced=after.announced or before.announced,
         switched=after.switched or before.switched,
         guest=after.guest or before.guest,
         continues=before.continues,

@@ -12,7 +12,7 @@ from typing import Final
 
 from bridge.correlator.rules.actions import KEPT
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
 from bridge.correlator.rules.outcomes import (
     OUTCOMES,
     UNDER_WAY,
@@ -84,11 +84,13 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
         source_blind = silent[pair.source] <= over.received
-    guest, attention = _guest(pair, outcome, d, source_view, source_blind=source_blind, postcopy=postcopy)
-    if d == "leaving" and over is not None and departure is not None:
-        lost = departure.ended.since if departure.ended else silent.get(pair.source or "")
-        if lost is not None and _seen_last(departure) <= lost < over.received + settle_s:
-            attention = None  # it may have left since the host became blind
+    is_paused = (
+        d in ("left_paused", "job_lost", "leaving")
+        and not (d == "leaving" and source_blind)
+        and not _was_lost(pair, d, silent, settle_s)
+    )
+    at_source = _SourceState(source_view, is_paused, source_blind, postcopy)
+    guest, attention = _guest(pair, outcome, d, at_source)
     decisive_end = _decisive_end(outcome, a, d, arrival, departure)
     decided = decisive_end[1] if decisive_end else _decided_by(outcome, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
@@ -109,8 +111,35 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     )
 
 
-def _seen_last(departure: Departure) -> float:
-    return max(mark.at for mark in departure.job_marks if mark is not None)
+@dataclass(frozen=True, slots=True)
+class _SourceState:
+    """The guest on its source: the view, whether the attempt left it paused there, whether the
+    source was blind when it was over, and whether the memory was split between the hosts.
+    """
+
+    view: HostView | None
+    is_paused: bool
+    is_blind: bool
+    postcopy: bool
+
+
+def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle_s: float) -> bool:
+    """Whether the source couldn't see how this attempt ended there, so that what was found may be the next
+    one's doing; or couldn't for so long that the guest may have left since.
+    """
+    departure, arrival = pair.departure, pair.arrival
+    if departure is None:
+        return False
+    end = departure.ended or departure.closed
+    lost = end.since if end is not None else silent.get(pair.source or "")
+    if lost is None or (end and lost < max(mark.at for mark in departure.job_marks if mark is not None)):
+        return False
+    if end is not None and pair.next_began < end.at:
+        return True
+    if d != "leaving" or (end is not None and end.origin in AS_IT_HAPPENED):
+        return False
+    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    return over is not None and lost < over.received + settle_s
 
 
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
@@ -157,7 +186,7 @@ def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
         return arrival.first
     if departure is not None:
         return departure.opened
-    raise ValueError("an attempt without either half")
+    raise ValueError("an attempt without either leg")
 
 
 def _evidence(
@@ -230,22 +259,14 @@ def _reason(arrival: Arrival | None, d: DepartureState, postcopy: bool) -> Reaso
 
 
 def _guest(
-    pair: Pair,
-    outcome: JointOutcome,
-    d: DepartureState,
-    view: HostView | None,
-    *,
-    source_blind: bool,
-    postcopy: bool,
+    pair: Pair, outcome: JointOutcome, d: DepartureState, at_source: _SourceState
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
     """The guest's host and state after this outcome, and what needs attention."""
     if outcome == "failed":
-        return _guest_after_failure(pair, d, view, source_blind=source_blind, postcopy=postcopy)
+        return _guest_after_failure(pair, d, at_source)
     arrival, source = pair.arrival, pair.source
     if outcome == "completed":
-        attention: Attention | None = None
-        if d in ("job_lost", "left_paused") or (d == "leaving" and not source_blind):
-            attention = "source_left_paused"
+        attention: Attention | None = "source_left_paused" if at_source.is_paused else None
         if arrival is None or arrival.guest is None:
             return (pair.destination, "unknown"), attention
         return (pair.destination, arrival.guest), attention
@@ -253,37 +274,41 @@ def _guest(
         return (None, "running"), None
     if outcome == "interrupted":
         return (pair.destination, "running" if arrival and arrival.postcopy else "unknown"), None
-    state: GuestState = (view.guest or "unknown") if view and source and not source_blind else "unknown"
-    return (source, state), None
+    view = at_source.view if source and not at_source.is_blind else None
+    return (source, (view.guest if view else None) or "unknown"), None
 
 
 def _guest_after_failure(
-    pair: Pair, d: DepartureState, view: HostView | None, *, source_blind: bool, postcopy: bool
+    pair: Pair, d: DepartureState, at_source: _SourceState
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
-    arrival, source = pair.arrival, pair.source
-    if postcopy and d in ("crashed", "stopped"):
+    arrival, source, view = pair.arrival, pair.source, at_source.view
+    if at_source.postcopy and d in ("crashed", "stopped"):
         return (None, "lost"), "postcopy_incomplete"
-    if d == "crashed" or (postcopy and arrival is not None and arrival.stage == "ended"):
+    if d == "crashed" or (at_source.postcopy and arrival is not None and arrival.stage == "ended"):
         return (None, "lost"), None
     if d == "stopped":
         return (source if view and view.persistent else None, "shutoff"), None
     if d == "vanished":
         return (None, "unknown"), None
-    if d in ("left_paused", "job_lost") or (d == "leaving" and not source_blind):
+    if at_source.is_paused:
         return (source, "paused"), "guest_left_paused"
+    if d in ("left_paused", "job_lost", "leaving"):
+        return (source, "unknown"), None
     if d in ("resumed", "resumed_ended"):
         return (source, "running"), None
     if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
         return (source, pair.departure.guest), None
-    return (source, _guest_then(pair, view) if view and not source_blind else "unknown"), None
+    return (source, "unknown" if view is None or at_source.is_blind else _guest_then(pair, view)), None
 
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
     """The guest's state on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
     moment = arrival.ended if arrival else None
-    if moment is None:
+    if arrival is None or moment is None:
         return view.guest or "unknown"
+    if moment.origin not in AS_IT_HAPPENED:
+        moment = arrival.announced or moment
     return view.guest_at(moment, departure.closed if departure else None) or "unknown"
 
 
