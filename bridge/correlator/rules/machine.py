@@ -296,7 +296,7 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
         departure = view.departures[-1] if view.departures else None
         if departure is not None and not departure.is_over and was_unseen(departure, mark):
             begin_segment(view, departure, mark)
-    is_of_an_arrival = "open_arrival" not in actions and _OF_AN_ARRIVAL & set(actions)
+    is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
     if is_of_an_arrival and view.arrivals and was_unseen(view.arrivals[-1], mark):
         begin_segment(view, view.arrivals[-1], mark)
 
@@ -426,7 +426,7 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
     if last is not None and last.stage == "arrived":
         return
     if last is not None and last.over is not None and last.stage in ("open", "postcopy", "broken"):
-        last.stage, last.guest, last.switched, last.over = "arrived", "running", mark, None
+        _arrived(last, mark)
         return
     arrival = Arrival(
         key=mark.key, first=mark, tentative=True, stage="arrived", guest="running", switched=mark
@@ -434,12 +434,20 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
     view.arrivals = [*view.arrivals, arrival][-KEPT:]
 
 
+def _arrived(arrival: Arrival, mark: Mark) -> None:
+    arrival.stage, arrival.guest, arrival.switched, arrival.over = "arrived", "running", mark, None
+
+
 def _classify_resume(view: HostView, what: str, resumed: Mark) -> None:
     """A resume by migration of which the role wasn't known: the state's reason tells it."""
     view.unclassified_resume = None
     last = view.arrivals[-1] if view.arrivals else None
-    if what == "running/migrated" and last is not None and last.switched == resumed:
-        return
+    if last is not None and last.switched == resumed:
+        if what == "running/migrated":
+            return
+        if last.continues:  # it had arrived before that, unseen
+            view.arrivals = view.arrivals[:-1]
+            _arrived(view.arrivals[-1], resumed)
     if what == "running/migrated":
         arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]
