@@ -15,8 +15,8 @@ import pickle
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
@@ -36,15 +36,20 @@ _SAID_EVERY_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), the file that
-    names survivors, whether to list the mutants only, and in how many processes.
+    """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), of each kind
+    of trial that reaches a place at most so many, the file that names survivors, whether to list the mutants
+    only, in how many processes, and whether to print what kills each. held_by: these mutants alone, each with
+    the trial that has to kill it.
     """
 
     only: str = ""
     every: int = 1
+    most: int = 8
     survivors: Path = SURVIVORS
     lists: bool = False
     jobs: int = 1
+    verbose: bool = False
+    held_by: Mapping[str, str] = field(default_factory=dict)
 
 
 class Unchanged(NamedTuple):
@@ -65,12 +70,13 @@ class Session:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of pytest's own loop."""
-        tried = [one for one in mutants() if _matches(one.name, self._options.only)]
+        only, held_by = self._options.only, self._options.held_by
+        tried = [one for one in mutants() if _matches(one.name, only) and one.name in (held_by or [one.name])]
         if self._options.lists:
             print(*(one.name for one in tried), sep="\n")
             return True
-        self._tests = list(of_tests(session.items))
-        self._histories = list(of_histories(self._options.every)) if self._options.every else []
+        self._tests = _mixed(of_tests(session.items))
+        self._histories = _mixed(of_histories(self._options.every)) if self._options.every else []
         gc.collect()
         gc.freeze()
         self._unchanged = self._try_unchanged(session.config)
@@ -111,6 +117,8 @@ class Session:
             if killer != "":
                 self._kills[killer or "died"] += 1
                 killed["rows" if killer in tests else "explorer"] += 1
+                if self._options.verbose:
+                    print(f"{mutant.name} is killed by {killer}", flush=True)
                 if mutant.name in named:
                     print(f"named as a survivor, and killed by {killer}: {mutant.name}", flush=True)
                     self.is_wrong = True
@@ -137,7 +145,7 @@ class Session:
     def _try(self, mutant: Mutant) -> str:
         """Which trial kills it; empty: none does."""
         _be_quiet()
-        trials = sorted(self._reaching(mutant), key=self._turn)
+        trials = sorted(self._reaching(mutant), key=lambda trial: -self._kills[trial.name])
         mutant.apply()
         for trial in trials:
             try:
@@ -148,12 +156,21 @@ class Session:
         return ""
 
     def _reaching(self, mutant: Mutant) -> Iterator[Trial]:
+        """The same for the same mutant, whoever was tried before; the tests first."""
+        of_kind: Counter[str] = Counter()
+        alone = self._options.held_by.get(mutant.name)
         for trial in (*self._tests, *self._histories):
-            if not self._unchanged[trial.name].reached.isdisjoint(mutant.reached_by):
+            if alone not in (None, trial.name):
+                continue
+            if self._unchanged[trial.name].reached.isdisjoint(mutant.reached_by):
+                continue
+            of_kind[trial.kind] += 1
+            if of_kind[trial.kind] <= self._options.most:
                 yield trial
 
-    def _turn(self, trial: Trial) -> tuple[int, bool, int]:
-        return -self._kills[trial.name], "::" not in trial.name, zlib.crc32(trial.name.encode())
+
+def _mixed(trials: Iterable[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: zlib.crc32(trial.name.encode()))
 
 
 def _unchanged(trials: Sequence[Trial]) -> dict[str, Unchanged]:

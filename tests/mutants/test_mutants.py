@@ -11,9 +11,11 @@ from typing import Final, get_args
 import pytest
 
 from bridge.correlator.rules import facts, joint, machine
+from bridge.correlator.rules.exceptions import EXCEPTIONS
 from bridge.correlator.rules.track import ArrivalStage, DepartureStage
 from tests.mutants.mutants import mutants
 from tests.mutants.run import SURVIVORS
+from tests.unit.verdicts.exceptions import HELD_BY
 
 ROOT: Final = Path(__file__).parents[2]
 BY_A_CONFLICT: Final = (
@@ -78,6 +80,13 @@ def test_a_survivor_has_to_be_named_and_who_is_named_has_to_survive(tmp_path: Pa
     assert ran.returncode == 1
     assert "named as a survivor, and killed by tests/unit/verdicts/test_rows.py::" in ran.stdout
     assert f"survives 0 trials: {survives}" in ran.stdout
+
+
+@pytest.mark.slow
+def test_each_exception_to_the_tables_has_a_test_that_fails_without_it() -> None:
+    assert [one.name for one in EXCEPTIONS] == list(HELD_BY)
+    ran = command("--exceptions")
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_each_survivor_that_is_named_is_a_mutant_and_has_a_reason() -> None:

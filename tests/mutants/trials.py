@@ -29,9 +29,10 @@ class Endless(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One test or history. run: what came of it, by which a mutant is known."""
+    """One test or history. kind: those of one differ little; run: what came of it, to know a mutant by."""
 
     name: str
+    kind: str
     run: Callable[[], tuple[str, ...]]
 
 
@@ -49,7 +50,7 @@ def _bounded() -> Iterator[None]:
 def of_tests(items: Sequence[pytest.Item]) -> Iterator[Trial]:
     """Each test; what comes of it is whether it fails."""
     for item in items:
-        yield Trial(item.nodeid, partial(_tested, item))
+        yield Trial(item.nodeid, item.nodeid.partition("[")[0], partial(_tested, item))
 
 
 def _tested(item: pytest.Item) -> tuple[str, ...]:
@@ -77,8 +78,9 @@ def of_histories(every: int) -> Iterator[Trial]:
         for number, history in chosen:
             for n, (index, troubles) in enumerate(of_one(observer.troubles(history).all, bounds, number)):
                 if (n + number) % every == 0:
-                    run = partial(_explored, history, troubles)
-                    yield Trial(f"{'+'.join(bounds.stories)} {index}", run)
+                    story, run = "+".join(bounds.stories), partial(_explored, history, troubles)
+                    kinds = "+".join(sorted(trouble.kind for trouble in troubles))
+                    yield Trial(f"{story} {index}", f"{story} {kinds}", run)
 
 
 def _explored(history: History, troubles: Sequence[Trouble]) -> tuple[str, ...]:

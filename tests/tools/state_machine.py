@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, get_args
 
+from bridge.correlator.rules.exceptions import EXCEPTIONS
 from bridge.correlator.rules.joint import JOINT, A, D
 from bridge.correlator.rules.machine import TABLE
 from bridge.correlator.rules.signs import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS
 from bridge.correlator.rules.track import Phase
 from tests.support.coverage_table import ROWS
+from tests.unit.verdicts.exceptions import HELD_BY
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
 
 PHASES: Final[dict[Phase, str]] = {
@@ -79,6 +81,7 @@ def part(name: str) -> str:
         "states": states,
         "transitions": transitions,
         "joint": joint,
+        "exceptions": exceptions,
         "stages": lambda: table(("stage", ""), [(f"`{stage}`", text) for stage, text in STAGES.items()]),
         "rows": rows,
         "look-alikes": look_alikes,
@@ -140,6 +143,21 @@ def joint() -> str:
         head,
         [(f"`{d}`", *(_ruling(a, d) for a in JOINT)) for d in columns],
     )
+
+
+def exceptions() -> str:
+    """What overrules a table, and the test that fails without it."""
+    return table(
+        ("table", "exception", "where", "then", "held by"),
+        [
+            (f"`{one.table}`", f"`{one.name}`", one.reason, one.instead, f"`{_function(HELD_BY[one.name])}`")
+            for one in EXCEPTIONS
+        ],
+    )
+
+
+def _function(test: str) -> str:
+    return test.partition("::")[2].partition("[")[0]
 
 
 def _ruling(a: A, d: D) -> str:

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 
 from bridge.correlator.rules.case import NAMESPACE, Telling, Told
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import UNNOTICED_S
 from bridge.correlator.rules.joint import BREATH_S, When, is_final
 from bridge.correlator.rules.pairing import Pair
@@ -125,10 +126,11 @@ def _are_both_over(each: Pair) -> bool:
     return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
+@exception_to(
+    "revision", "none: that is no reason to take a guest that was found gone for one that never came"
+)
 def _is_source_forgotten(told: Told, each: Pair) -> bool:
-    """Whether so much happened since on the host that it came from that what it said isn't kept any more:
-    that is no reason to take a guest that was found to be gone for one that never arrived.
-    """
+    """So much happened since on the host that the guest came from that what it said isn't kept any more."""
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
     return was_found and each.source is None and told.source is not None
@@ -276,8 +278,9 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
     return True
 
 
+@exception_to("revision", "none that changes the guest alone: the event will say more")
 def _is_state_alone(sitting: Sitting, each: Pair) -> bool:
-    """Whether only a state tells that the guest is gone from its source: the event will say more."""
+    """Only a state tells that the guest is gone from its source."""
     track = sitting.tracks.get(each.source) if each.source is not None else None
     end = track.past[-1].ended if track is not None and track.past else None
     return end is not None and end.origin == "state"

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import CLEARED, Fact, Key
 from bridge.correlator.rules.machine import believe, believe_presence, fold, list_state
 from bridge.correlator.rules.signs import sign_of_state
@@ -136,9 +137,10 @@ def _take(track: Track, facts: Sequence[Fact], count: int) -> None:
         fold(track, fact)
 
 
+@exception_to("STATE_SIGNS", "the state is no sign: the event is")
 def _is_explained(track: Track, facts: Sequence[Fact], n: int) -> bool:
-    """Whether the newest state tells only of what the next events bring. A state is looked at beside the
-    events: it may show already what the agent is told of a moment later.
+    """The newest state tells only of what the next events bring: it is looked at beside the events, and may
+    show already what the agent is told of a moment later.
     """
     listed = track.listed
     if listed is None or listed.key < track.moved:

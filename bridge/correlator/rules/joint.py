@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import Mark
 from bridge.correlator.rules.pairing import Pair, is_well_after
 from bridge.correlator.rules.track import ArrivalStage, DepartureStage
@@ -156,10 +157,7 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
 
 
 def stages(pair: Pair) -> tuple[A, D]:
-    """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
-    destination ended for reasons of its own: then its stage before that end counts. Of two that ran and
-    both ended, the one that ended first counts as ended.
-    """
+    """The two stages as `JOINT` knows them."""
     arrival, departure = pair.arrival, pair.departure
     a: A = arrival.stage if arrival else "unseen"
     if departure is None:
@@ -167,15 +165,34 @@ def stages(pair: Pair) -> tuple[A, D]:
     d: D = departure.stage
     if arrival is None:
         return a, d
-    if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
-        over = arrival.switched or arrival.ended
-        if over is not None and is_well_after(departure.announced or departure.ended, over, pair.meetings):
-            d = departure.before_end
-            if (a, d) == ("arrived", "unpaused"):
-                d = "resumed_ended"  # both ran, and now one does
-    elif (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
+    if _ended_for_its_own_reasons(pair):
+        d = departure.before_end
+        if (a, d) == ("arrived", "unpaused"):
+            d = "resumed_ended"  # both ran, and now one does
+    elif _both_ran_and_ended(pair) and arrival.over and departure.over:
         return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
     return a, d
+
+
+@exception_to("JOINT", "its stage before that end counts")
+def _ended_for_its_own_reasons(pair: Pair) -> bool:
+    """The source ended well after the attempt was over at the destination."""
+    arrival, departure = pair.arrival, pair.departure
+    if arrival is None or departure is None or departure.ended is None:
+        return False
+    over = arrival.switched or arrival.ended
+    return (
+        departure.stage in _OWN_REASONS.get(arrival.stage, ())
+        and over is not None
+        and is_well_after(departure.announced or departure.ended, over, pair.meetings)
+    )
+
+
+@exception_to("JOINT", "only the one that ended first counts as ended")
+def _both_ran_and_ended(pair: Pair) -> bool:
+    """The guest ran on both hosts, and ended on both."""
+    arrival, departure = pair.arrival, pair.departure
+    return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
 
 
 _OWN_REASONS: Final[dict[A, frozenset[D]]] = {
@@ -203,13 +220,18 @@ def is_final(pair: Pair) -> bool:
     """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for reasons of
     its own.
     """
-    arrival, departure = pair.arrival, pair.departure
-    if arrival is not None and arrival.ended is not None and not is_told(arrival.ended):
-        return False  # the event itself may yet come, and say more
-    if departure is not None and departure.ended is not None and departure.ended.origin == "state":
-        return False
     joint = stages(pair)
-    return joint in FINAL or (departure is not None and joint[1] != departure.stage)
+    is_over = joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)
+    return is_over and not _events_may_yet_come(pair)
+
+
+@exception_to("FINAL", "the verdict isn't final")
+def _events_may_yet_come(pair: Pair) -> bool:
+    """Only a state told of an end: the event itself may yet come, and say more."""
+    arrival, departure = pair.arrival, pair.departure
+    came = arrival.ended if arrival is not None else None
+    left = departure.ended if departure is not None else None
+    return (came is not None and not is_told(came)) or (left is not None and left.origin == "state")
 
 
 def is_told(end: Mark) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import structs
 
 from bridge.correlator.rules.acts import ACTS, KEPT, Act, Figures, begin, close, lapse, note_job_gone, reopen
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import AS_IT_HAPPENED, CLEARED, LIVE_S, Fact, Instant, Mark
 from bridge.correlator.rules.segments import begin_segment, was_unseen
 from bridge.correlator.rules.signs import POSTCOPY_SIGNS, Sign, sign_of, sign_of_state
@@ -296,17 +297,19 @@ def _job_begun(track: Track, began_us: int) -> Departure | None:
     return None
 
 
+@exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")
 def _may_be_the_next_job(track: Track) -> bool:
-    """Whether the last job was taken for one that couldn't resume, and nothing was said since."""
+    """A job goes on, the last one was taken for one that couldn't resume, and nothing was said since."""
     last = track.departures[-1] if track.departures else None
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
     return track.phase == "here" and track.moods[-1].at == last.ended.at
 
 
+@exception_to("TABLE", "`switching` is `stuck_again`")
 def _was_just_resumed(track: Track) -> bool:
-    """A source that can't resume after a failure says resumed and at once suspended. The next attempt says
-    suspended, too, and then what only a job under way says: see `acts.reopen`.
+    """A source that can't resume after a failure says resumed and at once suspended; the next attempt, too,
+    and then what only a job under way says.
     """
     last = track.departures[-1] if track.departures else None
     return (

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from bridge.correlator.rules.acts import KEPT, close, lapse
 from bridge.correlator.rules.alignment import Half
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import AS_IT_HAPPENED, Mark
 from bridge.correlator.rules.track import Arrival, Departure, Track
 
@@ -20,9 +21,10 @@ Weigh = Callable[[Mapping[str, Track]], int]
 """What speaks against the best choice of links."""
 
 
+@exception_to("TABLE", "what follows is a segment, which may be another attempt's")
 def was_unseen(half: Arrival | Departure, mark: Mark) -> bool:
-    """Whether the host couldn't see for a while between the last that it said of this half and the mark. What
-    was found at once, after one such while, is one finding.
+    """The host couldn't see for a while between the last that it said of a half and what follows. What was
+    found at once, after one such while, is one finding.
     """
     last = half.last_mark
     if mark.origin == "state":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import Fact, Mark
 from bridge.correlator.rules.track import Phase, Track
 
@@ -165,9 +166,7 @@ def sign_of(fact: Fact) -> Sign | None:
             or SIGNS.get(fact.what)
             or SIGNS.get(f"{event}/*")
         )
-        if sign == "undefined" and fact.origin == "resync":
-            return "undefined_silently"
-        return sign
+        return "undefined_silently" if sign == "undefined" and _went_silently(fact) else sign
     if fact.kind == "iteration":
         return "first_iteration" if fact.figures[0] == 1 else "iteration"
     if fact.kind == "job_completed":
@@ -175,6 +174,12 @@ def sign_of(fact: Fact) -> Sign | None:
     if fact.kind == "job_failed":
         return "job_failed" if fact.what == "migration_out" else None
     return None
+
+
+@exception_to("SIGNS", "`undefined` is `undefined_silently`")
+def _went_silently(fact: Fact) -> bool:
+    """No event told that the definition went: an agent that had been blind found it gone."""
+    return fact.origin == "resync"
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
@@ -192,12 +197,19 @@ def sign_of_state(track: Track) -> Sign | None:
     if track.phase == "away":
         was_here = what == "gone" and track.persistent and track.present
         return "undefined_silently" if was_here else None
-    if track.phase == "copying":
-        was_cancelled = track.stay is not None and track.stay.cancelled
-        if what == track.departures[-1].state_before or (
-            was_cancelled and what == "running/migration_canceled"
-        ):
-            return None  # the reason is an earlier one's
+    if _tells_of_an_earlier_job(track, what):
+        return None
     row = STATE_SIGNS.get(track.phase, {})
     sign = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
     return None if sign == "resumed" and track.departures[-1].stage == "unpaused" else sign
+
+
+@exception_to("STATE_SIGNS", "the state is no sign")
+def _tells_of_an_earlier_job(track: Track, what: str) -> bool:
+    """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
+    if track.phase != "copying":
+        return False
+    was_cancelled = track.stay is not None and track.stay.cancelled
+    return what == track.departures[-1].state_before or (
+        was_cancelled and what == "running/migration_canceled"
+    )

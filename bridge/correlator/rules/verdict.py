@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.acts import KEPT
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.facts import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
 from bridge.correlator.rules.joint import (
     JOINT,
@@ -55,30 +56,20 @@ def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float], se
     arrival, departure = pair.arrival, pair.departure
     ruling, when = JOINT[a][d]
     source_blind = pair.source in silent
-    destination_blind = pair.destination in silent
-    if a == "open" and destination_blind:
-        if d in ("unseen", "copying", "leaving", "unpaused", "stranded", "vanished"):
-            ruling, when = UNDER_WAY_WATCHED
-        elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
-            ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
-    elif a == "ended" and (
-        _may_have_arrived(arrival, departure, source_track)
+    if (
+        (pair.destination in silent and _may_arrive_unheard(a, d, departure))
+        or _may_have_arrived(arrival, departure, source_track)
         or (not source_blind and _is_ending(arrival, departure, source_track))
     ):
         ruling, when = UNDER_WAY_WATCHED
-    if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
-        ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
-    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
-    if a == "unseen" and ruling == "under_way" and not is_sure:
-        when = "never"  # it may as well have been a save or a dump
+    elif _began_nothing(a, d, departure):
+        ruling, when = UNDER_WAY
+    elif ruling == "under_way" and _may_be_no_migration(a, departure):
+        when = "never"
     marks = _conclusive(arrival, departure, d)
-    if when in ("now", "soon") and (
-        pair.doubtful
-        or (d == "stuck" and departure is not None and departure.returned is not None)
-        or (d == "left" and _awaits_figures(departure, source_track))
-        or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
-    ):
-        when = "settle"  # more is to come: a host that is late tells it all at once
+    newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
+    if when in ("now", "soon") and _is_more_to_come(pair, d, source_track, newest):
+        when = "settle"
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, d, postcopy) if ruling == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
@@ -113,9 +104,10 @@ def _seen_last(departure: Departure) -> float:
     return max(mark.at for mark in departure.job_marks if mark is not None)
 
 
+@exception_to("JOINT", "under way, unresolved after `patience`")
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
-    """Whether a destination that was found without the guest may have had it meanwhile: its source had
-    suspended it for the switch-over, and ended later; or lost it unseen, too.
+    """A destination that was found without the guest may have had it meanwhile: its source had suspended it
+    for the switch-over, and ended later; or lost it unseen, too.
     """
     if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
         return False
@@ -125,9 +117,10 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
     return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
 
 
+@exception_to("JOINT", "under way, unresolved after `patience`")
 def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
-    """Whether the source has said that the guest's end began, before the destination's, and not yet of which
-    kind it is.
+    """The source has said that the guest's end began, before the destination's, and not yet of which kind it
+    is.
     """
     stay = source.stay if source is not None else None
     if arrival is None or arrival.ended is None or stay is None or stay.announced is None:
@@ -145,6 +138,45 @@ def _lost_unseen(source: Track, begins_s: float, ends_s: float) -> bool:
     return any(
         stay.ended is not None and stay.ended.origin != "event" and begins_s <= stay.ended.at <= ends_s
         for stay in source.past
+    )
+
+
+@exception_to("JOINT", "under way, unresolved after `patience`")
+def _may_arrive_unheard(a: A, d: D, departure: Departure | None) -> bool:
+    """The destination can't be heard, and the guest may arrive, or may have before its source ended."""
+    if a != "open":
+        return False
+    if d in ("crashed", "stopped"):
+        return departure is not None and departure.suspended is not None
+    return d in ("unseen", "copying", "leaving", "unpaused", "stranded", "vanished")
+
+
+@exception_to("JOINT", "under way: nothing began")
+def _began_nothing(a: A, d: D, departure: Departure | None) -> bool:
+    """A Prepare that failed, or a dump: only the source told of a job, and of no iteration, or of no end."""
+    if (a, d) != ("unseen", "job_ended"):
+        return False
+    return departure is None or not departure.iterated or departure.job_gone is None
+
+
+@exception_to("JOINT", "never told by time alone")
+def _may_be_no_migration(a: A, departure: Departure | None) -> bool:
+    """Without a switch-over what only the source told of may as well be a save or a dump."""
+    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
+    return a == "unseen" and not is_sure
+
+
+@exception_to("JOINT", "told after `settle`")
+def _is_more_to_come(pair: Pair, d: D, source: Track | None, newest: Mark | None) -> bool:
+    """The link is doubtful, a source that can't resume was suspended again, libvirt's figures are awaited, or
+    the newest evidence came late: a host that is late tells it all at once.
+    """
+    departure = pair.departure
+    return (
+        pair.doubtful
+        or (d == "stuck" and departure is not None and departure.returned is not None)
+        or (d == "left" and _awaits_figures(departure, source))
+        or not is_live(newest)
     )
 
 
