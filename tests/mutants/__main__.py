@@ -17,8 +17,8 @@ from tests.unit.verdicts.exceptions import HELD_BY
 TESTS: Final = (
     "tests/unit/verdicts",
     "tests/unit/test_correlator_clocks.py",
-    "tests/unit/test_hearing.py",
-    "tests/unit/test_held_states.py",
+    "tests/unit/test_inbound.py",
+    "tests/unit/test_state_counts.py",
     "tests/unit/test_hosts.py",
 )
 _OF_THE_PAGE: Final = "tests/unit/verdicts/test_state_machine.py"

@@ -10,9 +10,9 @@ from typing import Final, get_args
 
 import pytest
 
-from bridge.correlator.rules import facts, joint, machine
+from bridge.correlator.rules import machine, observations, outcomes
 from bridge.correlator.rules.exceptions import EXCEPTIONS
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
 from tests.mutants.mutants import mutants
 from tests.mutants.run import SURVIVORS
 from tests.unit.verdicts.exceptions import HELD_BY
@@ -45,7 +45,7 @@ def test_each_cell_is_changed_in_each_of_its_parts() -> None:
     stages = (get_args(ArrivalStage), ("unseen", *get_args(DepartureStage)))
     for cell in (f"joint.JOINT[{a}][{d}]" for a in stages[0] for d in stages[1]):
         assert len([name for name in names if name.startswith(f"{cell}: ")]) == 3
-    assert len([name for name in names if name.startswith("joint.FINAL: ")]) == len(joint.FINAL)
+    assert len([name for name in names if name.startswith("joint.FINAL: ")]) == len(outcomes.FINAL)
 
 
 def test_each_constant_is_halved_doubled_and_zero_and_each_predicate_forced() -> None:
@@ -64,7 +64,7 @@ def test_a_change_is_made_wherever_the_name_was_imported() -> None:
         "print(facts.SKEW_S, pairing.SKEW_S, pairing._meetings.__kwdefaults__['order_s'])"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
-    assert facts.SKEW_S
+    assert observations.SKEW_S
     assert ran.stdout == "0.0 0.0 0.0\n"
 
 

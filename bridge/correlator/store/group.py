@@ -77,7 +77,7 @@ class GroupTransaction(Transaction):
     _queue = _QUEUE_BEHIND
     _retained_on = _LOCK_RETAINED_ON
 
-    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
+    def records(self, uuids: Collection[str]) -> dict[str, bytes]:
         """The cases of these domains, locked to the end; those that there weren't are locked, too."""
         if not uuids:
             return {}

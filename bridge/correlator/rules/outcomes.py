@@ -1,6 +1,6 @@
 """What two halves of an attempt prove together: the table, and what bends it.
 
-`JOINT` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
+`OUTCOMES` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
 told. `unseen` stands for a half that no message told of. The rules' source is libvirt's migration protocol
 (Begin, Prepare, Perform, Finish, Confirm; `qemu_migration.c`).
 """
@@ -10,25 +10,25 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from bridge.correlator.rules.exceptions import exception_to
-from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
+from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, is_well_after
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage
 
-Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
-When = Literal["now", "soon", "settle", "never", "patience"]
+JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
+Timing = Literal["now", "soon", "settle", "never", "patience"]
 """now; soon: what is said in the same breath is waited for; `settle` after the newest conclusive mark;
 never by time alone; unresolved after `patience`."""
 
-BREATH_S: Final = 1.0
+RESUSPEND_S: Final = 1.0
 """A source that can't resume says resumed and at once suspended; this long for both to come."""
 
-A = ArrivalStage | Literal["unseen"]
-D = DepartureStage | Literal["unseen"]
+ArrivalState = ArrivalStage | Literal["unseen"]
+DepartureState = DepartureStage | Literal["unseen"]
 
 UNDER_WAY: Final = ("under_way", "never")
 UNDER_WAY_WATCHED: Final = ("under_way", "patience")
 
-JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
+OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timing]]]] = {
     # no word from any destination
     "unseen": {
         "copying": UNDER_WAY,  # an iteration proves nothing
@@ -39,8 +39,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
         "resumed_ended": ("failed", "settle"),
-        "stuck": ("failed", "settle"),
-        "stranded": UNDER_WAY_WATCHED,
+        "left_paused": ("failed", "settle"),
+        "job_lost": UNDER_WAY_WATCHED,
         "job_ended": ("failed", "settle"),
         "crashed": UNDER_WAY_WATCHED,
         "stopped": UNDER_WAY_WATCHED,
@@ -57,8 +57,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
         "resumed_ended": ("failed", "settle"),
-        "stuck": ("failed", "settle"),
-        "stranded": UNDER_WAY_WATCHED,
+        "left_paused": ("failed", "settle"),
+        "job_lost": UNDER_WAY_WATCHED,
         "job_ended": ("failed", "settle"),
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
@@ -75,8 +75,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": UNDER_WAY,
         "resumed_ended": UNDER_WAY,
-        "stuck": UNDER_WAY,
-        "stranded": UNDER_WAY,
+        "left_paused": UNDER_WAY,
+        "job_lost": UNDER_WAY,
         "job_ended": UNDER_WAY,
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
@@ -92,8 +92,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("interrupted", "now"),
         "resumed_ended": ("interrupted", "now"),
-        "stuck": ("interrupted", "now"),
-        "stranded": ("interrupted", "now"),
+        "left_paused": ("interrupted", "now"),
+        "job_lost": ("interrupted", "now"),
         "job_ended": ("interrupted", "now"),
         "crashed": ("failed", "now"),
         "stopped": ("failed", "now"),
@@ -110,8 +110,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "now"),
         "resumed": ("conflict", "soon"),
         "resumed_ended": ("completed", "now"),
-        "stuck": ("completed", "now"),
-        "stranded": ("completed", "now"),
+        "left_paused": ("completed", "now"),
+        "job_lost": ("completed", "now"),
         "job_ended": ("conflict", "settle"),
         "crashed": ("completed", "now"),
         "stopped": ("completed", "now"),
@@ -128,8 +128,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "soon"),
         "resumed_ended": ("failed", "now"),
-        "stuck": ("failed", "now"),
-        "stranded": ("failed", "now"),
+        "left_paused": ("failed", "now"),
+        "job_lost": ("failed", "now"),
         "job_ended": ("failed", "now"),
         "crashed": ("failed", "now"),
         "stopped": ("failed", "now"),
@@ -146,8 +146,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "now"),
         "resumed": ("failed", "soon"),
         "resumed_ended": ("completed", "settle"),
-        "stuck": ("completed", "now"),
-        "stranded": ("completed", "now"),
+        "left_paused": ("completed", "now"),
+        "job_lost": ("completed", "now"),
         "job_ended": ("failed", "settle"),
         "crashed": ("completed", "now"),
         "stopped": ("completed", "now"),
@@ -156,13 +156,13 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
 }
 
 
-def stages(pair: Pair) -> tuple[A, D]:
-    """The two stages as `JOINT` knows them."""
+def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
+    """The two stages as `OUTCOMES` knows them."""
     arrival, departure = pair.arrival, pair.departure
-    a: A = arrival.stage if arrival else "unseen"
+    a: ArrivalState = arrival.stage if arrival else "unseen"
     if departure is None:
         return a, "unseen"
-    d: D = departure.stage
+    d: DepartureState = departure.stage
     if arrival is None:
         return a, d
     if _ended_for_its_own_reasons(pair):
@@ -174,7 +174,7 @@ def stages(pair: Pair) -> tuple[A, D]:
     return a, d
 
 
-@exception_to("JOINT", "its stage before that end counts")
+@exception_to("OUTCOMES", "its stage before that end counts")
 def _ended_for_its_own_reasons(pair: Pair) -> bool:
     """The source ended well after the attempt was over at the destination."""
     arrival, departure = pair.arrival, pair.departure
@@ -184,31 +184,31 @@ def _ended_for_its_own_reasons(pair: Pair) -> bool:
     return (
         departure.stage in _OWN_REASONS.get(arrival.stage, ())
         and over is not None
-        and is_well_after(departure.announced or departure.ended, over, pair.meetings)
+        and is_well_after(departure.announced or departure.ended, over, pair.overlaps)
     )
 
 
-@exception_to("JOINT", "only the one that ended first counts as ended")
+@exception_to("OUTCOMES", "only the one that ended first counts as ended")
 def _both_ran_and_ended(pair: Pair) -> bool:
     """The guest ran on both hosts, and ended on both."""
     arrival, departure = pair.arrival, pair.departure
     return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
 
 
-_OWN_REASONS: Final[dict[A, frozenset[D]]] = {
+_OWN_REASONS: Final[dict[ArrivalState, frozenset[DepartureState]]] = {
     "ended": frozenset({"crashed", "stopped", "vanished"}),
     "arrived": frozenset({"crashed", "stopped"}),
     "departed": frozenset({"crashed", "stopped"}),
 }
 
 
-_LEFT: Final[tuple[D, ...]] = ("left", "crashed", "stopped", "vanished")
-_STAYED: Final[tuple[D, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
-FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
+_LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")
+_STAYED: Final[tuple[DepartureState, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
+FINAL: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
     [
         *(("arrived", d) for d in _LEFT),
         *(("departed", d) for d in _LEFT),
-        *(("ended", d) for d in (*_STAYED, "stuck", "broken")),
+        *(("ended", d) for d in (*_STAYED, "left_paused", "broken")),
         ("broken", "crashed"),
         ("broken", "stopped"),
     ]
@@ -220,8 +220,8 @@ def is_final(pair: Pair) -> bool:
     """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for reasons of
     its own.
     """
-    joint = stages(pair)
-    is_over = joint in FINAL or (pair.departure is not None and joint[1] != pair.departure.stage)
+    states = states_of(pair)
+    is_over = states in FINAL or (pair.departure is not None and states[1] != pair.departure.stage)
     return is_over and not _events_may_yet_come(pair)
 
 
@@ -231,9 +231,9 @@ def _events_may_yet_come(pair: Pair) -> bool:
     arrival, departure = pair.arrival, pair.departure
     came = arrival.ended if arrival is not None else None
     left = departure.ended if departure is not None else None
-    return (came is not None and not is_told(came)) or (left is not None and left.origin == "state")
+    return (came is not None and not is_reported(came)) or (left is not None and left.origin == "state")
 
 
-def is_told(end: Mark) -> bool:
+def is_reported(end: Mark) -> bool:
     """Whether an event told of this end; else a state did, or what came after it."""
     return end.origin != "state" and end.what.startswith("stopped/")
