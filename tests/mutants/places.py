@@ -50,7 +50,7 @@ def cells(table: Mapping[Any, Any], path: Path = ()) -> Iterator[tuple[Mapping[A
 
 
 def cell_name(module: str, name: str, path: Path) -> str:
-    """As `joint.JOINT[arrived][left]`."""
+    """As `outcomes.OUTCOMES[arrived][left]`."""
     return f"{module}.{name}" + "".join(f"[{shown(key)}]" for key in path)
 
 

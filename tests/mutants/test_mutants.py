@@ -43,25 +43,25 @@ def test_each_cell_is_changed_in_each_of_its_parts() -> None:
     )
     assert {"machine.TABLE[here][left]: without leave", "machine.TABLE[here][left]: without end"} < names
     stages = (get_args(ArrivalStage), ("unseen", *get_args(DepartureStage)))
-    for cell in (f"joint.JOINT[{a}][{d}]" for a in stages[0] for d in stages[1]):
+    for cell in (f"outcomes.OUTCOMES[{a}][{d}]" for a in stages[0] for d in stages[1]):
         assert len([name for name in names if name.startswith(f"{cell}: ")]) == 3
-    assert len([name for name in names if name.startswith("joint.FINAL: ")]) == len(outcomes.FINAL)
+    assert len([name for name in names if name.startswith("outcomes.FINAL: ")]) == len(outcomes.FINAL)
 
 
 def test_each_constant_is_halved_doubled_and_zero_and_each_predicate_forced() -> None:
     names = {mutant.name for mutant in mutants()}
-    assert {f"facts.SKEW_S: {change}" for change in ("halved", "doubled", "zero")} < names
+    assert {f"observations.SKEW_S: {change}" for change in ("halved", "doubled", "zero")} < names
     assert {f"machine._was_just_resumed: {answer}" for answer in (True, False)} < names
 
 
 def test_a_change_is_made_wherever_the_name_was_imported() -> None:
     """In a process of its own, for it is for good."""
     code = (
-        "from bridge.correlator.rules import facts, pairing, readings\n"
+        "from bridge.correlator.rules import clock_readings, observations, pairing\n"
         "from tests.mutants.mutants import mutants\n"
-        "{m.name: m for m in mutants()}['facts.SKEW_S: zero'].apply()\n"
-        "{m.name: m for m in mutants()}['readings.ORDER_S: zero'].apply()\n"
-        "print(facts.SKEW_S, pairing.SKEW_S, pairing._meetings.__kwdefaults__['order_s'])"
+        "{m.name: m for m in mutants()}['observations.SKEW_S: zero'].apply()\n"
+        "{m.name: m for m in mutants()}['clock_readings.ORDER_S: zero'].apply()\n"
+        "print(observations.SKEW_S, pairing.SKEW_S, pairing._overlaps.__kwdefaults__['order_s'])"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
     assert observations.SKEW_S
@@ -70,9 +70,9 @@ def test_a_change_is_made_wherever_the_name_was_imported() -> None:
 
 @pytest.mark.slow
 def test_a_survivor_has_to_be_named_and_who_is_named_has_to_survive(tmp_path: Path) -> None:
-    killed, survives = "joint.JOINT[arrived][resumed]: gone", "joint.JOINT[ended][resumed]: gone"
+    killed, survives = "outcomes.OUTCOMES[arrived][resumed]: gone", "outcomes.OUTCOMES[ended][resumed]: gone"
     named = tmp_path / "survivors.json"
-    tried = ("--survivors", str(named), *BY_A_CONFLICT, "joint.JOINT[[][ae][rn]*d][[]resumed]: gone")
+    tried = ("--survivors", str(named), *BY_A_CONFLICT, "outcomes.OUTCOMES[[][ae][rn]*d][[]resumed]: gone")
     named.write_text(json.dumps({survives: "no attempt of these fails so"}))
     assert command(*tried).returncode == 0
     named.write_text(json.dumps({killed: "no conflict"}))
@@ -99,5 +99,5 @@ def test_each_survivor_that_is_named_is_a_mutant_and_has_a_reason() -> None:
 @pytest.mark.timeout(0)
 def test_every_mutant_is_killed_or_named(soak: bool) -> None:
     """Without `--soak` one of them, by few tests."""
-    ran = command("-j", "2") if soak else command(*BY_A_CONFLICT, "joint.JOINT[arrived][resumed]: gone")
+    ran = command("-j", "2") if soak else command(*BY_A_CONFLICT, "outcomes.OUTCOMES[arrived][resumed]: gone")
     assert ran.returncode == 0, ran.stdout

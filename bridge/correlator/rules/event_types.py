@@ -211,7 +211,7 @@ def event_type_of_state(view: HostView) -> EventType | None:
     return None if event_type == "resumed" and view.departures[-1].stage == "unpaused" else event_type
 
 
-@exception_to("STATE_EVENT_TYPES", "the state is no sign")
+@exception_to("STATE_EVENT_TYPES", "nothing")
 def _tells_of_an_earlier_job(view: HostView, what: str) -> bool:
     """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
     if view.phase != "copying":

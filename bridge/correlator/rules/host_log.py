@@ -137,7 +137,7 @@ def _take(view: HostView, observations: Sequence[Observation], count: int) -> No
         fold(view, observation)
 
 
-@exception_to("STATE_EVENT_TYPES", "the state is no event_type: the event is")
+@exception_to("STATE_EVENT_TYPES", "nothing: the event tells it")
 def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -> bool:
     """The newest state tells only of what the next events bring: it is looked at beside the events, and may
     show already what the agent is told of a moment later.
