@@ -301,7 +301,7 @@ _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
 _OF_A_JOB: Final[frozenset[EventType]] = frozenset(
-    {"iteration", "source_postcopy", "left", "resumed_migrated"}
+    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
 )
 
 
