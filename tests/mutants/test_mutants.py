@@ -84,7 +84,7 @@ def test_a_survivor_has_to_be_named_and_who_is_named_has_to_survive(tmp_path: Pa
 
 @pytest.mark.slow
 def test_each_exception_to_the_tables_has_a_test_that_fails_without_it() -> None:
-    assert [one.name for one in EXCEPTIONS] == list(HELD_BY)
+    assert {one.name for one in EXCEPTIONS} == HELD_BY.keys()
     ran = command("--exceptions")
     assert ran.returncode == 0, ran.stdout
 

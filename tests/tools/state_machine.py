@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, get_args
 
+from bridge.correlator.rules import evaluate  # noqa: F401 - with it all of them are in the list of exceptions
 from bridge.correlator.rules.event_types import EVENT_TYPES, EVENT_TYPES_BY_DRIVER, STATE_EVENT_TYPES
 from bridge.correlator.rules.exceptions import EXCEPTIONS
 from bridge.correlator.rules.host_view import HostPhase
@@ -158,7 +160,7 @@ def exceptions() -> str:
         ("table", "exception", "where", "then", "held by"),
         [
             (f"`{one.table}`", f"`{one.name}`", one.reason, one.instead, f"`{_function(HELD_BY[one.name])}`")
-            for one in EXCEPTIONS
+            for one in sorted(EXCEPTIONS, key=attrgetter("table", "name"))
         ],
     )
 
