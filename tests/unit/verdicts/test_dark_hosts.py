@@ -98,6 +98,17 @@ def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolve
     assert (missing.side, missing.host, missing.code) == ("source", SOURCE, "gap")
 
 
+@pytest.mark.parametrize(("late_s", "waited_s"), [(3.0, 0.0), (5.0, 10.0)])
+def test_evidence_that_was_waiting_somewhere_may_not_be_all_of_it(late_s: float, waited_s: float) -> None:
+    """Both sides' last messages are here: a verdict that rests on late ones is published after `settle`."""
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL)]
+    late = [Delivery(each.t + late_s * (each.observation is not None), each) for each in sent]
+    last_s = next(each.received for each in late if each.sent == sent[-1])
+    published = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0}).deliver(late)
+    (completed,) = [each for each in published if each.message.name == "completed"]
+    assert completed.t - last_s == pytest.approx(waited_s, abs=0.5)
+
+
 @pytest.mark.parametrize(("will_after_s", "guest"), [(29.0, "unknown"), (31.0, "running")])
 def test_a_source_that_may_have_been_lost_when_the_copy_failed(will_after_s: float, guest: str) -> None:
     """That a host is lost shows half a minute later at most (`UNNOTICED_S`)."""
