@@ -29,6 +29,7 @@ from bridge.correlator.rules.event_types import (
     event_type_of,
     event_type_of_state,
 )
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
     PART_IN_A_MIGRATION,
     Arrival,
@@ -312,7 +313,7 @@ _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
 _OF_A_JOB: Final[frozenset[EventType]] = frozenset(
-    {"iteration", "source_postcopy", "left", "resumed_migrated"}
+    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
 )
 
 
@@ -335,17 +336,19 @@ def _is_of(departure: Departure, began_us: int) -> bool:
     return max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us
 
 
+@exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")
 def _may_be_the_next_job(view: HostView) -> bool:
-    """Whether the last job was taken for one that couldn't resume, and nothing was said since."""
+    """A job goes on, the last one was taken for one that couldn't resume, and nothing was said since."""
     last = view.departures[-1] if view.departures else None
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
 
 
+@exception_to("TABLE", "`switching` is `paused_after_resume`")
 def _was_just_resumed(view: HostView, mark: Mark) -> bool:
-    """A source that can't resume after a failure says resumed and at once suspended. The next attempt says
-    suspended, too, and then what only a job under way says: see `actions.reopen`.
+    """A source that can't resume after a failure says resumed and at once suspended; the next attempt, too,
+    and then what only a job under way says.
     """
     last = view.departures[-1] if view.departures else None
     return (
