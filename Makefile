@@ -7,7 +7,7 @@ TEST_PACKAGES := podman buildah runc podman-compose netavark aardvark-dns iptabl
     polkitd openssl postgresql nodejs npm jq prometheus-alertmanager nftables chromium fonts-dejavu-core rpm rpmlint cpio ansible-lint zsh
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install system packages lock release-check release demo check lint test explore lab bench soak pictures released clean
+.PHONY: help install system packages lock release-check release demo check lint test explore mutants lab bench soak pictures released clean
 
 help:
 	@echo 'make install   what is needed by apt, and .venv with the program in it'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check     lint, types and unit tests: the loop of daily work'
 	@echo 'make test      everything; as root with real hosts and real migrations'
 	@echo 'make explore   histories of migrations, every one within bounds: a fixed slice of them'
+	@echo 'make mutants   the decision changed, one place at a time: each change is found by a test, or named'
 	@echo 'make lab       as root: two real hosts, a real guest migrated there and back, shown live'
 	@echo 'make bench     what it costs, against the barest thing that does the same'
 	@echo 'make packages  as root: packages for Debian, into dist/'
@@ -55,6 +56,9 @@ test: lint
 
 explore: install
 	$(BIN)/pytest -q tests/explorer
+
+mutants: install
+	$(BIN)/python -m tests.mutants -j 2
 
 lab: install
 	@$(BIN)/python -m tests.lab install

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, get_args
 
+from bridge.correlator.rules import evaluate  # noqa: F401 - with it all of them are in the list of exceptions
 from bridge.correlator.rules.event_types import EVENT_TYPES, EVENT_TYPES_BY_DRIVER, STATE_EVENT_TYPES
+from bridge.correlator.rules.exceptions import EXCEPTIONS
 from bridge.correlator.rules.host_view import HostPhase
 from bridge.correlator.rules.machine import TABLE
 from bridge.correlator.rules.outcomes import OUTCOMES, ArrivalState, DepartureState
 from tests.support.coverage_table import ROWS
+from tests.unit.verdicts.exceptions import HELD_BY
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
 
 PHASES: Final[dict[HostPhase, str]] = {
@@ -79,6 +83,7 @@ def part(name: str) -> str:
         "states": states,
         "transitions": transitions,
         "outcomes": outcomes,
+        "exceptions": exceptions,
         "stages": lambda: table(("stage", ""), [(f"`{stage}`", text) for stage, text in STAGES.items()]),
         "rows": rows,
         "look-alikes": look_alikes,
@@ -147,6 +152,21 @@ def outcomes() -> str:
         head,
         [(f"`{d}`", *(_ruling(a, d) for a in OUTCOMES)) for d in columns],
     )
+
+
+def exceptions() -> str:
+    """What overrules a table, and the test that fails without it."""
+    return table(
+        ("table", "exception", "where", "then", "held by"),
+        [
+            (f"`{one.table}`", f"`{one.name}`", one.reason, one.instead, f"`{_function(HELD_BY[one.name])}`")
+            for one in sorted(EXCEPTIONS, key=attrgetter("table", "name"))
+        ],
+    )
+
+
+def _function(test: str) -> str:
+    return test.partition("::")[2].partition("[")[0]
 
 
 def _ruling(a: ArrivalState, d: DepartureState) -> str:

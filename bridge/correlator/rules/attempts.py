@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 
 from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.observations import UNNOTICED_S
 from bridge.correlator.rules.outcomes import RESUSPEND_S, Timing, is_final
 from bridge.correlator.rules.pairing import Pair
@@ -129,10 +130,11 @@ def _are_both_over(each: Pair) -> bool:
     return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
+@exception_to(
+    "revision", "none: that is no reason to take a guest that was found gone for one that never came"
+)
 def _is_source_forgotten(published: Published, each: Pair) -> bool:
-    """Whether the source's departure was pruned meanwhile: its absence is no evidence that a guest which was
-    found to be gone never arrived.
-    """
+    """So much happened since on the host that the guest came from that what it said isn't kept any more."""
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
     return was_found and each.source is None and published.source is not None
@@ -294,8 +296,9 @@ def _publish_verdict(context: EvaluationContext, published: Published, each: Pai
     return True
 
 
+@exception_to("revision", "none that changes the guest alone: the event will say more")
 def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
-    """Whether only a state shows that the guest left its source: the event will show more."""
+    """Only a state tells that the guest is gone from its source."""
     view = context.views.get(each.source) if each.source is not None else None
     end = view.past[-1].ended if view is not None and view.past else None
     return end is not None and end.origin == "state"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostPhase, HostView
 from bridge.correlator.rules.observations import Mark, Observation
 
@@ -176,9 +177,9 @@ def event_type_of(observation: Observation) -> EventType | None:
             or EVENT_TYPES.get(observation.what)
             or EVENT_TYPES.get(f"{event}/*")
         )
-        if event_type == "undefined" and observation.origin == "resync":
-            return "undefined_silently"
-        return event_type
+        return (
+            "undefined_silently" if event_type == "undefined" and _went_silently(observation) else event_type
+        )
     if observation.kind == "iteration":
         return "first_iteration" if observation.figures[0] == 1 else "iteration"
     if observation.kind == "job_completed":
@@ -186,6 +187,12 @@ def event_type_of(observation: Observation) -> EventType | None:
     if observation.kind == "job_failed":
         return "job_failed" if observation.what == "migration_out" else None
     return None
+
+
+@exception_to("EVENT_TYPES", "`undefined` is `undefined_silently`")
+def _went_silently(observation: Observation) -> bool:
+    """No event told that the definition went: an agent that had been blind found it gone."""
+    return observation.origin == "resync"
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
@@ -205,12 +212,19 @@ def event_type_of_state(view: HostView) -> EventType | None:
     if view.phase == "away":
         was_here = what == "gone" and view.persistent and view.present
         return "undefined_silently" if was_here else None
-    if view.phase == "copying":
-        was_cancelled = view.residency is not None and view.residency.cancelled
-        if what == view.departures[-1].state_before or (
-            was_cancelled and what == "running/migration_canceled"
-        ):
-            return None  # the reason is an earlier one's
+    if _tells_of_an_earlier_job(view, what):
+        return None
     row = STATE_EVENT_TYPES.get(view.phase, {})
     event_type = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
     return None if event_type == "resumed" and view.departures[-1].stage == "unpaused" else event_type
+
+
+@exception_to("STATE_EVENT_TYPES", "nothing")
+def _tells_of_an_earlier_job(view: HostView, what: str) -> bool:
+    """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
+    if view.phase != "copying":
+        return False
+    was_cancelled = view.residency is not None and view.residency.cancelled
+    return what == view.departures[-1].state_before or (
+        was_cancelled and what == "running/migration_canceled"
+    )

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from bridge.correlator.rules.event_types import event_type_of_state
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_state, fold, list_state
 from bridge.correlator.rules.observations import CLEARED, Key, Observation
@@ -136,9 +137,10 @@ def _take(view: HostView, observations: Sequence[Observation], count: int) -> No
         fold(view, observation)
 
 
+@exception_to("STATE_EVENT_TYPES", "nothing: the event tells it")
 def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -> bool:
-    """Whether the next events lead to the newest state. A state is read independently of events: it may show
-    the effect of an event that the agent receives a moment later.
+    """The newest state tells only of what the next events bring: it is looked at beside the events, and may
+    show already what the agent is told of a moment later.
     """
     listed = view.listed
     if listed is None or listed.key < view.moved:

@@ -29,6 +29,7 @@ from bridge.correlator.rules.event_types import (
     event_type_of,
     event_type_of_state,
 )
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
     PART_IN_A_MIGRATION,
     Arrival,
@@ -296,7 +297,7 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
         departure = view.departures[-1] if view.departures else None
         if departure is not None and not departure.is_over and was_unseen(departure, mark):
             begin_segment(view, departure, mark)
-    is_of_an_arrival = "open_arrival" not in actions and _OF_AN_ARRIVAL & set(actions)
+    is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
     if is_of_an_arrival and view.arrivals and was_unseen(view.arrivals[-1], mark):
         begin_segment(view, view.arrivals[-1], mark)
 
@@ -312,7 +313,7 @@ _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
 _OF_A_JOB: Final[frozenset[EventType]] = frozenset(
-    {"iteration", "source_postcopy", "left", "resumed_migrated"}
+    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
 )
 
 
@@ -335,17 +336,19 @@ def _is_of(departure: Departure, began_us: int) -> bool:
     return max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us
 
 
+@exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")
 def _may_be_the_next_job(view: HostView) -> bool:
-    """Whether the last job was taken for one that failed to resume, and nothing happened since."""
+    """A job goes on, the last one was taken for one that couldn't resume, and nothing was said since."""
     last = view.departures[-1] if view.departures else None
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
 
 
+@exception_to("TABLE", "`switching` is `paused_after_resume`")
 def _was_just_resumed(view: HostView, mark: Mark) -> bool:
-    """A source that fails to resume emits resumed and at once suspended. The next attempt emits suspended,
-    too, and then an event that only a job under way emits: see `actions.reopen`.
+    """A source that can't resume after a failure says resumed and at once suspended; the next attempt, too,
+    and then what only a job under way says.
     """
     last = view.departures[-1] if view.departures else None
     return (
@@ -427,7 +430,7 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
     if last is not None and last.stage == "arrived":
         return
     if last is not None and last.over is not None and last.stage in ("open", "postcopy", "broken"):
-        last.stage, last.guest, last.switched, last.over = "arrived", "running", mark, None
+        _arrived(last, mark)
         return
     arrival = Arrival(
         key=mark.key, first=mark, tentative=True, stage="arrived", guest="running", switched=mark
@@ -435,12 +438,20 @@ def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
     view.arrivals = [*view.arrivals, arrival][-KEPT:]
 
 
+def _arrived(arrival: Arrival, mark: Mark) -> None:
+    arrival.stage, arrival.guest, arrival.switched, arrival.over = "arrived", "running", mark, None
+
+
 def _classify_resume(view: HostView, what: str, resumed: Mark) -> None:
     """The listed state's reason shows the role of a `resumed/migrated`."""
     view.unclassified_resume = None
     last = view.arrivals[-1] if view.arrivals else None
-    if what == "running/migrated" and last is not None and last.switched == resumed:
-        return
+    if last is not None and last.switched == resumed:
+        if what == "running/migrated":
+            return
+        if last.continues:  # it had arrived before that, unseen
+            view.arrivals = view.arrivals[:-1]
+            _arrived(view.arrivals[-1], resumed)
     if what == "running/migrated":
         arrival = Arrival(key=resumed.key, first=resumed, stage="arrived", guest="running", switched=resumed)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]

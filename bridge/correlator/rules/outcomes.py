@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
 from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, stage_then
@@ -156,7 +157,7 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
 
 
 def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
-    """The two keys into `OUTCOMES`. If both ran and both ended, the one that ended first counts as ended."""
+    """The two stages as `OUTCOMES` knows them."""
     arrival, departure = pair.arrival, pair.departure
     a: ArrivalState = arrival.stage if arrival else "unseen"
     if departure is None:
@@ -166,9 +167,16 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
     d: DepartureState = stage_then(arrival, departure, pair.overlaps)
     if (a, d) == ("arrived", "unpaused") and d != departure.stage:
         return a, "resumed_ended"  # both ran, and now one does
-    if (a, d) == ("departed", "resumed_ended") and arrival.over and departure.over:
+    if _both_ran_and_ended(pair) and arrival.over and departure.over:
         return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
     return a, d
+
+
+@exception_to("OUTCOMES", "only the one that ended first counts as ended")
+def _both_ran_and_ended(pair: Pair) -> bool:
+    """The guest ran on both hosts, and ended on both."""
+    arrival, departure = pair.arrival, pair.departure
+    return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
 
 
 _LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")
@@ -189,13 +197,18 @@ def is_final(pair: Pair) -> bool:
     """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for reasons of
     its own.
     """
-    arrival, departure = pair.arrival, pair.departure
-    if arrival is not None and arrival.ended is not None and not is_reported(arrival.ended):
-        return False  # the event itself may still come, and show more
-    if departure is not None and departure.ended is not None and departure.ended.origin == "state":
-        return False
     states = states_of(pair)
-    return states in FINAL or (departure is not None and states[1] != departure.stage)
+    is_over = states in FINAL or (pair.departure is not None and states[1] != pair.departure.stage)
+    return is_over and not _events_may_yet_come(pair)
+
+
+@exception_to("FINAL", "the verdict isn't final")
+def _events_may_yet_come(pair: Pair) -> bool:
+    """Only a state told of an end: the event itself may yet come, and say more."""
+    arrival, departure = pair.arrival, pair.departure
+    came = arrival.ended if arrival is not None else None
+    left = departure.ended if departure is not None else None
+    return (came is not None and not is_reported(came)) or (left is not None and left.origin == "state")
 
 
 def is_reported(end: Mark) -> bool:

@@ -30,6 +30,7 @@ from bridge.correlator.rules.clock_readings import (
     intervals,
 )
 from bridge.correlator.rules.event_types import end_of
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -247,14 +248,18 @@ _OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
 
 
 def stage_then(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> DepartureStage:
-    """The source's stage when the attempt was over. One that ended well after it was over at the destination
-    ended for reasons of its own: then its stage before that end counts.
-    """
+    """The source's stage when the attempt was over."""
+    is_its_own = _ended_for_its_own_reasons(arrival, departure, overlaps)
+    return departure.before_end if is_its_own else departure.stage
+
+
+@exception_to("OUTCOMES", "its stage before that end counts")
+def _ended_for_its_own_reasons(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
+    """The source ended well after the attempt was over at the destination."""
     end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
-    is_its_own = end is not None and departure.stage in _OWN_REASONS.get(arrival.stage, ())
-    if end is not None and is_its_own and over is not None and is_well_after(end, over, overlaps):
-        return departure.before_end
-    return departure.stage
+    if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
+        return False
+    return is_well_after(end, over, overlaps)
 
 
 def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import AS_IT_HAPPENED, Mark
 
@@ -20,9 +21,10 @@ Penalty = Callable[[Mapping[str, HostView]], int]
 """The penalty of the best choice of links."""
 
 
+@exception_to("TABLE", "what follows is a segment, which may be another attempt's")
 def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
-    """Whether the host was blind for a while between this leg's last event and the mark. What was found
-    together, after one such time, belongs together.
+    """The host couldn't see for a while between the last that it said of a half and what follows. What was
+    found at once, after one such while, is one finding.
     """
     last = leg.last_mark
     if mark.origin == "state":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
 from bridge.correlator.rules.outcomes import (
@@ -55,30 +56,20 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     arrival, departure = pair.arrival, pair.departure
     outcome, timing = OUTCOMES[a][d]
     source_blind = pair.source in silent
-    destination_blind = pair.destination in silent
-    if a == "open" and destination_blind:
-        if d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished"):
-            outcome, timing = UNDER_WAY_WATCHED
-        elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
-            outcome, timing = UNDER_WAY_WATCHED  # it may have arrived before its source ended
-    elif a == "ended" and (
-        _may_have_arrived(arrival, departure, source_view)
+    if (
+        (pair.destination in silent and _may_arrive_unheard(a, d, departure))
+        or _may_have_arrived(arrival, departure, source_view)
         or (not source_blind and _is_ending(arrival, departure, source_view))
     ):
         outcome, timing = UNDER_WAY_WATCHED
-    if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
-        outcome, timing = UNDER_WAY  # a Prepare that failed, or a dump: no migration began
-    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
-    if a == "unseen" and outcome == "under_way" and not is_sure:
-        timing = "never"  # it may have been a save or a dump
+    elif _began_nothing(a, d, departure):
+        outcome, timing = UNDER_WAY
+    elif outcome == "under_way" and _may_be_no_migration(a, departure):
+        timing = "never"
     marks = _conclusive(arrival, departure, d)
-    if timing in ("now", "soon") and (
-        pair.ambiguous
-        or (d == "left_paused" and departure is not None and departure.returned is not None)
-        or (d == "left" and _awaits_figures(departure, source_view))
-        or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
-    ):
-        timing = "settle"  # more will come: a late host sends everything at once
+    newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
+    if timing in ("now", "soon") and _is_more_to_come(pair, d, source_view, newest):
+        timing = "settle"
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(arrival, d, postcopy) if outcome == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
@@ -142,9 +133,10 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     return over is not None and lost < over.received + settle_s
 
 
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
-    """Whether a destination that was found without the guest may have had it meanwhile: its source had
-    suspended it for the switch-over, and ended later, or lost it while blind, too.
+    """A destination that was found without the guest may have had it meanwhile: its source had suspended it
+    for the switch-over, and ended later; or lost it unseen, too.
     """
     if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
         return False
@@ -154,9 +146,10 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
     return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
 
 
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _is_ending(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
-    """Whether the source has reported that the guest's end began, before the destination's, and not yet of
-    which kind it is.
+    """The source has said that the guest's end began, before the destination's, and not yet of which kind it
+    is.
     """
     residency = source.residency if source is not None else None
     if arrival is None or arrival.ended is None or residency is None or residency.announced is None:
@@ -178,6 +171,45 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
         and residency.ended.origin != "event"
         and begins_s <= residency.ended.at <= ends_s
         for residency in source.past
+    )
+
+
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
+def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
+    """The destination can't be heard, and the guest may arrive, or may have before its source ended."""
+    if a != "open":
+        return False
+    if d in ("crashed", "stopped"):
+        return departure is not None and departure.suspended is not None
+    return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
+
+
+@exception_to("OUTCOMES", "under way: nothing began")
+def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
+    """A Prepare that failed, or a dump: only the source told of a job, and of no iteration, or of no end."""
+    if (a, d) != ("unseen", "job_ended"):
+        return False
+    return departure is None or not departure.iterated or departure.job_gone is None
+
+
+@exception_to("OUTCOMES", "never told by time alone")
+def _may_be_no_migration(a: ArrivalState, departure: Departure | None) -> bool:
+    """Without a switch-over what only the source told of may as well be a save or a dump."""
+    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
+    return a == "unseen" and not is_sure
+
+
+@exception_to("OUTCOMES", "told after `settle`")
+def _is_more_to_come(pair: Pair, d: DepartureState, source: HostView | None, newest: Mark | None) -> bool:
+    """The link is doubtful, a source that can't resume was suspended again, libvirt's figures are awaited, or
+    the newest evidence came late: a host that is late tells it all at once.
+    """
+    departure = pair.departure
+    return (
+        pair.ambiguous
+        or (d == "left_paused" and departure is not None and departure.returned is not None)
+        or (d == "left" and _awaits_figures(departure, source))
+        or not is_live(newest)
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.wire.messages import Location, Resolved
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
-from tests.unit.verdicts.expect import hold_the_contract, places, words
+from tests.unit.verdicts.expect import hold_the_contract, places, verdicts, words
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE, is_event, played
@@ -96,6 +96,26 @@ def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolve
         each.migration.missing for each in published if each.migration and each.migration.missing
     )
     assert (missing.side, missing.host, missing.code) == ("source", SOURCE, "gap")
+
+
+@pytest.mark.parametrize(("late_s", "waited_s"), [(3.0, 0.0), (5.0, 10.0)])
+def test_evidence_that_was_waiting_somewhere_may_not_be_all_of_it(late_s: float, waited_s: float) -> None:
+    """Both sides' last messages are here: a verdict that rests on late ones is published after `settle`."""
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL)]
+    late = [Delivery(each.t + late_s * (each.observation is not None), each) for each in sent]
+    last_s = next(each.received for each in late if each.sent == sent[-1])
+    published = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0}).deliver(late)
+    (completed,) = [each for each in published if each.message.name == "completed"]
+    assert completed.t - last_s == pytest.approx(waited_s, abs=0.5)
+
+
+@pytest.mark.parametrize(("will_after_s", "guest"), [(29.0, "unknown"), (31.0, "running")])
+def test_a_source_that_may_have_been_lost_when_the_copy_failed(will_after_s: float, guest: str) -> None:
+    """That a host is lost shows half a minute later at most (`UNNOTICED_S`)."""
+    sent = [*ONLINE, *played(replace(MIGRATIONS[0], said="D(2,1) S:iter ~2 D(5,5)"), "9.0", FULL)]
+    will = Sent(sent[-1].t + will_after_s, SOURCE, sees=False, why="agent", place=(0, 1))
+    (*_, last) = verdicts(Conductor().deliver(in_order([*sent, will])))
+    assert (last.outcome, last.guest.host, last.guest.state) == ("failed", SOURCE, guest)
 
 
 def test_an_arrival_that_never_ran_is_no_location() -> None:

@@ -1,0 +1,144 @@
+"""Histories that the decision once told wrong, each with what it has to know of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.explorer import observer
+from tests.explorer.explore import quiet, try_one, worlds
+from tests.explorer.properties import Fault
+
+MENDED: Final = {
+    "one": [
+        # a source by its stamps, where its messages are late from the first on
+        ("one transient 9.0 live breaks off at once aborted", "late A 0…1 15"),
+        # a source by the receipt, where a clock was set before anything was said
+        ("one transient 11.3 live breaks off at once aborted", "clock steps B 1…1 -10"),
+        ("one transient 11.3 live breaks off at once guest powers off", "clock steps A 2…2 -3600"),
+        # a source that was found suspended, and lost at once, isn't known to be left paused
+        (
+            "one transient 9.0 live copies switches finishes source's host lost for good",
+            "dead A 3…5 unsaid 0",
+        ),
+        # a cancelled migration that was found belongs to an attempt
+        ("one transient 9.0 non-live finishes answer lost source destroyed", "dead A 3…8 said 15"),
+    ],
+    "around": [
+        # libvirt saves no guest that it migrates: the attempt didn't end with the save
+        (
+            (
+                "after persistent 11.3 storage breaks off destination's host lost for good"
+                " later saved, restored elsewhere"
+            ),
+            "none 0",
+        ),
+        (
+            (
+                "after persistent 11.3 post-copy breaks S(3,8) resumed, destination first"
+                " later saved, restored elsewhere"
+            ),
+            "blind B 10…14 said 15",
+        ),
+    ],
+    "two,between": [
+        # an arrival that is open may end in any way: the nearer job is its own
+        (
+            (
+                "two persistent 11.3 live breaks off at once destination's libvirtd killed"
+                " 5 B live copies breaks off ~2 S:iter destination's host lost found again"
+            ),
+            "none 0",
+        ),
+        # a departure that is found where its arrival is
+        (
+            (
+                "two transient 9.0 live copies switches finishes confirmed"
+                " 0.5 A live copies switches finishes confirmed"
+            ),
+            "dead B 6…12 said 0",
+        ),
+        # the same in its post-copy
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's libvirtd stopped"
+                " 5 C post-copy source's QEMU dies ~1 D(4,4) ~1.4 S(3,8) S(5,5)!"
+            ),
+            "blind B 6…15 said 15",
+        ),
+        # a source that lists the guest as running after it was resumed elsewhere
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies switches finishes answer lost destination destroyed"
+            ),
+            "blind A 7…18 said 15",
+        ),
+        # a pause that was found may be the next attempt's
+        (
+            (
+                "two persistent 11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 5 B post-copy breaks S(3,8) resumed, destination first"
+            ),
+            "dead A 5…19 said 700",
+        ),
+        (
+            (
+                "between transient 9.0 non-live aborted, destination first 0.5 paused by hand"
+                " 0.5 non-live finishes source's host lost found again"
+            ),
+            "blind A 6…12 said 15",
+        ),
+        # suspended at once after it was resumed: not where the host couldn't see in between
+        (
+            (
+                "between persistent 11.3 non-live finishes answer lost destination destroyed 30 dump live"
+                " 0.5 non-live finishes source's libvirtd stopped"
+            ),
+            "blind A 7…16 said 700",
+        ),
+        # a job that still copied after the arrival was over is another's
+        (
+            (
+                "between persistent 11.3 suspended meanwhile aborted 30 dump live"
+                " 0.5 non-live finishes confirm lost destroyed later"
+            ),
+            "dead A 0…17 said 15",
+        ),
+        # the job that the agent says is gone is the one that began then
+        (
+            (
+                "between persistent 11.3 non-live aborted, destination first 30 definition copied twice"
+                " 0.5 non-live finishes source's libvirtd killed left"
+            ),
+            "cut A 7…22 said 10800",
+        ),
+        # a resume that the state calls a cancelled migration was no arrival
+        (
+            (
+                "two persistent 11.3 storage copies source's libvirtd stopped"
+                " 5 A live copies switches finishes answer lost destination destroyed"
+            ),
+            "blind B 6…18 said 0",
+        ),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stories", MENDED)
+def test_what_was_mended_stays_right(stories: str) -> None:
+    quiet()
+    by_name: dict[tuple[str, str], list[list[Fault] | None]] = {
+        (name, trouble): [] for name, trouble in MENDED[stories]
+    }
+    for history in worlds(tuple(stories.split(","))):
+        for name, words in by_name:
+            if name == history.name:
+                trouble = next(
+                    each for each in observer.troubles(history).all if str(each).split() == words.split()
+                )
+                by_name[name, words] += [try_one(history, [trouble])]
+    assert by_name == {case: [[]] for case in by_name}

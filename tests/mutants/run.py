@@ -1,0 +1,211 @@
+"""Tries every mutant, as pytest's main loop: it runs no test but in the children that it forks.
+
+First all trials run once with nothing changed; what each reaches is kept in pytest's cache until a file
+changes. A mutant is then tried only with what reaches its place, in the order of how many others that killed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gc
+import hashlib
+import json
+import os
+import pickle
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.explorer.explore import quiet
+from tests.mutants.children import in_children
+from tests.mutants.mutants import Mutant, mutants
+from tests.mutants.reach import Reach
+from tests.mutants.trials import Trial, of_histories, of_tests
+
+SURVIVORS: Final = Path(__file__).parent / "survivors.json"
+_ROOT: Final = Path(__file__).parents[2]
+_SAID_EVERY_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), of each kind
+    of trial that reaches a place at most so many, the file that names survivors, whether to list the mutants
+    only, in how many processes, and whether to print what kills each. held_by: these mutants alone, each with
+    the trial that has to kill it.
+    """
+
+    only: str = ""
+    every: int = 1
+    most: int = 8
+    survivors: Path = SURVIVORS
+    lists: bool = False
+    jobs: int = 1
+    verbose: bool = False
+    held_by: Mapping[str, str] = field(default_factory=dict)
+
+
+class Unchanged(NamedTuple):
+    """A trial with nothing changed: what came of it, and the places that it reached."""
+
+    came: tuple[str, ...]
+    reached: frozenset[str]
+
+
+class Session:
+    """A plugin of pytest. said, is_wrong: the summary, and whether a mutant isn't accounted for."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._kills: Counter[str] = Counter()
+        self.said = "nothing tried"
+        self.is_wrong = False
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of pytest's own loop."""
+        only, held_by = self._options.only, self._options.held_by
+        tried = [one for one in mutants() if _matches(one.name, only) and one.name in (held_by or [one.name])]
+        if self._options.lists:
+            print(*(one.name for one in tried), sep="\n")
+            return True
+        self._tests = _mixed(of_tests(session.items))
+        self._histories = _mixed(of_histories(self._options.every)) if self._options.every else []
+        gc.collect()
+        gc.freeze()
+        self._unchanged = self._try_unchanged(session.config)
+        self._try_all(tried)
+        return True
+
+    def _try_unchanged(self, config: pytest.Config) -> dict[str, Unchanged]:
+        assert config.cache is not None
+        found: dict[str, Unchanged]
+        kept = Path(config.cache.mkdir("mutants")) / _version([*self._tests, *self._histories])
+        if kept.exists():
+            found = pickle.loads(kept.read_bytes())
+            return found
+        found = {}
+        trials = [*self._tests, *self._histories]
+        parts = [trials[n : n + 500] for n in range(0, len(trials), 500)]
+        for _, part in in_children(parts, _unchanged, self._options.jobs):
+            if part is None:
+                raise RuntimeError("a trial ended its process")
+            found |= part
+            _say(f"{len(found)} of {len(trials)} trials without a change")
+        failing = [one.name for one in self._tests if found[one.name].came]
+        if failing:
+            raise RuntimeError(f"these fail as it is: {failing}")
+        of_same_trials, _, _ = kept.name.partition(".")
+        for old in kept.parent.glob(f"{of_same_trials}.*"):
+            old.unlink()
+        kept.write_bytes(pickle.dumps(found))
+        return found
+
+    def _try_all(self, tried: Sequence[Mutant]) -> None:
+        tests = {one.name for one in self._tests}
+        named: dict[str, str] = json.loads(self._options.survivors.read_text())
+        killed: Counter[str] = Counter()
+        survivors = []
+        last = monotonic()
+        for done, (mutant, killer) in enumerate(in_children(tried, self._try, self._options.jobs), start=1):
+            if killer != "":
+                self._kills[killer or "died"] += 1
+                killed["rows" if killer in tests else "explorer"] += 1
+                if self._options.verbose:
+                    print(f"{mutant.name} is killed by {killer}", flush=True)
+                if mutant.name in named:
+                    print(f"named as a survivor, and killed by {killer}: {mutant.name}", flush=True)
+                    self.is_wrong = True
+            else:
+                survivors.append(mutant.name)
+                reached = sum(1 for _ in self._reaching(mutant))
+                if mutant.name not in named:
+                    print(f"survives {reached} trials: {mutant.name}", flush=True)
+                    self.is_wrong = True
+            if monotonic() > last + _SAID_EVERY_S:
+                last = monotonic()
+                _say(f"{done} of {len(tried)} mutants, {len(survivors)} survivors")
+        self.is_wrong = self.is_wrong or not tried
+        unknown = named.keys() - {one.name for one in mutants()}
+        if unknown:
+            print(f"named as survivors, and no mutants: {sorted(unknown)}")
+            self.is_wrong = True
+        accounted = len(named.keys() & set(survivors))
+        self.said = (
+            f"{len(tried)} mutants: {killed['rows']} killed by rows, {killed['explorer']} by the explorer, "
+            f"{accounted} accounted for, {len(survivors) - accounted} not"
+        )
+
+    def _try(self, mutant: Mutant) -> str:
+        """Which trial kills it; empty: none does."""
+        _be_quiet()
+        trials = sorted(self._reaching(mutant), key=lambda trial: -self._kills[trial.name])
+        mutant.apply()
+        for trial in trials:
+            try:
+                if trial.run() != self._unchanged[trial.name].came:
+                    return trial.name
+            except BaseException:  # noqa: BLE001 - one that doesn't end, or breaks what runs it, is found out
+                return trial.name
+        return ""
+
+    def _reaching(self, mutant: Mutant) -> Iterator[Trial]:
+        """The same for the same mutant, whoever was tried before; the tests first."""
+        of_kind: Counter[str] = Counter()
+        alone = self._options.held_by.get(mutant.name)
+        for trial in (*self._tests, *self._histories):
+            if alone not in (None, trial.name):
+                continue
+            if self._unchanged[trial.name].reached.isdisjoint(mutant.reached_by):
+                continue
+            of_kind[trial.kind] += 1
+            if of_kind[trial.kind] <= self._options.most:
+                yield trial
+
+
+def _mixed(trials: Iterable[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: zlib.crc32(trial.name.encode()))
+
+
+def _unchanged(trials: Sequence[Trial]) -> dict[str, Unchanged]:
+    _be_quiet()
+    reach = Reach()
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    found = {}
+    for trial in trials:
+        reach.reached.clear()
+        came = trial.run()
+        reached = frozenset(map(sys.intern, reach.reached))
+        found[trial.name] = Unchanged(came, shared.setdefault(reached, reached))
+    return found
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return not pattern or pattern in name or fnmatch.fnmatchcase(name, pattern)
+
+
+def _version(trials: Sequence[Trial]) -> str:
+    """Of which trials there are, and of all files that they may depend on."""
+    names = hashlib.sha256("\n".join(one.name for one in trials).encode())
+    files = hashlib.sha256()
+    for folder in ("bridge", "tests"):
+        for file in sorted((_ROOT / folder).rglob("*.py")):
+            files.update(file.read_bytes())
+    return f"{names.hexdigest()}.{files.hexdigest()}"
+
+
+def _be_quiet() -> None:
+    quiet()
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+
+
+def _say(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,45 @@
+"""Rows on which a table alone would be wrong: what overrules it decides them. Each verdict comes once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.verdicts.conduct import Conductor, in_order
+from tests.unit.verdicts.expect import columns, expected, hold_the_contract, verdicts
+from tests.unit.verdicts.rows import MIGRATIONS, Verdict
+from tests.unit.verdicts.stage import FULL
+from tests.unit.verdicts.test_rows import DESTINATION, SOURCE, played
+
+FAILED = Verdict("failed", ("S", "running"), "destination_failed")
+COMPLETED = Verdict("completed", ("D", "running"))
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        pytest.param(
+            "D(2,1) S:iter ~1 S(3,1) D(5,5) S(4,1) ~2 D(2,1) S(3,1) ~2 S:iter D(4,1) S(5,3) S:JC",
+            (FAILED, COMPLETED),
+            id="suspended before it iterated",
+        ),
+        pytest.param(
+            "D(2,1) S:iter ~2 S:blind D(6,2) D(5,1) ~2 D(2,1) D(4,1) S=gone S:back",
+            (replace(FAILED, reason="destination_destroyed", confirmed="D"), COMPLETED),
+            id="blind from one copy to the next",
+        ),
+        pytest.param(
+            "D(2,1) S:iter S(6,1) D(5,5) ~15 S(5,0)",
+            (Verdict("failed", ("", "shutoff"), "source_stopped"),),
+            id="announced long before it ended",
+        ),
+    ],
+)
+def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[Verdict, ...]) -> None:
+    rows = [replace(MIGRATIONS[0], said=said, verdict=each) for each in wanted]
+    published = Conductor().deliver(in_order(played(rows[0], "9.0", FULL)))
+    hold_the_contract(published)
+    assert [columns(each) for each in verdicts(published)] == [
+        expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False) for row in rows
+    ]
