@@ -243,7 +243,7 @@ class GroupProcessor(Processor):
 
     def _loaded(self, name: str, data: bytes) -> Host:
         """The host as the group knows it, with what this member knows of its sight and clock."""
-        host = Host.load(name, data) if data else Host(name)
+        host = Host.load(name, data) if data else Host(name, from_start=self.was_complete)
         mine = self.hosts.get(name)
         if mine is not None:
             host.share_sight(mine)

@@ -66,6 +66,10 @@ class Processor:
         """When `catch_up` has something to do; never, for a correlator without a group."""
         self.stored_until: float | None = None
         """When the correlator's last batch was stored, before this process began."""
+        self.was_complete = False
+        """Whether everything was received once: a host that is new after that is new to the broker, too, so
+        its event stream is expected from its first message on.
+        """
 
     def load(self, clock: SteadyClock | None = None) -> None:
         """Reads what has to be in memory: hosts, which cases are open, and how `clock` went for the process
@@ -82,6 +86,7 @@ class Processor:
             inbound = tx.meta("heard_until")
             self._counters.attention = tx.attention()
         self.stored_until = None if inbound is None else float(inbound)
+        self.was_complete = inbound is not None
         for host in self.hosts.values():
             self._mirror(host)
             if host.blind_since is None:
@@ -153,7 +158,7 @@ class Processor:
         message = inbound.message
         host = self.hosts.get(message.host)
         if host is None:
-            host = self.hosts[message.host] = Host(message.host)
+            host = self.hosts[message.host] = Host(message.host, from_start=self.was_complete)
             batch.new_hosts.append(message.host)
         batch.remember(host)
         if isinstance(message, DomainMessage):
