@@ -116,13 +116,23 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
     return {role.name: role for role in (agent, correlator, *readers)}
 
 
-def examine(settings: CheckSettings, name: str) -> list[Finding]:
-    """Tries all that one role needs. Trouble with the broker is a finding, never raised."""
-    return list(_Examination(settings, roles(settings)[name]).findings())
+def examine(settings: CheckSettings, name: str, *, sends_retained: bool = True) -> list[Finding]:
+    """Tries all that one role needs. Trouble with the broker is a finding, never raised.
+
+    sends_retained: False where another role found that the broker sends no retained message to a wildcard,
+    which one that only reads can't find.
+    """
+    return list(_Examination(settings, roles(settings)[name], sends_retained=sends_retained).findings())
+
+
+def finds_retained(findings: Sequence[Finding]) -> bool:
+    """Whether a role found nothing wrong with retained messages."""
+    return not any(each.need == "retained messages" and each.mark in ("missing", "note") for each in findings)
 
 
 class _Examination:
-    def __init__(self, settings: CheckSettings, role: Role) -> None:
+    def __init__(self, settings: CheckSettings, role: Role, *, sends_retained: bool) -> None:
+        self._sends_retained = sends_retained
         self._broker = settings.broker_settings()
         self._topics: Topics = settings.topics()
         self._role = role
@@ -199,7 +209,9 @@ class _Examination:
     def _dot_hint(self) -> str:
         dotted = any("." in topic for topic in (*self._role.writes, self._role.status or ""))
         return (
-            "; a topic has a dot, which NATS before 2.10 doesn't accept: set --encode-dots" if dotted else ""
+            "; a topic has a dot, which RabbitMQ and NATS before 2.10 don't accept: set --encode-dots"
+            if dotted
+            else ""
         )
 
     @property
@@ -237,9 +249,15 @@ class _Examination:
                 f"what was acknowledged on {self._echo} isn't delivered: may this user read it? {_RULES}",
             )
         else:
-            qos = next(each.qos for each in client.received if each.payload == payload)
+            came = next(each for each in client.received if each.payload == payload)
+            if came.topic != self._echo:
+                yield Finding(
+                    "topics", "missing", f"{self._echo} is delivered as {came.topic}{self._dot_hint}"
+                )
             yield Finding(
-                "QoS 1", "ok" if qos == 1 else "missing", f"acknowledged, and delivered at QoS {qos}"
+                "QoS 1",
+                "ok" if came.qos == 1 else "missing",
+                f"acknowledged, and delivered at QoS {came.qos}",
             )
 
     def _writes(self, client: Client) -> Iterator[Finding]:
@@ -287,25 +305,23 @@ class _Examination:
             yield Finding("retained messages", "ok", "kept, and sent to who subscribes by a wildcard")
         elif probe.answer == "not_readable":
             yield Finding("retained messages", "missing", f"none is sent: it keeps none; {_OTHER_BROKER}")
-        elif self._role.needs_wildcards:
-            yield Finding(
-                "retained messages",
-                "missing",
-                f"none is sent to who subscribes by a wildcard: {_OTHER_BROKER}",
-            )
         else:
-            yield Finding(
-                "retained messages",
-                "note",
-                "none is sent to who subscribes by a wildcard: "
-                "the agent publishes all its states at each connect",
-            )
+            yield self._unsent
 
     def _any_retained(self, client: Client) -> Iterator[Finding]:
         if any(each.retain for each in client.received):
             yield Finding("retained messages", "ok", "sent")
+        elif not self._sends_retained:
+            yield self._unsent
         else:
             yield Finding("retained messages", "unknown", "nothing is retained below the prefix yet")
+
+    @property
+    def _unsent(self) -> Finding:
+        mark, consequence = _WITHOUT_RETAINED.get(self._role.name, ("missing", _OTHER_BROKER))
+        return Finding(
+            "retained messages", mark, f"none is sent to who subscribes by a wildcard: {consequence}"
+        )
 
     def _dies(self, client: Client) -> Iterator[Finding]:
         payload = self._payload("will")
@@ -328,6 +344,9 @@ class _Examination:
             client.publish(echo, b"", retain=True)
         first = self._client("kept", (self._role.own,), expiry_s=self._role.session_expiry_s)
         first.connect()
+        for shortfall in first.shortfalls:
+            if shortfall not in client.shortfalls:
+                yield Finding("limits", "note", shortfall)
         first.close()
         if echo is not None:
             client.publish(echo, payload)
@@ -390,4 +409,9 @@ class _Examination:
 
 _BY_ECHO: Final = ("speed", "retained messages", "Will", "kept session", "shared subscriptions")
 """What can't be found out where nothing of our own comes back."""
+_WITHOUT_RETAINED: Final[dict[str, tuple[Mark, str]]] = {
+    "agent": ("note", "the agent publishes all its states at each connect"),
+    "hook": ("note", "if the broker loses the session, what it missed isn't run"),
+}
+"""The roles that can do without retained messages, with the consequence."""
 _SILENT: Final = "MQTT 3.1.1 doesn't report refusals"

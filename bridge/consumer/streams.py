@@ -1,8 +1,9 @@
 """What is known of each host's event stream: what came, what is missing, what was given up.
 
 Pure: time is an argument. Sequences count within an epoch; an epoch that wasn't seen before is a host that
-was installed anew, and gets the next ordinal. A stream that is met in its middle begins there: what came
-before is no hole. All memory is bounded: what no longer fits is given up, and said.
+was installed anew, and gets the next ordinal; it is expected from its first message on. So is a host that is
+new after its consumer. Any other stream that is met in its middle begins there: what came before is no hole.
+All memory is bounded: what no longer fits is given up, and said.
 """
 
 from __future__ import annotations
@@ -76,11 +77,12 @@ class Stream(ABC, Generic[KeptT]):
     """One host's event stream.
 
     suspect: whether there may be a hole, so that `tend` has something to look at. losses: what was given up
-    and nobody has taken note of yet.
+    and nobody has taken note of yet. from_start: the host is new after its consumer.
     """
 
-    def __init__(self, name: str, kept: KeptT) -> None:
+    def __init__(self, name: str, kept: KeptT, *, from_start: bool = False) -> None:
         self.name = name
+        self._from_start = from_start
         self.kept: KeptT = kept
         self.ask: Ask | None = None
         self.losses: list[Loss] = []
@@ -239,7 +241,7 @@ class Stream(ABC, Generic[KeptT]):
         for ordinal, one in enumerate(kept.epochs, start=kept.forgotten):
             if one.name == epoch:
                 return ordinal
-        kept.epochs.append(Epoch(epoch))
+        kept.epochs.append(Epoch(epoch, base=0 if self._from_start or kept.epochs else -1))
         if len(kept.epochs) > MAX_EPOCHS:
             del kept.epochs[0]
             kept.forgotten += 1

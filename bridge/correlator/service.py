@@ -371,6 +371,7 @@ class Correlator:
             self._sender.more()
         if self._inbound.is_complete(now):
             self._inbound.gap_since = None
+            self._processor.was_complete = True
             if self._processor.evaluate_due(now):
                 self._sender.more()
         if self._restorer.busy and self._sender.drained and self._restorer.step():

@@ -13,6 +13,7 @@ from bridge.mqtt.messages import Subscription
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
 from tests.matrix.brokers import Nats
+from tests.matrix.table import KINDS
 from tests.support.broker import Broker, free_port
 from tests.support.fake_broker import Behaviour, FakeBroker
 from tests.support.processes import ROOT, environment
@@ -33,6 +34,7 @@ class Checked:
         flags = [
             f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
             for name, value in given.items()
+            if value is not False
         ]
         done = subprocess.run(
             [sys.executable, "-m", "bridge", "check-broker", *arguments, *flags],
@@ -169,6 +171,56 @@ def test_a_dot_that_the_broker_does_not_take_is_named(tmp_path: Path) -> None:
         encoded = Checked(nats.port, "agent", broker_version="3.1.1", host="host.example", encode_dots=True)
         assert encoded.status == 0, encoded.text
         assert "MQTT 3.1.1 doesn't report" in encoded.found["agent"]["access rules"][1]
+
+
+LACKS: dict[str, dict[tuple[str, str], str]] = {
+    "mosquitto": {},
+    "mosquitto-trixie": {},
+    "nats-2.9": {},
+    "nats-2.10": {},
+    "aedes": {},
+    "rabbitmq-4": {
+        **{
+            (role, "limits"): "keeps our session for 1 day, not 7 days"
+            for role in ("correlator", "dashboard", "hook")
+        },
+        ("correlator", "shared subscriptions"): "run one correlator without it",
+        **{
+            (role, "retained messages"): "none is sent to who subscribes by a wildcard: take another broker"
+            for role in ("correlator", "dashboard", "watch")
+        },
+        ("hook", "retained messages"): "what it missed isn't run",
+        ("agent", "retained messages"): "the agent publishes all its states at each connect",
+    },
+}
+"""What each broker of the matrix lacks with its settings, for whom, and what the text says to do."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_it_finds_what_each_broker_of_the_matrix_lacks(tmp_path: Path, soak: bool, name: str) -> None:
+    kind = KINDS[name]
+    if kind.soak and not soak:
+        return
+    (tmp_path / "broker").mkdir()
+    with kind.make(tmp_path / "broker") as broker:
+        settings = broker.settings()
+        options: dict[str, object] = {"broker_version": settings.version}
+        if settings.version == "5":
+            options["group"] = "crew"
+        if kind.encodes:
+            dotted = Checked(settings.effective_port, "agent", host="a.b", **options)
+            assert "set --encode-dots" in dotted.text
+            assert dotted.status == 1
+        checked = Checked(settings.effective_port, host="a.b", encode_dots=kind.encodes, **options)
+    found = {
+        (role, need): text
+        for role, needs in checked.found.items()
+        for need, (mark, text) in needs.items()
+        if mark in ("missing", "note") and need != "access rules"
+    }
+    assert found.keys() == LACKS[name].keys(), checked.text
+    for lack, words in LACKS[name].items():
+        assert words in found[lack]
 
 
 def test_no_broker_is_missing_for_everybody() -> None:

@@ -332,6 +332,23 @@ def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(
         assert said.startswith("the broker doesn't send retained messages to subscriptions with wildcards")
 
 
+def test_the_beginning_of_a_host_that_is_new_is_asked_for(tmp_path: Path, broker: Broker) -> None:
+    """Its first messages were lost, and what comes first is one from its middle."""
+    uuid, messages = messages_of(load("live"), "new")
+    events = [each for each in messages if "/lifecycle/" in each.topic or "/event/" in each.topic]
+    host = Topics().parse(events[0].topic).host
+    lost = next(each for each in events if Topics().parse(each.topic).host == host)
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        correlator.until_connected()
+        fleet.listen(2)  # `settle`: what the broker had kept was read
+        fleet.sent.append(lost)
+        fleet.publish(each for each in events if each is not lost)
+        fleet.until(lambda: bool(fleet.replays()))
+        assert fleet.replays()[0] == (host, {"epoch": f"epoch-{host}", "from": 1, "to": 1})
+        fleet.until(lambda: "completed" in [published.word for published in fleet.published(uuid)])
+        assert fleet.status()["holes"] == []
+
+
 def test_states_that_a_broker_keeps_back_are_asked_for(tmp_path: Path, broker: Broker) -> None:
     """The agent says that the broker has two; one comes."""
     http = free_port()

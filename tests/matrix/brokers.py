@@ -7,22 +7,23 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self
 
-from bridge.mqtt.settings import BrokerSettings
-from tests.support import npm, unpacked
+from bridge.mqtt.settings import BrokerSettings, Version
+from tests.support import npm, roots, unpacked
 from tests.support.broker import Broker, accepts, free_port
 from tests.support.correlators import Reachable
 from tests.support.processes import LoggedProcess
 
 AEDES: Final = "1.2.0"
+RABBITMQ: Final = ("rabbitmq-server",)
 _AEDES: Final = """
 import {Aedes} from "aedes";
 import {createServer} from "node:net";
 const broker = await Aedes.createBroker();
 createServer(broker.handle).listen(Number(process.argv[2]), "127.0.0.1");
 """
-_START_S: Final = 30.0
+_START_S: Final = 90.0
 
 
 class Running(Reachable, Protocol):
@@ -49,9 +50,11 @@ class Foreign(LoggedProcess):
         self.folder = folder
         self.port = port or free_port()
 
+    version: ClassVar[Version] = "3.1.1"
+
     def settings(self) -> BrokerSettings:
-        """How to reach it: none of these speaks MQTT 5."""
-        return BrokerSettings(port=self.port, version="3.1.1")
+        """How to reach it."""
+        return BrokerSettings(port=self.port, version=self.version)
 
     def start(self) -> None:
         """Starts it and waits until it accepts."""
@@ -104,6 +107,56 @@ class Nats(Foreign):
             "-c",
             str(self.folder / "nats.conf"),
         ]
+
+
+class RabbitMq(Foreign):
+    """RabbitMQ 4 of Debian 13 in a root of that release, with its plugin for MQTT. It needs root."""
+
+    version = "5"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        settings = {
+            "listeners.tcp.1": f"127.0.0.1:{free_port()}",
+            "mqtt.listeners.tcp.1": f"127.0.0.1:{self.port}",
+            "loopback_users": "none",
+        }
+        lines = [f"{key} = {value}" for key, value in settings.items()]
+        (folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
+        (folder / ".erlang.cookie").write_text("crew")
+        (folder / ".erlang.cookie").chmod(0o400)
+        self._variables = {
+            "HOME": "/mnt",
+            "LC_ALL": "C.UTF-8",
+            "PATH": "/usr/sbin:/usr/bin",
+            "ERL_EPMD_PORT": free_port(),
+            "RABBITMQ_NODENAME": "n1@localhost",
+            "RABBITMQ_DIST_PORT": free_port(),
+            "RABBITMQ_CONFIG_FILE": "/mnt/rabbitmq.conf",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": "/mnt/enabled_plugins",
+            "RABBITMQ_MNESIA_BASE": "/mnt/data",
+            "RABBITMQ_PID_FILE": "/mnt/pid",
+            "RABBITMQ_LOGS": "-",
+        }
+
+    @property
+    def command(self) -> Sequence[str]:
+        root = roots.root("trixie", RABBITMQ)
+        variables = " ".join(f"{name}={value}" for name, value in self._variables.items())
+        inside = [
+            f"mount --bind {self.folder} {root}/mnt",
+            f"mount --bind /dev {root}/dev",
+            f"mount -t proc proc {root}/proc",
+            f"exec chroot {root} env -i {variables} /usr/lib/rabbitmq/bin/rabbitmq-server",
+        ]
+        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", "\n".join(inside)]
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the kernel has ended what it had started, too."""
+        super().kill()
+        while accepts("127.0.0.1", self.port):
+            time.sleep(0.02)
 
 
 class AedesBroker(Foreign):

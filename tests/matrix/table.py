@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.matrix.brokers import AedesBroker, Nats, Running, mosquitto
+from tests.matrix.brokers import AedesBroker, Nats, RabbitMq, Running, mosquitto
 from tests.matrix.story import WORKS
 
 CHECKS: Final[dict[str, str]] = {
@@ -39,6 +39,8 @@ class Kind:
     sets: str
     cells: dict[str, tuple[str, str]] = field(default_factory=dict)
     encodes: bool = False
+    soak: bool = False
+    """Whether it takes too long for `make test`."""
 
     def cell(self, check: str) -> str:
         """What the check has to find."""
@@ -79,6 +81,20 @@ KINDS: Final[dict[str, Kind]] = {
         AedesBroker,
         "`--broker-version 3.1.1`",
         {"broker killed": ("forgets", "asked for again: it keeps nothing on disk"), "group": _NO_GROUP_CELL},
+    ),
+    "rabbitmq-4": Kind(
+        "RabbitMQ 4.0 (Debian 13)",
+        RabbitMq,
+        "its plugin `rabbitmq_mqtt`; `--encode-dots` where a host's name has a dot",
+        {
+            "dotted name": ("other topic", "with `--encode-dots`: else its topics come with `/` for `.`"),
+            "retained by wildcard": ("none", "**none is sent**"),
+            "late correlator": ("not ready", "not ready: it knows no host, and logs why"),
+            "30,000 states": ("none", "**none is sent**"),
+            "group": ("refused", "refused: it has no shared subscriptions"),
+        },
+        encodes=True,
+        soak=True,
     ),
 }
 

@@ -39,9 +39,9 @@ class Reachable(Listening, Protocol):
 class CorrelatorProcess(ProgramProcess):
     """`libvirt-mqtt correlator`."""
 
-    def __init__(self, broker: Listening, folder: Path, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, /, **options: object) -> None:
         options = {"settle": 1, "patience": 5, "state_dir": folder / "state", "log_format": "json"} | options
-        options |= {"broker": f"mqtt://127.0.0.1:{broker.port}"}
+        options = {"broker": f"mqtt://127.0.0.1:{broker.port}"} | options
         self.id = str(options.get("id", "main"))
         super().__init__("correlator", folder / f"correlator-{self.id}.log", **options)
 

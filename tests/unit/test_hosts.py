@@ -42,6 +42,37 @@ def test_a_stream_met_in_its_middle_has_no_hole() -> None:
     assert host.tend(100.0) is None
 
 
+def test_a_stream_that_begins_after_its_consumer_is_expected_from_its_first_message_on() -> None:
+    host = Host("h", from_start=True)
+    assert not host.see("e", 3, 0.0).contiguous
+    assert host.has_gap
+    host.tend(0.0)
+    assert host.tend(GRACE_S + 0.1) == ("e", 1, 2)
+    host.see("e", 1, 3.0)
+    host.see("e", 2, 3.0)
+    assert host.contiguous_to == (0, 3)
+
+
+def test_what_the_outbox_no_longer_has_of_a_beginning_is_given_up() -> None:
+    host = Host("h", from_start=True)
+    host.see("e", 4, 0.0)
+    lost = Status("h", True, True, "e", 4, (("e", 1, 3),), 0.0)
+    host.note_agent(lost, received=0.0, retained=False)
+    assert not host.has_gap
+    assert [(loss.first, loss.last) for loss in host.losses] == [(1, 3)]
+
+
+@pytest.mark.parametrize("status", ["live", "retained"])
+def test_a_new_epoch_of_a_known_host_is_expected_from_its_first_message_on(status: str) -> None:
+    """Also where its status comes first."""
+    host = _fed([7, 8], "former")
+    _status(host, 2, retained=status == "retained")
+    assert host.has_gap
+    assert not host.see("e", 3, 0.0).contiguous
+    host.tend(0.0)
+    assert host.tend(GRACE_S + 0.1) == ("e", 1, 2)
+
+
 def test_the_first_message_after_a_live_status_may_be_missing() -> None:
     """The status says where the stream stood: what is between it and the first message was lost."""
     host = Host("h")

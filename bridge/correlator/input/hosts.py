@@ -37,8 +37,8 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
 class Host(Stream[_Kept]):
     """One host. `dump` and `load` keep everything but the replay request under way."""
 
-    def __init__(self, name: str, kept: _Kept | None = None) -> None:
-        super().__init__(name, _Kept() if kept is None else kept)
+    def __init__(self, name: str, kept: _Kept | None = None, *, from_start: bool = False) -> None:
+        super().__init__(name, _Kept() if kept is None else kept, from_start=from_start)
 
     @classmethod
     def load(cls, name: str, data: bytes) -> Host:

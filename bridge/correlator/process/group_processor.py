@@ -244,7 +244,7 @@ class GroupProcessor(Processor):
 
     def _loaded(self, name: str, data: bytes) -> Host:
         """The host as the store has it, with what this member knows of its blindness and clock."""
-        host = Host.load(name, data) if data else Host(name)
+        host = Host.load(name, data) if data else Host(name, from_start=self.was_complete)
         mine = self.hosts.get(name)
         if mine is not None:
             host.share_sight(mine)

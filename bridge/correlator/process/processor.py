@@ -66,6 +66,10 @@ class Processor:
         """When `catch_up` has something to do; None for a correlator without a group."""
         self.stored_until: float | None = None
         """When the correlator's last batch was stored, before this process started."""
+        self.was_complete = False
+        """Whether everything was received once: a host that is new after that is new to the broker, too, so
+        its event stream is expected from its first message on.
+        """
 
     def load(self, clock: SteadyClock | None = None) -> None:
         """Reads what has to be in memory: the hosts, the pending domains, and the former process's `clock`.
@@ -82,6 +86,7 @@ class Processor:
             stored_until = tx.meta("heard_until")
             self._counters.attention = tx.attention()
         self.stored_until = None if stored_until is None else float(stored_until)
+        self.was_complete = stored_until is not None
         for host in self.hosts.values():
             self._mirror(host)
             if host.blind_since is None:
@@ -153,7 +158,7 @@ class Processor:
         message = inbound.message
         host = self.hosts.get(message.host)
         if host is None:
-            host = self.hosts[message.host] = Host(message.host)
+            host = self.hosts[message.host] = Host(message.host, from_start=self.was_complete)
             batch.new_hosts.append(message.host)
         batch.remember(host)
         if isinstance(message, DomainMessage):
