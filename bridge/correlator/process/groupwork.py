@@ -247,12 +247,9 @@ class GroupCasework(Casework):
 
     def _touched(self, work: Work, tx: Transaction) -> set[str]:
         assert isinstance(tx, GroupTransaction)
-        for name in work.sight_changed:
-            work.uuids.update(tx.open_on(name))
-        for name in work.settle:
-            if name in work.hosts and not work.hosts[name].has_gap:
-                work.uuids.update(tx.open_on(name))
-        return {uuid for name in work.settle for uuid in tx.open_on(name)}
+        complete = {name for name in work.settle & work.hosts.keys() if not work.hosts[name].has_gap}
+        work.uuids.update(tx.open_on(work.sight_changed | complete))
+        return set(tx.open_on(work.settle))
 
     def _gaps(self, work: Work) -> frozenset[str]:
         return frozenset(name for name, host in work.hosts.items() if host.has_gap)
