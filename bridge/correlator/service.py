@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from bridge.correlator.adoption import MEMBER_EXPIRY_S, Adoption
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hearing import Hearing
 from bridge.correlator.input.held import HeldStates
@@ -20,7 +21,7 @@ from bridge.correlator.output.restoring import Restorer
 from bridge.correlator.output.sender import Sender
 from bridge.correlator.output.telling import draft
 from bridge.correlator.process.casework import Casework
-from bridge.correlator.process.groupwork import IN_HAND_S, GroupCasework
+from bridge.correlator.process.groupwork import IN_HAND_S, RETRY_S, GroupCasework
 from bridge.correlator.rules.case import Telling, Times
 from bridge.correlator.status import Status
 from bridge.correlator.steady import SteadyClock
@@ -42,15 +43,14 @@ from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.config import CorrelatorSettings
+    from bridge.correlator.input.words import Heard
 
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
-MEMBER_EXPIRY_S: Final = 15
-"""A member that is gone must not be handed its share for long: what it doesn't take is asked for again."""
 TICK_S: Final = 1.0
 STOP_S: Final = 3.0
 
@@ -92,6 +92,7 @@ class Correlator:
         self._held = HeldStates(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
+        self._adoption: Adoption | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -99,6 +100,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
+        self._looked = self._clock()
         self._absences_said: set[str] = set()
 
     def _new_casework(self) -> tuple[Store, Casework]:
@@ -185,6 +187,8 @@ class Correlator:
             self._wildcards.close()
             if self._states is not None:
                 self._states.close()
+            if self._adoption is not None:
+                self._adoption.close()
             if self._session is not None:
                 self._session.abandon()  # unless it is closed: then the Will says that it failed
             self._store.close()
@@ -212,7 +216,7 @@ class Correlator:
         self._status_topic = self._status.topic
         return Session(
             settings.broker_settings(),
-            client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
+            client_id=self._client_id(self.name if group is None else self._member(self.name)),
             clean_start=False,
             session_expiry_s=DURABLE_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
@@ -256,6 +260,9 @@ class Correlator:
             topic=topic,
             wildcard=self._topics.correlator_statuses(),
         )
+
+    def _member(self, name: str) -> str:
+        return f"{self._settings.group}-{name}"
 
     def _client_id(self, name: str) -> str:
         """Below another prefix there may be a correlator of the same name: it must not be thrown out."""
@@ -330,7 +337,8 @@ class Correlator:
                 self._states.step()
                 if self._states.done:
                     self._states = None
-            self._hearing.look()
+            before, self._looked = self._looked, self._clock()
+            self._hearing.look(self._looked, before)
         else:
             self._stopping.wait(0.1)
         if self._trouble.left_s > 0:
@@ -354,6 +362,8 @@ class Correlator:
             return 0.0
         if not self._sender.idle:
             until = min(until, max(self._settle_due, now))
+        if self._adoption is not None:
+            until = min(until, now + RETRY_S)
         patience_s = max(0.0, until - now)
         if self._casework.retry_at is not None:
             patience_s = max(0.0, min(patience_s, self._casework.retry_at - now))
@@ -366,6 +376,8 @@ class Correlator:
         while self._hearing:
             self._take_batch(session)
             self._sender.send(session)
+        if self._adoption is not None:
+            self._adoption.step()
         now = self._clock()
         if self._casework.catch_up(now, self._hearing.deaf_since or now):
             self._sender.more()
@@ -389,14 +401,17 @@ class Correlator:
         messages = self._hearing.batch()
         batch = [heard for _, heard in messages if heard is not None]
         if batch:
-            now = self._clock()
-            if self._casework.take(batch, now, self._hearing.deaf_since or now):
-                self._sender.more()
+            self._take(batch)
         for received, heard in messages:
             session.acknowledge(received)
             if heard is not None:
                 self._held.take(heard.word)
         self._hearing.taken()
+
+    def _take(self, batch: Sequence[Heard]) -> None:
+        now = self._clock()
+        if self._casework.take(batch, now, self._hearing.deaf_since or now):
+            self._sender.more()
 
     # What is due once a second
 
@@ -407,7 +422,8 @@ class Correlator:
             assert isinstance(self._casework, GroupCasework)
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
-            self._casework.look_around(now)
+            self._adopt(session)
+            self._casework.look_around(now, hears=self._hearing.hears(now))
         for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
             self._ask_replay(session, host, epoch, first, last)
         if self._settings.group is None:  # a member is sent a part of them
@@ -416,6 +432,28 @@ class Correlator:
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
+
+    def _adopt(self, session: Session) -> None:
+        """Takes in what members that are gone left at the broker, one after the other."""
+        assert isinstance(self._store, GroupStore)
+        if self._adoption is not None and self._adoption.done:
+            self._store.forget(self._adoption.name, MEMBER_EXPIRY_S)
+            self._adoption = None
+        if self._adoption is not None or not session.connected or not self._store.try_to_lead():
+            return
+        for name in self._store.gone(MEMBER_EXPIRY_S)[:1]:
+            _log.info("member.gone", id=name, now="its share is taken over")
+            self._adoption = Adoption(
+                name,
+                self._settings.broker_settings(),
+                self._client_id(self._member(name)),
+                self._topics,
+                self.counters,
+                receive_maximum=RECEIVE_MAXIMUM,
+                settle_s=self._settings.settle_s,
+                take=self._take,
+                clock=self._clock,
+            )
 
     def _look_for_states(self, session: Session, now: float) -> None:
         """Asks hosts for states that the broker kept back, with their last message of the event stream."""

@@ -85,7 +85,7 @@ class Path:
         now = self._clock()
         for topic, payload, retain in messages:
             self._hearing.add(Received(topic, payload, retain, False, 0, 0, None, 0), now)
-        self._hearing.look()
+        self._hearing.look(now, now)
         while self._hearing:
             batch = [heard for _, heard in self._hearing.batch() if heard is not None]
             if batch:
@@ -118,7 +118,7 @@ class Path:
 
     def _turn(self) -> None:
         casework, hearing, now_s, now = self._casework, self._hearing, self._now_s, self._clock()
-        hearing.look()
+        hearing.look(now, now)
         if hearing.hears(now):
             hearing.deaf_since = None
             casework.judge_due(now)

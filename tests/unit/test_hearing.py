@@ -1,12 +1,16 @@
 """What the correlator was handed is read once, and it knows since when it may have missed something."""
 
+import pytest
+
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hearing import BATCH, Hearing
+from bridge.demo.agents import PlayedAgent
 from bridge.mqtt.messages import Received
 from bridge.wire.messages import TYPE_PREFIX
 from bridge.wire.topics import Topics
 
 SETTLE_S = 3.0
+NOW = 100.0
 
 
 def _hearing() -> tuple[Hearing, Counters]:
@@ -49,7 +53,7 @@ def test_it_hears_when_hosts_had_time_to_repeat_what_they_said_meanwhile() -> No
     assert hearing.deaf_since == 1000.0
     assert not hearing.hears(100.0)
     hearing.connected(100.0)
-    hearing.look()
+    hearing.look(NOW, NOW)
     assert not hearing.hears(100.0 + SETTLE_S - 0.1)
     assert hearing.hears(100.0 + SETTLE_S)
 
@@ -60,11 +64,11 @@ def test_it_does_not_hear_before_what_the_broker_had_kept_is_through() -> None:
     hearing.connected(100.0)
     for number in range(BATCH):
         hearing.add(_received(b"{", number), 5000.0)
-    hearing.look()
+    hearing.look(NOW, NOW)
     assert not hearing.hears(200.0)
     hearing.batch()
     hearing.taken()
-    hearing.look()
+    hearing.look(NOW, NOW)
     assert hearing.hears(200.0)
 
 
@@ -73,7 +77,7 @@ def test_it_is_deaf_since_the_first_loss_and_never_since_the_future() -> None:
     hearing.begin(heard_until=9000.0, now=5000.0)  # the clock was put back meanwhile
     assert hearing.deaf_since == 5000.0
     hearing.connected(100.0)
-    hearing.look()
+    hearing.look(NOW, NOW)
     hearing.lost(5010.0)
     assert hearing.deaf_since == 5000.0
     assert not hearing.hears(500.0)
@@ -82,3 +86,20 @@ def test_it_is_deaf_since_the_first_loss_and_never_since_the_future() -> None:
     hearing.deaf_since = None
     hearing.lost(5020.0)
     assert hearing.deaf_since == 5020.0
+
+
+@pytest.mark.parametrize(("stood_s", "is_late"), [(1.9, False), (2.1, True)])
+def test_a_process_that_stood_still_was_away(stood_s: float, is_late: bool) -> None:
+    """What waited for it says by its receipt neither when it came nor how the host's clock goes."""
+    hearing, _ = _hearing()
+    hearing.connected(NOW)
+    hearing.look(NOW, NOW)
+    status = PlayedAgent("host1", Topics()).status(NOW + stood_s / 2)
+    hearing.add(Received(status.topic, status.payload, False, False, 1, 0, None, 1), NOW + stood_s)
+    hearing.look(NOW + stood_s, NOW)
+    assert hearing.deaf_since == (NOW if is_late else None)
+    assert hearing.hears(NOW + stood_s) is not is_late
+    ((_, heard),) = hearing.batch()
+    assert heard is not None
+    assert heard.late is is_late
+    assert hearing.hears(NOW + stood_s + SETTLE_S)

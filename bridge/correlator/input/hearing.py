@@ -10,10 +10,12 @@ from typing import Final
 
 from msgspec import structs
 
+from bridge.consumer.inputs import Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.words import Heard, Said, word_of
+from bridge.correlator.rules.facts import CLOCK_EXACT
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
@@ -36,6 +38,7 @@ class Hearing:
         self._waiting: deque[tuple[Received, float]] = deque()
         self._read: list[tuple[Received, Heard | None]] = []
         self._connected: float | None = None
+        self._woke: float | None = None
         self._drained = False
 
     def __len__(self) -> int:
@@ -49,6 +52,7 @@ class Hearing:
     def connected(self, now: float) -> None:
         """The broker is there. What it kept for us comes now."""
         self._connected = now
+        self._woke = None
         self._drained = False
 
     def lost(self, now: float) -> None:
@@ -61,8 +65,16 @@ class Hearing:
         """A message came."""
         self._waiting.append((received, now))
 
-    def look(self) -> None:
-        """What the broker had at hand was read: with little of it waiting, what it had kept is through."""
+    def look(self, now: float, before: float) -> None:
+        """What the broker had at hand was read: with little of it waiting, what it had kept is through.
+
+        before: when it was read last. If that is longer ago than a message is on its way, the process stood
+        still: nobody knows when what waits came, and as after an absence hosts may have more to say.
+        """
+        if self._connected is not None and now - before > CLOCK_EXACT[1]:
+            self.lost(before)
+            self.connected(now)
+            self._woke = now
         self._drained = self._drained or len(self._waiting) < BATCH // 2
 
     def hears(self, now: float) -> bool:
@@ -94,14 +106,17 @@ class Hearing:
         except Exception as error:  # noqa: BLE001 - one message must not stop all others
             self._reject("not_read", received, repr(error))
         else:
-            if isinstance(word, Said) and self._was_kept(word):
+            late = (isinstance(word, Said) and self._was_kept(word, self._connected)) or (
+                isinstance(word, Status) and self._was_kept(word, self._woke)  # no broker keeps one
+            )
+            if isinstance(word, Said) and late:
                 word = structs.replace(word, late=True)
-            return Heard(word, at, received.retain)
+            return Heard(word, at, received.retain, late)
         return None
 
-    def _was_kept(self, word: Said) -> bool:
-        """Whether the broker kept it while we were away, as far as its stamp tells."""
-        return self.deaf_since is not None and self._connected is not None and word.at < self._connected
+    def _was_kept(self, word: Said | Status, until: float | None) -> bool:
+        """Whether it waited for us while we were away, as far as its stamp tells."""
+        return self.deaf_since is not None and until is not None and word.at < until
 
     def _reject(self, kind: str, received: Received, why: str) -> None:
         self._counters.rejected[kind] += 1

@@ -58,11 +58,12 @@ Word = Said | Cleared | Status | Forgotten
 
 
 class Heard(msgspec.Struct, frozen=True, gc=False):
-    """A message that was read, and when it came, in our seconds."""
+    """A message that was read, and when it came, in our seconds. late: it is known to have waited for us."""
 
     word: Word
     received: float
     retained: bool
+    late: bool = False
 
 
 def word_of(read: Input) -> Word:

@@ -169,7 +169,7 @@ class Casework:
             changed = host.note_sight(GONE, since=heard.received)
         else:
             if not heard.retained:
-                host.note_clock(heard.received, word.at, is_status=True)
+                host.note_clock(heard.received, word.at, is_status=not heard.late)
                 if word.online and word.sees_libvirt:
                     host.note_saw(word.at + min(0.0, host.offset_s))
             changed = host.note_agent(word, received=heard.received, retained=heard.retained)
@@ -257,8 +257,9 @@ class Casework:
 
     def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
         waiting = self._touched(work, tx)
-        work.knowledge = Hosts(self.epochs, frozenset(self.gone), self._gaps(work), frozenset(self.returning))
         cases = self._load_cases(work, tx, work.facts.keys() | work.jobs.keys() | work.uuids | waiting)
+        gaps = self._gaps(work, tx)
+        work.knowledge = Hosts(self.epochs, frozenset(self.gone), gaps, frozenset(self.returning))
         drafts: list[Draft] = []
         for uuid in sorted(cases):
             try:
@@ -288,14 +289,19 @@ class Casework:
             return []
         judgement = judge(case, judged_at, self.blind, self._times, work.knowledge)
         drafts = [self._draft(telling, uuid, now) for telling in judgement.tellings]
-        work.rows.append((_row(case, judgement), judgement.waits))
+        work.rows.append((_row(case, judgement, self._due(judgement, work, now)), judgement.waits))
         if judgement.tellings:
             received = max((fact.received for fact, _ in facts), default=None)
             work.tellings += [(telling, received) for telling in judgement.tellings]
         return drafts
 
-    def _gaps(self, work: Work) -> frozenset[str]:
-        del work
+    def _due(self, judgement: Judgement, work: Work, now: float) -> float | None:
+        """When to judge again though nothing comes."""
+        del work, now
+        return judgement.due
+
+    def _gaps(self, work: Work, tx: Transaction) -> frozenset[str]:
+        del work, tx
         return frozenset(name for name, host in self.hosts.items() if host.has_gap)
 
     def _load_cases(self, work: Work, tx: Transaction, uuids: Iterable[str]) -> dict[str, Case]:
@@ -418,7 +424,5 @@ def _host_row(host: Host) -> HostRow:
     return HostRow(host.name, host.dump(), host.suspect)
 
 
-def _row(case: Case, judgement: Judgement) -> CaseRow:
-    return CaseRow(
-        case.uuid, case.dump(), judgement.due, judgement.is_open, judgement.hosts, judgement.attention
-    )
+def _row(case: Case, judgement: Judgement, due: float | None) -> CaseRow:
+    return CaseRow(case.uuid, case.dump(), due, judgement.is_open, judgement.hosts, judgement.attention)

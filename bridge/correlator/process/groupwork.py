@@ -7,6 +7,7 @@ before its turn, waits in the store's inbox. A message is acknowledged when it w
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
@@ -20,13 +21,13 @@ from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.words import Heard, Said
 from bridge.correlator.process.casework import Casework
 from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
-from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.rules.case import Judgement, Telling, Times
 from bridge.correlator.steady import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 
-HOLD_S: Final = 1.0
-"""How long a message waits for those before it, which another member may have in hand."""
+AGAIN_S: Final = 1.0
+"""A gap that another member may be filling is looked at again after this."""
 IN_HAND_S: Final = 20.0
 """How long what another member has in hand may take: if it died, the agent's status shows within seconds that
 something is missing, and the agent is asked for it. Until then no state stands for an event that was lost:
@@ -63,6 +64,8 @@ class GroupCasework(Casework):
         self._left: set[str] = set()
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
+        self._heard_by_all = 0.0
+        """The moment that timers are held against: what another member has in hand is late for all."""
 
     def load(self, clock: SteadyClock | None = None) -> None:
         """As for one correlator, but for the clock: members run on machines of their own.
@@ -94,9 +97,12 @@ class GroupCasework(Casework):
             return 0
         return self._work_on([], self._statuses.keys() | self._left, now, judged_at)
 
-    def look_around(self, now: float) -> None:
-        """Looks for what other members have left to do: one may have died. Raises StoreTroubleError."""
+    def look_around(self, now: float, *, hears: bool) -> None:
+        """Looks for what other members have left to do, and up to when all of them heard everything; says
+        whether this one does. Raises StoreTroubleError.
+        """
         with self._group_store.begin_shared() as tx:
+            self._heard_by_all = now - tx.note_member(self._group_store.member_name or "", hears=hears)
             waiting = tx.waiting_hosts(HOSTS)
             self._counters.open_migrations = tx.count_open()
             self._counters.attention = tx.attention()
@@ -105,6 +111,15 @@ class GroupCasework(Casework):
         if waiting:
             self._left.update(waiting)
             self.retry_at = self.retry_at or 0.0
+
+    def judge_due(self, now: float, limit: int = 500) -> int:
+        """As for one correlator, by the moment up to which all members heard everything: that of the last
+        `look_around`.
+        """
+        found = super().judge_due(min(now, self._heard_by_all), limit)
+        if self.next_due is not None and self.next_due > self._heard_by_all:
+            self.next_due = None
+        return found
 
     def tend_hosts(self, now: float, judged_at: float) -> list[tuple[str, str, int, int]]:
         """As for one correlator; one member does it for all."""
@@ -209,7 +224,9 @@ class GroupCasework(Casework):
         tx.taken(taken)
 
     def _take_in_host(self, work: Work, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
-        """Takes one host's words in, in its order; returns those that wait for others before them."""
+        """Takes one host's words in, in its order; returns those that wait for others before them, until
+        every member stored what it had been handed when these came.
+        """
         events = []
         for row in rows:
             word = _DECODER.decode(row.said)
@@ -226,7 +243,8 @@ class GroupCasework(Casework):
         events.sort(key=lambda event: event[:2])
         held = []
         for ordinal, sequence, row, word in events:
-            if not host.has_turn(ordinal, sequence) and row.received + HOLD_S > now:
+            may_come = self._heard_by_all <= row.received and row.received + IN_HAND_S > now
+            if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
                 continue
             self._hear_said(work, host, word, row.received)
@@ -245,14 +263,27 @@ class GroupCasework(Casework):
             host.share_sight(mine)
         return host
 
+    def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
+        return super()._judge(work, tx, now, min(judged_at, self._heard_by_all))
+
     def _touched(self, work: Work, tx: Transaction) -> set[str]:
         assert isinstance(tx, GroupTransaction)
         complete = {name for name in work.settle & work.hosts.keys() if not work.hosts[name].has_gap}
         work.uuids.update(tx.open_on(work.sight_changed | complete))
         return set(tx.open_on(work.settle))
 
-    def _gaps(self, work: Work) -> frozenset[str]:
-        return frozenset(name for name, host in work.hosts.items() if host.has_gap)
+    def _gaps(self, work: Work, tx: Transaction) -> frozenset[str]:
+        assert isinstance(tx, GroupTransaction)
+        hosts = {name: work.hosts.get(name) for case in work.cases.values() for name in case.logs}
+        elsewhere = tx.suspects([name for name, host in hosts.items() if host is None])
+        found = [*work.hosts.values(), *(Host.load(name, data) for name, data in elsewhere.items())]
+        return frozenset(host.name for host in found if host.has_gap)
+
+    def _due(self, judgement: Judgement, work: Work, now: float) -> float | None:
+        """Soon, where a gap counts that another member may be filling at this moment."""
+        if judgement.waits <= work.hosts.keys():
+            return judgement.due
+        return min(now + AGAIN_S, judgement.due or math.inf)
 
     def _keep(self, work: Work, now: float) -> None:
         super()._keep(work, now)

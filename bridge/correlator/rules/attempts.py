@@ -100,12 +100,15 @@ def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None
         sitting.is_open = sitting.is_open or told.last is None
         return
     has_hole = each.source in sitting.case.tails or each.destination in sitting.case.tails
-    if not sitting.ripe(verdict.since + _wait_s(sitting, "settle" if has_hole else verdict.when)):
+    wait_s = _wait_s(sitting, "settle" if has_hole else verdict.when)
+    if wait_s and not sitting.ripe(verdict.since + wait_s):
         sitting.is_open = True
         return
-    if not is_final(each) and not sitting.is_whole(each.source, each.destination):
+    has_begun = each.arrival is None or each.arrival.opened is not None
+    lacks = _missing_in_gaps(sitting, each)
+    if not (is_final(each) and has_begun) and not sitting.is_whole(*(one.host for one in lacks)):
         if told.last is None:
-            _tell_unresolved(sitting, told, each, verdict, (_missing_in_gaps(sitting, each), verdict.since))
+            _tell_unresolved(sitting, told, each, verdict, (lacks, verdict.since))
         return
     is_settled = _tell_verdict(sitting, told, each, verdict)
     if is_settled and told.last is not None and told.last.outcome != "conflict":
@@ -233,10 +236,15 @@ def _missing(sitting: Sitting, each: Pair, since: float) -> tuple[list[Missing],
 
 
 def _missing_in_gaps(sitting: Sitting, each: Pair) -> list[Missing]:
-    """What the hosts have given out and isn't here yet."""
+    """What the hosts have given out and isn't here yet: a side that wasn't seen may be any of them."""
+    sides = _sides(each)
+    unseen: Side | None = "destination" if each.arrival is None else "source" if not each.departure else None
+    if unseen is not None:
+        known = {host for _, host in sides}
+        sides += [(unseen, host) for host in sitting.tracks if host not in known]
     return [
         _lack(side, host, "gap", f"messages that {host} has given out")
-        for side, host in _sides(each)
+        for side, host in sides
         if host in sitting.gaps
     ]
 

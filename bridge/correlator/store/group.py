@@ -54,6 +54,21 @@ _CLAIM_HOSTS = text(
     "SELECT host, data, suspect FROM hosts WHERE host = ANY(:hosts) ORDER BY host FOR UPDATE SKIP LOCKED"
 )
 _CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host FOR UPDATE SKIP LOCKED")
+_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect AND host = ANY(:hosts)")
+_NOTE_MEMBER = text(
+    "INSERT INTO members (name, seen, heard)"
+    " SELECT :name, now, CASE WHEN :hears THEN now END"
+    " FROM (SELECT extract(epoch FROM clock_timestamp()) AS now) AS clock"
+    " ON CONFLICT (name) DO UPDATE"
+    " SET seen = excluded.seen, heard = coalesce(excluded.heard, members.heard)"
+)
+_LAG = text("SELECT extract(epoch FROM clock_timestamp())::float8 - min(heard) FROM members")
+_IS_GONE = (
+    "name <> :own AND (seen < extract(epoch FROM clock_timestamp()) - :expiry_s OR pg_try_advisory_xact_lock("
+    "hashtext('libvirt-mqtt'), hashtext(current_schema() || '.member ' || name)))"
+)
+_GONE = text(f"SELECT name FROM members WHERE {_IS_GONE} ORDER BY name")  # noqa: S608
+_FORGET = text(f"DELETE FROM members WHERE name = :name AND {_IS_GONE}")  # noqa: S608
 _WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
 _DELIVER = Insert("inbox", "host text, received float8, said bytea", "")
 _INBOX = text("SELECT n, host, received, said FROM inbox WHERE host = ANY(:hosts) ORDER BY n LIMIT :limit")
@@ -124,6 +139,20 @@ class GroupTransaction(Transaction):
         """The hosts with holes that no other member has in hand."""
         return {decode_level(row.host): row.data for row in self._connection.execute(_CLAIM_SUSPECTS)}
 
+    def suspects(self, hosts: Collection[str]) -> dict[str, bytes]:
+        """Those of these hosts that may have holes, whoever has them in hand."""
+        if not hosts:
+            return {}
+        rows = self._connection.execute(_SUSPECTS, {"hosts": [encode_level(name) for name in hosts]})
+        return {decode_level(row.host): row.data for row in rows}
+
+    def note_member(self, name: str, *, hears: bool) -> float:
+        """Notes that a member lives, and whether it hears everything now. Returns how many seconds ago all
+        members did, by the database's clock: theirs may differ. One that never did has missed nothing.
+        """
+        self._connection.execute(_NOTE_MEMBER, {"name": name, "hears": hears})
+        return float(self._connection.execute(_LAG).scalar() or 0.0)
+
     def waiting_hosts(self, limit: int) -> list[str]:
         """Hosts of which something waits."""
         rows = self._connection.execute(_WAITING_HOSTS, {"limit": limit})
@@ -175,6 +204,17 @@ class GroupStore(Store):
         for former in owners:
             taken += self._take_over(former)
         return taken
+
+    def gone(self, expiry_s: float) -> list[str]:
+        """The members that ended, or weren't seen for so long, and left something to take over."""
+        with self.begin_on_connection() as connection:
+            rows = connection.execute(_GONE, {"own": self.member_name, "expiry_s": expiry_s})
+            return [row.name for row in rows]
+
+    def forget(self, name: str, expiry_s: float) -> None:
+        """What this member left was taken over, unless it is back."""
+        with self.begin_on_connection() as connection:
+            connection.execute(_FORGET, {"name": name, "own": self.member_name, "expiry_s": expiry_s})
 
     def try_to_lead(self) -> bool:
         """As for one correlator; the member that has it keeps it while it lives."""
