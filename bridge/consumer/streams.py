@@ -40,12 +40,12 @@ class Ask(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Position:
     """What `Stream.see` found. `settled`: nothing before it in its epoch is missing."""
 
     ordinal: int
     is_new: bool
-    settled: bool
+    contiguous: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,12 @@ class Stream(ABC, Generic[KeptT]):
         return self.suspect and current >= 0 and self._epoch(current).first_hole() is not None
 
     @property
-    def settled_to(self) -> tuple[int, int]:
+    def contiguous_to(self) -> tuple[int, int]:
         """Up to this place, an epoch's ordinal and a sequence, nothing is missing that may still come."""
         current = self.kept.current
         return (0, 0) if current < 0 else (current, max(0, self._epoch(current).complete_to()))
 
-    def see(self, epoch: str, sequence: int, received: float) -> Seen:
+    def see(self, epoch: str, sequence: int, received: float) -> Position:
         """A message of the event stream came."""
         self.kept.last_event = received
         kept = self.kept
@@ -125,12 +125,12 @@ class Stream(ABC, Generic[KeptT]):
         if self.ask is not None and (self.ask.epoch, self.ask.first) == (epoch, sequence):
             self.ask = None  # the hole fills
         if one.is_whole():
-            return Seen(ordinal, is_new, settled=True)
+            return Position(ordinal, is_new, contiguous=True)
         self.suspect = True
         if hole := one.bound():
             self.losses.append(Loss(self.name, one.name, *hole, "too many holes to remember"))
         missing = one.first_hole()
-        return Seen(ordinal, is_new, missing is None or sequence < missing[0])
+        return Position(ordinal, is_new, missing is None or sequence < missing[0])
 
     def has_turn(self, ordinal: int, sequence: int) -> bool:
         """Whether nothing is missing between what came and this sequence."""

@@ -11,8 +11,8 @@ from typing import Final
 
 from bridge.consumer.inputs import Forgotten, Status
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import Hearing
-from bridge.correlator.input.words import Heard
+from bridge.correlator.input.inbound import InboundQueue
+from bridge.correlator.input.messages import Inbound
 from bridge.mqtt.session import BrokerSettings, Received, Session
 from bridge.wire.topics import Topics
 
@@ -38,7 +38,7 @@ class Adoption:
         *,
         receive_maximum: int,
         settle_s: float,
-        take: Callable[[Sequence[Heard]], None],
+        take: Callable[[Sequence[Inbound]], None],
         clock: Callable[[], float],
     ) -> None:
         self.name = name
@@ -47,15 +47,15 @@ class Adoption:
         self._take = take
         self._clock = clock
         self._ends = clock() + MEMBER_EXPIRY_S
-        self._hearing = Hearing(topics, counters, settle_s=settle_s)
-        self._hearing.begin(None, clock())
+        self._inbound = InboundQueue(topics, counters, settle_s=settle_s)
+        self._inbound.begin(None, clock())
         self._session = Session(
             settings,
             client_id=client_id,
             clean_start=False,
             session_expiry_s=0,
             receive_maximum=receive_maximum,
-            on_connected=lambda _session_present: self._hearing.connected(clock()),
+            on_connected=lambda _session_present: self._inbound.connected(clock()),
             on_disconnected=self._on_disconnected,
             on_message=self._on_message,
             on_acknowledged=lambda _token, _code: None,
@@ -67,14 +67,14 @@ class Adoption:
             return
         self._session.step(0.0)
         now = self._clock()
-        self._hearing.look(now, now)
-        while self._hearing:
-            messages = self._hearing.batch()
+        self._inbound.note_drained(now, now)
+        while self._inbound:
+            messages = self._inbound.batch()
             self._take([heard for _, heard in messages if heard is not None and _is_shared(heard)])
             for received, _ in messages:
                 self._session.acknowledge(received)
-            self._hearing.taken()
-        if self._hearing.hears(now) or (not self._session.connected and now > self._ends):
+            self._inbound.taken()
+        if self._inbound.is_complete(now) or (not self._session.connected and now > self._ends):
             self.close()
 
     def close(self) -> None:
@@ -84,13 +84,13 @@ class Adoption:
 
     def _on_disconnected(self, _why: str) -> None:
         """The broker is gone, or the member is back and has its session."""
-        self._hearing.lost(self._clock())
+        self._inbound.lost(self._clock())
         self._ends = self._clock()
 
     def _on_message(self, received: Received) -> None:
-        self._hearing.add(received, self._clock())
+        self._inbound.add(received, self._clock())
 
 
-def _is_shared(heard: Heard) -> bool:
+def _is_shared(heard: Inbound) -> bool:
     """Whether only one member is sent it."""
-    return not isinstance(heard.word, Status | Forgotten)
+    return not isinstance(heard.message, Status | Forgotten)

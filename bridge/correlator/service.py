@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.correlator.adoption import MEMBER_EXPIRY_S, Adoption
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import Hearing
-from bridge.correlator.input.held import HeldStates
+from bridge.correlator.input.inbound import InboundQueue
+from bridge.correlator.input.state_counts import StateCounts
 from bridge.correlator.input.wildcards import WildcardCheck
-from bridge.correlator.output.restoring import Restorer
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
-from bridge.correlator.output.telling import draft
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.process.groupwork import IN_HAND_S, RETRY_S, GroupCasework
-from bridge.correlator.rules.case import Telling, Times
+from bridge.correlator.process.group_processor import IN_HAND_S, RETRY_S, GroupProcessor
+from bridge.correlator.process.processor import Processor
+from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.correlator.status import Status
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import (
     Draft,
     GroupStore,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bridge.config import CorrelatorSettings
-    from bridge.correlator.input.words import Heard
+    from bridge.correlator.input.messages import Inbound
 
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
@@ -74,8 +74,8 @@ class Correlator:
         self._instance = secrets.token_hex(8)
         self._clock = SteadyClock()
         self.counters = Counters()
-        self._hearing = Hearing(self._topics, self.counters, settle_s=settings.settle_s)
-        self._store, self._casework = self._new_casework()
+        self._inbound = InboundQueue(self._topics, self.counters, settle_s=settings.settle_s)
+        self._store, self._processor = self._new_processor()
         self._sender = Sender(self._store, self.counters)
         self._status = Status(
             self._topics,
@@ -84,12 +84,12 @@ class Correlator:
             group=settings.group,
             name=lambda: self.name,
             counters=self.counters,
-            hosts=self._casework.hosts.values,
+            hosts=self._processor.hosts.values,
         )
         self._status_topic = ""
         self._restorer = Restorer(self._store, self._new_reader, self._wake, self._topics, self._source)
         self._wildcards = WildcardCheck(self._new_probe)
-        self._held = HeldStates(settings.settle_s)
+        self._held = StateCounts(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._adoption: Adoption | None = None
@@ -103,16 +103,16 @@ class Correlator:
         self._looked = self._clock()
         self._absences_said: set[str] = set()
 
-    def _new_casework(self) -> tuple[Store, Casework]:
+    def _new_processor(self) -> tuple[Store, Processor]:
         settings = self._settings
         url = settings.store_url()
         if settings.group is None:
             times = Times(settings.settle_s, settings.patience_s)
             store = Store(url, owner=f"correlator {settings.id}")
-            return store, Casework(store, times, self._draft, self.counters)
+            return store, Processor(store, times, self._draft, self.counters)
         times = Times(settings.settle_s, settings.patience_s, IN_HAND_S)
         shared = GroupStore(url, name=settings.group, wish=settings.id, instance=self._instance)
-        return shared, GroupCasework(shared, times, self._draft, self.counters)
+        return shared, GroupProcessor(shared, times, self._draft, self.counters)
 
     @property
     def name(self) -> str:
@@ -199,14 +199,14 @@ class Correlator:
         while not self._stopping.is_set():
             notifier.watchdog()
             try:
-                self._casework.load(self._clock)
+                self._processor.load(self._clock)
             except StoreTroubleError as error:
                 self._trouble.note(error)
                 self._stopping.wait(self._trouble.left_s)
                 self._last_loop = time.monotonic()
             else:
                 self._trouble.over()
-                self._hearing.begin(self._casework.heard_until, self._clock())
+                self._inbound.begin(self._processor.stored_until, self._clock())
                 return True
         return False
 
@@ -284,7 +284,7 @@ class Correlator:
         self._absences_said.clear()
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
-        self._hearing.connected(self._clock())
+        self._inbound.connected(self._clock())
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
@@ -294,7 +294,7 @@ class Correlator:
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
-        self._hearing.lost(self._clock())
+        self._inbound.lost(self._clock())
 
     def _on_failed(self, why: str) -> None:
         if why not in self._absences_said:  # each attempt says the same, of each node
@@ -306,7 +306,7 @@ class Correlator:
             if received.retain:
                 self._status.holds(received.payload)
             return
-        self._hearing.add(received, self._clock())
+        self._inbound.add(received, self._clock())
 
     def _on_acknowledged(self, token: object, code: int) -> None:
         if isinstance(token, Outgoing):
@@ -330,7 +330,7 @@ class Correlator:
             self._reload_asked = False
             if self._reload():
                 session.reconnect()
-        waiting = len(self._hearing)
+        waiting = len(self._inbound)
         if waiting < WAITING_MESSAGES:
             session.step(self._patience_s(waiting))
             if self._states is not None and session.connected:
@@ -338,7 +338,7 @@ class Correlator:
                 if self._states.done:
                     self._states = None
             before, self._looked = self._looked, self._clock()
-            self._hearing.look(self._looked, before)
+            self._inbound.note_drained(self._looked, before)
         else:
             self._stopping.wait(0.1)
         if self._trouble.left_s > 0:
@@ -365,32 +365,32 @@ class Correlator:
         if self._adoption is not None:
             until = min(until, now + RETRY_S)
         patience_s = max(0.0, until - now)
-        if self._casework.retry_at is not None:
-            patience_s = max(0.0, min(patience_s, self._casework.retry_at - now))
-        due = self._casework.next_due
-        if due is not None and self._hearing.hears(now):
+        if self._processor.retry_at is not None:
+            patience_s = max(0.0, min(patience_s, self._processor.retry_at - now))
+        due = self._processor.next_due
+        if due is not None and self._inbound.is_complete(now):
             patience_s = max(0.0, min(patience_s, due - now))
         return patience_s
 
     def _work(self, session: Session) -> None:
-        while self._hearing:
+        while self._inbound:
             self._take_batch(session)
             self._sender.send(session)
         if self._adoption is not None:
             self._adoption.step()
         now = self._clock()
-        if self._casework.catch_up(now, self._hearing.deaf_since or now):
+        if self._processor.catch_up(now, self._inbound.gap_since or now):
             self._sender.more()
-        if self._hearing.hears(now):
-            self._hearing.deaf_since = None
-            if self._casework.judge_due(now):
+        if self._inbound.is_complete(now):
+            self._inbound.gap_since = None
+            if self._processor.evaluate_due(now):
                 self._sender.more()
         if self._restorer.busy and self._sender.drained and self._restorer.step():
             self._sender.more()
         self._sender.send(session)
         now = self._clock()
         if now >= self._settle_due:
-            self._sender.settle()
+            self._sender.record_answers()
             self._settle_due = now + 0.1
         if now >= self._next_tick:
             self._next_tick = now + TICK_S
@@ -398,19 +398,19 @@ class Correlator:
 
     def _take_batch(self, session: Session) -> None:
         """Takes messages in, stores their effect, and only then acknowledges them."""
-        messages = self._hearing.batch()
+        messages = self._inbound.batch()
         batch = [heard for _, heard in messages if heard is not None]
         if batch:
             self._take(batch)
         for received, heard in messages:
             session.acknowledge(received)
             if heard is not None:
-                self._held.take(heard.word)
-        self._hearing.taken()
+                self._held.take(heard.message)
+        self._inbound.taken()
 
-    def _take(self, batch: Sequence[Heard]) -> None:
+    def _take(self, batch: Sequence[Inbound]) -> None:
         now = self._clock()
-        if self._casework.take(batch, now, self._hearing.deaf_since or now):
+        if self._processor.take(batch, now, self._inbound.gap_since or now):
             self._sender.more()
 
     # What is due once a second
@@ -419,12 +419,12 @@ class Correlator:
         now = self._clock()
         self._store.look()
         if isinstance(self._store, GroupStore):
-            assert isinstance(self._casework, GroupCasework)
+            assert isinstance(self._processor, GroupProcessor)
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
             self._adopt(session)
-            self._casework.look_around(now, hears=self._hearing.hears(now))
-        for host, epoch, first, last in self._casework.tend_hosts(now, self._hearing.deaf_since or now):
+            self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
+        for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
             self._ask_replay(session, host, epoch, first, last)
         if self._settings.group is None:  # a member is sent a part of them
             self._look_for_states(session, now)
@@ -482,8 +482,8 @@ class Correlator:
         topic = self._topics.replay(host)
         session.publish(Publication(topic, request.payload(), content_type="application/json"), topic)
 
-    def _draft(self, telling: Telling, uuid: str, now: float) -> Draft:
-        return draft(telling, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))
+    def _draft(self, message: OutboundMessage, uuid: str, now: float) -> Draft:
+        return draft(message, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))
 
     # The end
 
@@ -494,14 +494,14 @@ class Correlator:
         try:
             while session.connected and time.monotonic() < deadline:
                 self._sender.send(session)
-                self._sender.settle()
+                self._sender.record_answers()
                 if self._sender.idle and session.room() > 0:
                     publication = self._status.offline()
                     session.publish(publication, publication.topic)
                     break
                 session.step(0.05)
             session.close(1.0)
-            self._sender.settle()
+            self._sender.record_answers()
         except StoreTroubleError as error:
             _log.error("store.trouble", store=str(self._store), why=str(error), now="stopping")
             session.close(1.0)

@@ -19,7 +19,7 @@ from bridge.wire.messages import CONTENT_TYPE, CORRELATOR_STATUS, CorrelatorStat
 from bridge.wire.topics import Topics
 
 STATUS_EVERY_S: Final = 10.0
-TOLD_HOLES: Final = 100
+REPORTED_GAPS: Final = 100
 
 _log = get_logger()
 
@@ -106,7 +106,7 @@ class Status:
             {"host": host.name, "epoch": epoch, "first": first, "last": last}
             for host in self._hosts()
             for epoch, first, last in host.missing()
-        ][-TOLD_HOLES:]
+        ][-REPORTED_GAPS:]
 
     def _make(self, state: Literal["online", "offline"], holes: list[dict[str, Any]]) -> Publication:
         self._number += 1

@@ -161,8 +161,8 @@ class Feed:
             return Entry(0, "host", None, (key,), _event("host", item))
         hosts = tuple(place.host for place in present.domains.get(key, ()))
         if change.kind == "progress":
-            told = present.currents.values.get(key)
-            item = {"uuid": key, "migration": None if told is None else told.data}
+            published = present.currents.values.get(key)
+            item = {"uuid": key, "migration": None if published is None else published.data}
             return Entry(0, "progress", key, hosts, _event("progress", item))
         item = self._items.domain(key) if hosts else {"uuid": key, "gone": True}
         return Entry(0, "domain", key, hosts, _event("domain", item))

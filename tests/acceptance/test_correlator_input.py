@@ -174,7 +174,11 @@ def test_no_conflict_while_events_that_a_state_takes_account_of_are_on_their_way
     stage.row(MIGRATIONS[0], 1.0, uuid, ("host1", "host2"))
     online = [Sent(-0.1, host, sees=True, place=(0, 0)) for host in ("host1", "host2")]
     sent = [*online, *stage.run()]
-    early = [each for each in sent if each.fact is None or (each.fact.kind == "state" and _is_first(each))]
+    early = [
+        each
+        for each in sent
+        if each.observation is None or (each.observation.kind == "state" and _is_first(each))
+    ]
     late = [each for each in sent if each not in early]
     with (
         Fleet(broker, answers_replays=False) as fleet,

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hearing import Hearing
-from bridge.correlator.output.telling import draft
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.rules.case import Telling, Times
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.input.inbound import InboundQueue
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.process.processor import Processor
+from bridge.correlator.rules.record import OutboundMessage, Times
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft
 from bridge.mqtt.session import Received
 from bridge.wire.messages import correlator_source
@@ -70,12 +70,12 @@ class Path:
         """A process begins, and its session with the broker."""
         self._now_s = self._received_s = self._next_tick_s = at_s
         self._clock = SteadyClock(lambda: self._now_s + self.clock_s, lambda: self._now_s)
-        self._casework = Casework(self._store, self._times, _drafted, self.counters)
-        self._casework.load(self._clock)
-        self._hearing = Hearing(TOPICS, self.counters, settle_s=self._times.settle_s)
-        self._hearing._intake.read = _read  # type: ignore[method-assign]
-        self._hearing.begin(self._casework.heard_until, self._clock())
-        self._hearing.connected(self._clock())
+        self._processor = Processor(self._store, self._times, _drafted, self.counters)
+        self._processor.load(self._clock)
+        self._inbound = InboundQueue(TOPICS, self.counters, settle_s=self._times.settle_s)
+        self._inbound._intake.read = _read  # type: ignore[method-assign]
+        self._inbound.begin(self._processor.stored_until, self._clock())
+        self._inbound.connected(self._clock())
 
     def receive(self, at_s: float, *messages: tuple[str, bytes, bool]) -> None:
         """The broker hands over messages (topic, payload, retained), which the service takes as one batch."""
@@ -84,13 +84,13 @@ class Path:
         self._next_tick_s = min(self._next_tick_s, at_s + _TICK_S)
         now = self._clock()
         for topic, payload, retain in messages:
-            self._hearing.add(Received(topic, payload, retain, False, 0, 0, None, 0), now)
-        self._hearing.look(now, now)
-        while self._hearing:
-            batch = [heard for _, heard in self._hearing.batch() if heard is not None]
+            self._inbound.add(Received(topic, payload, retain, False, 0, 0, None, 0), now)
+        self._inbound.note_drained(now, now)
+        while self._inbound:
+            batch = [heard for _, heard in self._inbound.batch() if heard is not None]
             if batch:
-                self._casework.take(batch, now, self._hearing.deaf_since or now)
-            self._hearing.taken()
+                self._processor.take(batch, now, self._inbound.gap_since or now)
+            self._inbound.taken()
         self._turn()
 
     def run_to(self, until_s: float) -> None:
@@ -106,27 +106,27 @@ class Path:
 
     def _next_s(self) -> float | None:
         """When the service's loop has something to do again."""
-        casework, hearing = self._casework, self._hearing
+        processor, inbound = self._processor, self._inbound
         ahead_s = self._clock() - self._now_s
-        due = [] if casework.next_due is None else [casework.next_due - ahead_s]
-        due += [until - ahead_s for until in casework.returning.values()]
-        if due and not hearing.hears(self._clock()):
+        due = [] if processor.next_due is None else [processor.next_due - ahead_s]
+        due += [until - ahead_s for until in processor.returning.values()]
+        if due and not inbound.is_complete(self._clock()):
             due = [self._now_s + _TICK_S]
-        if hearing.deaf_since is not None or any(host.suspect for host in casework.hosts.values()):
+        if inbound.gap_since is not None or any(host.suspect for host in processor.hosts.values()):
             due.append(max(self._next_tick_s, self._now_s))
         return min(due, default=None)
 
     def _turn(self) -> None:
-        casework, hearing, now_s, now = self._casework, self._hearing, self._now_s, self._clock()
-        hearing.look(now, now)
-        if hearing.hears(now):
-            hearing.deaf_since = None
-            casework.judge_due(now)
+        processor, inbound, now_s, now = self._processor, self._inbound, self._now_s, self._clock()
+        inbound.note_drained(now, now)
+        if inbound.is_complete(now):
+            inbound.gap_since = None
+            processor.evaluate_due(now)
         if now_s >= self._next_tick_s:
             self._next_tick_s = now_s + max(_TICK_S, (now_s - self._received_s) / _SPARSER)
-            self.asked += [Asked(now_s, *ask) for ask in casework.tend_hosts(now, hearing.deaf_since or now)]
+            self.asked += [Asked(now_s, *ask) for ask in processor.tend_hosts(now, inbound.gap_since or now)]
         self.published += [Published(now_s, one.topic, one.payload) for one in self._store.take()]
 
 
-def _drafted(telling: Telling, uuid: str, now: float) -> Draft:
-    return draft(telling, uuid, topics=TOPICS, source=_SOURCE, now=now)
+def _drafted(message: OutboundMessage, uuid: str, now: float) -> Draft:
+    return draft(message, uuid, topics=TOPICS, source=_SOURCE, now=now)

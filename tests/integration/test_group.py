@@ -12,10 +12,10 @@ from sqlalchemy import text
 
 from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.words import Heard, word_of
-from bridge.correlator.output.telling import draft
-from bridge.correlator.process.groupwork import IN_HAND_S, GroupCasework
-from bridge.correlator.rules.case import Times
+from bridge.correlator.input.messages import Heard, word_of
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.process.group_processor import IN_HAND_S, GroupCasework
+from bridge.correlator.rules.record import Times
 from bridge.correlator.store import GroupStore
 from bridge.mqtt.messages import Publication
 from bridge.wire.messages import correlator_source

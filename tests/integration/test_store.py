@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
-from bridge.correlator.store import CaseRow, Draft, GroupStore, HostRow, InboxRow, Store
+from bridge.correlator.store import DomainRow, Draft, GroupStore, HostRow, InboxRow, Store
 from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
 from tests.support.memory_store import MemoryStore
@@ -70,14 +70,14 @@ def _draft(n: int, *, retain: bool = False) -> Draft:
 def test_what_was_kept_is_there_after_opening_again(open_store: Open) -> None:
     store = open_store()
     with store.begin() as tx:
-        tx.keep_cases([CaseRow("a", b"\x00one", 12.5, True, ("host1", "höst 2%"))])
-        tx.keep_cases([CaseRow("b", b"two", None, False)])
+        tx.keep_records([DomainRow("a", b"\x00one", 12.5, True, ("host1", "höst 2%"))])
+        tx.keep_records([DomainRow("b", b"two", None, False)])
         tx.keep_hosts([HostRow("höst\x00/2", b"\x01", suspect=False)])
         tx.keep_meta("word", "kept")
     store.close()
     with open_store().begin() as tx:
-        assert tx.cases(["a", "b", "c"]) == {"a": b"\x00one", "b": b"two"}
-        assert list(tx.open_cases()) == [("a", b"\x00one", ["host1", "höst 2%"])]
+        assert tx.records(["a", "b", "c"]) == {"a": b"\x00one", "b": b"two"}
+        assert list(tx.pending_records()) == [("a", b"\x00one", ["host1", "höst 2%"])]
         assert tx.hosts() == {"höst\x00/2": b"\x01"}
         assert tx.meta("word") == "kept"
         assert tx.meta("other") is None
@@ -88,34 +88,34 @@ def test_a_transaction_that_fails_leaves_nothing(open_store: Open) -> None:
 
     def fail_half_way() -> None:
         with store.begin() as tx:
-            tx.keep_cases([CaseRow("a", b"one", 1.0, True)])
+            tx.keep_records([DomainRow("a", b"one", 1.0, True)])
             tx.queue([_draft(1)])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail_half_way()
     with store.begin() as tx:
-        assert tx.cases(["a"]) == {}
+        assert tx.records(["a"]) == {}
         assert tx.unsent(0, 10) == []
 
 
 def test_a_case_is_replaced_as_a_whole(open_store: Open) -> None:
     with open_store().begin() as tx:
-        tx.keep_cases([CaseRow("a", b"one", 1.0, True, ("h",))])
-        tx.keep_cases([CaseRow("a", b"two", None, False)])
-        assert tx.cases(["a"]) == {"a": b"two"}
+        tx.keep_records([DomainRow("a", b"one", 1.0, True, ("h",))])
+        tx.keep_records([DomainRow("a", b"two", None, False)])
+        assert tx.records(["a"]) == {"a": b"two"}
         assert tx.due(100.0, 10) == []
-        assert list(tx.open_cases()) == []
+        assert list(tx.pending_records()) == []
 
 
 def test_what_a_person_has_to_see_to_is_counted_by_domain(open_store: Open) -> None:
     store = open_store()
     with store.begin() as tx:
         both = ("conflict", "source_left_paused")
-        tx.keep_cases([CaseRow("a", b"", None, False, attention=both), CaseRow("c", b"", None, False)])
-        tx.keep_cases([CaseRow("b", b"", None, True, attention=("conflict",))])
+        tx.keep_records([DomainRow("a", b"", None, False, attention=both), DomainRow("c", b"", None, False)])
+        tx.keep_records([DomainRow("b", b"", None, True, attention=("conflict",))])
         assert tx.attention() == {"conflict": 2, "source_left_paused": 1}
-        tx.keep_cases([CaseRow("a", b"", None, False)])
+        tx.keep_records([DomainRow("a", b"", None, False)])
     store.close()
     with open_store().begin() as tx:
         assert tx.attention() == {"conflict": 1}
@@ -125,7 +125,7 @@ def test_what_a_person_has_to_see_to_is_counted_by_domain(open_store: Open) -> N
 def test_a_store_of_an_older_version_is_taken_over(open_store: Open) -> None:
     store = open_store()
     with store.begin() as tx:
-        tx.keep_cases([CaseRow("a", b"one", None, False)])
+        tx.keep_records([DomainRow("a", b"one", None, False)])
         tx.keep_meta("version", "2")
         for statement in ("DROP INDEX cases_attention", "ALTER TABLE cases DROP COLUMN attention"):
             tx._connection.execute(text(statement))
@@ -133,9 +133,9 @@ def test_a_store_of_an_older_version_is_taken_over(open_store: Open) -> None:
     for _ in range(2):
         store = open_store()
         with store.begin() as tx:
-            assert tx.cases(["a"]) == {"a": b"one"}
+            assert tx.records(["a"]) == {"a": b"one"}
             assert tx.attention() == {}
-            tx.keep_cases([CaseRow("b", b"", None, True)])
+            tx.keep_records([DomainRow("b", b"", None, True)])
         store.close()
 
 
@@ -143,7 +143,7 @@ def test_what_is_due_comes_in_its_order(open_store: Open) -> None:
     with open_store().begin() as tx:
         assert tx.next_due() is None
         rows = [("a", 3.25), ("b", 1.75), ("c", None), ("d", 2.0), ("e", 9.0)]
-        tx.keep_cases([CaseRow(uuid, b"", due, False) for uuid, due in rows])
+        tx.keep_records([DomainRow(uuid, b"", due, False) for uuid, due in rows])
         assert tx.next_due() == 1.75
         assert tx.due(3.25, 10) == ["b", "d", "a"]
         assert tx.due(3.25, 2) == ["b", "d"]
@@ -208,8 +208,8 @@ def test_a_groups_batch_is_as_many_statements_whatever_its_size(postgres: Postgr
                 waiting = tx.inbox(hosts, 100)
                 assert [row.host for row in waiting] == hosts
                 tx.taken([row.n for row in waiting if row.n is not None])
-                assert tx.cases(uuids) == {}
-                tx.keep_cases([CaseRow(uuid, b"case", None, True, (hosts[-1],)) for uuid in uuids])
+                assert tx.records(uuids) == {}
+                tx.keep_records([DomainRow(uuid, b"case", None, True, (hosts[-1],)) for uuid in uuids])
                 tx.keep_hosts([HostRow(host, b"host", suspect=True) for host in hosts])
                 assert set(tx.open_on([hosts[-1], "other"])) >= set(uuids)
                 tx.queue([Draft(uuid, uuid, f"topic/{uuid}", b"", retain=True) for uuid in uuids])
@@ -286,23 +286,23 @@ def test_a_store_of_a_newer_version_is_left_alone(open_store: Open) -> None:
 def test_thousands_of_cases_in_one_transaction(open_store: Open) -> None:
     uuids = [f"{n:036d}" for n in range(3000)]
     with open_store().begin() as tx:
-        tx.keep_cases([CaseRow(uuid, b"x" * 300, None, False) for uuid in uuids])
-        assert len(tx.cases(uuids)) == 3000
+        tx.keep_records([DomainRow(uuid, b"x" * 300, None, False) for uuid in uuids])
+        assert len(tx.records(uuids)) == 3000
 
 
 def test_postgresql_that_goes_away_is_trouble_and_comes_back() -> None:
     with Postgres() as server:
         store = Store(server.create("one"), owner="correlator main")
         with store.begin() as tx:
-            tx.keep_cases([CaseRow("a", b"one", None, False)])
+            tx.keep_records([DomainRow("a", b"one", None, False)])
         server.kill()
         with pytest.raises(StoreTroubleError), store.begin() as tx:
-            tx.keep_cases([CaseRow("a", b"two", None, False)])
+            tx.keep_records([DomainRow("a", b"two", None, False)])
         with pytest.raises(StoreTroubleError), store.begin():
             pass
         server.start()
         with store.begin() as tx:
-            assert tx.cases(["a"]) == {"a": b"one"}
+            assert tx.records(["a"]) == {"a": b"one"}
         store.close()
 
 
@@ -311,7 +311,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database at all, not even nearly")
     store = Store(f"sqlite:///{path}", owner="correlator main")
     with store.begin() as tx:
-        assert list(tx.open_cases()) == []
+        assert list(tx.pending_records()) == []
     store.close()
     (aside,) = tmp_path.glob("store.db.damaged-*")
     assert aside.read_bytes().startswith(b"this is no database")

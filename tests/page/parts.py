@@ -108,9 +108,11 @@ class World:
         for arrival in fleet.arrivals:
             self.agents.listen(max(0.0, began_s + arrival.t - time.time()))
             sent = replace(arrival.sent, host=called(arrival.sent.host))
-            if sent.fact is not None:
-                fact = msgspec.structs.replace(sent.fact, host=sent.host, name=called(sent.uuid))
-                sent = replace(sent, fact=fact)
+            if sent.observation is not None:
+                observation = msgspec.structs.replace(
+                    sent.observation, host=sent.host, name=called(sent.uuid)
+                )
+                sent = replace(sent, observation=observation)
             self.agents.publish([publication(sent, began_s=began_s)])
 
     def migrate(self, scenario: str, tag: str, name: str = "web01") -> str:

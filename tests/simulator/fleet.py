@@ -102,7 +102,7 @@ class Fleet:
                 t += rng.uniform(0.0, SLOWEST_S)
             before[each.host] = t = max(t, before.get(each.host, 0.0))
             self.arrivals.append(Arrival(t, each))
-            is_event = each.fact is not None and each.fact.kind not in ("state", "cleared")
+            is_event = each.observation is not None and each.observation.kind not in ("state", "cleared")
             if is_event and rng.random() < DOUBLED:
                 self.arrivals.append(Arrival(t + rng.uniform(0.0, DOUBLED_WITHIN_S), each))
         self.arrivals.sort(key=lambda arrival: arrival.t)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.observations import Observation
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.messages import (
@@ -33,33 +33,33 @@ def publication(sent: Sent, *, began_s: float, retains: bool = True) -> Publicat
 
     retains: whether states and statuses are retained, as an agent's are.
     """
-    if sent.fact is None:
+    if sent.observation is None:
         return status(sent, began_s=began_s)
-    fact = sent.fact
-    if fact.kind == "cleared":
-        return Publication(TOPICS.state(fact.host, sent.uuid), b"", retain=retains)
-    at = messages.stamp(fact.at - START + began_s)
-    source = messages.host_source(fact.host)
-    domain = Domain(uuid=sent.uuid, name=fact.name or "guest", id=7)
-    if fact.kind == "state":
-        topic = TOPICS.state(fact.host, sent.uuid)
+    observation = sent.observation
+    if observation.kind == "cleared":
+        return Publication(TOPICS.state(observation.host, sent.uuid), b"", retain=retains)
+    at = messages.stamp(observation.at - START + began_s)
+    source = messages.host_source(observation.host)
+    domain = Domain(uuid=sent.uuid, name=observation.name or "guest", id=7)
+    if observation.kind == "state":
+        topic = TOPICS.state(observation.host, sent.uuid)
         payload = messages.build(
             messages.STATE,
-            id=f"{fact.id}-{sent.uuid}",
+            id=f"{observation.id}-{sent.uuid}",
             source=source,
             time=at,
             subject=sent.uuid,
-            data=_state(fact, domain),
+            data=_state(observation, domain),
         )
         return Publication(topic, payload, retain=retains, content_type=CONTENT_TYPE)
-    kind, topic, data = _event(fact, domain)
+    kind, topic, data = _event(observation, domain)
     payload = messages.build(
         kind,
-        id=messages.event_id(epoch(fact.host, fact.epoch), fact.sequence),
+        id=messages.event_id(epoch(observation.host, observation.epoch), observation.sequence),
         source=source,
         time=at,
         subject=sent.uuid,
-        sequence=fact.sequence,
+        sequence=observation.sequence,
         data=data,
     )
     return Publication(topic, payload, content_type=CONTENT_TYPE)
@@ -90,51 +90,51 @@ def status(sent: Sent, *, began_s: float) -> Publication:
     return Publication(TOPICS.host_status(sent.host), payload, retain=True, content_type=CONTENT_TYPE)
 
 
-def _state(fact: Fact, domain: Domain) -> DomainState:
-    state, reason = fact.what.split("/")
+def _state(observation: Observation, domain: Domain) -> DomainState:
+    state, reason = observation.what.split("/")
     code, reason_code = state_codes(state, reason)
     return DomainState(
-        host=fact.host,
-        driver=fact.driver,
+        host=observation.host,
+        driver=observation.driver,
         domain=domain,
         state=state,
         state_code=code,
         reason=reason,
         reason_code=reason_code,
-        persistent=fact.persistent,
-        epoch=epoch(fact.host, fact.epoch),
-        as_of=fact.sequence,
+        persistent=observation.persistent,
+        epoch=epoch(observation.host, observation.epoch),
+        as_of=observation.sequence,
     )
 
 
-def _event(fact: Fact, domain: Domain) -> tuple[messages.Kind, str, messages.Model]:
-    if fact.kind == "lifecycle":
-        event, detail = fact.what.split("/")
+def _event(observation: Observation, domain: Domain) -> tuple[messages.Kind, str, messages.Model]:
+    if observation.kind == "lifecycle":
+        event, detail = observation.what.split("/")
         code, detail_code = lifecycle_codes(event, detail)
         lifecycle = Lifecycle(
-            host=fact.host,
-            driver=fact.driver,
+            host=observation.host,
+            driver=observation.driver,
             domain=domain,
             event=event,
             event_code=code,
             detail=detail,
             detail_code=detail_code,
-            origin="resync" if fact.origin == "resync" else "event",
+            origin="resync" if observation.origin == "resync" else "event",
         )
-        return messages.LIFECYCLE, TOPICS.lifecycle(fact.host, domain.uuid, event), lifecycle
-    name = _EVENTS[fact.kind]
-    params: dict[str, Any] = {"operation": fact.what} if fact.what else {}
-    first, second = fact.figures
-    if fact.kind == "iteration":
+        return messages.LIFECYCLE, TOPICS.lifecycle(observation.host, domain.uuid, event), lifecycle
+    name = _EVENTS[observation.kind]
+    params: dict[str, Any] = {"operation": observation.what} if observation.what else {}
+    first, second = observation.figures
+    if observation.kind == "iteration":
         params["iteration"] = first
-    elif fact.kind == "job_completed":
+    elif observation.kind == "job_completed":
         params |= {"time_elapsed": first, "downtime": second}
     other = DomainEvent(
-        host=fact.host,
-        driver=fact.driver,
+        host=observation.host,
+        driver=observation.driver,
         domain=domain,
         event=name,
-        origin="poll" if fact.origin == "poll" else "event",
+        origin="poll" if observation.origin == "poll" else "event",
         params=params,
     )
-    return messages.EVENT, TOPICS.event(fact.host, domain.uuid, name), other
+    return messages.EVENT, TOPICS.event(observation.host, domain.uuid, name), other

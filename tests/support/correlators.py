@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import NAMESPACE_URL, uuid5
 
-from bridge.correlator.rules.case import RETAINED
+from bridge.correlator.rules.record import RETAINED
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Subscription

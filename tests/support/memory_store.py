@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from bridge.correlator.store import CaseRow, Draft, HostRow, Outgoing, Store, Transaction, transaction
+from bridge.correlator.store import DomainRow, Draft, HostRow, Outgoing, Store, Transaction, transaction
 
 _ABSENT = object()
 
@@ -17,7 +17,7 @@ class MemoryStore(Store):
     """A store that lives as long as the object. What a transaction that fails has changed is put back."""
 
     def __init__(self) -> None:
-        self.cases: dict[str, CaseRow] = {}
+        self.records: dict[str, DomainRow] = {}
         self.hosts: dict[str, bytes] = {}
         self.meta: dict[str, str] = {}
         self.outgoing: dict[int, tuple[Draft, str | None]] = {}
@@ -77,30 +77,30 @@ class MemoryTransaction(Transaction):
         if key in table:
             self._undo.append((table, key, table.pop(key)))
 
-    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
-        rows = self._store.cases
+    def records(self, uuids: Collection[str]) -> dict[str, bytes]:
+        rows = self._store.records
         return {uuid: rows[uuid].data for uuid in uuids if uuid in rows}
 
-    def keep_cases(self, rows: Collection[CaseRow]) -> None:
+    def keep_records(self, rows: Collection[DomainRow]) -> None:
         for row in rows:
-            self._set(self._store.cases, row.uuid, row)  # type: ignore[arg-type]
+            self._set(self._store.records, row.uuid, row)  # type: ignore[arg-type]
 
     def due(self, now: float, limit: int) -> list[str]:
         due = [
             (row.due, row.uuid)
-            for row in self._store.cases.values()
+            for row in self._store.records.values()
             if row.due is not None and row.due <= now
         ]
         return [uuid for _, uuid in sorted(due)[:limit]]
 
     def next_due(self) -> float | None:
-        return min((row.due for row in self._store.cases.values() if row.due is not None), default=None)
+        return min((row.due for row in self._store.records.values() if row.due is not None), default=None)
 
     def attention(self) -> Counter[str]:
-        return Counter(kind for row in self._store.cases.values() for kind in row.attention)
+        return Counter(kind for row in self._store.records.values() for kind in row.attention)
 
-    def open_cases(self) -> Iterator[tuple[str, bytes, list[str]]]:
-        for uuid, row in sorted(self._store.cases.items()):
+    def pending_records(self) -> Iterator[tuple[str, bytes, list[str]]]:
+        for uuid, row in sorted(self._store.records.items()):
             if row.is_open:
                 yield uuid, row.data, sorted(row.hosts)
 

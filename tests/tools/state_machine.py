@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, get_args
 
-from bridge.correlator.rules.joint import JOINT, A, D
+from bridge.correlator.rules.event_types import EVENT_TYPES, EVENT_TYPES_BY_DRIVER, STATE_EVENT_TYPES
+from bridge.correlator.rules.host_view import HostPhase
 from bridge.correlator.rules.machine import TABLE
-from bridge.correlator.rules.signs import SIGNS, SIGNS_BY_DRIVER, STATE_SIGNS
-from bridge.correlator.rules.track import Phase
+from bridge.correlator.rules.outcomes import OUTCOMES, ArrivalState, DepartureState
 from tests.support.coverage_table import ROWS
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
 
-PHASES: Final[dict[Phase, str]] = {
+PHASES: Final[dict[HostPhase, str]] = {
     "away": "not active here: shut off, or never heard of",
     "here": "active, with no part in a migration",
     "copying": "an outgoing job was seen; it may be a save or a dump as well",
@@ -29,7 +29,7 @@ PHASES: Final[dict[Phase, str]] = {
 }
 """What each phase of a domain on a host means."""
 
-DEPARTURE: Final[tuple[Phase, ...]] = (
+DEPARTURE: Final[tuple[HostPhase, ...]] = (
     "here",
     "copying",
     "leaving",
@@ -37,7 +37,7 @@ DEPARTURE: Final[tuple[Phase, ...]] = (
     "leaving_broken",
     "away",
 )
-ARRIVAL: Final[tuple[Phase, ...]] = (
+ARRIVAL: Final[tuple[HostPhase, ...]] = (
     "away",
     "incoming",
     "incoming_postcopy",
@@ -59,8 +59,8 @@ STAGES: Final[dict[str, str]] = {
     "left": "the source says that the guest left: the one event that proves it alone",
     "resumed": "cancelled after the suspend: the guest runs on the source again",
     "resumed_ended": "as before, and that stay is over by now",
-    "stuck": "cancelled, and the source couldn't be resumed",
-    "stranded": "suspended for the switch-over, and its job is gone",
+    "left_paused": "cancelled, and the source couldn't be resumed",
+    "job_lost": "suspended for the switch-over, and its job is gone",
     "job_ended": "the source's job is gone, and it was never suspended",
     "crashed": "the source's QEMU died",
     "stopped": "the source was shut down or destroyed",
@@ -75,7 +75,7 @@ def part(name: str) -> str:
         "source": lambda: diagram(DEPARTURE),
         "destination": lambda: diagram(ARRIVAL),
         "phases": lambda: table(("phase", ""), [(f"`{phase}`", PHASES[phase]) for phase in TABLE]),
-        "signs": signs,
+        "signs": event_types,
         "states": states,
         "transitions": transitions,
         "joint": joint,
@@ -85,25 +85,25 @@ def part(name: str) -> str:
     }[name]()
 
 
-def diagram(phases: Sequence[Phase]) -> str:
+def diagram(phases: Sequence[HostPhase]) -> str:
     """The moves between some phases, each arrow with the signs that make it."""
     lines = ["```mermaid", "stateDiagram-v2", "    direction LR"]
     for phase in phases:
-        arrows: dict[Phase, list[str]] = {}
-        for sign, (after, _) in TABLE[phase].items():
+        arrows: dict[HostPhase, list[str]] = {}
+        for event_type, (after, _) in TABLE[phase].items():
             if after in phases and after != phase:
-                arrows.setdefault(after, []).append(sign)
+                arrows.setdefault(after, []).append(event_type)
         lines += [f"    {phase} --> {after}: {', '.join(made_by)}" for after, made_by in arrows.items()]
     return "\n".join([*lines, "```"])
 
 
-def signs() -> str:
+def event_types() -> str:
     """Which event is which sign."""
-    listed = [(f"`{event}`", "", f"`{sign}`") for event, sign in SIGNS.items()]
+    listed = [(f"`{event}`", "", f"`{event_type}`") for event, event_type in EVENT_TYPES.items()]
     listed += [
-        (f"`{event}`", driver, f"`{sign}`")
-        for driver, special in SIGNS_BY_DRIVER.items()
-        for event, sign in special.items()
+        (f"`{event}`", driver, f"`{event_type}`")
+        for driver, special in EVENT_TYPES_BY_DRIVER.items()
+        for event, event_type in special.items()
     ]
     return table(("event", "only of driver", "sign"), listed)
 
@@ -113,9 +113,9 @@ def states() -> str:
     return table(
         ("phase", "state", "sign"),
         [
-            (f"`{phase}`", f"`{state}`", f"`{sign}`")
-            for phase in get_args(Phase)
-            for state, sign in STATE_SIGNS.get(phase, {}).items()
+            (f"`{phase}`", f"`{state}`", f"`{event_type}`")
+            for phase in get_args(HostPhase)
+            for state, event_type in STATE_EVENT_TYPES.get(phase, {}).items()
         ],
     )
 
@@ -125,30 +125,37 @@ def transitions() -> str:
     return table(
         ("phase", "sign", "next phase", "noted"),
         [
-            (f"`{phase}`", f"`{sign}`", f"`{after}`", ", ".join(act.replace("_", " ") for act in acts))
+            (
+                f"`{phase}`",
+                f"`{event_type}`",
+                f"`{after}`",
+                ", ".join(action.replace("_", " ") for action in actions),
+            )
             for phase, row in TABLE.items()
-            for sign, (after, acts) in row.items()
+            for event_type, (after, actions) in row.items()
         ],
     )
 
 
 def joint() -> str:
-    """The whole table of two halves: what they prove together, and when it is told."""
-    columns: tuple[D, ...] = tuple(dict.fromkeys(stage for row in JOINT.values() for stage in row))
-    head = ("source ↓ destination →", *(f"`{stage}`" for stage in JOINT))
+    """The whole table of two legs: what they prove together, and when it is told."""
+    columns: tuple[DepartureState, ...] = tuple(
+        dict.fromkeys(stage for row in OUTCOMES.values() for stage in row)
+    )
+    head = ("source ↓ destination →", *(f"`{stage}`" for stage in OUTCOMES))
     return table(
         head,
-        [(f"`{d}`", *(_ruling(a, d) for a in JOINT)) for d in columns],
+        [(f"`{d}`", *(_ruling(a, d) for a in OUTCOMES)) for d in columns],
     )
 
 
-def _ruling(a: A, d: D) -> str:
-    if d not in JOINT[a]:
+def _ruling(a: ArrivalState, d: DepartureState) -> str:
+    if d not in OUTCOMES[a]:
         return ""
-    ruling, when = JOINT[a][d]
-    if ruling == "under_way":
-        return "unresolved after `patience`" if when == "patience" else "under way"
-    return f"**{ruling}**, {when}" if when in ("now", "soon") else f"**{ruling}** after `settle`"
+    outcome, timing = OUTCOMES[a][d]
+    if outcome == "under_way":
+        return "unresolved after `patience`" if timing == "patience" else "under way"
+    return f"**{outcome}**, {timing}" if timing in ("now", "soon") else f"**{outcome}** after `settle`"
 
 
 def rows() -> str:
@@ -173,7 +180,7 @@ _WHERE: Final = {"S": "on the source", "D": "on the destination", "": ""}
 
 
 def _published(row: Row) -> str:
-    words = [f"`{word}`" for word in row.told]
+    words = [f"`{word}`" for word in row.published]
     verdict = row.verdict
     if verdict is None:
         return ", ".join(words) or "nothing"

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.correlator.input.clock import Clock
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.steady_clock import SteadyClock
 
 
 class Machine:

@@ -31,14 +31,14 @@ def test_in_order_everything_is_new_and_settled() -> None:
     host = Host("h")
     for sequence in range(1, 100):
         seen = host.see("e", sequence, 0.0)
-        assert (seen.ordinal, seen.is_new, seen.settled) == (0, True, True)
-    assert host.settled_to == (0, 99)
+        assert (seen.ordinal, seen.is_new, seen.contiguous) == (0, True, True)
+    assert host.contiguous_to == (0, 99)
 
 
 def test_a_stream_met_in_its_middle_has_no_hole() -> None:
     host = Host("h")
-    assert host.see("e", 5000, 0.0).settled
-    assert host.see("e", 5001, 0.0).settled
+    assert host.see("e", 5000, 0.0).contiguous
+    assert host.see("e", 5001, 0.0).contiguous
     assert host.tend(100.0) is None
 
 
@@ -47,28 +47,28 @@ def test_the_first_message_after_a_live_status_may_be_missing() -> None:
     host = Host("h")
     _status(host, 3)
     seen = host.see("e", 5, 0.0)
-    assert not seen.settled
-    assert host.settled_to == (0, 3)
+    assert not seen.contiguous
+    assert host.contiguous_to == (0, 3)
     host.see("e", 4, 0.0)
-    assert host.settled_to == (0, 5)
+    assert host.contiguous_to == (0, 5)
 
 
 def test_a_retained_status_is_no_beginning() -> None:
     """It may be hours old: the stream begins with the first message that comes."""
     host = Host("h")
     _status(host, 3, retained=True)
-    assert host.see("e", 500, 0.0).settled
+    assert host.see("e", 500, 0.0).contiguous
 
 
 def test_after_a_hole_nothing_is_settled_until_it_is_filled() -> None:
     host = _fed([1, 2])
-    assert not host.see("e", 5, 0.0).settled
-    assert not host.see("e", 6, 0.0).settled
-    assert host.settled_to == (0, 2)
-    assert host.see("e", 3, 0.0).settled
-    assert host.settled_to == (0, 3)
-    assert host.see("e", 4, 0.0).settled
-    assert host.settled_to == (0, 6)
+    assert not host.see("e", 5, 0.0).contiguous
+    assert not host.see("e", 6, 0.0).contiguous
+    assert host.contiguous_to == (0, 2)
+    assert host.see("e", 3, 0.0).contiguous
+    assert host.contiguous_to == (0, 3)
+    assert host.see("e", 4, 0.0).contiguous
+    assert host.contiguous_to == (0, 6)
 
 
 @given(st.lists(st.integers(1, 200), max_size=300))
@@ -90,9 +90,9 @@ def test_settled_means_that_nothing_before_it_is_missing(order: list[int], base:
     seen: set[int] = set()
     first = 1 if base else order[0]
     for sequence in order:
-        settled = host.see("e", sequence, 0.0).settled
+        contiguous = host.see("e", sequence, 0.0).contiguous
         seen.add(sequence)
-        assert settled == all(n in seen for n in range(first, sequence))
+        assert contiguous == all(n in seen for n in range(first, sequence))
 
 
 def test_a_day_fed_again_is_known_across_epochs_and_restarts() -> None:
@@ -110,7 +110,7 @@ def test_a_new_epoch_gets_the_next_ordinal_and_an_old_one_keeps_its_own() -> Non
     assert host.see("a", 7, 0.0).ordinal == 0
     assert host.see("b", 1, 0.0).ordinal == 1
     assert host.see("a", 8, 0.0).ordinal == 0
-    assert host.settled_to == (1, 1)
+    assert host.contiguous_to == (1, 1)
 
 
 def test_a_hole_is_asked_for_when_it_does_not_fill_by_itself() -> None:
@@ -181,7 +181,7 @@ def test_what_cannot_be_had_is_given_up_and_said_once() -> None:
     assert asked == TRIES
     (loss,) = host.losses
     assert (loss.first, loss.last) == (3, 5)
-    assert host.settled_to == (0, 7)
+    assert host.contiguous_to == (0, 7)
     assert host.missing() == [("e", 3, 5)]
     host.losses.clear()
     host.tend(now + 1000)
@@ -193,7 +193,7 @@ def test_what_was_given_up_is_welcome_when_it_comes_after_all() -> None:
     host = _fed([1, 2, 6])
     host.note_agent(Status("h", True, True, "e", 6, (("e", 3, 5),), 0.0), received=0.0, retained=False)
     assert [(loss.first, loss.last) for loss in host.losses] == [(3, 5)]
-    assert host.settled_to == (0, 6)
+    assert host.contiguous_to == (0, 6)
     assert host.see("e", 4, 0.0).is_new
     assert host.missing() == [("e", 3, 3), ("e", 5, 5)]
 
@@ -342,4 +342,4 @@ def test_a_long_stream_with_doubles_and_losses_stays_right() -> None:
     assert missing
     for n in missing:
         assert host.see("e", n, 0.0).is_new
-    assert host.settled_to == (0, 20_000)
+    assert host.contiguous_to == (0, 20_000)

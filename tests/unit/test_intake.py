@@ -17,7 +17,7 @@ from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import MAX_PAYLOAD_BYTES, MAX_SEQUENCE, Rejected
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.words import Said, word_of
+from bridge.correlator.input.messages import DomainMessage, message_of
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
 from bridge.wire.examples import examples
@@ -50,7 +50,7 @@ NOW = 1_790_000_000.25
 
 
 def _read(topic: str, payload: bytes, *, retain: bool = False) -> object:
-    return word_of(Intake(TOPICS).read(topic, payload, retain))
+    return message_of(Intake(TOPICS).read(topic, payload, retain))
 
 
 def _lifecycle(host: str = "host1", sequence: int = 7, name: str = "web01", **changes: Any) -> Publication:
@@ -137,7 +137,7 @@ def _edited(publication: Publication, edit: Callable[[dict[str, Any]], object]) 
 
 def test_a_lifecycle_event_is_read() -> None:
     publication = _lifecycle()
-    assert _read(publication.topic, publication.payload) == Said(
+    assert _read(publication.topic, publication.payload) == DomainMessage(
         host="host1", uuid=UUID, epoch="epoch-1", sequence=7, kind="lifecycle", what="stopped/migrated",
         origin="event", driver="QEMU", name="web01", at=NOW, stamp=stamp(NOW), id="epoch-1-7",
     )  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_lifecycle_event_is_read() -> None:
 def test_any_name_of_a_domain_and_of_a_host_is_read(host: str, name: str) -> None:
     publication = _lifecycle(host=host, name=name)
     said = _read(publication.topic, publication.payload)
-    assert isinstance(said, Said)
+    assert isinstance(said, DomainMessage)
     assert (said.host, said.name) == (host, name)
 
 
@@ -156,7 +156,7 @@ def test_figures_of_a_job_are_read() -> None:
     params = {"operation": "migration_out", "time_elapsed": 1644, "downtime": 27, "memory_total": 1}
     publication = _event("job_completed", params)
     said = _read(publication.topic, publication.payload)
-    assert isinstance(said, Said)
+    assert isinstance(said, DomainMessage)
     assert (said.kind, said.what, said.figures) == ("job_completed", "migration_out", (1644, 27))
 
 
@@ -164,14 +164,14 @@ def test_what_libvirt_adds_to_parameters_does_no_harm() -> None:
     params = {"operation": 7, "time_elapsed": "soon", "downtime": -1, "x": {"y": [None]}}
     publication = _event("job_completed", params)
     said = _read(publication.topic, publication.payload)
-    assert isinstance(said, Said)
+    assert isinstance(said, DomainMessage)
     assert (said.what, said.figures) == ("", (None, None))
 
 
 def test_an_event_that_tells_nothing_of_migrations_keeps_its_place() -> None:
     publication = _event("balloon_change", {"actual": 1})
     said = _read(publication.topic, publication.payload)
-    assert isinstance(said, Said)
+    assert isinstance(said, DomainMessage)
     assert (said.kind, said.sequence) == (None, 9)
 
 
@@ -179,7 +179,7 @@ def test_a_state_is_read_retained_or_not() -> None:
     publication = _state(persistent=None)
     for retain in (True, False):
         said = _read(publication.topic, publication.payload, retain=retain)
-        assert isinstance(said, Said)
+        assert isinstance(said, DomainMessage)
         assert (said.kind, said.what, said.sequence) == ("state", "running/migrated", 12)
         assert said.persistent is None
 
@@ -295,7 +295,7 @@ def test_a_status_that_cannot_be_is_named(change: dict[str, Any], kind: str) -> 
 
 def test_fields_of_a_later_version_are_welcome() -> None:
     publication = _edited(_lifecycle(), lambda m: (m.update(extra=1), m["data"].update(more={"a": []})))
-    assert isinstance(_read(publication.topic, publication.payload), Said)
+    assert isinstance(_read(publication.topic, publication.payload), DomainMessage)
 
 
 # Ten thousand mutations of real messages
@@ -385,13 +385,13 @@ def _accepted_by_the_models(payload: bytes) -> bool:
 def _raises_nothing_and_reads_what_the_models_accept(mutated: tuple[str, bytes, bool]) -> None:
     topic, payload, retain = mutated
     try:
-        word = word_of(Intake(TOPICS).read(topic, payload, retain))
+        word = message_of(Intake(TOPICS).read(topic, payload, retain))
     except Rejected:
         return
     if payload:
         assert _accepted_by_the_models(payload)
     host = Host(word.host)
-    if isinstance(word, Said) and word.kind not in (None, "state"):
+    if isinstance(word, DomainMessage) and word.kind not in (None, "state"):
         host.see(word.epoch, word.sequence, NOW)
         assert Host.load(word.host, host.dump()).kept == host.kept
 
@@ -462,7 +462,7 @@ def _of_network(**changes: Any) -> Publication:
 def test_what_is_about_no_domain_counts_in_the_sequence_and_says_nothing() -> None:
     publication = _of_network()
     said = _read(publication.topic, publication.payload)
-    assert isinstance(said, Said)
+    assert isinstance(said, DomainMessage)
     assert (said.kind, said.uuid, said.sequence) == (None, "", 11)
     assert said.id == f"{said.epoch}-11"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.correlator.rules.facts import CLOCK_EXACT
+from bridge.correlator.rules.observations import CLOCK_EXACT
 
 CLOCK_WINDOW_S: Final = 1800.0
 

@@ -10,7 +10,7 @@ from bridge.consumer.inputs import Status
 from bridge.consumer.sequences import Epoch
 from bridge.consumer.streams import Stream
 from bridge.correlator.input.clock import Clock
-from bridge.correlator.rules.facts import UNNOTICED_S
+from bridge.correlator.rules.observations import UNNOTICED_S
 
 OVERTAKEN_S: Final = 1.0
 MAX_DARK: Final = 32

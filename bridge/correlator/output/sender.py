@@ -1,4 +1,4 @@
-"""Sends what is to be told: the store's rows in their order, until the broker has each.
+"""Sends what is to be published: the store's rows in their order, until the broker has each.
 
 A row is deleted when the broker acknowledged it, so after any interruption it is sent again, with the same
 id. A row that the broker refuses is parked with the reason; the others go on.
@@ -85,7 +85,7 @@ class Sender:
             self._sent.add(row.n)
             self._counters.tellings_sent += 1
 
-    def settle(self) -> None:
+    def record_answers(self) -> None:
         """Writes down what was answered. Raises StoreTroubleError: then it is to be tried again."""
         if not self._sent and not self._refused:
             return
@@ -99,7 +99,7 @@ class Sender:
     def _read(self) -> bool:
         if not self._may_be_more:
             return False
-        self.settle()
+        self.record_answers()
         with self._store.begin() as tx:
             rows = tx.unsent(self._read_to, READ_AHEAD)
         self._may_be_more = len(rows) == READ_AHEAD

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.facts import Key
-from bridge.correlator.rules.readings import Meeting
-from bridge.correlator.rules.track import Departure
+from bridge.correlator.rules.clock_readings import Overlap
+from bridge.correlator.rules.host_view import Departure
+from bridge.correlator.rules.observations import Key
 
-Half = tuple[str, Key]
+LegId = tuple[str, Key]
 """A half of an attempt: its host, and the place of its first sign in that host's order."""
-Ends = tuple[Half, Half]
+Ends = tuple[LegId, LegId]
 """An attempt's arrival and departure."""
 
 
@@ -26,24 +26,24 @@ Ends = tuple[Half, Half]
 class Link:
     """One departure that may belong to one arrival, and what speaks against it, the gravest first.
 
-    proven: equal figures of both hosts prove it. contradicts: their ends don't go together. elsewhere: the
-    guest was on another host, or had come back since. strained: no reading of the clocks allows it, only what
-    lies between them. misfits: their ends needn't go together. untold: it
-    isn't what was told. apart_ms: the time between their beginnings.
+    proven: equal figures of both hosts prove it. contradictory: their ends don't go together.
+    guest_elsewhere: the guest was on another host, or had come back since. between_readings: no reading of
+    the clocks allows it, only what lies between them. unlikely: their ends needn't go together. unpublished:
+    it isn't what was told. distance_ms: the time between their beginnings.
     """
 
-    arrival: Half
-    departure: Half
+    arrival: LegId
+    departure: LegId
     of: Departure
-    is_doubtful: bool = False
+    is_ambiguous: bool = False
     proven: bool = False
-    contradicts: bool = False
-    elsewhere: bool = False
-    strained: bool = False
-    misfits: bool = False
-    untold: bool = False
-    apart_ms: int = 0
-    meetings: Sequence[Meeting] = ()
+    contradictory: bool = False
+    guest_elsewhere: bool = False
+    between_readings: bool = False
+    unlikely: bool = False
+    unpublished: bool = False
+    distance_ms: int = 0
+    overlaps: Sequence[Overlap] = ()
 
     @property
     def ends(self) -> Ends:
@@ -53,13 +53,20 @@ class Link:
     @property
     def cost(self) -> int:
         """What is weighed: nothing of what is less grave outweighs what is graver, of however many links."""
-        return self.gravity * _MOST_MS + min(self.apart_ms, _MOST_MS // _MOST)
+        return self.penalty * _MOST_MS + min(self.distance_ms, _MOST_MS // _MOST)
 
     @property
-    def gravity(self) -> int:
+    def penalty(self) -> int:
         """The same without the time between them."""
         found = -int(self.proven)
-        for digit in (0, self.contradicts, self.elsewhere, self.strained, self.misfits, self.untold):
+        for digit in (
+            0,
+            self.contradictory,
+            self.guest_elsewhere,
+            self.between_readings,
+            self.unlikely,
+            self.unpublished,
+        ):
             found = found * _MOST + digit
         return found
 
@@ -67,7 +74,7 @@ class Link:
 _MOST: Final = 1000
 """More links than there can be."""
 _MOST_MS: Final = 10**12
-UNLINKED_GRAVITY: Final = _MOST**5
+UNLINKED_PENALTY: Final = _MOST**5
 """What an arrival without a departure costs: more than anything but a proof."""
 
 
@@ -83,15 +90,15 @@ def best_links(links: Iterable[Link]) -> list[Link]:
     aligned = {hosts: _aligned(list(of_them.values())) for hosts, of_them in by_hosts.items()}
     while len(by_hosts) > 1:
         barred: dict[frozenset[str], set[Ends]] = defaultdict(set)
-        holders: dict[Half, tuple[Link, frozenset[str]]] = {}
+        holders: dict[LegId, tuple[Link, frozenset[str]]] = {}
         for hosts, chosen in aligned.items():
             for link in chosen:
-                for half in link.ends:
-                    other = holders.setdefault(half, (link, hosts))
+                for leg in link.ends:
+                    other = holders.setdefault(leg, (link, hosts))
                     if other[0] is not link:
                         worse = max((link, hosts), other, key=lambda each: each[0].cost)
                         barred[worse[1]].add(worse[0].ends)
-                        holders[half] = min((link, hosts), other, key=lambda each: each[0].cost)
+                        holders[leg] = min((link, hosts), other, key=lambda each: each[0].cost)
         if not barred:
             break
         for hosts, ends in barred.items():
@@ -105,11 +112,11 @@ def _aligned(links: Sequence[Link]) -> list[Link]:
     if not links:
         return []
     one, other = sorted({host for host, _ in links[0].ends})
-    by_ends = {half: link for link in links for half in (link.ends, link.ends[::-1])}
-    rows = sorted({half for link in links for half in link.ends if half[0] == one})
-    columns = sorted({half for link in links for half in link.ends if half[0] == other})
+    by_ends = {leg: link for link in links for leg in (link.ends, link.ends[::-1])}
+    rows = sorted({leg for link in links for leg in link.ends if leg[0] == one})
+    columns = sorted({leg for link in links for leg in link.ends if leg[0] == other})
     arrivals = {link.arrival for link in links}
-    alone = {half: UNLINKED_GRAVITY * _MOST_MS if half in arrivals else 0 for half in (*rows, *columns)}
+    alone = {leg: UNLINKED_PENALTY * _MOST_MS if leg in arrivals else 0 for leg in (*rows, *columns)}
     best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
     for m, column in enumerate(columns):
         best[0][m + 1] = best[0][m] + alone[column]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from bridge.correlator.rules.case import NAMESPACE, Telling, Told
-from bridge.correlator.rules.facts import UNNOTICED_S
-from bridge.correlator.rules.joint import BREATH_S, When, is_final
+from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.observations import UNNOTICED_S
+from bridge.correlator.rules.outcomes import RESUSPEND_S, Timing, is_final
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.sitting import Sitting
-from bridge.correlator.rules.verdict import Verdict, rule
+from bridge.correlator.rules.record import NAMESPACE, OutboundMessage, Published
+from bridge.correlator.rules.verdict import Verdict, decide
 from bridge.wire.messages import (
     DomainName,
     Evidence,
@@ -30,195 +30,213 @@ class Attempt:
 
     pair: Pair
     verdict: Verdict
-    told: Told
+    published: Published
 
     @property
     def began(self) -> float:
         """When it began, in seconds of our clock."""
-        return self.told.began
+        return self.published.began
 
     @property
     def is_decided(self) -> bool:
         """Whether its verdict was told; a conflict isn't the last word."""
-        return self.told.last is not None and self.told.last.outcome != "conflict"
+        return self.published.last is not None and self.published.last.outcome != "conflict"
 
     @property
     def is_evident(self) -> bool:
         """Whether it is a migration for sure: an iteration may as well be a save's."""
         arrival = self.pair.arrival
         is_open = arrival is not None and not arrival.tentative
-        return is_open or (self.verdict.ruling, self.verdict.when) != ("under_way", "never")
+        return is_open or (self.verdict.outcome, self.verdict.timing) != ("under_way", "never")
 
 
-def judge_attempt(sitting: Sitting, each: Pair) -> Attempt | None:
+def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     """Tells what two halves, or one, prove and wasn't told; and notes which halves that was told of. None:
     it was told of others under the same name.
     """
-    source_track = sitting.tracks.get(each.source) if each.source else None
-    verdict = rule(each, source_track, sitting.silent, sitting.times.settle_s)
-    told = _told_of(sitting, each)
-    if told is None:
+    source_view = context.views.get(each.source) if each.source else None
+    verdict = decide(each, source_view, context.silent, context.times.settle_s)
+    published = _published_of(context, each)
+    if published is None:
         return None
-    attempt = Attempt(each, verdict, told)
-    if each.arrival is None and not attempt.is_evident and told not in sitting.case.told:
+    attempt = Attempt(each, verdict, published)
+    if each.arrival is None and not attempt.is_evident and published not in context.record.published:
         return attempt
-    before = len(sitting.tellings)
-    _tell_of(sitting, told, each, verdict)
-    is_told = len(sitting.tellings) > before
-    if is_told and each.arrival is not None and each.destination is not None:
-        told.arrival = told.arrival or (each.destination, each.arrival.key)
+    before = len(context.messages)
+    _publish_attempt(context, published, each, verdict)
+    is_published = len(context.messages) > before
+    if is_published and each.arrival is not None and each.destination is not None:
+        published.arrival = published.arrival or (each.destination, each.arrival.key)
     if each.departure is not None and each.source is not None:
-        if is_told or told.arrival is not None:
-            told.departure = (each.source, each.departure.key)
-    elif is_told:
-        told.departure = None
-    told.absorbed = [
+        if is_published or published.arrival is not None:
+            published.departure = (each.source, each.departure.key)
+    elif is_published:
+        published.departure = None
+    published.absorbed = [
         (host, key)
-        for host, half in ((each.destination, each.arrival), (each.source, each.departure))
-        if host is not None and half is not None
-        for key in half.absorbed
+        for host, leg in ((each.destination, each.arrival), (each.source, each.departure))
+        if host is not None and leg is not None
+        for key in leg.absorbed
     ]
-    if is_told and told not in sitting.case.told:
-        sitting.case.told.append(told)
+    if is_published and published not in context.record.published:
+        context.record.published.append(published)
     return attempt
 
 
-def _tell_of(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
+def _publish_attempt(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> None:
     """Tells what of this attempt wasn't told."""
     arrival = each.arrival
-    is_untold = not told.started and told.last is None
-    if arrival and arrival.opened and not arrival.tentative and is_untold:
-        told.started = True
-        _tell(sitting, told, "started", each, verdict, message_id=f"{told.id}-started")
-    _tell_interruptions(sitting, told, each, verdict)
-    if _is_source_forgotten(told, each):
+    is_unpublished = not published.started and published.last is None
+    if arrival and arrival.opened and not arrival.tentative and is_unpublished:
+        published.started = True
+        _publish(context, published, "started", each, verdict, message_id=f"{published.id}-started")
+    _publish_interruptions(context, published, each, verdict)
+    if _is_source_forgotten(published, each):
         return
-    told.source = each.source or told.source
-    if verdict.ruling in ("under_way", "interrupted"):
-        if verdict.when == "patience" and told.last is None:
-            _tell_unresolved(sitting, told, each, verdict, _missing(sitting, each, verdict.since))
-        sitting.is_open = sitting.is_open or told.last is None
+    published.source = each.source or published.source
+    if verdict.outcome in ("under_way", "interrupted"):
+        if verdict.timing == "patience" and published.last is None:
+            _publish_unresolved(context, published, each, verdict, _missing(context, each, verdict.since))
+        context.is_open = context.is_open or published.last is None
         return
-    has_hole = each.source in sitting.case.tails or each.destination in sitting.case.tails
-    wait_s = _wait_s(sitting, "settle" if has_hole else verdict.when)
-    if wait_s and not sitting.ripe(verdict.since + wait_s):
-        sitting.is_open = True
+    has_hole = each.source in context.record.reordering or each.destination in context.record.reordering
+    wait_s = _wait_s(context, "settle" if has_hole else verdict.timing)
+    if wait_s and not context.is_due(verdict.since + wait_s):
+        context.is_open = True
         return
     has_begun = each.arrival is None or each.arrival.opened is not None
-    lacks = _missing_in_gaps(sitting, each)
-    if not (is_final(each) and has_begun) and not sitting.is_whole(*(one.host for one in lacks)):
-        if told.last is None:
-            _tell_unresolved(sitting, told, each, verdict, (lacks, verdict.since))
+    lacks = _missing_in_gaps(context, each)
+    if not (is_final(each) and has_begun) and not context.has_no_gap(*(one.host for one in lacks)):
+        if published.last is None:
+            _publish_unresolved(context, published, each, verdict, (lacks, verdict.since))
         return
-    is_settled = _tell_verdict(sitting, told, each, verdict)
-    if is_settled and told.last is not None and told.last.outcome != "conflict":
-        is_heard = all(
-            host not in sitting.silent and sitting.is_heard_out(host)
+    is_settled = _publish_verdict(context, published, each, verdict)
+    if is_settled and published.last is not None and published.last.outcome != "conflict":
+        is_up_to_date = all(
+            host not in context.silent and context.has_caught_up(host)
             for host in (each.source, each.destination)
         )
         # Where both ran it counts which side ended first: one that can't be heard, or is late, may have.
         is_over = (
-            is_heard and _are_both_over(each) if told.was_conflict else is_final(each) and not each.doubtful
+            is_up_to_date and _are_both_over(each)
+            if published.was_conflict
+            else is_final(each) and not each.ambiguous
         )
-        told.done = is_over and not has_hole
-    sitting.is_open = sitting.is_open or (not told.done and _may_change(sitting, told, each))
+        published.done = is_over and not has_hole
+    context.is_open = context.is_open or (not published.done and _may_change(context, published, each))
 
 
 def _are_both_over(each: Pair) -> bool:
     return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
-def _is_source_forgotten(told: Told, each: Pair) -> bool:
+def _is_source_forgotten(published: Published, each: Pair) -> bool:
     """Whether so much happened since on the host that it came from that what it said isn't kept any more:
     that is no reason to take a guest that was found to be gone for one that never arrived.
     """
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
-    return was_found and each.source is None and told.source is not None
+    return was_found and each.source is None and published.source is not None
 
 
-def _wait_s(sitting: Sitting, when: When) -> float:
-    return {"now": 0.0, "soon": min(BREATH_S, sitting.times.settle_s)}.get(when, sitting.times.settle_s)
+def _wait_s(context: EvaluationContext, timing: Timing) -> float:
+    return {"now": 0.0, "soon": min(RESUSPEND_S, context.times.settle_s)}.get(timing, context.times.settle_s)
 
 
-def _may_change(sitting: Sitting, told: Told, each: Pair) -> bool:
+def _may_change(context: EvaluationContext, published: Published, each: Pair) -> bool:
     """Whether a host that is heard again could change this, or a conflict lasts. What else comes is a
     fact, and that leads to a judgement of its own.
     """
     return (
-        told.last is None
-        or told.last.outcome == "conflict"
-        or each.source in sitting.silent
-        or each.destination in sitting.silent
-        or not sitting.ripe(told.at + UNNOTICED_S)  # that a host is lost shows later
+        published.last is None
+        or published.last.outcome == "conflict"
+        or each.source in context.silent
+        or each.destination in context.silent
+        or not context.is_due(published.at + UNNOTICED_S)  # that a host is lost shows later
     )
 
 
-def _told_of(sitting: Sitting, each: Pair) -> Told | None:
+def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
     """What was told of this attempt; a new record where nothing was."""
     arrival = (each.destination, each.arrival.key) if each.arrival and each.destination else None
     departure = (each.source, each.departure.key) if each.departure and each.source else None
-    found = [t for t in sitting.case.told if arrival is not None and t.arrival == arrival]
+    found = [t for t in context.record.published if arrival is not None and t.arrival == arrival]
     found += [
         t
-        for t in sitting.case.told
+        for t in context.record.published
         if departure is not None and t.departure == departure and t.arrival is None
     ]
     if found:
-        told = max(found, key=lambda told: told.last is not None)
+        published = max(found, key=lambda published: published.last is not None)
         for other in found:
-            if other is not told and arrival == other.arrival:
+            if other is not published and arrival == other.arrival:
                 other.arrival = None  # a verdict is revised, and none told beside it
-        return told
-    half = arrival or departure
+        return published
+    leg = arrival or departure
     anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
-    if half is None or anchor is None:
+    if leg is None or anchor is None:
         return None
-    name = f"{sitting.case.uuid} {half[0]} {anchor.id}"
+    name = f"{context.record.uuid} {leg[0]} {anchor.id}"
     identity = uuid.uuid5(NAMESPACE, name).hex
-    if any(told.id == identity for told in sitting.case.told):
+    if any(published.id == identity for published in context.record.published):
         return None  # it was told under this name, and what it was linked to has found another half
-    return Told(identity, arrival, departure, began=anchor.at)
+    return Published(identity, arrival, departure, began=anchor.at)
 
 
-def _tell_interruptions(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> None:
+def _publish_interruptions(
+    context: EvaluationContext, published: Published, each: Pair, verdict: Verdict
+) -> None:
     breaks = max(each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0)
-    if breaks <= told.interrupted or told.last is not None:
+    if breaks <= published.interrupted or published.last is not None:
         return
     if each.arrival is not None and each.arrival.ended is not None and not each.arrival.postcopy:
         return  # it was another's
     broke = each.departure.broke if each.departure and each.arrival is None else None
-    if broke is not None and not sitting.ripe(broke.received + sitting.times.settle_s):
+    if broke is not None and not context.is_due(broke.received + context.times.settle_s):
         return
-    for n in range(told.interrupted + 1, breaks + 1):
-        _tell(sitting, told, "interrupted", each, verdict, message_id=f"{told.id}-interrupted-{n}")
-    told.interrupted = breaks
+    for n in range(published.interrupted + 1, breaks + 1):
+        _publish(
+            context, published, "interrupted", each, verdict, message_id=f"{published.id}-interrupted-{n}"
+        )
+    published.interrupted = breaks
 
 
-def is_unresolved(sitting: Sitting, told: Told, each: Pair) -> bool:
+def is_unresolved(context: EvaluationContext, published: Published, each: Pair) -> bool:
     """Whether what is missing for a verdict was told to be, and still is."""
-    lacks = (_missing(sitting, each, 0.0)[0], _missing_in_gaps(sitting, each))
-    return any(_key(missing) in told.unresolved for missing in lacks)
+    lacks = (_missing(context, each, 0.0)[0], _missing_in_gaps(context, each))
+    return any(_key(missing) in published.unresolved for missing in lacks)
 
 
 def _key(missing: list[Missing]) -> str:
     return "; ".join(one.text for one in missing)
 
 
-def _tell_unresolved(
-    sitting: Sitting, told: Told, each: Pair, verdict: Verdict, lacks: tuple[list[Missing], float]
+def _publish_unresolved(
+    context: EvaluationContext,
+    published: Published,
+    each: Pair,
+    verdict: Verdict,
+    lacks: tuple[list[Missing], float],
 ) -> None:
     """Tells what has been missing, and since when, for `patience`: once for each set of it."""
     missing, since = lacks
     key = _key(missing)
-    if key in told.unresolved or not sitting.ripe(since + sitting.times.patience_s):
+    if key in published.unresolved or not context.is_due(since + context.times.patience_s):
         return
-    told.unresolved = [*told.unresolved, key][-8:]
-    n = len(told.unresolved)
-    _tell(sitting, told, "unresolved", each, verdict, message_id=f"{told.id}-unresolved-{n}", missing=missing)
+    published.unresolved = [*published.unresolved, key][-8:]
+    n = len(published.unresolved)
+    _publish(
+        context,
+        published,
+        "unresolved",
+        each,
+        verdict,
+        message_id=f"{published.id}-unresolved-{n}",
+        missing=missing,
+    )
 
 
-def _missing(sitting: Sitting, each: Pair, since: float) -> tuple[list[Missing], float]:
+def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list[Missing], float]:
     """What is missing for a verdict, and since when."""
     missing = []
     if each.destination is None:
@@ -227,25 +245,25 @@ def _missing(sitting: Sitting, each: Pair, since: float) -> tuple[list[Missing],
         text = f"how the arrival on {each.destination} ended"
         missing.append(_lack("destination", each.destination, "no_end", text))
     for side, host in _sides(each):
-        if host in sitting.silent:
+        if host in context.silent:
             missing.append(_lack(side, host, "blind", f"{host} can't be heard"))
-            since = max(since, sitting.silent[host]) if side == "destination" else since
+            since = max(since, context.silent[host]) if side == "destination" else since
     if each.source is None:
         missing.append(_lack("source", None, "not_seen", "no host told of a departure"))
     return missing, since
 
 
-def _missing_in_gaps(sitting: Sitting, each: Pair) -> list[Missing]:
+def _missing_in_gaps(context: EvaluationContext, each: Pair) -> list[Missing]:
     """What the hosts have given out and isn't here yet: a side that wasn't seen may be any of them."""
     sides = _sides(each)
     unseen: Side | None = "destination" if each.arrival is None else "source" if not each.departure else None
     if unseen is not None:
         known = {host for _, host in sides}
-        sides += [(unseen, host) for host in sitting.tracks if host not in known]
+        sides += [(unseen, host) for host in context.views if host not in known]
     return [
         _lack(side, host, "gap", f"messages that {host} has given out")
         for side, host in sides
-        if host in sitting.gaps
+        if host in context.gaps
     ]
 
 
@@ -258,17 +276,17 @@ def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
     return Missing(side=side, host=host, code=code, text=f"{side}: {text}")
 
 
-def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) -> bool:
+def _publish_verdict(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> bool:
     """Tells the verdict unless it was told; False where it will have to be told again, later."""
-    outcome: Outcome = verdict.ruling  # type: ignore[assignment]
-    data = data_of(sitting, told, outcome, each, verdict)
-    last = told.last
+    outcome: Outcome = verdict.outcome  # type: ignore[assignment]
+    data = data_of(context, published, outcome, each, verdict)
+    last = published.last
     if last is not None:
-        knew = _saw_the_end(sitting, each)
-        data = _keeping_known(data, last, source_is_silent=each.source in sitting.silent and knew)
+        knew = _saw_the_end(context, each)
+        data = _keeping_known(data, last, source_is_silent=each.source in context.silent and knew)
         if _substance(data) == _substance(last):
             return True
-        if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(sitting, each):
+        if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(context, each):
             return True
         if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
             kept: dict[str, object] = {"confirmed_by": last.confirmed_by}
@@ -276,32 +294,32 @@ def _tell_verdict(sitting: Sitting, told: Told, each: Pair, verdict: Verdict) ->
                 kept["guest"] = last.guest
             if _substance(data.model_copy(update=kept)) == _substance(last):
                 return True  # that the domain is gone by now says nothing of a copy of it that failed
-        if not (sitting.is_heard_out(each.source) and sitting.is_heard_out(each.destination)):
-            sitting.is_open = True
+        if not (context.has_caught_up(each.source) and context.has_caught_up(each.destination)):
+            context.is_open = True
             return False
-        data = data.model_copy(update={"revision": told.revision, "supersedes": told.last_id})
-    sitting.tell_verdict(told, data)
+        data = data.model_copy(update={"revision": published.revision, "supersedes": published.last_id})
+    context.publish_verdict(published, data)
     return True
 
 
-def _is_state_alone(sitting: Sitting, each: Pair) -> bool:
+def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
     """Whether only a state tells that the guest is gone from its source: the event will say more."""
-    track = sitting.tracks.get(each.source) if each.source is not None else None
-    end = track.past[-1].ended if track is not None and track.past else None
+    view = context.views.get(each.source) if each.source is not None else None
+    end = view.past[-1].ended if view is not None and view.past else None
     return end is not None and end.origin == "state"
 
 
-def _saw_the_end(sitting: Sitting, each: Pair) -> bool:
+def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
     """Whether what was told of the source is its own word: it wasn't lost before it could say so."""
     over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
-    if over is None or each.source is None or each.source not in sitting.silent:
+    if over is None or each.source is None or each.source not in context.silent:
         return True
-    return sitting.silent[each.source] > over.received + sitting.times.settle_s
+    return context.silent[each.source] > over.received + context.times.settle_s
 
 
-def _tell(
-    sitting: Sitting,
-    told: Told,
+def _publish(
+    context: EvaluationContext,
+    published: Published,
     outcome: Outcome,
     each: Pair,
     verdict: Verdict,
@@ -309,11 +327,11 @@ def _tell(
     message_id: str,
     missing: list[Missing] | None = None,
 ) -> None:
-    data = data_of(sitting, told, outcome, each, verdict)
+    data = data_of(context, published, outcome, each, verdict)
     blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
     if outcome == "started" and each.arrival is not None and each.destination is not None:
-        source = sitting.tracks.get(each.source) if each.source else None
-        state = source.guest if source and source.guest and each.source not in sitting.silent else "unknown"
+        source = context.views.get(each.source) if each.source else None
+        state = source.guest if source and source.guest and each.source not in context.silent else "unknown"
         blank |= {
             "mode": None,
             "attention": None,
@@ -323,16 +341,18 @@ def _tell(
         }
     if missing is not None:
         blank["missing"] = missing
-    sitting.tellings.append(Telling(outcome, message_id, data.model_copy(update=blank)))
+    context.messages.append(OutboundMessage(outcome, message_id, data.model_copy(update=blank)))
 
 
-def data_of(sitting: Sitting, told: Told, outcome: Outcome, each: Pair, verdict: Verdict) -> Migration:
+def data_of(
+    context: EvaluationContext, published: Published, outcome: Outcome, each: Pair, verdict: Verdict
+) -> Migration:
     """What is known of an attempt, as its messages have it."""
     return Migration(
-        migration=told.id,
-        revision=told.revision,
+        migration=published.id,
+        revision=published.revision,
         outcome=outcome,
-        domain=DomainName(uuid=sitting.case.uuid, name=_name(sitting, outcome, each)),
+        domain=DomainName(uuid=context.record.uuid, name=_name(context, outcome, each)),
         source=HostRef(host=each.source),
         destination=HostRef(host=each.destination),
         mode=verdict.mode,
@@ -348,7 +368,7 @@ def data_of(sitting: Sitting, told: Told, outcome: Outcome, each: Pair, verdict:
     )
 
 
-def _name(sitting: Sitting, outcome: Outcome, each: Pair) -> str | None:
+def _name(context: EvaluationContext, outcome: Outcome, each: Pair) -> str | None:
     """The name the domain goes by where it is: it can change on the way (`migrate --dname`)."""
     order = (
         (each.source, each.destination)
@@ -358,8 +378,8 @@ def _name(sitting: Sitting, outcome: Outcome, each: Pair) -> str | None:
             each.source,
         )
     )
-    names = [sitting.tracks[host].name for host in order if host in sitting.tracks]
-    names += [track.name for track in sitting.tracks.values()]
+    names = [context.views[host].name for host in order if host in context.views]
+    names += [view.name for view in context.views.values()]
     return next((name for name in names if name), None)
 
 

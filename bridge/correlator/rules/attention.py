@@ -5,49 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, get_args
 
-from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.case import Told
-from bridge.correlator.rules.sitting import Sitting
+from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.record import Published
 from bridge.wire.messages import Attention
 
 ATTENTION: Final = ("conflict", *get_args(Attention), "unresolved")
 """A guest that runs twice, what a verdict names (`attention`), and evidence that is missing for too long."""
 
 
-def attention(sitting: Sitting) -> frozenset[str]:
+def attention(context: EvaluationContext) -> frozenset[str]:
     """Those of `ATTENTION` that hold now."""
-    case = sitting.case
-    found = {kind for told in case.told for kind in _of_attempt(sitting, told)}
-    if case.conflicts:
+    record = context.record
+    found = {kind for published in record.published for kind in _of_attempt(context, published)}
+    if record.conflicts:
         found.add("conflict")
-    if case.told and case.told[-1].unresolved and case.told[-1].last is None:
+    if record.published and record.published[-1].unresolved and record.published[-1].last is None:
         found.add("unresolved")  # of an earlier attempt, the next one has shown where the guest was
     return frozenset(found)
 
 
-def _of_attempt(sitting: Sitting, told: Told) -> Iterator[str]:
-    last = told.last
+def _of_attempt(context: EvaluationContext, published: Published) -> Iterator[str]:
+    last = published.last
     if last is None:
         return
     if last.outcome == "conflict":
         yield "conflict"
     if last.attention == "postcopy_incomplete":
-        if _phase(sitting, told.arrival).startswith("incoming_"):
+        if _phase(context, published.arrival).startswith("incoming_"):
             yield last.attention
-    elif last.attention is not None and _is_still_paused(sitting, told.departure):
+    elif last.attention is not None and _is_still_paused(context, published.departure):
         yield last.attention
 
 
-def _phase(sitting: Sitting, half: Half | None) -> str:
-    return sitting.tracks[half[0]].phase if half is not None and half[0] in sitting.tracks else "away"
+def _phase(context: EvaluationContext, leg: LegId | None) -> str:
+    return context.views[leg[0]].phase if leg is not None and leg[0] in context.views else "away"
 
 
-def _is_still_paused(sitting: Sitting, half: Half | None) -> bool:
+def _is_still_paused(context: EvaluationContext, leg: LegId | None) -> bool:
     """Whether the source was neither resumed nor ended since the attempt left it paused."""
-    track = sitting.tracks.get(half[0]) if half is not None else None
-    if half is None or track is None or not track.moods:
+    view = context.views.get(leg[0]) if leg is not None else None
+    if leg is None or view is None or not view.run_states:
         return False
-    left = next((each for each in track.departures if each.key == half[1]), None)
+    left = next((each for each in view.departures if each.key == leg[1]), None)
     since = (left.ended or left.suspended) if left is not None else None
-    mood = track.moods[-1]
-    return mood.guest == "paused" and since is not None and mood.at <= since.at
+    run_state = view.run_states[-1]
+    return run_state.guest == "paused" and since is not None and run_state.at <= since.at

@@ -15,21 +15,28 @@ from itertools import product
 from operator import itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.rules.alignment import UNLINKED_GRAVITY, Ends, Half, Link, best_links, crosses
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
-from bridge.correlator.rules.readings import (
+from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, LegId, Link, best_links, crosses
+from bridge.correlator.rules.clock_readings import (
     AFTER_S,
     FOREVER,
     ORDER_S,
-    Meeting,
-    Moment,
-    Span,
+    ClockReading,
+    Interval,
+    Overlap,
     by_correction,
     by_receipt,
-    spans,
+    intervals,
 )
-from bridge.correlator.rules.signs import end_of
-from bridge.correlator.rules.track import Arrival, ArrivalStage, Departure, DepartureStage, Stay, Track
+from bridge.correlator.rules.event_types import end_of
+from bridge.correlator.rules.host_view import (
+    Arrival,
+    ArrivalStage,
+    Departure,
+    DepartureStage,
+    HostView,
+    Residency,
+)
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
 
 _ASKED_S: Final = 2.5
 """Agents ask for an outgoing job every second or two."""
@@ -45,42 +52,44 @@ class Pair:
     destination: str | None
     departure: Departure | None
     source: str | None
-    doubtful: bool = False
-    meetings: Sequence[Meeting] = ()
+    ambiguous: bool = False
+    overlaps: Sequence[Overlap] = ()
 
 
-def pair(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends] = ()) -> list[Pair]:
+def pair(
+    views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends] = ()
+) -> list[Pair]:
     """All attempts of one domain, arrivals first, each in its host's order. Halves in `done` are left out;
     what was `told` as one attempt stays so unless something speaks against it, and if it is done it stays.
     """
-    arrivals, departures, stays, links = _linked(tracks, done, told)
+    arrivals, departures, residencies, links = _linked(views, done, published)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
         link = links.get((host, arrival.key))
         if link is not None:
             taken.add(link.departure)
-            pairs.append(Pair(arrival, host, link.of, link.departure[0], link.is_doubtful, link.meetings))
+            pairs.append(Pair(arrival, host, link.of, link.departure[0], link.is_ambiguous, link.overlaps))
         elif not arrival.tentative:
-            half = (host, arrival.key)
+            leg = (host, arrival.key)
             ends = [
                 (source, end)
-                for n, (source, stay) in enumerate(stays[half])
-                if (n == 0 or _ended_after(arrival, stay))
-                and (end := _end_before_copy(arrival, source, stay, tracks, links))
+                for n, (source, residency) in enumerate(residencies[leg])
+                if (n == 0 or _ended_after(arrival, residency))
+                and (end := _end_before_copy(arrival, source, residency, views, links))
             ]
             held_by, end = (
-                ends[0] if ends else (_source(host, arrival, next(iter(stays[half]), None), links), None)
+                ends[0] if ends else (_source(host, arrival, next(iter(residencies[leg]), None), links), None)
             )
-            stay = next((stay for source, stay in stays[half] if source == held_by), None)
-            pairs.append(Pair(arrival, host, end, held_by, meetings=stay_meetings(arrival, stay)))
+            residency = next((residency for source, residency in residencies[leg] if source == held_by), None)
+            pairs.append(Pair(arrival, host, end, held_by, overlaps=residency_overlaps(arrival, residency)))
     pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
     return pairs
 
 
-def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]) -> int:
+def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
     """What speaks against the best choice of links: above all, halves that have none."""
-    arrivals, departures, _, links = _linked(tracks, done, told)
+    arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     alone = sum(
         1 for host, arrival in arrivals if not arrival.tentative and (host, arrival.key) not in links
@@ -89,49 +98,49 @@ def weigh(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[
         for host, each in departures
         if (each.suspended or each.postcopy or each.stage == "left") and (host, each.key) not in linked
     )
-    return alone * UNLINKED_GRAVITY + sum(link.gravity for link in links.values())
+    return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
 
 
 _Arrivals = list[tuple[str, Arrival]]
 _Departures = list[tuple[str, Departure]]
-_Stays = dict[Half, list[tuple[str, Stay]]]
+_Residencies = dict[LegId, list[tuple[str, Residency]]]
 
 
 def _linked(
-    tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Ends]
-) -> tuple[_Arrivals, _Departures, _Stays, dict[Half, Link]]:
+    views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]
+) -> tuple[_Arrivals, _Departures, _Residencies, dict[LegId, Link]]:
     """All halves but those in `done`, where the guest was at each arrival, and each arrival's link."""
-    arrivals = [(h, a) for h, t in sorted(tracks.items()) for a in t.arrivals if (h, a.key) not in done]
-    departures = [(h, d) for h, t in sorted(tracks.items()) for d in t.departures if (h, d.key) not in done]
-    stays = {(host, arrival.key): _holders(tracks, host, arrival) for host, arrival in arrivals}
+    arrivals = [(h, a) for h, t in sorted(views.items()) for a in t.arrivals if (h, a.key) not in done]
+    departures = [(h, d) for h, t in sorted(views.items()) for d in t.departures if (h, d.key) not in done]
+    residencies = {(host, arrival.key): _holders(views, host, arrival) for host, arrival in arrivals}
     lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
     lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
     known = _Known(
-        {half: found[0] if found else None for half, found in stays.items()},
-        told,
-        [ends for ends in told if any(half in done for half in ends)],
+        {leg: found[0] if found else None for leg, found in residencies.items()},
+        published,
+        [ends for ends in published if any(leg in done for leg in ends)],
         _proven(arrivals, departures),
         lasted,
     )
-    return arrivals, departures, stays, _link(arrivals, departures, known)
+    return arrivals, departures, residencies, _link(arrivals, departures, known)
 
 
-def _lasted(half: Arrival | Departure) -> list[Span]:
+def _lasted(leg: Arrival | Departure) -> list[Interval]:
     """When this host took part, from the first to the last moment that is known."""
-    if isinstance(half, Arrival):
-        return spans(half.first, half.after, half.switched or half.ended or half.over)
-    return spans(half.opened, half.after, half.ended or half.closed)
+    if isinstance(leg, Arrival):
+        return intervals(leg.first, leg.after, leg.switched or leg.ended or leg.over)
+    return intervals(leg.opened, leg.after, leg.ended or leg.closed)
 
 
-def _meetings(
+def _overlaps(
     arrival: Arrival,
     departure: Departure,
-    came: Sequence[Span],
-    left: Sequence[Span],
+    came: Sequence[Interval],
+    left: Sequence[Interval],
     *,
     held: bool,
     order_s: float = ORDER_S,
-) -> list[Meeting]:
+) -> list[Overlap]:
     """The readings of both clocks by which these may be the halves of one attempt, as libvirt's protocol has
     things happen in order, within `order_s`. held: it is the guest's own end on the host that had it when the
     arrival was opened, however long that took.
@@ -149,17 +158,17 @@ def _meetings(
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
-    likely = [meeting for meeting in found if _is_in_order(arrival, departure, meeting)]
+    likely = [overlap for overlap in found if _is_in_order(arrival, departure, overlap)]
     return likely or found
 
 
-def _is_in_order(arrival: Arrival, departure: Departure, meeting: Meeting) -> bool:
+def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bool:
     """Whether the guest was resumed at its destination after its source had suspended it, and before the
     source let go of it, or ended.
     """
     if arrival.switched is None:
         return True
-    came, left = meeting
+    came, left = overlap
     switched_s = came.read(arrival.switched)
     is_late = departure.suspended is not None and left.read(departure.suspended) > switched_s + ORDER_S
     is_early = departure.ended is not None and left.read(departure.ended) + AFTER_S < switched_s
@@ -176,7 +185,7 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "left": {"arrived": "fits", "departed": "fits", "ended": "contradicts"},
     "resumed": {"ended": "fits"},
     "resumed_ended": {"ended": "fits"},
-    "stuck": {"ended": "fits"},
+    "left_paused": {"ended": "fits"},
     "job_ended": {"ended": "fits", "arrived": "contradicts", "departed": "contradicts"},
     "crashed": {"ended": "fits"},
     "stopped": {"ended": "fits"},
@@ -193,13 +202,13 @@ class _Known:
     was told as one attempt, which of that is fixed, what equal figures prove, and when each half lasted.
     """
 
-    holders: Mapping[Half, tuple[str, Stay] | None]
-    told: Collection[Ends]
+    holders: Mapping[LegId, tuple[str, Residency] | None]
+    published: Collection[Ends]
     fixed: Collection[Ends]
-    proven: Mapping[Half, Half]
-    lasted: Mapping[Half, list[Span]]
+    proven: Mapping[LegId, LegId]
+    lasted: Mapping[LegId, list[Interval]]
 
-    def proves(self, arrival: Half, departure: Half) -> bool | None:
+    def proves(self, arrival: LegId, departure: LegId) -> bool | None:
         """Whether equal figures prove that these belong together, or not; None: they say nothing of them."""
         if arrival not in self.proven and departure not in self.proven.values():
             return None
@@ -221,7 +230,7 @@ def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
     known: _Known,
-) -> dict[Half, Link]:
+) -> dict[LegId, Link]:
     """Arrival -> its departure, one to one: the choice of links against which least speaks in all."""
     departures = list(departures)
     options: list[list[Link]] = []
@@ -241,30 +250,30 @@ def _link(
         link.departure
         for found in options
         for link in found
-        if link.arrival not in linked and not (link.misfits or link.contradicts)
+        if link.arrival not in linked and not (link.unlikely or link.contradictory)
     }
     return {
-        link.arrival: replace(link, is_doubtful=link.is_doubtful or link.departure in wanted)
+        link.arrival: replace(link, is_ambiguous=link.is_ambiguous or link.departure in wanted)
         for link in chosen
     }
 
 
 def _proven(
     arrivals: Sequence[tuple[str, Arrival]], departures: Sequence[tuple[str, Departure]]
-) -> dict[Half, Half]:
+) -> dict[LegId, LegId]:
     """Arrival -> departure, where both hold the same figures of the copy, and no other half does: the one
     thing that libvirt says of both sides.
     """
-    halves: defaultdict[Copied, tuple[list[Half], list[Half]]] = defaultdict(lambda: ([], []))
+    legs: defaultdict[Copied, tuple[list[LegId], list[LegId]]] = defaultdict(lambda: ([], []))
     for host, arrival in arrivals:
         if arrival.copied is not None:
-            halves[arrival.copied][0].append((host, arrival.key))
+            legs[arrival.copied][0].append((host, arrival.key))
     for host, departure in departures:
         if departure.copied is not None:
-            halves[departure.copied][1].append((host, departure.key))
+            legs[departure.copied][1].append((host, departure.key))
     return {
         came[0]: left[0]
-        for came, left in halves.values()
+        for came, left in legs.values()
         if len(came) == len(left) == 1 and came[0][0] != left[0][0]
     }
 
@@ -279,21 +288,23 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
     fit = _fit(arrival, departure)
-    meetings = _meetings(arrival, departure, came, left, held=held)
-    is_strained = (
-        not meetings
+    overlaps = _overlaps(arrival, departure, came, left, held=held)
+    is_between_readings = (
+        not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
-    if is_strained:  # a clock may be wrong by what its messages' way hides: the truth lies between readings
-        meetings = _meetings(arrival, departure, came, left, held=held, order_s=SKEW_S)
-    is_forced = not meetings and held and fit == "fits" and departure.stage == "left"
+    if (
+        is_between_readings
+    ):  # a clock may be wrong by what its messages' way hides: the truth lies between readings
+        overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
+    is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
-        meetings = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
-    if not meetings:
+        overlaps = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
+    if not overlaps:
         return None
     was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
-    is_plain = (came[0], left[0]) in meetings
+    is_plain = (came[0], left[0]) in overlaps
     if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
@@ -301,125 +312,129 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         here,
         there,
         departure,
-        is_doubtful=fit == "contradicts" or not is_plain or is_early or was_found,
-        contradicts=fit == "contradicts" or is_forced,
-        strained=is_strained,
-        elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
-        misfits=fit == "may_fit" or _is_all_a_job_that_was_gone(departure),
-        untold=(here, there) not in known.told,
-        meetings=tuple(meetings),
-        apart_ms=round(
-            1000 * min(abs(a.read(arrival.first) - d.read(departure.opened)) for a, d in meetings)
+        is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found,
+        contradictory=fit == "contradicts" or is_forced,
+        between_readings=is_between_readings,
+        guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
+        unlikely=fit == "may_fit" or _is_all_a_job_that_was_gone(departure),
+        unpublished=(here, there) not in known.published,
+        overlaps=tuple(overlaps),
+        distance_ms=round(
+            1000 * min(abs(a.read(arrival.first) - d.read(departure.opened)) for a, d in overlaps)
         ),
     )
 
 
-def _holders(tracks: Mapping[str, Track], destination: str, arrival: Arrival) -> list[tuple[str, Stay]]:
+def _holders(
+    views: Mapping[str, HostView], destination: str, arrival: Arrival
+) -> list[tuple[str, Residency]]:
     """The other hosts on which the guest was when this arrival was opened, and its stays there, the likeliest
     first: by the corrected clocks, or by the receipt where all came as it happened. More than one only where
     the guest runs twice, or clocks don't tell.
     """
     mark = arrival.first
-    found: list[tuple[float, float, str, Stay]] = []
-    for host, track in tracks.items():
+    found: list[tuple[float, float, str, Residency]] = []
+    for host, view in views.items():
         if host == destination:
             continue
-        for stay in [*track.past, track.stay] if track.stay else track.past:
-            away_s = _away_at_s(stay, mark, by_correction)
-            if is_live(mark, stay.began, stay.ended):
-                away_s = min(away_s, _away_at_s(stay, mark, by_receipt))
+        for residency in [*view.past, view.residency] if view.residency else view.past:
+            away_s = _away_at_s(residency, mark, by_correction)
+            if is_live(mark, residency.began, residency.ended):
+                away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
             if away_s <= SKEW_S:
-                found.append((away_s, -stay.began.at, host, stay))
-    likeliest: dict[str, Stay] = {}
-    for _, _, host, stay in sorted(found, key=itemgetter(0, 1, 2)):
-        likeliest.setdefault(host, stay)
+                found.append((away_s, -residency.began.at, host, residency))
+    likeliest: dict[str, Residency] = {}
+    for _, _, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
+        likeliest.setdefault(host, residency)
     return list(likeliest.items())
 
 
-def _away_at_s(stay: Stay, mark: Mark, moment: Moment) -> float:
+def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
     """How far a moment is from a stay."""
-    ended_s = moment(stay.ended) if stay.ended else FOREVER
-    return max(0.0, moment(stay.began) - moment(mark), moment(mark) - ended_s)
+    ended_s = moment(residency.ended) if residency.ended else FOREVER
+    return max(0.0, moment(residency.began) - moment(mark), moment(mark) - ended_s)
 
 
 def _source(
-    host: str, arrival: Arrival, holder: tuple[str, Stay] | None, links: Mapping[Half, Link]
+    host: str, arrival: Arrival, holder: tuple[str, Residency] | None, links: Mapping[LegId, Link]
 ) -> str | None:
     """The host that had the guest when this arrival began: where it was known to be, or where it had gone
     from there, though nothing was heard of it at that place yet.
     """
     if holder is None:
         return None
-    source, stay = holder
-    if stay.ended is not None and stay.ended.at <= arrival.first.at + AFTER_S:
+    source, residency = holder
+    if residency.ended is not None and residency.ended.at <= arrival.first.at + AFTER_S:
         for (destination, _), link in links.items():
-            if link.departure[0] == source and link.of.stage == "left" and link.of.ended == stay.ended:
+            if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
     return source
 
 
-def _ended_after(arrival: Arrival, stay: Stay) -> bool:
+def _ended_after(arrival: Arrival, residency: Residency) -> bool:
     """Whether the guest was seen to end there later, so that of two hosts that had it this was the source."""
-    end = stay.announced or stay.ended
+    end = residency.announced or residency.ended
     return end is not None and end.origin == "event" and end.at >= arrival.first.at
 
 
 def _end_before_copy(
     arrival: Arrival,
     source: str,
-    stay: Stay,
-    tracks: Mapping[str, Track],
-    links: Mapping[Half, Link],
+    residency: Residency,
+    views: Mapping[str, HostView],
+    links: Mapping[LegId, Link],
 ) -> Departure | None:
     """The source's half where nothing told of a job there, and the guest ended: whoever had the guest was the
     source, and its end ended the last attempt that had been prepared by then.
     """
     if arrival.stage not in ("open", "ended"):
         return None
-    end = stay.ended
+    end = residency.ended
     stage = end_of(end) if end is not None else None
     if end is None or stage is None:
         return None
-    began = stay.announced or end
-    arrivals = {(host, each.key): each for host, track in tracks.items() for each in track.arrivals}
+    began = residency.announced or end
+    arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.at <= began.at for other in arrivals.values()):
         return None
-    if arrival.ended is not None and is_well_after(began, arrival.ended, stay_meetings(arrival, stay)):
+    if arrival.ended is not None and is_well_after(
+        began, arrival.ended, residency_overlaps(arrival, residency)
+    ):
         return None
-    for half, link in links.items():
-        over = arrivals[half].switched or arrivals[half].ended
+    for leg, link in links.items():
+        over = arrivals[leg].switched or arrivals[leg].ended
         if (
             link.departure[0] == source
             and link.of.ended == end
-            and not (over and is_well_after(began, over, link.meetings))
+            and not (over and is_well_after(began, over, link.overlaps))
         ):
             return None  # it ended that attempt
-    return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=stay.announced)
+    return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
 
 
-def stay_meetings(arrival: Arrival, stay: Stay | None) -> list[Meeting]:
+def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:
     """The readings of both clocks by which the guest was on its source when the arrival was opened."""
-    if stay is None:
+    if residency is None:
         return []
-    return [(a, s) for a, s in product(_lasted(arrival), _stayed(stay)) if _away_s(a, s) <= ORDER_S]
+    return [(a, s) for a, s in product(_lasted(arrival), _resided(residency)) if _away_s(a, s) <= ORDER_S]
 
 
-def _stayed(stay: Stay) -> list[Span]:
-    return spans(stay.began, None, stay.ended)
+def _resided(residency: Residency) -> list[Interval]:
+    return intervals(residency.began, None, residency.ended)
 
 
-def is_well_after(end: Mark, over: Mark, meetings: Sequence[Meeting]) -> bool:
+def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """Whether an end of the source began well after an attempt was over at its destination, by whichever of
     these readings of their clocks; of one that was found afterwards the earliest moment counts.
     """
     was_found = end.origin not in AS_IT_HAPPENED
-    readings = [(a.read, d.read) for a, d in meetings] or [(by_correction, by_correction)]
+    readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     return all(
         (end.earliest if was_found else of_source(end)) > of_destination(over) + AFTER_S
         for of_destination, of_source in readings
     )
 
 
-def _away_s(arrival: Span, stay: Span) -> float:
+def _away_s(arrival: Interval, residency: Interval) -> float:
     """How far the beginning of an arrival is from a stay."""
-    return max(0.0, stay.begins - arrival.begins, arrival.begins - stay.ends)
+    return max(0.0, residency.begins - arrival.begins, arrival.begins - residency.ends)

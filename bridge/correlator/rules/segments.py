@@ -11,20 +11,20 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from bridge.correlator.rules.acts import KEPT, close, lapse
-from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, Mark
-from bridge.correlator.rules.track import Arrival, Departure, Track
+from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
+from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Mark
 
-Weigh = Callable[[Mapping[str, Track]], int]
+Penalty = Callable[[Mapping[str, HostView]], int]
 """What speaks against the best choice of links."""
 
 
-def was_unseen(half: Arrival | Departure, mark: Mark) -> bool:
+def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
     """Whether the host couldn't see for a while between the last that it said of this half and the mark. What
     was found at once, after one such while, is one finding.
     """
-    last = half.last_mark
+    last = leg.last_mark
     if mark.origin == "state":
         return False  # its event may still come
     if mark.origin not in AS_IT_HAPPENED:
@@ -34,61 +34,66 @@ def was_unseen(half: Arrival | Departure, mark: Mark) -> bool:
     return mark.since != last.since
 
 
-def begin_segment(track: Track, half: Arrival | Departure, mark: Mark) -> None:
+def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
     """What follows may be of another attempt than what was said before."""
-    if isinstance(half, Departure):
-        close(track, mark)
-        departure = Departure(mark.key, mark, guest=track.guest, after=track.heard, continues=True)
-        track.departures = [*track.departures, departure][-KEPT:]
+    if isinstance(leg, Departure):
+        close_departure(view, mark)
+        departure = Departure(mark.key, mark, guest=view.guest, after=view.last_live, continues=True)
+        view.departures = [*view.departures, departure][-KEPT:]
     else:
-        lapse(track, mark)
-        arrival = Arrival(mark.key, mark, after=track.heard, continues=True)
-        track.arrivals = [*track.arrivals, arrival][-KEPT:]
+        close_arrival(view, mark)
+        arrival = Arrival(mark.key, mark, after=view.last_live, continues=True)
+        view.arrivals = [*view.arrivals, arrival][-KEPT:]
 
 
-def choose(tracks: Mapping[str, Track], done: Collection[Half], told: Collection[Half], weigh: Weigh) -> None:
+def choose(
+    views: Mapping[str, HostView],
+    done: Collection[LegId],
+    published: Collection[LegId],
+    total_penalty: Penalty,
+) -> None:
     """Makes one half of segments, unless less speaks against two, or it was told of the second alone."""
     borders: list[Arrival | Departure] = []
-    for host, track in tracks.items():
+    for host, view in views.items():
         pairs: tuple[tuple[Arrival | Departure, Arrival | Departure], ...] = (
-            *pairwise(track.arrivals),
-            *pairwise(track.departures),
+            *pairwise(view.arrivals),
+            *pairwise(view.departures),
         )
         for one, other in pairs:
             ends = {(host, one.key), (host, other.key)}
-            other.continues = other.continues and not ends & set(done) and (host, other.key) not in told
+            other.continues = other.continues and not ends & set(done) and (host, other.key) not in published
             if other.continues:
                 borders.append(other)
     if borders:
-        least = weigh(joined(tracks))
+        least = total_penalty(joined(views))
         for border in borders:
             border.continues = False
-            apart = weigh(joined(tracks))
-            least, border.continues = (apart, False) if apart < least else (least, True)
-        for host, track in joined(tracks).items():
-            tracks[host].arrivals, tracks[host].departures = track.arrivals, track.departures
+            separate = total_penalty(joined(views))
+            least, border.continues = (separate, False) if separate < least else (least, True)
+        for host, view in joined(views).items():
+            views[host].arrivals, views[host].departures = view.arrivals, view.departures
 
 
-def joined_as(host: str, track: Track, absorbed: Collection[Half]) -> Track:
+def joined_as(host: str, view: HostView, absorbed: Collection[LegId]) -> HostView:
     """The track with the segments that were `absorbed` made one with what is before them, and no others."""
-    halves: list[Arrival | Departure] = [*track.arrivals, *track.departures]
-    for half in halves:
-        half.continues = half.continues and (host, half.key) in absorbed
-    return joined({host: track})[host]
+    legs: list[Arrival | Departure] = [*view.arrivals, *view.departures]
+    for leg in legs:
+        leg.continues = leg.continues and (host, leg.key) in absorbed
+    return joined({host: view})[host]
 
 
-def joined(tracks: Mapping[str, Track]) -> dict[str, Track]:
+def joined(views: Mapping[str, HostView]) -> dict[str, HostView]:
     """The tracks with each half that continues made one with the half before it."""
     found = {}
-    for host, track in tracks.items():
-        copy = found[host] = track.copy()
+    for host, view in views.items():
+        copy = found[host] = view.copy()
         copy.arrivals, copy.departures = [], []
-        for arrival in track.arrivals:
+        for arrival in view.arrivals:
             if arrival.continues and copy.arrivals:
                 copy.arrivals[-1] = _one_arrival(copy.arrivals[-1], arrival)
             else:
                 copy.arrivals.append(arrival)
-        for departure in track.departures:
+        for departure in view.departures:
             if departure.continues and copy.departures:
                 copy.departures[-1] = _one_departure(copy.departures[-1], departure)
             else:
@@ -107,7 +112,7 @@ def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
         postcopy=before.postcopy or after.postcopy,
         breaks=before.breaks + after.breaks,
         broke=after.broke or before.broke,
-        flowed=after.flowed or before.flowed,
+        postcopy_started=after.postcopy_started or before.postcopy_started,
         switched=after.switched or before.switched,
         guest=after.guest or before.guest,
         continues=before.continues,
@@ -130,7 +135,7 @@ def _one_departure(before: Departure, after: Departure) -> Departure:
         postcopy=before.postcopy or after.postcopy,
         breaks=before.breaks + after.breaks,
         broke=after.broke or before.broke,
-        flowed=after.flowed or before.flowed,
+        postcopy_started=after.postcopy_started or before.postcopy_started,
         guest=after.guest or before.guest,
         state_before=before.state_before,
         continues=before.continues,

@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.acts import KEPT
-from bridge.correlator.rules.facts import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
-from bridge.correlator.rules.joint import (
-    JOINT,
+from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.outcomes import (
+    OUTCOMES,
     UNDER_WAY,
     UNDER_WAY_WATCHED,
-    A,
-    D,
-    Ruling,
-    When,
-    is_told,
-    stages,
+    ArrivalState,
+    DepartureState,
+    JointOutcome,
+    Timing,
+    is_reported,
+    states_of,
 )
-from bridge.correlator.rules.pairing import Pair, is_well_after, stay_meetings
-from bridge.correlator.rules.track import Arrival, Departure, Track
+from bridge.correlator.rules.pairing import Pair, is_well_after, residency_overlaps
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 
@@ -32,8 +32,8 @@ from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seco
 class Verdict:
     """What is to be told of one attempt now, or at `due`; stamps and ids as the messages have them."""
 
-    ruling: Ruling
-    when: When
+    outcome: JointOutcome
+    timing: Timing
     since: float
     mode: Mode | None
     reason: Reason | None
@@ -47,65 +47,65 @@ class Verdict:
     evidence: tuple[tuple[str, str], ...]
 
 
-def rule(pair: Pair, source_track: Track | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
+def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
     """The verdict on one attempt from both halves, the source's track for how the guest fares there, and
     which hosts can't be heard at the moment, since when.
     """
-    a, d = stages(pair)
+    a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
-    ruling, when = JOINT[a][d]
+    outcome, timing = OUTCOMES[a][d]
     source_blind = pair.source in silent
     destination_blind = pair.destination in silent
     if a == "open" and destination_blind:
-        if d in ("unseen", "copying", "leaving", "unpaused", "stranded", "vanished"):
-            ruling, when = UNDER_WAY_WATCHED
+        if d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished"):
+            outcome, timing = UNDER_WAY_WATCHED
         elif d in ("crashed", "stopped") and departure is not None and departure.suspended is not None:
-            ruling, when = UNDER_WAY_WATCHED  # it may have arrived before its source ended
+            outcome, timing = UNDER_WAY_WATCHED  # it may have arrived before its source ended
     elif a == "ended" and (
-        _may_have_arrived(arrival, departure, source_track)
-        or (not source_blind and _is_ending(arrival, departure, source_track))
+        _may_have_arrived(arrival, departure, source_view)
+        or (not source_blind and _is_ending(arrival, departure, source_view))
     ):
-        ruling, when = UNDER_WAY_WATCHED
+        outcome, timing = UNDER_WAY_WATCHED
     if (a, d) == ("unseen", "job_ended") and not (departure and departure.iterated and departure.job_gone):
-        ruling, when = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
+        outcome, timing = UNDER_WAY  # a Prepare that failed, or a dump: nothing began
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
-    if a == "unseen" and ruling == "under_way" and not is_sure:
-        when = "never"  # it may as well have been a save or a dump
+    if a == "unseen" and outcome == "under_way" and not is_sure:
+        timing = "never"  # it may as well have been a save or a dump
     marks = _conclusive(arrival, departure, d)
-    if when in ("now", "soon") and (
-        pair.doubtful
-        or (d == "stuck" and departure is not None and departure.returned is not None)
-        or (d == "left" and _awaits_figures(departure, source_track))
+    if timing in ("now", "soon") and (
+        pair.ambiguous
+        or (d == "left_paused" and departure is not None and departure.returned is not None)
+        or (d == "left" and _awaits_figures(departure, source_view))
         or not is_live(max((mark for _, mark in marks), key=lambda mark: mark.received, default=None))
     ):
-        when = "settle"  # more is to come: a host that is late tells it all at once
+        timing = "settle"  # more is to come: a host that is late tells it all at once
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
-    reason = _reason(arrival, d, postcopy) if ruling == "failed" else None
+    reason = _reason(arrival, d, postcopy) if outcome == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
         source_blind = silent[pair.source] <= over.received
-    guest, attention = _guest(pair, ruling, d, source_track, source_blind=source_blind, postcopy=postcopy)
+    guest, attention = _guest(pair, outcome, d, source_view, source_blind=source_blind, postcopy=postcopy)
     if d == "leaving" and over is not None and departure is not None:
         lost = departure.ended.since if departure.ended else silent.get(pair.source or "")
         if lost is not None and _seen_last(departure) <= lost < over.received + settle_s:
             attention = None  # it may have left since it was lost
-    parted = _parted_by(ruling, a, d, arrival, departure)
-    decided = parted[1] if parted else _decided_by(ruling, reason, arrival, departure)
+    decisive_end = _decisive_end(outcome, a, d, arrival, departure)
+    decided = decisive_end[1] if decisive_end else _decided_by(outcome, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
     return Verdict(
-        ruling=ruling,
-        when=when,
+        outcome=outcome,
+        timing=timing,
         since=max((m.received for _, m in marks), default=_first(arrival, departure).received),
         mode="postcopy" if postcopy else "precopy",
         reason=reason,
         attention=attention,
         guest=guest,
-        confirmed_by=_confirmed_by(ruling, a, d, pair),
+        confirmed_by=_confirmed_by(outcome, a, d, pair),
         started_at=arrival.opened.stamp if arrival and arrival.opened else None,
         ended_at=decided.stamp if decided else None,
         duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
         downtime_ms=downtime,
-        evidence=_evidence(pair, d, parted),
+        evidence=_evidence(pair, d, decisive_end),
     )
 
 
@@ -113,7 +113,7 @@ def _seen_last(departure: Departure) -> float:
     return max(mark.at for mark in departure.job_marks if mark is not None)
 
 
-def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
+def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
     """Whether a destination that was found without the guest may have had it meanwhile: its source had
     suspended it for the switch-over, and ended later; or lost it unseen, too.
     """
@@ -125,26 +125,30 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
     return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
 
 
-def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Track | None) -> bool:
+def _is_ending(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
     """Whether the source has said that the guest's end began, before the destination's, and not yet of which
     kind it is.
     """
-    stay = source.stay if source is not None else None
-    if arrival is None or arrival.ended is None or stay is None or stay.announced is None:
+    residency = source.residency if source is not None else None
+    if arrival is None or arrival.ended is None or residency is None or residency.announced is None:
         return False
     is_open = departure is None or departure.ended is None
-    return is_open and not is_well_after(stay.announced, arrival.ended, stay_meetings(arrival, stay))
+    return is_open and not is_well_after(
+        residency.announced, arrival.ended, residency_overlaps(arrival, residency)
+    )
 
 
-def _lost_unseen(source: Track, begins_s: float, ends_s: float) -> bool:
+def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
     """Whether a host may have lost the guest in this time while it couldn't see: its stays are kept for a
     while only.
     """
     if len(source.past) == KEPT and source.past[0].began.at > begins_s:
         return True
     return any(
-        stay.ended is not None and stay.ended.origin != "event" and begins_s <= stay.ended.at <= ends_s
-        for stay in source.past
+        residency.ended is not None
+        and residency.ended.origin != "event"
+        and begins_s <= residency.ended.at <= ends_s
+        for residency in source.past
     )
 
 
@@ -156,17 +160,19 @@ def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
     raise ValueError("an attempt without either half")
 
 
-def _evidence(pair: Pair, d: D, parted: tuple[Side, Mark] | None) -> tuple[tuple[str, str], ...]:
+def _evidence(
+    pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None
+) -> tuple[tuple[str, str], ...]:
     """Host and id of each message that the verdict rests on; a cleared state has no id."""
     marks = _conclusive(pair.arrival, pair.departure, d, in_messages=True)
-    if parted is not None and parted[1].what != CLEARED and parted not in marks:
-        marks.append(parted)
+    if decisive_end is not None and decisive_end[1].what != CLEARED and decisive_end not in marks:
+        marks.append(decisive_end)
     hosts = {"source": pair.source, "destination": pair.destination}
     return tuple((host, mark.id) for side, mark in marks if (host := hosts[side]) is not None)
 
 
 def _conclusive(
-    arrival: Arrival | None, departure: Departure | None, d: D, *, in_messages: bool = False
+    arrival: Arrival | None, departure: Departure | None, d: DepartureState, *, in_messages: bool = False
 ) -> list[tuple[Side, Mark]]:
     """What each side's part rests on; `in_messages`: only on what has an id, which a cleared state hasn't."""
     sides: list[tuple[Side, tuple[Mark | None, ...]]] = []
@@ -184,29 +190,32 @@ def _conclusive(
     return marks
 
 
-def _awaits_figures(departure: Departure | None, track: Track | None) -> bool:
+def _awaits_figures(departure: Departure | None, view: HostView | None) -> bool:
     """Libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
-    return departure is not None and departure.figures is None and (track is None or track.driver != "Xen")
+    return departure is not None and departure.figures is None and (view is None or view.driver != "Xen")
 
 
-_REASON_OF_SOURCE: Final[dict[D, Reason]] = {"crashed": "source_crashed", "stopped": "source_stopped"}
+_REASON_OF_SOURCE: Final[dict[DepartureState, Reason]] = {
+    "crashed": "source_crashed",
+    "stopped": "source_stopped",
+}
 _REASON_OF_DESTINATION: Final[dict[str, Reason]] = {
     "stopped/failed": "destination_failed",
     "stopped/crashed": "destination_crashed",
     "stopped/destroyed": "destination_destroyed",
     "stopped/unknown": "destination_vanished",
 }
-_REASON_LAST: Final[dict[D, Reason]] = {
+_REASON_LAST: Final[dict[DepartureState, Reason]] = {
     "resumed": "source_resumed",
     "resumed_ended": "source_resumed",
     "unpaused": "source_resumed",
-    "stuck": "source_resumed",
+    "left_paused": "source_resumed",
     "job_ended": "source_job_ended",
-    "stranded": "source_job_ended",
+    "job_lost": "source_job_ended",
 }
 
 
-def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
+def _reason(arrival: Arrival | None, d: DepartureState, postcopy: bool) -> Reason | None:
     """The first that applies; what the evidence names, never a guess."""
     if d in _REASON_OF_SOURCE:
         return _REASON_OF_SOURCE[d]
@@ -214,36 +223,42 @@ def _reason(arrival: Arrival | None, d: D, postcopy: bool) -> Reason | None:
         return "postcopy_failed"
     end = (arrival.ended if arrival.stage == "ended" else arrival.over) if arrival else None
     if end is not None and end.what != "stopped/migrated":
-        if not is_told(end):
+        if not is_reported(end):
             return "destination_vanished"
         return _REASON_OF_DESTINATION.get(end.what, "destination_stopped")
     return _REASON_LAST.get(d)
 
 
 def _guest(
-    pair: Pair, ruling: Ruling, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+    pair: Pair,
+    outcome: JointOutcome,
+    d: DepartureState,
+    view: HostView | None,
+    *,
+    source_blind: bool,
+    postcopy: bool,
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
     """Where the guest is and how it fares after this ruling, and what a person has to see to."""
-    if ruling == "failed":
-        return _guest_after_failure(pair, d, track, source_blind=source_blind, postcopy=postcopy)
+    if outcome == "failed":
+        return _guest_after_failure(pair, d, view, source_blind=source_blind, postcopy=postcopy)
     arrival, source = pair.arrival, pair.source
-    if ruling == "completed":
+    if outcome == "completed":
         attention: Attention | None = None
-        if d in ("stranded", "stuck") or (d == "leaving" and not source_blind):
+        if d in ("job_lost", "left_paused") or (d == "leaving" and not source_blind):
             attention = "source_left_paused"
         if arrival is None or arrival.guest is None:
             return (pair.destination, "unknown"), attention
         return (pair.destination, arrival.guest), attention
-    if ruling == "conflict":
+    if outcome == "conflict":
         return (None, "running"), None
-    if ruling == "interrupted":
+    if outcome == "interrupted":
         return (pair.destination, "running" if arrival and arrival.postcopy else "unknown"), None
-    state: GuestState = (track.guest or "unknown") if track and source and not source_blind else "unknown"
+    state: GuestState = (view.guest or "unknown") if view and source and not source_blind else "unknown"
     return (source, state), None
 
 
 def _guest_after_failure(
-    pair: Pair, d: D, track: Track | None, *, source_blind: bool, postcopy: bool
+    pair: Pair, d: DepartureState, view: HostView | None, *, source_blind: bool, postcopy: bool
 ) -> tuple[tuple[str | None, GuestState], Attention | None]:
     arrival, source = pair.arrival, pair.source
     if postcopy and d in ("crashed", "stopped"):
@@ -251,36 +266,36 @@ def _guest_after_failure(
     if d == "crashed" or (postcopy and arrival is not None and arrival.stage == "ended"):
         return (None, "lost"), None
     if d == "stopped":
-        return (source if track and track.persistent else None, "shutoff"), None
+        return (source if view and view.persistent else None, "shutoff"), None
     if d == "vanished":
         return (None, "unknown"), None
-    if d in ("stuck", "stranded") or (d == "leaving" and not source_blind):
+    if d in ("left_paused", "job_lost") or (d == "leaving" and not source_blind):
         return (source, "paused"), "guest_left_paused"
     if d in ("resumed", "resumed_ended"):
         return (source, "running"), None
     if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
         return (source, pair.departure.guest), None
-    return (source, _guest_then(pair, track) if track and not source_blind else "unknown"), None
+    return (source, _guest_then(pair, view) if view and not source_blind else "unknown"), None
 
 
-def _guest_then(pair: Pair, track: Track) -> GuestState:
+def _guest_then(pair: Pair, view: HostView) -> GuestState:
     """How the guest fared on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
     moment = arrival.ended if arrival else None
     if moment is None:
-        return track.guest or "unknown"
-    return track.guest_at(moment, departure.closed if departure else None) or "unknown"
+        return view.guest or "unknown"
+    return view.guest_at(moment, departure.closed if departure else None) or "unknown"
 
 
-_SOURCE_CONFIRMS: Final[dict[Ruling, frozenset[D]]] = {
+_SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
     "completed": frozenset({"left", "crashed", "stopped", "vanished", "resumed_ended"}),
     "failed": frozenset(
-        {"resumed", "resumed_ended", "stuck", "stranded", "job_ended", "crashed", "stopped", "vanished"}
+        {"resumed", "resumed_ended", "left_paused", "job_lost", "job_ended", "crashed", "stopped", "vanished"}
     ),
     "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
     "interrupted": frozenset({"broken"}),
 }
-_DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
+_DESTINATION_CONFIRMS: Final[dict[JointOutcome, frozenset[ArrivalState]]] = {
     "completed": frozenset({"arrived", "departed"}),
     "failed": frozenset({"ended", "departed"}),
     "conflict": frozenset({"arrived"}),
@@ -288,42 +303,46 @@ _DESTINATION_CONFIRMS: Final[dict[Ruling, frozenset[A]]] = {
 }
 
 
-def _confirmed_by(ruling: Ruling, a: A, d: D, pair: Pair) -> tuple[Side, ...]:
+def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair) -> tuple[Side, ...]:
     arrival, departure = pair.arrival, pair.departure
     sides: list[Side] = []
-    if d in _SOURCE_CONFIRMS.get(ruling, frozenset()):
+    if d in _SOURCE_CONFIRMS.get(outcome, frozenset()):
         sides.append("source")
     ended = arrival.ended if arrival is not None and arrival.postcopy and d in _REASON_OF_SOURCE else None
     is_cleared_up = bool(ended and departure and departure.ended and ended.at > departure.ended.at)
-    if a in _DESTINATION_CONFIRMS.get(ruling, frozenset()) and not is_cleared_up:
+    if a in _DESTINATION_CONFIRMS.get(outcome, frozenset()) and not is_cleared_up:
         sides.append("destination")
     return tuple(sides)
 
 
-def _parted_by(
-    ruling: Ruling, a: A, d: D, arrival: Arrival | None, departure: Departure | None
+def _decisive_end(
+    outcome: JointOutcome,
+    a: ArrivalState,
+    d: DepartureState,
+    arrival: Arrival | None,
+    departure: Departure | None,
 ) -> tuple[Side, Mark] | None:
     """Of two that both ran, the end of the one: it decides which way the attempt went."""
     mark: Mark | None = None
     side: Side = "destination"
-    if ruling == "failed" and a == "departed" and arrival is not None:
+    if outcome == "failed" and a == "departed" and arrival is not None:
         mark = arrival.over
-    elif ruling == "completed" and d == "resumed_ended" and departure is not None:
+    elif outcome == "completed" and d == "resumed_ended" and departure is not None:
         side, mark = "source", departure.over or departure.ended
     return None if mark is None else (side, mark)
 
 
 def _decided_by(
-    ruling: Ruling, reason: Reason | None, arrival: Arrival | None, departure: Departure | None
+    outcome: JointOutcome, reason: Reason | None, arrival: Arrival | None, departure: Departure | None
 ) -> Mark | None:
     """The event that decides: it gives the end its stamp."""
     there = (arrival.switched or arrival.ended) if arrival else None
     here = departure.ended if departure else None
-    if ruling == "completed":
+    if outcome == "completed":
         return here if departure is not None and departure.stage == "left" else there or here
-    if ruling == "failed":
+    if outcome == "failed":
         return here if reason is not None and reason.startswith("source_") else there or here
-    if ruling == "conflict":
+    if outcome == "conflict":
         return here
     return None
 

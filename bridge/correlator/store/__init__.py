@@ -6,10 +6,10 @@ until the broker has them. One transaction takes a batch of messages in: marks, 
 
 from bridge.correlator.store.connection import Store
 from bridge.correlator.store.group import GroupStore, GroupTransaction, InboxRow
-from bridge.correlator.store.transaction import CaseRow, Draft, HostRow, Outgoing, Transaction
+from bridge.correlator.store.transaction import DomainRow, Draft, HostRow, Outgoing, Transaction
 
 __all__ = [
-    "CaseRow",
+    "DomainRow",
     "Draft",
     "GroupStore",
     "GroupTransaction",

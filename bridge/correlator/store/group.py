@@ -95,7 +95,7 @@ class GroupTransaction(Transaction):
     _queue = _QUEUE_BEHIND
     _retained_on = _LOCK_RETAINED_ON
 
-    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
+    def records(self, uuids: Collection[str]) -> dict[str, bytes]:
         """The cases of these domains, locked to the end; those that there weren't are locked, too."""
         if not uuids:
             return {}
@@ -146,11 +146,11 @@ class GroupTransaction(Transaction):
         rows = self._connection.execute(_SUSPECTS, {"hosts": [encode_level(name) for name in hosts]})
         return {decode_level(row.host): row.data for row in rows}
 
-    def note_member(self, name: str, *, hears: bool) -> float:
+    def note_member(self, name: str, *, is_complete: bool) -> float:
         """Notes that a member lives, and whether it hears everything now. Returns how many seconds ago all
         members did, by the database's clock: theirs may differ. One that never did has missed nothing.
         """
-        self._connection.execute(_NOTE_MEMBER, {"name": name, "hears": hears})
+        self._connection.execute(_NOTE_MEMBER, {"name": name, "hears": is_complete})
         return float(self._connection.execute(_LAG).scalar() or 0.0)
 
     def waiting_hosts(self, limit: int) -> list[str]:

@@ -18,7 +18,7 @@ MAX_PARKED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class CaseRow:
+class DomainRow:
     """One domain's case. `due` in seconds, None: nothing to wait for; `hosts`: whose silence would matter;
     `attention`: what of it a person has to see to.
     """
@@ -134,14 +134,14 @@ class Transaction:
         self._connection = connection
         self._member = member
 
-    def cases(self, uuids: Collection[str]) -> dict[str, bytes]:
+    def records(self, uuids: Collection[str]) -> dict[str, bytes]:
         """The cases that there are of these domains."""
         if not uuids:
             return {}
         found = self._of_these(_SELECT_CASES, _SELECT_CASES_POSTGRESQL, uuids)
         return dict(cast("list[tuple[str, bytes]]", found.all()))
 
-    def keep_cases(self, rows: Collection[CaseRow]) -> None:
+    def keep_records(self, rows: Collection[DomainRow]) -> None:
         """Writes cases, new or changed."""
         self._many(
             _KEEP_CASES,
@@ -174,7 +174,7 @@ class Transaction:
             found.update(dict.fromkeys(row.attention.split(), row.domains))
         return found
 
-    def open_cases(self) -> Iterator[tuple[str, bytes, list[str]]]:
+    def pending_records(self) -> Iterator[tuple[str, bytes, list[str]]]:
         """The cases with something still to come: domain, case, hosts whose silence would matter."""
         for row in self._connection.execute(_SELECT_OPEN):
             yield row.uuid, row.data, json.loads(row.hosts)

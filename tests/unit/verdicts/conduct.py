@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.rules.case import Telling, Times
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.observations import Observation
+from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.wire import messages as wire
 from bridge.wire.messages import Location, Migration
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
@@ -23,7 +23,17 @@ from tests.explorer.path import TIMES, TOPICS, Path
 from tests.unit.verdicts.stage import START, Sent
 
 LATER_S: Final = 100_000.0
-__all__ = ["LATER_S", "TIMES", "Conductor", "Delivery", "Told", "in_order", "interleaved", "late", "tellings"]
+__all__ = [
+    "LATER_S",
+    "TIMES",
+    "Conductor",
+    "Delivery",
+    "Published",
+    "in_order",
+    "interleaved",
+    "late",
+    "messages",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +45,17 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Published:
     """A message about a domain, and when it was told."""
 
     t: float
     uuid: str
-    telling: Telling
+    message: OutboundMessage
 
     @property
     def migration(self) -> Migration | None:
         """What it says of a migration; None for a location."""
-        return self.telling.data if isinstance(self.telling.data, Migration) else None
+        return self.message.data if isinstance(self.message.data, Migration) else None
 
 
 @dataclass(slots=True)
@@ -57,8 +67,8 @@ class Conductor:
     times: Times = TIMES
     clocks: dict[str, float] = field(default_factory=dict)
     """By how much a host's clock is ahead, where its agent's status tells."""
-    told: list[Told] = field(default_factory=list)
-    retained: list[Told] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
+    retained: list[Published] = field(default_factory=list)
     batches: int = 0
     _path: Path | None = None
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -70,7 +80,7 @@ class Conductor:
         *,
         restart: Callable[[int], bool] = lambda _: False,
         until_s: float = LATER_S,
-    ) -> list[Told]:
+    ) -> list[Published]:
         """Takes everything in, in this order, and lets the clock run on. Returns all that was told."""
         for n, delivery in enumerate(deliveries):
             self.take(delivery.received, delivery.sent)
@@ -79,11 +89,13 @@ class Conductor:
         path = self._started()
         path.run_to(START + until_s)
         for one in path.published:
-            told = self._read(one.at_s, one.topic, one.payload)
-            (self.retained if told.telling.word in ("current", "last") else self.told).append(told)
+            published = self._read(one.at_s, one.topic, one.payload)
+            (self.retained if published.message.name in ("current", "last") else self.published).append(
+                published
+            )
         path.published.clear()
         self.batches = path.counters.batches
-        return self.told
+        return self.published
 
     @property
     def counters(self) -> Counters:
@@ -113,7 +125,7 @@ class Conductor:
 
     def _message(self, received: float, sent: Sent) -> tuple[str, bytes, bool]:
         """The topic, the bytes, and that it isn't retained. A clock that isn't told of seems right."""
-        if sent.fact is None:
+        if sent.observation is None:
             place = sent.place
             at = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
             data = {
@@ -126,77 +138,83 @@ class Conductor:
             }
             payload = _encode(wire.HOST_STATUS, sent.host, f"status-{sent.t}", wire.stamp(at), data)
             return TOPICS.host_status(sent.host), payload, False
-        fact = sent.fact
-        name = f"{_epoch(fact.host, fact.epoch)}-{fact.sequence}"
-        if fact.kind not in ("state", "cleared"):
-            self._ids[wire.host_source(fact.host), name] = fact.id
+        observation = sent.observation
+        name = f"{_epoch(observation.host, observation.epoch)}-{observation.sequence}"
+        if observation.kind not in ("state", "cleared"):
+            self._ids[wire.host_source(observation.host), name] = observation.id
         else:
-            name = fact.id
-        return _of_domain(fact, sent.uuid, name)
+            name = observation.id
+        return _of_domain(observation, sent.uuid, name)
 
-    def _read(self, at_s: float, topic: str, payload: bytes) -> Told:
+    def _read(self, at_s: float, topic: str, payload: bytes) -> Published:
         uuid, word = topic.split("/")[3], topic.rpartition("/")[2]
         if not payload:
             self._cleared += 1
-            return Told(at_s - START, uuid, Telling(word, f"{uuid}-cleared-{self._cleared}", None))
+            return Published(
+                at_s - START, uuid, OutboundMessage(word, f"{uuid}-cleared-{self._cleared}", None)
+            )
         message = msgspec.json.decode(payload)
         data = message["data"]
         if word == "location":
-            return Told(at_s - START, uuid, Telling(word, message["id"], Location.model_validate(data)))
+            return Published(
+                at_s - START, uuid, OutboundMessage(word, message["id"], Location.model_validate(data))
+            )
         for one in data["evidence"]:
             one["id"] = self._ids.get((one["source"], one["id"]), one["id"])
         kind = wire.MIGRATION[data["outcome"] if word == "last" else word]
         model = kind.model.model_validate(data)
         assert isinstance(model, Migration)
-        return Told(at_s - START, uuid, Telling(word, message["id"], model))
+        return Published(at_s - START, uuid, OutboundMessage(word, message["id"], model))
 
 
 def _epoch(host: str, ordinal: int) -> str:
     return f"{host}-e{ordinal}"
 
 
-def _of_domain(fact: Fact, uuid: str, name: str) -> tuple[str, bytes, bool]:
+def _of_domain(observation: Observation, uuid: str, name: str) -> tuple[str, bytes, bool]:
     """The message of a fact, by the contract."""
-    if fact.kind == "cleared":
-        return TOPICS.state(fact.host, uuid), b"", False
-    first, _, second = fact.what.partition("/")
+    if observation.kind == "cleared":
+        return TOPICS.state(observation.host, uuid), b"", False
+    first, _, second = observation.what.partition("/")
     data: dict[str, Any] = {
-        "host": fact.host,
-        "driver": fact.driver,
-        "domain": {"uuid": uuid, "name": fact.name or "", "id": None},
+        "host": observation.host,
+        "driver": observation.driver,
+        "domain": {"uuid": uuid, "name": observation.name or "", "id": None},
     }
-    if fact.kind == "state":
+    if observation.kind == "state":
         codes = state_codes(first, second)
         data |= {"state": first, "state_code": codes[0], "reason": second, "reason_code": codes[1]}
-        data |= {"persistent": fact.persistent, "epoch": _epoch(fact.host, fact.epoch)}
-        data |= {"as_of": fact.sequence}
-        payload = _encode(wire.STATE, fact.host, name, fact.stamp, data, subject=uuid, partitionkey=uuid)
-        return TOPICS.state(fact.host, uuid), payload, False
-    data["origin"] = fact.origin
-    if fact.kind == "lifecycle":
+        data |= {"persistent": observation.persistent, "epoch": _epoch(observation.host, observation.epoch)}
+        data |= {"as_of": observation.sequence}
+        payload = _encode(
+            wire.STATE, observation.host, name, observation.stamp, data, subject=uuid, partitionkey=uuid
+        )
+        return TOPICS.state(observation.host, uuid), payload, False
+    data["origin"] = observation.origin
+    if observation.kind == "lifecycle":
         kind, event = wire.LIFECYCLE, first
         codes = lifecycle_codes(first, second or UNKNOWN)
         data |= {"event": first, "event_code": codes[0], "detail": second, "detail_code": codes[1]}
-        topic = TOPICS.lifecycle(fact.host, uuid, first)
+        topic = TOPICS.lifecycle(observation.host, uuid, first)
     else:
-        kind, event = wire.EVENT, {"iteration": "migration_iteration"}.get(fact.kind, fact.kind)
+        kind, event = wire.EVENT, {"iteration": "migration_iteration"}.get(observation.kind, observation.kind)
         params: dict[str, Any] = {
-            "operation": fact.what,
-            "time_elapsed": fact.figures[0],
-            "downtime": fact.figures[1],
+            "operation": observation.what,
+            "time_elapsed": observation.figures[0],
+            "downtime": observation.figures[1],
         }
-        if fact.kind == "iteration":
-            params = {"iteration": fact.figures[0]}
-        elif fact.kind == "job_failed":
-            began_us = fact.figures[0]
+        if observation.kind == "iteration":
+            params = {"iteration": observation.figures[0]}
+        elif observation.kind == "job_failed":
+            began_us = observation.figures[0]
             params = {
-                "operation": fact.what,
+                "operation": observation.what,
                 "started_at": began_us and wire.stamp(began_us / 1e6),
             }
         data |= {"event": event, "params": {key: one for key, one in params.items() if one is not None}}
-        topic = TOPICS.event(fact.host, uuid, event)
-    order = {"subject": uuid, "partitionkey": uuid, "sequence": f"{fact.sequence:020d}"}
-    return topic, _encode(kind, fact.host, name, fact.stamp, data, **order), False
+        topic = TOPICS.event(observation.host, uuid, event)
+    order = {"subject": uuid, "partitionkey": uuid, "sequence": f"{observation.sequence:020d}"}
+    return topic, _encode(kind, observation.host, name, observation.stamp, data, **order), False
 
 
 def _encode(kind: wire.Kind, host: str, name: str, stamp: str, data: dict[str, Any], **more: str) -> bytes:
@@ -213,9 +231,9 @@ def _encode(kind: wire.Kind, host: str, name: str, stamp: str, data: dict[str, A
     return msgspec.json.encode(message)
 
 
-def tellings(told: Iterable[Told]) -> list[Telling]:
+def messages(published: Iterable[Published]) -> list[OutboundMessage]:
     """What was told, whenever it was: after a restart the correlator waits for what it may have missed."""
-    return sorted((each.telling for each in told), key=attrgetter("id"))
+    return sorted((each.message for each in published), key=attrgetter("id"))
 
 
 def in_order(sent: Iterable[Sent]) -> list[Delivery]:
@@ -236,6 +254,6 @@ def interleaved(
 def late(sent: Iterable[Sent], host: str, by_s: float) -> list[Delivery]:
     """One host's messages come later; whether it sees is known in time."""
     deliveries = [
-        Delivery(each.t + (by_s if each.host == host and each.fact else 0.0), each) for each in sent
+        Delivery(each.t + (by_s if each.host == host and each.observation else 0.0), each) for each in sent
     ]
     return sorted(deliveries, key=lambda each: each.received)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bridge.wire.messages import Migration
-from tests.unit.verdicts.conduct import Told
+from tests.unit.verdicts.conduct import Published
 from tests.unit.verdicts.rows import Row
 from tests.unit.verdicts.stage import Voice
 
@@ -52,32 +52,32 @@ def expected(row: Row, source: str, destination: str, *, voice: Voice, persisten
     }
 
 
-def words(told: Sequence[Told]) -> tuple[str, ...]:
+def words(published: Sequence[Published]) -> tuple[str, ...]:
     """The words on migrations, in the order in which they were told."""
-    return tuple(each.migration.outcome for each in told if each.migration)
+    return tuple(each.migration.outcome for each in published if each.migration)
 
 
-def verdicts(told: Sequence[Told]) -> list[Migration]:
+def verdicts(published: Sequence[Published]) -> list[Migration]:
     """All verdicts and conflicts, every revision."""
-    return [each.migration for each in told if each.migration and each.migration.outcome in VERDICTS]
+    return [each.migration for each in published if each.migration and each.migration.outcome in VERDICTS]
 
 
-def places(told: Sequence[Told]) -> list[str | None]:
+def places(published: Sequence[Published]) -> list[str | None]:
     """The hosts that the domain was said to be on, in order."""
-    return [getattr(each.telling.data, "host", None) for each in told if each.telling.word == "location"]
+    return [getattr(each.message.data, "host", None) for each in published if each.message.name == "location"]
 
 
-def hold_the_contract(told: Sequence[Told]) -> None:
-    """What is true of every telling, whatever was told: ids, revisions, what supersedes what."""
-    ids = Counter(each.telling.id for each in told)
+def hold_the_contract(published: Sequence[Published]) -> None:
+    """What is true of every telling, whatever was published: ids, revisions, what supersedes what."""
+    ids = Counter(each.message.id for each in published)
     assert max(ids.values(), default=1) == 1, f"told twice: {ids.most_common(1)}"
-    last: dict[str, Told] = {}
+    last: dict[str, Published] = {}
     opened: Counter[str] = Counter()
-    for each in told:
+    for each in published:
         data = each.migration
         if data is None or data.migration is None:
             continue
-        assert each.telling.id.startswith(data.migration)
+        assert each.message.id.startswith(data.migration)
         assert data.evidence or data.outcome == "unresolved"
         if data.outcome == "started":
             opened[data.migration] += 1
@@ -92,7 +92,7 @@ def hold_the_contract(told: Sequence[Told]) -> None:
         else:
             assert before.migration is not None
             assert data.revision == before.migration.revision + 1
-            assert data.supersedes == before.telling.id
+            assert data.supersedes == before.message.id
             assert columns(data) | {"ms": data.downtime_ms} != columns(before.migration) | {
                 "ms": before.migration.downtime_ms
             }, "a revision that changes nothing"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published
 from tests.unit.verdicts.plans import IN_PLACE, ROWS, Life, Plan, Step, Trouble
 from tests.unit.verdicts.rows import RELEASES, Row, Verdict, announced
 from tests.unit.verdicts.stage import Sent, Stage
@@ -83,13 +83,13 @@ class Fleet:
     """Where each domain is active in the end."""
     defined_on: dict[str, set[str]] = field(default_factory=dict)
 
-    def tell(self) -> tuple[list[Told], int]:
+    def tell(self) -> tuple[list[Published], int]:
         """What a correlator tells of it, and how many batches that took."""
         conductor = Conductor()
         if self.plan.clocks_are_told:
             conductor.clocks = {self.host(n): host.skew_s for n, host in enumerate(self.plan.hosts)}
-        told = conductor.deliver(self.deliveries, restart=self.restarts.__contains__)
-        return told, conductor.batches
+        published = conductor.deliver(self.deliveries, restart=self.restarts.__contains__)
+        return published, conductor.batches
 
     def host(self, number: int) -> str:
         """The name of a host of the plan."""
@@ -210,7 +210,7 @@ class _Living:
         elif row.before.startswith("running") and self.guest == "paused":
             self.say("S(4,0)", to, step)
             self.t, self.guest = self.t + 2.0, "running"
-        verdict, words = row.verdict, row.told
+        verdict, words = row.verdict, row.published
         if row.number == "21":
             said += " ~60 D=ended D:back"
             assert verdict is not None
@@ -343,13 +343,17 @@ def _send(fleet: Fleet) -> None:
                 received = max(received, each.t + trouble.length_s)
         received = max(received, before.get(each.host, 0.0))
         hole = next((h for h in holes if fleet.host(h.host) == each.host and each.t >= h.at_s), None)
-        if hole is not None and each.fact is not None and each.fact.kind not in ("state", "cleared"):
+        if (
+            hole is not None
+            and each.observation is not None
+            and each.observation.kind not in ("state", "cleared")
+        ):
             holes.remove(hole)
             deliveries.append(Delivery(received + hole.length_s, each))
             continue
         before[each.host] = received
         deliveries.append(Delivery(received, each))
-        if is_twice and each.fact is not None:
+        if is_twice and each.observation is not None:
             deliveries.append(Delivery(received + rng.uniform(0.0, 5.0), each))
     deliveries.sort(key=lambda delivery: delivery.received)
     fleet.deliveries = deliveries
@@ -372,9 +376,9 @@ def _words_about_agents(fleet: Fleet) -> list[Delivery]:
                 said.append(Delivery(lost_s, Sent(lost_s, host, sees=False, why="agent")))
                 place = max(
                     (
-                        each.fact.key
+                        each.observation.key
                         for each in fleet.sent
-                        if each.fact and each.host == host and each.t < ends_s
+                        if each.observation and each.host == host and each.t < ends_s
                     ),
                     default=(0, 0),
                 )
@@ -388,8 +392,8 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
     for n, attempt in enumerate(fleet.attempts):
         spans.setdefault(attempt.uuid, []).append((attempt.began_s, n))
     for delivery in fleet.deliveries:
-        fact = delivery.sent.fact
-        if fact is None:
+        observation = delivery.sent.observation
+        if observation is None:
             continue
         owner = delivery.sent.owner
         if owner is not None and fleet.attempts[owner].uuid != delivery.sent.uuid:
@@ -407,12 +411,12 @@ def _note_what_was_seen(fleet: Fleet) -> None:  # noqa: C901, PLR0912 - one pass
             )
         if owner is None:
             continue
-        fleet.of[fact.id] = owner
+        fleet.of[observation.id] = owner
         attempt = fleet.attempts[owner]
         attempt.late_s = max(attempt.late_s, delivery.received - delivery.sent.t)
-        attempt.job_failed = attempt.job_failed or fact.kind == "job_failed"
+        attempt.job_failed = attempt.job_failed or observation.kind == "job_failed"
     for delivery in fleet.deliveries:
-        if delivery.sent.fact is not None and delivery.received - delivery.sent.t > 5.0:
+        if delivery.sent.observation is not None and delivery.received - delivery.sent.t > 5.0:
             for attempt in fleet.attempts:
                 just_before = attempt.began_s - 60.0 < delivery.sent.t < attempt.began_s
                 if attempt.uuid == delivery.sent.uuid and (just_before or attempt.row.number == "Xen"):

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from bridge.consumer.inputs import Cleared, Status
 from bridge.consumer.intake import Intake
-from bridge.correlator.input.words import Said, word_of
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.input.messages import DomainMessage, message_of
+from bridge.correlator.rules.observations import Observation
 from bridge.demo.player import Cast
 from bridge.demo.trace import Trace
 from bridge.wire.messages import stamp
@@ -25,14 +25,14 @@ def heard(trace: Trace) -> list[Sent]:
     last: dict[str, int] = {}
     for timed in cast.messages(seen, started_s=START):
         publication = timed.publication
-        word = word_of(_INTAKE.read(publication.topic, publication.payload, publication.retain))
+        word = message_of(_INTAKE.read(publication.topic, publication.payload, publication.retain))
         if isinstance(word, Status):
             sees = word.online and word.sees_libvirt
             why: Literal["", "libvirt", "agent"] = "" if sees else "libvirt" if word.online else "agent"
             sent.append(Sent(timed.at_s, word.host, sees=sees, why=why, place=(0, word.last_sequence)))
         elif isinstance(word, Cleared):
             at = START + timed.at_s
-            gone = Fact(
+            gone = Observation(
                 word.host,
                 0,
                 last.get(word.host, 0),
@@ -47,17 +47,17 @@ def heard(trace: Trace) -> list[Sent]:
                 "cleared",
             )
             sent.append(Sent(timed.at_s, word.host, word.uuid, gone))
-        elif isinstance(word, Said) and word.kind is not None:
+        elif isinstance(word, DomainMessage) and word.kind is not None:
             last[word.host] = max(last.get(word.host, 0), word.sequence)
             sent.append(Sent(timed.at_s, word.host, word.uuid, fact_of_said(word, START + timed.at_s)))
     return sent
 
 
-def fact_of_said(said: Said, received: float) -> Fact:
+def fact_of_said(said: DomainMessage, received: float) -> Observation:
     """What a host said, come at that moment."""
     assert said.kind is not None
     assert said.kind != "job"
-    return Fact(
+    return Observation(
         said.host,
         0,
         said.sequence,

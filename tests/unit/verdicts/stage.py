@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
 from bridge.agent.inventory.resync import compare
-from bridge.correlator.rules.facts import Fact, FactKind
+from bridge.correlator.rules.observations import Observation, ObservationKind
 from bridge.wire.messages import stamp
 from bridge.wire.vocabulary import (
     UNKNOWN,
@@ -62,7 +62,7 @@ class Sent:
     t: float
     host: str
     uuid: str = ""
-    fact: Fact | None = None
+    observation: Observation | None = None
     sees: bool | None = None
     why: Literal["", "libvirt", "agent"] = ""
     place: tuple[int, int] | None = None
@@ -154,16 +154,16 @@ class Stage:
         """The host of this name; made when first asked for."""
         return self.hosts.setdefault(name, Host(name))
 
-    def at(self, t: float, act: Callable[[], None]) -> None:
+    def at(self, t: float, action: Callable[[], None]) -> None:
         """Plans an act."""
         self._count += 1
-        heapq.heappush(self._plan, (t, self._count, self.owner, act))
+        heapq.heappush(self._plan, (t, self._count, self.owner, action))
 
     def run(self) -> list[Sent]:
         """Lets all that is planned happen; what the agents sent, in the order of time."""
         while self._plan:
-            self.t, _, self.owner, act = heapq.heappop(self._plan)
-            act()
+            self.t, _, self.owner, action = heapq.heappop(self._plan)
+            action()
         return self.sent
 
     def row(
@@ -385,7 +385,7 @@ class Stage:
             self._say((host, uuid), "cleared", "gone", origin="state")
 
     def _say(
-        self, spot: tuple[Host, str], kind: FactKind, what: str, *, origin: str = "event", **more: Any
+        self, spot: tuple[Host, str], kind: ObservationKind, what: str, *, origin: str = "event", **more: Any
     ) -> None:
         host, uuid = spot
         name = more.pop("name", None)
@@ -395,7 +395,7 @@ class Stage:
             name = host.domains[uuid].name
         marked = self.t + host.skew_s
         suffix = {"state": f"s{len(self.sent)}", "cleared": f"c{len(self.sent)}"}.get(kind, "")
-        fact = Fact(
+        observation = Observation(
             host=host.name,
             epoch=host.epoch,
             sequence=host.sequence,
@@ -410,7 +410,7 @@ class Stage:
             id=f"{host.name}-e{host.epoch}-{host.sequence}{suffix}",
             **more,
         )
-        self.sent.append(Sent(self.t, host.name, uuid, fact, owner=self.owner))
+        self.sent.append(Sent(self.t, host.name, uuid, observation, owner=self.owner))
 
     def _next_id(self, host: Host) -> int:
         host.next_id += 1

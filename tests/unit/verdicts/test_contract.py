@@ -43,9 +43,9 @@ VALUES: Final[dict[str, Any]] = {
 @pytest.mark.parametrize("row", DESTINATION_ENDS, ids=str)
 @every_release
 def test_the_reason_is_how_the_destination_ended(row: Row, release: Release) -> None:
-    told = Conductor().deliver(in_order(played(row, release, FULL)))
-    assert words(told) == ("started", "failed")
-    check(told, row, FULL)
+    published = Conductor().deliver(in_order(played(row, release, FULL)))
+    assert words(published) == ("started", "failed")
+    check(published, row, FULL)
 
 
 def test_every_value_of_the_contract_is_published() -> None:
@@ -56,8 +56,8 @@ def test_every_value_of_the_contract_is_published() -> None:
         for heard in ((SOURCE, DESTINATION), (SOURCE,), (DESTINATION,)):
             conductor = Conductor()
             conductor.deliver([each for each in messages if each.sent.host in heard], until_s=DAY_S)
-            for each in (*conductor.told, *conductor.retained):
+            for each in (*conductor.published, *conductor.retained):
                 for name in VALUES:
-                    if value := getattr(each.telling.data, name, None):
+                    if value := getattr(each.message.data, name, None):
                         found[name].add(getattr(value, "state", value))
     assert found == {name: set(get_args(values)) for name, values in VALUES.items()}

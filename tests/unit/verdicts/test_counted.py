@@ -23,8 +23,8 @@ def scraped(metrics: CollectorRegistry, name: str, outcome: str) -> tuple[float 
 @pytest.mark.parametrize("row", MIGRATIONS, ids=str)
 def test_times_are_counted_once_by_outcome(row: Row) -> None:
     conductor = Conductor()
-    told = conductor.deliver(in_order(begun(row, "9.0", FULL).run()))
-    first = [each for each in verdicts(told) if each.revision == 0 and each.outcome in ENDS]
+    published = conductor.deliver(in_order(begun(row, "9.0", FULL).run()))
+    first = [each for each in verdicts(published) if each.revision == 0 and each.outcome in ENDS]
     metrics = registry(conductor.counters)
     for name in ("downtime", "duration"):
         for outcome in ENDS:

@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.output.telling import draft
-from bridge.correlator.rules.case import Telling
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.rules.record import OutboundMessage
 from bridge.wire import messages as wire
 from bridge.wire.messages import Current, Job, Progress
 from tests.explorer.path import TOPICS
-from tests.unit.verdicts.conduct import Conductor, Told, in_order, late
+from tests.unit.verdicts.conduct import Conductor, Published, in_order, late
 from tests.unit.verdicts.expect import verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import EVENTS_ONLY, FULL, START, Spot, Stage
@@ -41,20 +41,20 @@ PHASES: Final = {
 """The phases of some rows, each once as it begins."""
 
 
-def phases(retained: list[Told]) -> list[str]:
+def phases(retained: list[Published]) -> list[str]:
     """The phases that were published, without repetitions; `-` where the topic was cleared."""
     said: list[str] = []
     for each in retained:
-        if each.telling.word == "current":
-            data = each.telling.data
+        if each.message.name == "current":
+            data = each.message.data
             phase = data.phase if isinstance(data, Current) else "-"
             said += [phase] if said[-1:] != [phase] else []
     return said
 
 
-def currents(retained: list[Told]) -> list[Current]:
+def currents(retained: list[Published]) -> list[Current]:
     """What was published of the attempt under way."""
-    return [each.telling.data for each in retained if isinstance(each.telling.data, Current)]
+    return [each.message.data for each in retained if isinstance(each.message.data, Current)]
 
 
 def job(
@@ -81,27 +81,27 @@ def test_of_each_row(row: Row, release: Release) -> None:
     way and stays, and what has none stays under way.
     """
     conductor = Conductor()
-    told = conductor.deliver(in_order(played(row, release, FULL)))
+    published = conductor.deliver(in_order(played(row, release, FULL)))
     if row.number in PHASES:
         assert [one for one in phases(conductor.retained) if one != "-"] == PHASES[row.number].split()
     for each in currents(conductor.retained):
         assert (each.outcome, each.ended_at, each.reason, each.downtime_ms) == (None,) * 4
-        assert each.migration in {one.migration for one in verdicts(told)} or row.verdict is None
+        assert each.migration in {one.migration for one in verdicts(published)} or row.verdict is None
         assert (each.source.host, each.destination.host) == (SOURCE, DESTINATION)
-    given = [each for each in told if each.telling.word in ("completed", "failed")]
-    kept = [each for each in conductor.retained if each.telling.word == "last"]
-    assert [(each.t, each.telling.id, each.telling.data) for each in kept] == [
-        (each.t, each.telling.id, each.telling.data) for each in given
+    given = [each for each in published if each.message.name in ("completed", "failed")]
+    kept = [each for each in conductor.retained if each.message.name == "last"]
+    assert [(each.t, each.message.id, each.message.data) for each in kept] == [
+        (each.t, each.message.id, each.message.data) for each in given
     ]
     stands = phases(conductor.retained)[-1:] not in ([], ["-"])
-    assert stands == bool(row.told and (row.verdict is None or row.verdict.outcome == "conflict"))
+    assert stands == bool(row.published and (row.verdict is None or row.verdict.outcome == "conflict"))
 
 
 def test_the_retained_verdict_has_its_own_bytes() -> None:
-    told = Conductor().deliver(in_order(played(MIGRATIONS[0], "9.0", FULL)))
-    (data,) = verdicts(told)
+    published = Conductor().deliver(in_order(played(MIGRATIONS[0], "9.0", FULL)))
+    (data,) = verdicts(published)
     verdict, last = (
-        draft(Telling(word, "x-completed-0", data), DOMAIN, topics=TOPICS, source="/c", now=START)
+        draft(OutboundMessage(word, "x-completed-0", data), DOMAIN, topics=TOPICS, source="/c", now=START)
         for word in ("completed", "last")
     )
     assert verdict.payload == last.payload
@@ -114,7 +114,11 @@ def test_progress_comes_with_the_attempt_and_goes_with_it() -> None:
     """What the source's job says, from whichever batch it comes in; what another job says is none of it."""
     conductor = Conductor()
     sent = in_order(played(MIGRATIONS[0], "9.0", FULL))
-    copying = next(n for n, each in enumerate(sent) if each.sent.fact and each.sent.fact.kind == "iteration")
+    copying = next(
+        n
+        for n, each in enumerate(sent)
+        if each.sent.observation and each.sent.observation.kind == "iteration"
+    )
     for each in sent[: copying + 1]:
         conductor.take(each.received, each.sent)
     now = sent[copying].received
@@ -178,13 +182,13 @@ def test_a_conflict_without_a_migration_shows_until_it_is_resolved() -> None:
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     stage.at(40.0, partial(stage.event, Spot(stage.host(DESTINATION), DOMAIN, "web01"), (2, 0)))
     stage.at(200.0, partial(stage.event, Spot(stage.host(SOURCE), DOMAIN, "web01"), (5, 1)))
-    told = conductor.deliver(in_order(stage.run()))
-    resolved = next(each for each in told if each.telling.word == "resolved")
+    published = conductor.deliver(in_order(stage.run()))
+    resolved = next(each for each in published if each.message.name == "resolved")
     assert phases(conductor.retained) == ["conflict", "-"]
     assert conductor.retained[-1].t == resolved.t
     (shown,) = currents(conductor.retained)
     assert (shown.migration, shown.source.host, shown.destination.host) == (None, SOURCE, DESTINATION)
-    assert all(each.telling.word != "last" for each in conductor.retained)
+    assert all(each.message.name != "last" for each in conductor.retained)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -196,9 +200,9 @@ def test_an_older_attempt_that_is_decided_late_does_not_replace_a_newer_verdict(
     stage.at(0.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     stage.row(rows["13"].on(release), 10.0, DOMAIN, (SOURCE, DESTINATION))
     stage.row(rows["1"].on(release), 40.0, DOMAIN, (SOURCE, "host3"))
-    told = conductor.deliver(late(stage.run(), DESTINATION, 300.0))
-    given = [each.telling.word for each in told if each.telling.word in ("completed", "failed")]
-    kept = [each.telling.data for each in conductor.retained if each.telling.word == "last"]
+    published = conductor.deliver(late(stage.run(), DESTINATION, 300.0))
+    given = [each.message.name for each in published if each.message.name in ("completed", "failed")]
+    kept = [each.message.data for each in conductor.retained if each.message.name == "last"]
     assert given[-1] == "failed"
     assert [getattr(each, "outcome", None) for each in kept] == ["completed"]
     assert phases(conductor.retained)[-1] == "-"

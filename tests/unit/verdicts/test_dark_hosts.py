@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from bridge.wire.messages import Location, Resolved
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
 from tests.unit.verdicts.expect import hold_the_contract, places, words
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
@@ -38,11 +38,11 @@ def test_a_split_brain_that_begins_while_a_host_is_dark(states_again: bool, rest
     sent = [*online, *stage.run()]
     if not states_again:
         sent = [each for each in sent if each.t <= 100.0]
-    told = Conductor().deliver(
+    published = Conductor().deliver(
         in_order(sent), restart=lambda n: restart and sent[n].sees is True and sent[n].t >= 100.0
     )
-    hold_the_contract(told)
-    (conflict,) = [each for each in told if each.telling.word == "conflict"]
+    hold_the_contract(published)
+    (conflict,) = [each for each in published if each.message.name == "conflict"]
     assert 100.0 < conflict.t < 125.0
 
 
@@ -53,17 +53,17 @@ def test_the_end_of_a_conflict_without_a_migration_is_told() -> None:
     spot = Spot(stage.host(DESTINATION), DOMAIN, "web01")
     stage.at(40.0, partial(stage.event, spot, (2, 0)))
     stage.at(200.0, partial(stage.event, Spot(stage.host(SOURCE), DOMAIN, "web01"), (5, 1)))
-    told = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
-    hold_the_contract(told)
-    assert words(told) == ("conflict", "resolved")
-    conflict, resolved = (each for each in told if each.telling.word in ("conflict", "resolved"))
+    published = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
+    hold_the_contract(published)
+    assert words(published) == ("conflict", "resolved")
+    conflict, resolved = (each for each in published if each.message.name in ("conflict", "resolved"))
     data = resolved.migration
     assert isinstance(data, Resolved)
-    assert (data.migration, data.supersedes) == (None, conflict.telling.id)
+    assert (data.migration, data.supersedes) == (None, conflict.message.id)
     assert (data.guest.host, data.guest.state) == (DESTINATION, "running")
     assert (data.source.host, data.destination.host) == (SOURCE, DESTINATION)
     assert resolved.t == pytest.approx(200.0, abs=1.0)
-    assert places(told)[-1] == DESTINATION
+    assert places(published)[-1] == DESTINATION
 
 
 def test_no_conflict_while_events_are_on_their_way() -> None:
@@ -75,9 +75,9 @@ def test_no_conflict_while_events_are_on_their_way() -> None:
         Delivery(each.t + 60.0 * (is_event(each) or (each.host == SOURCE and each.t > 5.0)), each)
         for each in sent
     ]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    hold_the_contract(told)
-    assert words(told) == ("started", "completed")
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(published)
+    assert words(published) == ("started", "completed")
 
 
 def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolved() -> None:
@@ -89,25 +89,27 @@ def test_a_verdict_for_which_messages_are_on_their_way_for_too_long_is_unresolve
         Delivery(each.t + 1001.0 * (is_event(each) and each.host == SOURCE), each)
         for each in (*sent, away, back)
     ]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    hold_the_contract(told)
-    assert words(told) == ("started", "unresolved", "completed")
-    (missing,) = next(each.migration.missing for each in told if each.migration and each.migration.missing)
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(published)
+    assert words(published) == ("started", "unresolved", "completed")
+    (missing,) = next(
+        each.migration.missing for each in published if each.migration and each.migration.missing
+    )
     assert (missing.side, missing.host, missing.code) == ("source", SOURCE, "gap")
 
 
 def test_an_arrival_that_never_ran_is_no_location() -> None:
     """Prepared and paused when the source ends: the guest is nowhere, not at the destination."""
     said = "D(2,1) S:iter ~2 S(6,1) S(5,0) ~20 D(5,5)"
-    assert told_of(said)[1] == [SOURCE, None]
+    assert unfinished(said)[1] == [SOURCE, None]
 
 
 def test_the_location_stays_until_it_is_known_where_the_guest_went() -> None:
     """The source says that the guest left, and the destination isn't heard for an hour."""
     sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=False)]
     late = [Delivery(each.t + 3600.0 * (each.host == DESTINATION and each.t > 5.0), each) for each in sent]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    assert places(told) == [SOURCE, DESTINATION]
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    assert places(published) == [SOURCE, DESTINATION]
 
 
 def test_a_domain_that_is_renamed_is_at_its_place_under_its_new_name() -> None:
@@ -117,17 +119,17 @@ def test_a_domain_that_is_renamed_is_at_its_place_under_its_new_name() -> None:
     stage.at(20.0, partial(stage.event, Spot(host, DOMAIN, "web01"), (1, 1)))
     stage.at(20.1, partial(stage.event, Spot(host, DOMAIN, "web02"), (0, 2)))
     stage.at(60.0, partial(stage.event, Spot(host, DOMAIN, "web02"), (2, 0)))
-    told = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
-    said = [each.telling.data for each in told if each.telling.word == "location"]
+    published = Conductor().deliver(in_order([*ONLINE, *stage.run()]))
+    said = [each.message.data for each in published if each.message.name == "location"]
     assert [(one.host, one.domain.name) for one in said if isinstance(one, Location)] == [
         (SOURCE, "web01"),
         (SOURCE, "web02"),
     ]
 
 
-def told_of(said: str) -> tuple[list[Told], list[str | None]]:
+def unfinished(said: str) -> tuple[list[Published], list[str | None]]:
     """What is told of a row's words, and the places among it."""
     row = replace(MIGRATIONS[0], said=said)
-    told = Conductor().deliver(in_order([*ONLINE, *played(row, "9.0", FULL, persistent=False)]))
-    hold_the_contract(told)
-    return told, places(told)
+    published = Conductor().deliver(in_order([*ONLINE, *played(row, "9.0", FULL, persistent=False)]))
+    hold_the_contract(published)
+    return published, places(published)

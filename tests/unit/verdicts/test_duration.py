@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.correlator.rules.facts import CLOCK_EXACT, Mark
-from bridge.correlator.rules.track import Arrival
+from bridge.correlator.rules.host_view import Arrival
+from bridge.correlator.rules.observations import CLOCK_EXACT, Mark
 from bridge.correlator.rules.verdict import _duration_ms
 from bridge.wire.messages import stamp
 

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.support.coverage_table import Proof
-from tests.unit.verdicts.conduct import Told
+from tests.unit.verdicts.conduct import Published
 from tests.unit.verdicts.expect import columns
 from tests.unit.verdicts.fleets import Fleet, carry_out
 from tests.unit.verdicts.plans import Life, Plan, Step, draw, smallest
@@ -46,15 +46,19 @@ def report(plan: Plan) -> str:
     """A failing plan made small, with everything that was sent and told."""
     plan = smallest(plan, lambda candidate: bool(faults(candidate)))
     fleet = carry_out(plan)
-    told = fleet.tell()[0]
-    return "\n".join([str(plan), *_lines(fleet, told), *wrong_with(fleet, told)])
+    published = fleet.tell()[0]
+    return "\n".join([str(plan), *_lines(fleet, published), *wrong_with(fleet, published)])
 
 
-def _lines(fleet: Fleet, told: list[Told]) -> Iterator[str]:
+def _lines(fleet: Fleet, published: list[Published]) -> Iterator[str]:
     lines: list[tuple[float, int, str]] = []
     for delivery in fleet.deliveries:
-        sent, fact = delivery.sent, delivery.sent.fact
-        what = f"{fact.kind} {fact.what} {fact.origin} #{fact.sequence}" if fact else f"sees {sent.sees}"
+        sent, observation = delivery.sent, delivery.sent.observation
+        what = (
+            f"{observation.kind} {observation.what} {observation.origin} #{observation.sequence}"
+            if observation
+            else f"sees {sent.sees}"
+        )
         lines.append(
             (
                 delivery.received,
@@ -62,10 +66,10 @@ def _lines(fleet: Fleet, told: list[Told]) -> Iterator[str]:
                 f"{sent.t:9.2f} {delivery.received:9.2f} {sent.host} {sent.uuid[:8]} {what}",
             )
         )
-    for each in told:
+    for each in published:
         data = each.migration
-        said = f"{columns(data)} r{data.revision}" if data else str(getattr(each.telling.data, "host", None))
-        lines.append((each.t, 1, f"{'':>19} TOLD {each.uuid[:8]} {each.telling.word} {said}"))
+        said = f"{columns(data)} r{data.revision}" if data else str(getattr(each.message.data, "host", None))
+        lines.append((each.t, 1, f"{'':>19} TOLD {each.uuid[:8]} {each.message.name} {said}"))
     yield from (str(attempt) for attempt in fleet.attempts)
     yield from (line for _, _, line in sorted(lines))
 
@@ -77,10 +81,10 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
     for seed in range(first, first + IN_A_TEST):
         plan = draw(random.Random(seed), seed)
         fleet = carry_out(plan)
-        told, _ = fleet.tell()
+        published, _ = fleet.tell()
         for attempt in fleet.attempts:
             proof(attempt.row.number, interleavings=1)
-        if wrong_with(fleet, told):
+        if wrong_with(fleet, published):
             pytest.fail(f"the fleet of seed {seed}\n{report(plan)}")
 
 
@@ -127,26 +131,33 @@ def test_the_fleets_have_every_row_and_every_trouble() -> None:
 def test_a_wrong_verdict_is_found() -> None:
     """The judge of fleets is no rubber stamp: whatever column of a verdict is changed, it objects."""
     fleet = carry_out(Plan(0, draw(random.Random(1), 1).hosts[:2], (_one_life(),)))
-    told, _ = fleet.tell()
-    assert wrong_with(fleet, told) == []
-    last = max(n for n, each in enumerate(told) if each.migration and each.migration.outcome == "completed")
+    published, _ = fleet.tell()
+    assert wrong_with(fleet, published) == []
+    last = max(
+        n for n, each in enumerate(published) if each.migration and each.migration.outcome == "completed"
+    )
     for change in (
         {"outcome": "failed"},
         {"reason": "source_crashed"},
         {"attention": "source_left_paused"},
         {"mode": "postcopy"},
         {"confirmed_by": ["source"]},
-        {"guest": told[last].migration.guest.model_copy(update={"state": "paused"})},  # type: ignore[union-attr]
+        {"guest": published[last].migration.guest.model_copy(update={"state": "paused"})},  # type: ignore[union-attr]
     ):
-        data = told[last].migration
+        data = published[last].migration
         assert data is not None
-        telling = told[last].telling
-        forged = type(telling)(telling.word, telling.id, data.model_copy(update=change))
+        message = published[last].message
+        forged = type(message)(message.name, message.id, data.model_copy(update=change))
         assert wrong_with(
-            fleet, [*told[:last], Told(told[last].t, told[last].uuid, forged), *told[last + 1 :]]
+            fleet,
+            [
+                *published[:last],
+                Published(published[last].t, published[last].uuid, forged),
+                *published[last + 1 :],
+            ],
         )
-    assert wrong_with(fleet, [*told, told[last]])
-    assert wrong_with(fleet, told[:last])
+    assert wrong_with(fleet, [*published, published[last]])
+    assert wrong_with(fleet, published[:last])
 
 
 def _one_life() -> Life:

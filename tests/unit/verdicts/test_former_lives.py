@@ -10,11 +10,11 @@ from functools import partial
 import pytest
 from msgspec import structs
 
-from bridge.correlator.rules.acts import KEPT
-from bridge.correlator.rules.case import Times
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.observations import Observation
+from bridge.correlator.rules.record import Times
 from bridge.wire.messages import stamp
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
 from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
@@ -28,13 +28,13 @@ def the(number: str) -> Row:
     return next(row for row in (*MIGRATIONS, *LOOK_ALIKES) if row.number == number)
 
 
-def tell(stage: Stage) -> list[Told]:
+def tell(stage: Stage) -> list[Published]:
     """What is told of a stage's messages, received when it was sent, from agents whose clocks are known."""
     hosts = [SOURCE, DESTINATION, THIRD]
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in hosts]
-    told = Conductor(clocks=dict.fromkeys(hosts, 0.0)).deliver(in_order([*online, *stage.run()]))
-    hold_the_contract(told)
-    return told
+    published = Conductor(clocks=dict.fromkeys(hosts, 0.0)).deliver(in_order([*online, *stage.run()]))
+    hold_the_contract(published)
+    return published
 
 
 def test_an_offline_migration_to_a_host_that_was_installed_anew_and_had_the_domain_before() -> None:
@@ -67,9 +67,9 @@ def test_a_definition_that_was_copied_before_the_domain_came_to_the_host_that_lo
     stage.at(came + 20.0, partial(stage.go_blind, stage.host(SOURCE), "agent"))
     left = stage.row(the("6"), came + 21.0, DOMAIN, (SOURCE, DESTINATION))
     stage.at(left + 20.0, partial(stage.come_back, stage.host(SOURCE)))
-    told = tell(stage)
-    assert {each.mode for each in verdicts(told)} == {"precopy"}
-    assert {each.destination.host for each in verdicts(told)} == {SOURCE, DESTINATION}
+    published = tell(stage)
+    assert {each.mode for each in verdicts(published)} == {"precopy"}
+    assert {each.destination.host for each in verdicts(published)} == {SOURCE, DESTINATION}
 
 
 def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() -> None:
@@ -89,8 +89,8 @@ def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() 
         DOMAIN,
         (SOURCE, THIRD),
     )
-    told = tell(stage)
-    assert words(told) == ("started", "conflict", "failed", "started")
+    published = tell(stage)
+    assert words(published) == ("started", "conflict", "failed", "started")
 
 
 def test_a_source_that_powers_off_is_not_said_to_run_on_by_a_clock_that_is_a_second_wrong() -> None:
@@ -102,9 +102,9 @@ def test_a_source_that_powers_off_is_not_said_to_run_on_by_a_clock_that_is_a_sec
     stage.row(the("29"), 10.0, DOMAIN, (SOURCE, DESTINATION))
     sent = stage.run()
     late = [Delivery(each.t + (3.2 if each.host == SOURCE else 0.1), each) for each in sent]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    hold_the_contract(told)
-    (verdict,) = verdicts(told)
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(published)
+    (verdict,) = verdicts(published)
     assert (verdict.outcome, verdict.reason, verdict.guest.state) == ("failed", "source_stopped", "shutoff")
 
 
@@ -117,9 +117,11 @@ def test_a_destination_that_is_found_without_the_guest_had_it_if_the_source_let_
     came = stage.row(the("9"), 10.0, DOMAIN, (SOURCE, DESTINATION))
     went = stage.row(the("12"), came + 0.5, DOMAIN, (DESTINATION, THIRD))
     stage.at(went + 300.0, partial(stage.come_back, destination))
-    told = tell(stage)
-    assert {each.outcome for each in verdicts(told)} == {"completed"}
-    assert [(each.source.host, each.destination.host) for each in verdicts(told)][-1:] != [(SOURCE, THIRD)]
+    published = tell(stage)
+    assert {each.outcome for each in verdicts(published)} == {"completed"}
+    assert [(each.source.host, each.destination.host) for each in verdicts(published)][-1:] != [
+        (SOURCE, THIRD)
+    ]
 
 
 def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_told() -> None:
@@ -138,9 +140,9 @@ def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_to
     stage.at(flows - 4.0, partial(stage.install_anew, source))
     stage.at(flows - 3.9, partial(stage.come_back, source))
     sent = [Delivery(each.t + 0.5 * (each.host == SOURCE), each) for each in stage.run()]
-    told = Conductor().deliver(sorted(sent, key=lambda each: each.received))
-    hold_the_contract(told)
-    first = [each for each in verdicts(told) if each.destination.host == DESTINATION]
+    published = Conductor().deliver(sorted(sent, key=lambda each: each.received))
+    hold_the_contract(published)
+    first = [each for each in verdicts(published) if each.destination.host == DESTINATION]
     assert [(each.outcome, each.reason) for each in first] == [("failed", "destination_failed")]
 
 
@@ -183,16 +185,18 @@ def test_a_chain_whose_middle_is_heard_hours_later_is_as_many_migrations_as_it_w
         *stage.run(),
     ]
     begins = next(
-        each for each in sent if each.host == SOURCE and each.fact and each.fact.kind == "iteration"
+        each
+        for each in sent
+        if each.host == SOURCE and each.observation and each.observation.kind == "iteration"
     )
     late_s = {SOURCE: 0.0, DESTINATION: 1000.0, THIRD: 0.0}
     late = [
-        Delivery(each.t + (40.0 if each is begins else late_s[each.host] * bool(each.fact)), each)
+        Delivery(each.t + (40.0 if each is begins else late_s[each.host] * bool(each.observation)), each)
         for each in sent
     ]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    hold_the_contract(told)
-    last = {each.migration: (each.source.host, each.destination.host) for each in verdicts(told)}
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(published)
+    last = {each.migration: (each.source.host, each.destination.host) for each in verdicts(published)}
     assert sorted(map(str, last.values())) == sorted(map(str, [(SOURCE, DESTINATION), (DESTINATION, THIRD)]))
 
 
@@ -203,13 +207,17 @@ def test_an_interruption_is_not_told_of_the_attempt_before_whose_beginning_is_la
     failed = stage.row(the("17"), 10.0, DOMAIN, (SOURCE, DESTINATION))
     stage.row(the("35"), failed + 1.0, DOMAIN, (SOURCE, DESTINATION))
     sent = stage.run()
-    begins = [each for each in sent if each.fact and each.fact.figures[0] == 1][1]
+    begins = [each for each in sent if each.observation and each.observation.figures[0] == 1][1]
     late = [Delivery(each.t + 18.0 * (each is begins), each) for each in sent]
-    told = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    hold_the_contract(told)
-    of_first = {each.migration.migration for each in told if each.migration and each.telling.word == "failed"}
+    published = Conductor().deliver(sorted(late, key=lambda each: each.received))
+    hold_the_contract(published)
+    of_first = {
+        each.migration.migration for each in published if each.migration and each.message.name == "failed"
+    }
     interrupted = {
-        each.migration.migration for each in told if each.migration and each.telling.word == "interrupted"
+        each.migration.migration
+        for each in published
+        if each.migration and each.message.name == "interrupted"
     }
     assert (len(of_first), len(interrupted)) == (1, 1)
     assert not of_first & interrupted
@@ -257,9 +265,9 @@ def test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again() -> No
     for n in range(KEPT + 2):  # so many stays there since that the one in question isn't kept
         stage.at(1000.0 + 20 * n, partial(stage.event, source, (2, 0)))
         stage.at(1010.0 + 20 * n, partial(stage.event, source, (5, 1)))
-    told = tell(stage)
-    assert words(told) == ("started", "unresolved")
-    (missing,) = [each.migration.missing for each in told if each.migration and each.migration.missing]
+    published = tell(stage)
+    assert words(published) == ("started", "unresolved")
+    (missing,) = [each.migration.missing for each in published if each.migration and each.migration.missing]
     assert [(one.side, one.host, one.code) for one in missing] == [("destination", DESTINATION, "no_end")]
 
 
@@ -270,7 +278,7 @@ def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
             t,
             host,
             DOMAIN,
-            Fact(
+            Observation(
                 host, 0, n, "lifecycle", what, "event", "QEMU", "web01",
                 at=START + t, received=START + t, stamp=stamp(START + t), id=f"{host}-{n}",
             ),
@@ -300,9 +308,9 @@ def test_an_arrival_that_is_not_kept_any_more_is_not_taken_for_the_one_that_its_
     sent = of_lifecycle(SOURCE, source) + of_lifecycle(DESTINATION, destination)
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
     conductor = Conductor(times=Times(settle_s=1.0), clocks={SOURCE: 0.0, DESTINATION: 0.0})
-    told = conductor.deliver(in_order(sorted([*online, *sent], key=lambda each: each.t)))
-    hold_the_contract(told)
-    standing = {each.migration: each for each in verdicts(told)}.values()
+    published = conductor.deliver(in_order(sorted([*online, *sent], key=lambda each: each.t)))
+    hold_the_contract(published)
+    standing = {each.migration: each for each in verdicts(published)}.values()
     assert [(each.outcome, each.source.host, each.destination.host) for each in standing].count(
         ("completed", SOURCE, DESTINATION)
     ) == 3
@@ -319,11 +327,16 @@ def test_a_state_that_was_looked_at_before_the_agent_was_told_of_the_arrival(apa
     ended, began, ran = of_lifecycle(
         DESTINATION, [(12.29, "stopped/unknown"), (12.094, "started/migrated"), (12.172, "resumed/migrated")]
     )
-    assert ended.fact is not None
+    assert ended.observation is not None
     state = replace(
         ended,
-        fact=structs.replace(
-            ended.fact, kind="state", what="running/migrated", origin="state", at=later, stamp=stamp(later)
+        observation=structs.replace(
+            ended.observation,
+            kind="state",
+            what="running/migrated",
+            origin="state",
+            at=later,
+            stamp=stamp(later),
         ),
     )
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
@@ -331,9 +344,9 @@ def test_a_state_that_was_looked_at_before_the_agent_was_told_of_the_arrival(apa
     deliveries += [Delivery(12.7, ended), Delivery(12.701, state)]
     deliveries += [Delivery(12.702 + apart_s, began), Delivery(12.703 + apart_s, ran)]
     conductor = Conductor(times=Times(settle_s=2.0), clocks={SOURCE: 0.0, DESTINATION: 0.0})
-    told = conductor.deliver(deliveries)
-    hold_the_contract(told)
-    standing = {each.migration: each for each in verdicts(told)}.values()
+    published = conductor.deliver(deliveries)
+    hold_the_contract(published)
+    standing = {each.migration: each for each in verdicts(published)}.values()
     assert [(each.source.host, each.destination.host, each.confirmed_by) for each in standing] == [
         (SOURCE, DESTINATION, ["source", "destination"])
     ]

@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.rules.case import Case, Times
-from bridge.correlator.rules.judging import judge
+from bridge.correlator.rules.evaluate import evaluate
+from bridge.correlator.rules.record import DomainRecord, Times
 
 STORED: Final = Path(__file__).parents[2] / "data" / "stored-0.1.0.json"
 AFTER: Final = json.loads(STORED.read_text())
@@ -23,10 +23,10 @@ AFTER: Final = json.loads(STORED.read_text())
 @pytest.mark.parametrize("name", AFTER)
 def test_a_domain_that_0_1_0_stored_is_evaluated_as_before(name: str) -> None:
     at, published, stored = AFTER[name]
-    case = Case.load(base64.b64decode(stored))
+    case = DomainRecord.load(base64.b64decode(stored))
     assert case.logs
-    assert {telling.word for telling in judge(case, at, {}, Times()).tellings} <= {"current"}
-    assert {told.started for told in case.told} <= {"started" in published}
-    again = Case.load(case.dump())
+    assert {message.name for message in evaluate(case, at, {}, Times()).messages} <= {"current"}
+    assert {published.started for published in case.published} <= {"started" in published}
+    again = DomainRecord.load(case.dump())
     assert again.logs.keys() == case.logs.keys()
-    assert judge(again, at, {}, Times()).tellings == ()
+    assert evaluate(again, at, {}, Times()).messages == ()

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
 from tests.unit.verdicts.stage import FULL, Sent, Stage
@@ -31,38 +31,40 @@ def sent_of(row: Row) -> list[Sent]:
     return [*online, *stage.run()]
 
 
-def last_of(told: list[Told]) -> list[tuple[object, ...]]:
+def last_of(published: list[Published]) -> list[tuple[object, ...]]:
     """The last verdict of each migration."""
-    last = {each.migration: each for each in verdicts(told)}
+    last = {each.migration: each for each in verdicts(published)}
     return [(v.outcome, v.reason, v.source.host, v.destination.host, v.confirmed_by) for v in last.values()]
 
 
 def told_late(
     sent: list[Sent], host: str, count: int, by_s: float, *, cleared_by_s: float = 0.0
-) -> list[Told]:
+) -> list[Published]:
     """What is told when the last events of one host come so much later, and its states in time. That a state
-    was cleared counts as said after all that came (`work.hear_cleared`); it may come later, too.
+    was cleared counts as said after all that came (`work.take_cleared`); it may come later, too.
     """
-    events = [each for each in sent if each.host == host and each.fact and each.fact.kind in EVENTS]
+    events = [
+        each for each in sent if each.host == host and each.observation and each.observation.kind in EVENTS
+    ]
     late = events[-count:]
-    came = max((each.fact.sequence for each in events[:-count] if each.fact), default=0)
+    came = max((each.observation.sequence for each in events[:-count] if each.observation), default=0)
     deliveries = [
         Delivery(each.t + by_s, each)
         if each in late
         else Delivery(each.t + cleared_by_s, _placed(each, came))
-        if each.host == host and each.fact and each.fact.kind == "cleared"
+        if each.host == host and each.observation and each.observation.kind == "cleared"
         else Delivery(each.t, each)
         for each in sent
     ]
-    told = Conductor(times=TIMES).deliver(sorted(deliveries, key=lambda each: each.received))
-    hold_the_contract(told)
-    return told
+    published = Conductor(times=TIMES).deliver(sorted(deliveries, key=lambda each: each.received))
+    hold_the_contract(published)
+    return published
 
 
 def _placed(each: Sent, came: int) -> Sent:
-    fact = each.fact
-    assert fact is not None
-    return replace(each, fact=structs.replace(fact, sequence=min(came, fact.sequence)))
+    observation = each.observation
+    assert observation is not None
+    return replace(each, observation=structs.replace(observation, sequence=min(came, observation.sequence)))
 
 
 @pytest.mark.parametrize("side", [SOURCE, DESTINATION])
@@ -74,8 +76,8 @@ def test_the_last_events_of_a_host_come_long_after_its_state_was_cleared(
     """A member that died had them in hand, another one the state."""
     proof(row.number, interleavings=1)
     sent = sent_of(row)
-    told = told_late(sent, side, count, LATE_S)
-    assert last_of(told) == last_of(Conductor(times=TIMES).deliver(in_order(sent)))
+    published = told_late(sent, side, count, LATE_S)
+    assert last_of(published) == last_of(Conductor(times=TIMES).deliver(in_order(sent)))
 
 
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if row.number in ("30", "31")], ids=str)
@@ -83,6 +85,6 @@ def test_the_end_of_the_guest_comes_when_its_state_was_taken_for_it(row: Row, pr
     """And a verdict by the destination alone had ended the source's part."""
     proof(row.number, interleavings=1)
     sent = sent_of(row)
-    told = told_late(sent, SOURCE, 1, 2 * TIMES.in_hand_s, cleared_by_s=2 * TIMES.settle_s)
-    assert len(verdicts(told)) == 2
-    assert last_of(told) == last_of(Conductor(times=TIMES).deliver(in_order(sent)))
+    published = told_late(sent, SOURCE, 1, 2 * TIMES.in_hand_s, cleared_by_s=2 * TIMES.settle_s)
+    assert len(verdicts(published)) == 2
+    assert last_of(published) == last_of(Conductor(times=TIMES).deliver(in_order(sent)))

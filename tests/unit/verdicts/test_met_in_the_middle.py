@@ -26,9 +26,9 @@ ARRIVES = [
 
 def met_at(sent: Sequence[Sent], n: int) -> list[Delivery]:
     """Of the first messages only the states that are retained by then; then all others."""
-    retained = {each.host: each for each in sent[:n] if each.fact and each.fact.kind == "state"}
+    retained = {each.host: each for each in sent[:n] if each.observation and each.observation.kind == "state"}
     for each in sent[:n]:
-        if each.fact and each.fact.kind == "cleared":
+        if each.observation and each.observation.kind == "cleared":
             retained.pop(each.host, None)
     begins_s = sent[n].t - 0.1
     return [Delivery(begins_s, each) for each in retained.values()] + in_order(sent[n:])
@@ -36,7 +36,9 @@ def met_at(sent: Sequence[Sent], n: int) -> list[Delivery]:
 
 def end_of_source(sent: Sequence[Sent]) -> int:
     """Where the source says that the guest left."""
-    return next(n for n, each in enumerate(sent) if each.fact and each.fact.what == "stopped/migrated")
+    return next(
+        n for n, each in enumerate(sent) if each.observation and each.observation.what == "stopped/migrated"
+    )
 
 
 @pytest.mark.parametrize("row", ARRIVES, ids=str)
@@ -44,23 +46,25 @@ def test_a_completed_migration_is_told_in_full_whenever_one_began_to_listen(row:
     """As long as the source's end is heard: where the guest was at the latest, the states tell."""
     sent = played(row, "9.0", FULL, persistent=False)
     for n in range(1, end_of_source(sent) + 1):
-        told = Conductor().deliver(met_at(sent, n))
-        hold_the_contract(told)
-        (verdict,) = verdicts(told)
+        published = Conductor().deliver(met_at(sent, n))
+        hold_the_contract(published)
+        (verdict,) = verdicts(published)
         assert columns(verdict) == expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False), n
 
 
 def test_a_broken_post_copy_is_told_from_the_states_alone_and_so_is_its_end() -> None:
     row = next(row for row in MIGRATIONS if row.number == "37")
     sent = played(row, "9.0", FULL, persistent=False)
-    crash = next(n for n, each in enumerate(sent) if each.fact and each.fact.what == "stopped/failed")
+    crash = next(
+        n for n, each in enumerate(sent) if each.observation and each.observation.what == "stopped/failed"
+    )
     early, end = met_at(sent, crash), sent[crash].t
-    told = Conductor().deliver(
+    published = Conductor().deliver(
         [Delivery(each.received + (60.0 if each.received >= end else 0.0), each.sent) for each in early]
     )
-    hold_the_contract(told)
-    assert words(told) == ("interrupted", "failed")
-    (verdict,) = verdicts(told)
+    hold_the_contract(published)
+    assert words(published) == ("interrupted", "failed")
+    (verdict,) = verdicts(published)
     assert columns(verdict) == expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False)
     assert (verdict.started_at, verdict.duration_ms) == (None, None)
 
@@ -78,12 +82,14 @@ def test_a_destination_that_is_heard_late_by_its_state_alone_makes_a_revision() 
     row = MIGRATIONS[0]
     sent = played(row, "9.0", FULL, persistent=False)
     of_source = in_order(each for each in sent if each.host == SOURCE)
-    state = [each for each in sent if each.host == DESTINATION and each.fact and each.fact.kind == "state"][
-        -1
-    ]
-    told = Conductor().deliver([*of_source, Delivery(300.0, state)])
-    hold_the_contract(told)
-    first, second = verdicts(told)
+    state = [
+        each
+        for each in sent
+        if each.host == DESTINATION and each.observation and each.observation.kind == "state"
+    ][-1]
+    published = Conductor().deliver([*of_source, Delivery(300.0, state)])
+    hold_the_contract(published)
+    first, second = verdicts(published)
     assert (first.destination.host, first.confirmed_by) == (None, ["source"])
     assert columns(second) == expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False)
 
@@ -98,9 +104,9 @@ def test_a_destination_that_is_installed_anew_ends_its_arrival_by_its_state() ->
     stage.at(10.3, partial(stage.go_blind, destination, "agent"))
     stage.at(ends_s - 1.0, partial(stage.install_anew, destination))
     stage.at(ends_s - 0.9, partial(stage.come_back, destination))
-    told = Conductor().deliver(in_order(stage.run()))
-    hold_the_contract(told)
-    assert words(told) == ("started", "completed")
-    (verdict,) = verdicts(told)
+    published = Conductor().deliver(in_order(stage.run()))
+    hold_the_contract(published)
+    assert words(published) == ("started", "completed")
+    (verdict,) = verdicts(published)
     assert columns(verdict) == expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False)
-    assert {each.migration.migration for each in told if each.migration} == {verdict.migration}
+    assert {each.migration.migration for each in published if each.migration} == {verdict.migration}

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.correlator.rules.case import Times
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved
+from bridge.correlator.rules.record import Times
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, Row
 from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
-def told_of(rows: Sequence[tuple[Row, str, str]], gap_s: float = 0.2, apart_s: float = 1.0) -> list[Sent]:
+def unfinished(rows: Sequence[tuple[Row, str, str]], gap_s: float = 0.2, apart_s: float = 1.0) -> list[Sent]:
     """Rows that follow each other, between the hosts named; the gap is before each event."""
     stage = Stage(FULL)
     stage.at(0.0, lambda: stage.place(stage.host(rows[0][1]), DOMAIN, "running/booted", persistent=False))
@@ -25,9 +25,9 @@ def told_of(rows: Sequence[tuple[Row, str, str]], gap_s: float = 0.2, apart_s: f
     return stage.run()
 
 
-def outcomes(told: Sequence[Told]) -> list[tuple[str, str | None, str | None, int]]:
+def outcomes(published: Sequence[Published]) -> list[tuple[str, str | None, str | None, int]]:
     """Each verdict's outcome, hosts and revision, in no order."""
-    return sorted((v.outcome, v.source.host, v.destination.host, v.revision) for v in verdicts(told))
+    return sorted((v.outcome, v.source.host, v.destination.host, v.revision) for v in verdicts(published))
 
 
 def test_a_host_that_is_heard_after_the_other_has_told_of_several_migrations() -> None:
@@ -36,7 +36,7 @@ def test_a_host_that_is_heard_after_the_other_has_told_of_several_migrations() -
     there, back = (SOURCE, DESTINATION), (DESTINATION, SOURCE)
     sent = [
         each
-        for each in told_of(
+        for each in unfinished(
             [
                 (rows["1"], *there),
                 (rows["12"], *back),
@@ -45,13 +45,13 @@ def test_a_host_that_is_heard_after_the_other_has_told_of_several_migrations() -
                 (rows["1"], *back),
             ]
         )
-        if each.fact is not None
+        if each.observation is not None
     ]
-    told = Conductor(times=Times(settle_s=10.0)).deliver(
+    published = Conductor(times=Times(settle_s=10.0)).deliver(
         interleaved(sent, sorted(each.host for each in sent), begins_s=sent[-1].t)
     )
-    hold_the_contract(told)
-    assert outcomes(told) == [
+    hold_the_contract(published)
+    assert outcomes(published) == [
         ("completed", *there, 0),
         ("completed", *there, 0),
         ("completed", *back, 0),
@@ -75,9 +75,9 @@ def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
     conductor = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0})
     conductor.deliver(in_order(early), until_s=at + 30.0)
     conductor.take(late[-1].received, *(each.sent for each in late))
-    told = conductor.deliver([])
-    hold_the_contract(told)
-    standing = {each.migration: each for each in verdicts(told)}
+    published = conductor.deliver([])
+    hold_the_contract(published)
+    standing = {each.migration: each for each in verdicts(published)}
     found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
     ends = [("completed", *there_and_back[n % 2]) for n in range(24)]
     assert sorted(found, key=str) == sorted(ends)
@@ -95,20 +95,20 @@ def test_a_backlog_that_comes_one_by_one_when_departures_were_told_of_alone(
     live = next(row for row in MIGRATIONS if row.number == "1")
     quick = replace(live, said=live.said.replace("~1.4", "~0.2"))
     ends = [((SOURCE, DESTINATION), (DESTINATION, SOURCE))[n % 2] for n in range(migrations)]
-    sent = told_of([(quick, *end) for end in ends], gap_s=0.025, apart_s=0.9)
+    sent = unfinished([(quick, *end) for end in ends], gap_s=0.025, apart_s=0.9)
     online = [Sent(0.5, host, sees=True, place=(0, 0)) for host in (SOURCE, DESTINATION)]
     early = [*online, *(each for each in sent if each.host == SOURCE)]
-    late = [each for each in sent if each.host == DESTINATION and each.fact is not None]
+    late = [each for each in sent if each.host == DESTINATION and each.observation is not None]
     begins_s = sent[-1].t + late_s
     clocks = {SOURCE: 0.0, DESTINATION: 0.0} if knows_clocks else {}
     conductor = Conductor(times=Times(settle_s=1.0), clocks=clocks)
     conductor.deliver(in_order(early), until_s=begins_s)
-    told = conductor.deliver([Delivery(begins_s + n * 0.005, each) for n, each in enumerate(late)])
-    hold_the_contract(told)
-    standing = {each.migration: each for each in verdicts(told)}
+    published = conductor.deliver([Delivery(begins_s + n * 0.005, each) for n, each in enumerate(late)])
+    hold_the_contract(published)
+    standing = {each.migration: each for each in verdicts(published)}
     found = [(each.outcome, each.source.host, each.destination.host) for each in standing.values()]
     assert sorted(found, key=str) == sorted(("completed", *end) for end in ends)
-    assert {each.migration.migration for each in told if each.migration} == standing.keys()
+    assert {each.migration.migration for each in published if each.migration} == standing.keys()
 
 
 def test_a_conflict_whose_destination_had_ended_before_its_source_left_again() -> None:
@@ -131,9 +131,9 @@ def test_a_conflict_whose_destination_had_ended_before_its_source_left_again() -
     ]
     deliveries.append(Delivery(dark_s, Sent(dark_s, DESTINATION, sees=False, why="agent")))
     deliveries.append(Delivery(light_s, Sent(light_s, DESTINATION, sees=True)))
-    told = Conductor().deliver(sorted(deliveries, key=lambda each: each.received))
-    hold_the_contract(told)
-    standing = {each.migration: each for each in verdicts(told)}.values()
+    published = Conductor().deliver(sorted(deliveries, key=lambda each: each.received))
+    hold_the_contract(published)
+    standing = {each.migration: each for each in verdicts(published)}.values()
     assert [(each.outcome, each.reason) for each in standing] == [
         ("failed", "destination_destroyed"),
         ("completed", None),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published
 from tests.unit.verdicts.expect import columns
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.plans import draw
@@ -29,16 +29,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("first", range(0, int(os.environ.get("LATE_FLEETS", fleets)), IN_A_TEST))
 
 
-def last_words(told: Sequence[Told]) -> dict[str, Any]:
+def last_words(published: Sequence[Published]) -> dict[str, Any]:
     """Of each domain the last verdict of each migration in all its columns, and where the domain is."""
     migrations: dict[tuple[str, str], dict[str, Any]] = {}
     places: dict[str, str | None] = {}
-    for each in told:
+    for each in published:
         data = each.migration
         if data is not None and data.migration and data.outcome in ("completed", "failed", "conflict"):
             migrations[each.uuid, data.migration] = columns(data)
-        if each.telling.word == "location":
-            places[each.uuid] = getattr(each.telling.data, "host", None)
+        if each.message.name == "location":
+            places[each.uuid] = getattr(each.message.data, "host", None)
     verdicts: defaultdict[str, list[str]] = defaultdict(list)
     for (uuid, _), verdict in migrations.items():
         verdicts[uuid].append(repr(verdict))
@@ -56,7 +56,8 @@ def test_a_host_that_is_hours_late_changes_no_last_verdict(first: int) -> None:
         slow, clocks = hosts[seed % len(hosts)], dict.fromkeys(hosts, 0.0)
         late = [
             Delivery(
-                each.received + LATE_S * (each.sent.host == slow and each.sent.fact is not None), each.sent
+                each.received + LATE_S * (each.sent.host == slow and each.sent.observation is not None),
+                each.sent,
             )
             for each in deliveries
         ]

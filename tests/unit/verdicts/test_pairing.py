@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.correlator.rules import acts, machine
+from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import Ends
-from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Residency
+from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, pair
-from bridge.correlator.rules.track import Arrival, Departure, Stay, Track
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -34,15 +34,15 @@ def left(sequence: int, t: float, until: float) -> Departure:
 
 def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_together() -> None:
     """Two arrivals, and one departure that may be either's: the agent missed an end and a beginning."""
-    here, there = Track(), Track()
+    here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 28.02), arrived(11, 30.18)]
     there.departures = [left(1, 28.05, 30.48)]
-    told: set[Ends] = set()
+    published: set[Ends] = set()
     found = []
     for n in range(8):
-        pairs = [each for each in pair({"host1": here, "host2": there}, (), told) if each.arrival]
+        pairs = [each for each in pair({"host1": here, "host2": there}, (), published) if each.arrival]
         linked = {each.arrival.key: each.departure.key for each in pairs if each.arrival and each.departure}
-        told = {(("host1", arrival), ("host2", departure)) for arrival, departure in linked.items()}
+        published = {(("host1", arrival), ("host2", departure)) for arrival, departure in linked.items()}
         found.append([key for key, departure in linked.items() if departure == (0, 1)])
         here.arrivals.append(arrived(100 + 10 * n, 60.0 + 20.0 * n))
         there.departures.append(left(100 + 10 * n, 60.02 + 20.0 * n, 61.4 + 20.0 * n))
@@ -54,7 +54,7 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
 @pytest.mark.parametrize("apart_s", [0.0, 7200.0], ids=["clocks agree", "a clock is two hours wrong"])
 def test_equal_figures_prove_which_halves_belong_together(which: int, apart_s: float) -> None:
     """Of two arrivals and one departure, whatever the stamps say."""
-    here, there = Track(), Track()
+    here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 28.02), arrived(11, 30.18)]
     there.departures = [left(1, 28.05 + apart_s, 30.48 + apart_s)]
     here.arrivals[which].copied = there.departures[0].copied = (1065095168, 8126464, 262144, 1984, 5, 27)
@@ -68,7 +68,7 @@ def test_equal_figures_prove_which_halves_belong_together(which: int, apart_s: f
 
 
 def test_figures_that_several_have_prove_nothing() -> None:
-    here, there = Track(), Track()
+    here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 28.02), arrived(11, 68.18)]
     there.departures = [left(1, 28.05, 30.48), left(11, 68.21, 70.0)]
     for came, gone in zip(here.arrivals, there.departures, strict=True):
@@ -82,7 +82,7 @@ def test_figures_that_several_have_prove_nothing() -> None:
 
 def test_all_attempts_are_weighed_together() -> None:
     """Of eight attempts one departure wasn't heard: its arrival doesn't take that of the one before it."""
-    here, there = Track(), Track()
+    here, there = HostView(), HostView()
     here.arrivals = [arrived(10 * n, 10.0 + 2.2 * n) for n in range(8)]
     there.departures = [left(10 * n, 10.02 + 2.2 * n, 10.3 + 2.2 * n) for n in range(8) if n != 2]
     pairs = pair({"host1": here, "host2": there}, ())
@@ -90,9 +90,9 @@ def test_all_attempts_are_weighed_together() -> None:
     assert linked == {(0, 10 * n): (0, 10 * n) if n != 2 else None for n in range(8)}
 
 
-def of_the_arrival(source: Track) -> Pair:
+def of_the_arrival(source: HostView) -> Pair:
     """The attempt that the arrival is part of which came to host1 at 8.68."""
-    destination = Track()
+    destination = HostView()
     destination.arrivals = [arrived(1, 8.68)]
     destination.arrivals[0].stage = "arrived"
     (found,) = [each for each in pair({"host1": destination, "host2": source}, ()) if each.arrival]
@@ -104,17 +104,17 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     the first attempt it has seen the suspension and later that the run is over, a moment before the second.
     A guest isn't suspended for a switch-over before its destination is prepared.
     """
-    source = Track()
+    source = HostView()
     suspended = mark(2, "suspended/migrated", 6.57)
     over, back = (
         mark(n, what, 8.58, "resync") for n, what in ((3, "stopped/unknown"), (4, "started/unknown"))
     )
-    source.past = [Stay(mark(1, "resumed/migrated", 5.53), over)]
+    source.past = [Residency(mark(1, "resumed/migrated", 5.53), over)]
     unseen = Departure(suspended.key, suspended, stage="vanished", suspended=suspended, ended=over)
     source.departures = [unseen]
     assert of_the_arrival(source).departure is None
 
-    source.stay = Stay(back)
+    source.residency = Residency(back)
     leaving = mark(5, "suspended/migrated", 8.70)
     source.departures.append(Departure(leaving.key, leaving, stage="leaving", suspended=leaving))
     assert of_the_arrival(source).departure is source.departures[1]
@@ -122,14 +122,14 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     source.departures[1].ended = mark(6, "stopped/migrated", 8.92)
     both = of_the_arrival(source)
     assert both.departure is source.departures[1]
-    assert not both.doubtful
+    assert not both.ambiguous
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
     """An arrival that was found afterwards is never quite done. In this storm its departure is forgotten,
     and then its verdict was told anew without its source.
     """
-    monkeypatch.setattr(acts, "KEPT", 8)
+    monkeypatch.setattr(actions, "KEPT", 8)
     monkeypatch.setattr(machine, "KEPT", 8)
     assert wrong_with(carry_out(draw(2459))) == []
 
@@ -139,6 +139,6 @@ def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_de
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With little kept, as after many migrations, what is left over isn't told of as one to nowhere."""
-    monkeypatch.setattr(acts, "KEPT", 4)
+    monkeypatch.setattr(actions, "KEPT", 4)
     monkeypatch.setattr(machine, "KEPT", 4)
     assert wrong_with(carry_out(draw(seed))) == []

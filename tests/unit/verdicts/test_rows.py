@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import ROWS, Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order, interleaved, late, messages
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
 from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
 from tests.unit.verdicts.stage import (
@@ -65,25 +65,30 @@ def begun(row: Row, release: Release, voice: Voice, *, persistent: bool | None =
 def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
     """All words in order, where both sides are heard in time."""
     if row.verdict is None:
-        return row.told
+        return row.published
     if not row.without_job and not voice.jobs:
-        return (*row.told, "unresolved")
-    return (*row.told, row.verdict.outcome)
+        return (*row.published, "unresolved")
+    return (*row.published, row.verdict.outcome)
 
 
 def check(
-    told: Sequence[Told], row: Row, voice: Voice, *, revised: int | None = 0, persistent: bool | None = None
+    published: Sequence[Published],
+    row: Row,
+    voice: Voice,
+    *,
+    revised: int | None = 0,
+    persistent: bool | None = None,
 ) -> None:
     """Holds what was told against the row. revised: how often a verdict was; None: any number of times."""
-    hold_the_contract(told)
+    hold_the_contract(published)
     keeps = is_persistent(row) if persistent is None else persistent
-    found = verdicts(told)
+    found = verdicts(published)
     if row.verdict is None or (not row.without_job and not voice.jobs):
         assert found == []
         return
-    assert found, f"no verdict: {words(told)}"
+    assert found, f"no verdict: {words(published)}"
     assert columns(found[-1]) == expected(row, SOURCE, DESTINATION, voice=voice, persistent=keeps)
-    assert len({each.migration.migration for each in told if each.migration} - {None}) == 1
+    assert len({each.migration.migration for each in published if each.migration} - {None}) == 1
     if revised is not None:
         assert found[-1].revision == revised
 
@@ -103,26 +108,26 @@ def test_the_table_has_every_number() -> None:
 def test_told_in_its_order(row: Row, release: Release, voice: str, proof: Proof) -> None:
     """Each word once, in order, and the verdict of the table; revised only where a host was lost for long."""
     proof(row.number, interleavings=1)
-    told = Conductor().deliver(in_order(played(row, release, VOICES[voice])))
+    published = Conductor().deliver(in_order(played(row, release, VOICES[voice])))
     revised = int(release in row.revised and (VOICES[voice].jobs or row.number == "22b"))
-    assert words(told) == wanted(row, VOICES[voice]) + ("failed",) * revised
-    check(told, row, VOICES[voice], revised=revised)
+    assert words(published) == wanted(row, VOICES[voice]) + ("failed",) * revised
+    check(published, row, VOICES[voice], revised=revised)
 
 
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if not is_persistent(row)], ids=str)
 @pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "transient"])
 def test_with_and_without_a_definition_on_the_source(row: Row, persistent: bool) -> None:
-    told = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=persistent)))
-    assert words(told) == wanted(row, FULL)
-    check(told, row, FULL, persistent=persistent)
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=persistent)))
+    assert words(published) == wanted(row, FULL)
+    check(published, row, FULL, persistent=persistent)
 
 
 def test_a_transient_guest_whose_host_was_lost_is_not_known_to_be_lost() -> None:
     """Row 22b: it leaves no trace but its absence."""
     row = next(row for row in MIGRATIONS if row.number == "22b")
-    told = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=False)))
-    assert words(told) == ("started", "failed", "failed")
-    assert columns(verdicts(told)[-1]) == {
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=False)))
+    assert words(published) == ("started", "failed", "failed")
+    assert columns(verdicts(published)[-1]) == {
         "outcome": "failed",
         "reason": "destination_failed",
         "guest": (None, "unknown"),
@@ -151,14 +156,14 @@ def test_what_becomes_of_the_guest_afterwards_changes_no_verdict(
     for side in row.leaves:
         spot = Spot(stage.host(SOURCE if side == "S" else DESTINATION), DOMAIN, "web01")
         stage.at(before[-1].t + 0.5, partial(stage.event, spot, (5, 1)))
-    told = Conductor(times=times).deliver(in_order(stage.run()))
-    assert verdicts(told) == verdicts(before)
+    published = Conductor(times=times).deliver(in_order(stage.run()))
+    assert verdicts(published) == verdicts(before)
 
 
 def facts_of(sent: Sequence[Sent]) -> list[Sent]:
     """Without the times in which a host was blind for a while: in another order they mean nothing."""
     lost = {each.host for each in sent if each.sees is False} - {each.host for each in sent if each.sees}
-    return [each for each in sent if each.fact is not None or each.host in lost]
+    return [each for each in sent if each.observation is not None or each.host in lost]
 
 
 def orders(sent: Sequence[Sent], seed: str) -> tuple[list[tuple[str, ...]], bool]:
@@ -192,10 +197,10 @@ def test_told_in_any_order_of_the_two_hosts(row: Row, release: Release, voice: s
     drawn, _ = orders(sent, f"{row}{release}{voice}")
     proof(row.number, interleavings=len(drawn))
     for order in drawn:
-        told = Conductor().deliver(interleaved(sent, order, begins_s=1000.0))
+        published = Conductor().deliver(interleaved(sent, order, begins_s=1000.0))
         try:
-            assert sorted(words(told)) == sorted(wanted(row, VOICES[voice]))
-            check(told, row, VOICES[voice])
+            assert sorted(words(published)) == sorted(wanted(row, VOICES[voice]))
+            check(published, row, VOICES[voice])
         except AssertionError as error:
             error.add_note(f"order {order}")
             raise
@@ -209,9 +214,9 @@ def test_with_every_message_doubled_and_the_whole_day_again(row: Row, release: R
     once = in_order(played(row, release, FULL))
     twice = [delivery for each in once for delivery in (each, each)]
     last = once[-1].received + 2000.0
-    again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.fact]
-    told = Conductor().deliver([*twice, *again])
-    assert told == Conductor().deliver(once)
+    again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.observation]
+    published = Conductor().deliver([*twice, *again])
+    assert published == Conductor().deliver(once)
 
 
 @every_row
@@ -220,11 +225,11 @@ def test_with_the_correlator_restarted_after_every_prefix(row: Row, release: Rel
     """What is stored after any message is enough to go on as if nothing had been."""
     deliveries = in_order(played(row, release, FULL))
     proof(row.number, interleavings=len(deliveries) + 1)
-    once = tellings(Conductor().deliver(deliveries))
-    assert tellings(Conductor().deliver(deliveries, restart=lambda _: True)) == once
+    once = messages(Conductor().deliver(deliveries))
+    assert messages(Conductor().deliver(deliveries, restart=lambda _: True)) == once
     for prefix in range(len(deliveries)):
-        told = Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at)  # type: ignore[misc]
-        assert tellings(told) == once
+        published = Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at)  # type: ignore[misc]
+        assert messages(published) == once
 
 
 every_row_told_once = pytest.mark.parametrize(
@@ -239,9 +244,9 @@ every_row_told_once = pytest.mark.parametrize(
 def test_with_one_side_late_by_less_than_settle(row: Row, release: Release, host: str, proof: Proof) -> None:
     """What comes within `settle` is waited for: nothing is revised, but for rows late by their nature."""
     proof(row.number, interleavings=1)
-    told = Conductor().deliver(late(played(row, release, FULL), host, 5.0))
-    assert sorted(words(told)) == sorted(wanted(row, FULL))
-    check(told, row, FULL)
+    published = Conductor().deliver(late(played(row, release, FULL), host, 5.0))
+    assert sorted(words(published)) == sorted(wanted(row, FULL))
+    check(published, row, FULL)
 
 
 @every_row_told_once
@@ -255,9 +260,9 @@ def test_with_a_side_whose_status_is_late_too_so_that_its_clock_seems_behind(
     sent = [*online, *played(row, release, FULL)]
     deliveries = [Delivery(each.t + (late_s if each.host == host else 0.0), each) for each in sent]
     conductor = Conductor(clocks={SOURCE: 0.0, DESTINATION: 0.0})
-    told = conductor.deliver(sorted(deliveries, key=lambda each: each.received))
-    assert sorted(words(told)) == sorted(wanted(row, FULL))
-    check(told, row, FULL)
+    published = conductor.deliver(sorted(deliveries, key=lambda each: each.received))
+    assert sorted(words(published)) == sorted(wanted(row, FULL))
+    check(published, row, FULL)
 
 
 @pytest.mark.parametrize(
@@ -274,10 +279,10 @@ def test_with_a_side_whose_status_is_late_too_so_that_its_clock_seems_behind(
 def test_with_one_side_late_by_hours(row: Row, host: str, release: Release, proof: Proof) -> None:
     """First what the other side proves alone, in the end the verdict of the table."""
     proof(row.number, interleavings=1)
-    told = Conductor().deliver(late(played(row, release, FULL), host, HOURS_S))
-    early = tuple(word for each in told if each.t < HOURS_S for word in words([each]))
+    published = Conductor().deliver(late(played(row, release, FULL), host, HOURS_S))
+    early = tuple(word for each in published if each.t < HOURS_S for word in words([each]))
     assert early == (row.destination_alone if host == SOURCE else row.source_alone)
-    check(told, row, FULL, revised=None)
+    check(published, row, FULL, revised=None)
 
 
 @every_row
@@ -288,7 +293,7 @@ def test_with_states_that_overtake_the_events_of_one_side(
 ) -> None:
     """What a broker drops and is sent again comes after the retained states that tell of it already."""
     proof(row.number, interleavings=1)
-    told = Conductor().deliver(
+    published = Conductor().deliver(
         sorted(
             (
                 Delivery(each.t + OVERTAKEN_S * (each.host == host and is_event(each)), each)
@@ -297,12 +302,12 @@ def test_with_states_that_overtake_the_events_of_one_side(
             key=attrgetter("received"),
         )
     )
-    check(told, row, FULL, revised=None)
+    check(published, row, FULL, revised=None)
 
 
 def is_event(sent: Sent) -> bool:
     """Whether it is part of the event stream."""
-    return sent.fact is not None and sent.fact.kind not in ("state", "cleared")
+    return sent.observation is not None and sent.observation.kind not in ("state", "cleared")
 
 
 @every_row
@@ -311,10 +316,12 @@ def is_event(sent: Sent) -> bool:
 def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof: Proof) -> None:
     """What is told is right about what is not known: the other side is null, and confirms nothing."""
     proof(row.number, interleavings=1)
-    told = Conductor().deliver(in_order(each for each in played(row, release, FULL) if each.host == heard))
-    hold_the_contract(told)
-    assert words(told) == (row.source_alone if heard == SOURCE else row.destination_alone)
-    for each in told:
+    published = Conductor().deliver(
+        in_order(each for each in played(row, release, FULL) if each.host == heard)
+    )
+    hold_the_contract(published)
+    assert words(published) == (row.source_alone if heard == SOURCE else row.destination_alone)
+    for each in published:
         data = each.migration
         if data is None:
             continue
@@ -345,10 +352,10 @@ def test_what_is_no_migration_is_told_as_none(row: Row, release: Release, voice:
 
 @every_release
 def test_two_hosts_that_both_run_a_domain_without_a_migration_conflict(release: Release) -> None:
-    told = Conductor().deliver(in_order(played(CONFLICT_ALONE, release, FULL)))
-    hold_the_contract(told)
-    (conflict,) = verdicts(told)
-    assert words(told) == ("conflict",)
+    published = Conductor().deliver(in_order(played(CONFLICT_ALONE, release, FULL)))
+    hold_the_contract(published)
+    (conflict,) = verdicts(published)
+    assert words(published) == ("conflict",)
     assert conflict.migration is None
     assert (conflict.source.host, conflict.destination.host) == (SOURCE, DESTINATION)
     assert (conflict.guest.host, conflict.guest.state) == (None, "running")
@@ -364,8 +371,8 @@ def test_however_many_hosts_run_a_domain_each_two_are_told_once() -> None:
         for t in (300.0, 600.0):
             stage.at(t + n, partial(stage.event, spot, (3, 0)))
             stage.at(t + n + 100.0, partial(stage.event, spot, (4, 0)))
-    told = verdicts(Conductor().deliver(in_order(stage.run())))
-    pairs = [frozenset((each.source.host, each.destination.host)) for each in told]
+    published = verdicts(Conductor().deliver(in_order(stage.run())))
+    pairs = [frozenset((each.source.host, each.destination.host)) for each in published]
     assert len(set(pairs)) == len(pairs) == math.comb(len(names), 2)
 
 
@@ -392,13 +399,15 @@ def test_a_conflict_ends_when_one_side_ends(
     stage.row(Row(number, "resumed", resumes, None), t, DOMAIN, (SOURCE, DESTINATION))
     stage.row(Row(number, "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
     sent = stage.run()
-    told = Conductor().deliver(in_order(sent))
-    hold_the_contract(told)
-    assert words(told) == ("started", "conflict", outcome)
-    between, last = verdicts(told)
+    published = Conductor().deliver(in_order(sent))
+    hold_the_contract(published)
+    assert words(published) == ("started", "conflict", outcome)
+    between, last = verdicts(published)
     assert last.migration == between.migration
     assert (last.guest.host, last.guest.state, last.reason) == left
-    (end,) = (each.fact for each in sent if each.fact and each.fact.what == "stopped/destroyed")
+    (end,) = (
+        each.observation for each in sent if each.observation and each.observation.what == "stopped/destroyed"
+    )
     assert last.ended_at == end.stamp
     assert last.evidence[-1].id == end.id
 
@@ -421,8 +430,8 @@ def test_a_location_told_without_the_former_store_has_an_id_of_its_own() -> None
     stage.row(row, 60.0, DOMAIN, (DESTINATION, other))
     sent = in_order(stage.run())
     known, later = (
-        {each.telling.id: each.telling.data for each in told if each.telling.word == "location"}
-        for told in (
+        {each.message.id: each.message.data for each in published if each.message.name == "location"}
+        for published in (
             Conductor().deliver(sent),
             Conductor().deliver([each for each in sent if each.sent.t > 60.0]),
         )

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from bridge.correlator.rules.facts import Fact
-from bridge.correlator.rules.joint import FINAL, JOINT
+from bridge.correlator.rules.event_types import STATE_EVENT_TYPES, EventType, event_type_of
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage, HostPhase
 from bridge.correlator.rules.machine import TABLE
-from bridge.correlator.rules.signs import STATE_SIGNS, Sign, sign_of
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage, Phase
+from bridge.correlator.rules.observations import Observation
+from bridge.correlator.rules.outcomes import FINAL, OUTCOMES
 from tests.tools.pages import DOCS, render
 from tests.tools.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS
@@ -28,7 +28,7 @@ def test_the_page_is_what_the_tables_say(name: str) -> None:
 
 def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (DOCS / "state-machine.md").read_text()
-    monkeypatch.setitem(JOINT["arrived"], "resumed", ("completed", "now"))
+    monkeypatch.setitem(OUTCOMES["arrived"], "resumed", ("completed", "now"))
     assert page != render(page)
     monkeypatch.undo()
     monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", ("fail",)))
@@ -36,46 +36,51 @@ def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("operation", "sign"), [("migration_out", "job_completed"), ("migration_in", None), ("save", "other_job")]
+    ("operation", "event_type"),
+    [("migration_out", "job_completed"), ("migration_in", None), ("save", "other_job")],
 )
-def test_an_arrivals_figures_end_no_job_that_began_since(operation: str, sign: Sign | None) -> None:
+def test_an_arrivals_figures_end_no_job_that_began_since(
+    operation: str, event_type: EventType | None
+) -> None:
     """They come a second after the end, when the guest may be leaving again."""
-    fact = Fact("h1", 0, 9, "job_completed", operation, "poll", "QEMU", "web01", 1.0, 1.0, "", "e-9")
-    assert sign_of(fact) == sign
+    observation = Observation(
+        "h1", 0, 9, "job_completed", operation, "poll", "QEMU", "web01", 1.0, 1.0, "", "e-9"
+    )
+    assert event_type_of(observation) == event_type
 
 
 def test_every_arrow_is_in_the_table_and_every_move_is_an_arrow() -> None:
     for phases in (ARRIVAL, DEPARTURE):
         arrows = {
-            (before, after, sign)
-            for before, after, signs in re.findall(r"(\w+) --> (\w+): (.+)", diagram(phases))
-            for sign in signs.split(", ")
+            (before, after, event_type)
+            for before, after, event_types in re.findall(r"(\w+) --> (\w+): (.+)", diagram(phases))
+            for event_type in event_types.split(", ")
         }
         moves = {
-            (phase, after, sign)
+            (phase, after, event_type)
             for phase in phases
-            for sign, (after, _) in TABLE[phase].items()
+            for event_type, (after, _) in TABLE[phase].items()
             if after in phases and after != phase
         }
         assert arrows == moves
 
 
 def test_every_phase_is_in_the_table_and_on_a_picture() -> None:
-    assert set(TABLE) == set(PHASES) == set(get_args(Phase)) == {*ARRIVAL, *DEPARTURE}
-    assert set(STATE_SIGNS) < set(TABLE)
+    assert set(TABLE) == set(PHASES) == set(get_args(HostPhase)) == {*ARRIVAL, *DEPARTURE}
+    assert set(STATE_EVENT_TYPES) < set(TABLE)
 
 
 def test_every_sign_moves_something() -> None:
-    used = {sign for row in TABLE.values() for sign in row}
-    assert used == set(get_args(Sign))
+    used = {event_type for row in TABLE.values() for event_type in row}
+    assert used == set(get_args(EventType))
 
 
 def test_every_two_stages_have_a_ruling() -> None:
     arrivals, departures = get_args(ArrivalStage), get_args(DepartureStage)
     for a, d in product(("unseen", *arrivals), ("unseen", *departures)):
-        assert (d in JOINT[a]) == ((a, d) != ("unseen", "unseen"))
+        assert (d in OUTCOMES[a]) == ((a, d) != ("unseen", "unseen"))
     assert set(STAGES) == {"unseen", *arrivals, *departures}
-    assert all(a in JOINT and d in JOINT[a] for a, d in FINAL)
+    assert all(a in OUTCOMES and d in OUTCOMES[a] for a, d in FINAL)
 
 
 def test_every_row_is_on_the_page_of_migrations() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.correlator.rules.case import Times
+from bridge.correlator.rules.record import Times
 from bridge.wire.messages import Migration
 from tests.unit.verdicts.conduct import Conductor
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
@@ -72,12 +72,16 @@ def seen_by(fleet: Fleet, attempt: Attempt) -> int:
 def wrong_with(fleet: Fleet) -> list[str]:
     """What is wrong with what is told of a storm, in words."""
     clocks = {fleet.host(n): host.skew_s for n, host in enumerate(fleet.plan.hosts)}
-    told = Conductor(times=TIMES, clocks=clocks).deliver(fleet.deliveries)
-    hold_the_contract(told)
-    events = {d.sent.fact.id for d in fleet.deliveries if d.sent.fact and d.sent.fact.origin == "event"}
+    published = Conductor(times=TIMES, clocks=clocks).deliver(fleet.deliveries)
+    hold_the_contract(published)
+    events = {
+        d.sent.observation.id
+        for d in fleet.deliveries
+        if d.sent.observation and d.sent.observation.origin == "event"
+    }
     standing: dict[str, Migration] = {}
     began: dict[str, Migration] = {}
-    for each in told:
+    for each in published:
         data = each.migration
         if data is not None and data.migration is not None:
             if data.outcome in VERDICTS:

@@ -10,8 +10,8 @@ import pytest
 
 from bridge.consumer.inputs import Cleared, Status
 from bridge.consumer.intake import Intake
-from bridge.correlator.input.words import Said, word_of
-from bridge.correlator.rules.facts import Fact
+from bridge.correlator.input.messages import DomainMessage, message_of
+from bridge.correlator.rules.observations import Observation
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
 from tests.support.coverage_table import Proof
@@ -54,11 +54,11 @@ def test_any_gap_ten_times_and_a_hundred_times_as_long(
     for n in range(1, gaps + 1):
         for times in TIMES:
             longer = replace(row, said=stretched(said, n, times), newer=None)
-            told = Conductor().deliver(in_order(played(longer, "9.0", voice)))
+            published = Conductor().deliver(in_order(played(longer, "9.0", voice)))
             try:
-                check(told, longer, voice, revised=None)
+                check(published, longer, voice, revised=None)
                 if row.verdict is None:
-                    assert words(told) == row.told
+                    assert words(published) == row.published
             except AssertionError as error:
                 error.add_note(f"gap {n} {times} times as long: {longer.said}")
                 raise
@@ -80,23 +80,25 @@ def test_the_word_on_a_job_that_failed_is_of_that_job(said: str) -> None:
     """It comes when the next attempt is under way: that one completes, once, and doesn't rest on it."""
     row = replace(MIGRATIONS[0], said=said)
     sent = played(row, "9.0", FULL)
-    told = Conductor().deliver(in_order(sent))
-    hold_the_contract(told)
-    failed, completed = verdicts(told)
+    published = Conductor().deliver(in_order(sent))
+    hold_the_contract(published)
+    failed, completed = verdicts(published)
     assert (failed.outcome, failed.reason, failed.revision) == ("failed", "destination_failed", 0)
     assert (failed.guest.host, failed.guest.state) == ("host1", "running")
     assert (completed.outcome, completed.attention, completed.revision) == ("completed", None, 0)
     assert completed.confirmed_by == ["source", "destination"]
-    (late,) = (each.fact.id for each in sent if each.fact and each.fact.kind == "job_failed")
+    (late,) = (
+        each.observation.id for each in sent if each.observation and each.observation.kind == "job_failed"
+    )
     assert late not in {one.id for one in completed.evidence}
 
 
 def test_a_recorded_source_that_was_destroyed_on_a_busy_host() -> None:
     """Its end comes before the first iteration, the destination's end two seconds later."""
-    told = Conductor().deliver(in_order(recorded("src_destroyed_busy_host.mqtt")))
-    hold_the_contract(told)
-    assert words(told) == ("started", "failed")
-    (failed,) = verdicts(told)
+    published = Conductor().deliver(in_order(recorded("src_destroyed_busy_host.mqtt")))
+    hold_the_contract(published)
+    assert words(published) == ("started", "failed")
+    (failed,) = verdicts(published)
     assert columns(failed) == {
         "outcome": "failed",
         "reason": "source_stopped",
@@ -120,21 +122,21 @@ def recorded(name: str) -> list[Sent]:
         retain, topic, payload = line.split("\t", 2)
         if "/hosts/" not in topic:
             continue
-        word = word_of(intake.read(topic, payload.encode(), retain == "1"))
-        if isinstance(word, (Said, Status)):
+        word = message_of(intake.read(topic, payload.encode(), retain == "1"))
+        if isinstance(word, (DomainMessage, Status)):
             begun_s = word.at if begun_s is None else begun_s
             at_s = max(at_s, word.at - begun_s)
         if isinstance(word, Status):
             sees = word.online and word.sees_libvirt
             why: Literal["", "libvirt", "agent"] = "" if sees else "libvirt" if word.online else "agent"
             sent.append(Sent(at_s, word.host, sees=not why, why=why, place=(0, word.last_sequence)))
-        elif isinstance(word, Said) and word.kind is not None:
+        elif isinstance(word, DomainMessage) and word.kind is not None:
             last[word.host] = max(last.get(word.host, 0), word.sequence)
             sent.append(Sent(at_s, word.host, word.uuid, fact_of_said(word, START + at_s)))
         elif isinstance(word, Cleared):
             at = START + at_s
             place = last.get(word.host, 0)
-            gone = Fact(
+            gone = Observation(
                 word.host, 0, place, "cleared", "gone", "state", "", None, at, at, stamp(at), "cleared"
             )
             sent.append(Sent(at_s, word.host, word.uuid, gone))

@@ -14,7 +14,7 @@ from bridge.demo.trace import Trace
 from bridge.wire.messages import Migration
 from tests.support import traces
 from tests.support.coverage_table import ROWS, Proof
-from tests.unit.verdicts.conduct import Conductor, Delivery, Told, in_order, interleaved, late, tellings
+from tests.unit.verdicts.conduct import Conductor, Delivery, Published, in_order, interleaved, late, messages
 from tests.unit.verdicts.expect import VERDICTS, hold_the_contract
 from tests.unit.verdicts.heard import heard
 from tests.unit.verdicts.stage import Sent
@@ -45,10 +45,10 @@ def excerpt(data: Migration, of: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check(told: Sequence[Told], trace: Trace, *, may_revise: bool = False) -> None:
+def check(published: Sequence[Published], trace: Trace, *, may_revise: bool = False) -> None:
     """What was told, `started` aside, is what happened, in its order."""
-    hold_the_contract(told)
-    said = [each.migration for each in told if each.migration and each.migration.outcome != "started"]
+    hold_the_contract(published)
+    said = [each.migration for each in published if each.migration and each.migration.outcome != "started"]
     if may_revise:
         kept = {(d.migration, d.outcome in VERDICTS): d for d in said if d.outcome != "unresolved"}
         said = list(kept.values())
@@ -68,14 +68,16 @@ def facts_of(sent: Sequence[Sent]) -> list[Sent]:
     lost = {each.host for each in sent if each.sees is False} - {
         each.host for n, each in enumerate(sent) if each.sees and any(e.sees is False for e in sent[:n])
     }
-    return [each for each in sent if each.fact is not None or (each.host in lost and each.sees is False)]
+    return [
+        each for each in sent if each.observation is not None or (each.host in lost and each.sees is False)
+    ]
 
 
 @every_trace
 def test_played_as_it_was(row: str, trace: Trace, proof: Proof) -> None:
     proof(proven(row), traces=1)
-    told = Conductor().deliver(in_order(heard(trace)))
-    check(told, trace)
+    published = Conductor().deliver(in_order(heard(trace)))
+    check(published, trace)
 
 
 @pytest.mark.slow
@@ -86,9 +88,9 @@ def test_played_in_any_order_of_the_hosts(row: str, trace: Trace, proof: Proof) 
     orders = _orders(sent, trace.scenario)
     proof(proven(row), interleavings=len(orders))
     for order in orders:
-        told = Conductor().deliver(interleaved(sent, order, begins_s=2000.0))
+        published = Conductor().deliver(interleaved(sent, order, begins_s=2000.0))
         try:
-            check(told, trace)
+            check(published, trace)
         except AssertionError as error:
             error.add_note(f"order {order}")
             raise
@@ -100,7 +102,7 @@ def test_played_doubled_and_again(row: str, trace: Trace, proof: Proof) -> None:
     once = in_order(heard(trace))
     twice = [delivery for each in once for delivery in (each, each)]
     last = once[-1].received + 2000.0
-    again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.fact]
+    again = [Delivery(last + n * 0.01, each.sent) for n, each in enumerate(once) if each.sent.observation]
     assert Conductor().deliver([*twice, *again]) == Conductor().deliver(once)
 
 
@@ -110,11 +112,11 @@ def test_played_with_the_correlator_restarted_after_each_message(
 ) -> None:
     deliveries = in_order(heard(trace))
     proof(proven(row), interleavings=len(deliveries) + 1)
-    once = tellings(Conductor().deliver(deliveries))
-    assert tellings(Conductor().deliver(deliveries, restart=lambda _: True)) == once
+    once = messages(Conductor().deliver(deliveries))
+    assert messages(Conductor().deliver(deliveries, restart=lambda _: True)) == once
     for prefix in range(len(deliveries)):
-        told = Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at)  # type: ignore[misc]
-        assert tellings(told) == once
+        published = Conductor().deliver(deliveries, restart=lambda n, at=prefix: n == at)  # type: ignore[misc]
+        assert messages(published) == once
 
 
 @every_trace
@@ -129,9 +131,9 @@ def test_what_is_told_of_times_is_what_the_hosts_stamped_however_fast_it_comes(
     ]
 
 
-def _times(told: Told) -> dict[str, Any]:
+def _times(published: Published) -> dict[str, Any]:
     """What is said of when, and what `started` rests on."""
-    data = told.migration
+    data = published.migration
     assert data is not None
     columns = {"outcome", "started_at", "ended_at", "duration_ms", "downtime_ms"}
     return data.model_dump(include=columns | ({"evidence"} if data.outcome == "started" else set()))
@@ -141,8 +143,8 @@ def _times(told: Told) -> dict[str, Any]:
 def test_played_with_one_side_withheld_to_the_end(row: str, trace: Trace, host: str, proof: Proof) -> None:
     """Hours late: in the end the truth, whatever had to be told before."""
     proof(proven(row), interleavings=1)
-    told = Conductor().deliver(late(heard(trace), host, 3 * 3600.0))
-    check(told, trace, may_revise=True)
+    published = Conductor().deliver(late(heard(trace), host, 3 * 3600.0))
+    check(published, trace, may_revise=True)
 
 
 @every_side
@@ -151,11 +153,11 @@ def test_played_with_one_side_never_heard(row: str, trace: Trace, host: str, pro
     what only the other side knows.
     """
     proof(proven(row), interleavings=1)
-    told = Conductor().deliver(in_order(each for each in heard(trace) if each.host == host))
-    hold_the_contract(told)
+    published = Conductor().deliver(in_order(each for each in heard(trace) if each.host == host))
+    hold_the_contract(published)
     others = set(trace.hosts) - {host}
     outcomes = {truth["outcome"] for truth in trace.happened}
-    for each in told:
+    for each in published:
         data = each.migration
         if data is None:
             continue

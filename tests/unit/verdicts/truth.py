@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from bridge.wire.messages import Migration
-from tests.unit.verdicts.conduct import TIMES, Told
+from tests.unit.verdicts.conduct import TIMES, Published
 from tests.unit.verdicts.expect import VERDICTS, columns, hold_the_contract
 from tests.unit.verdicts.fleets import Attempt, Fleet
 
@@ -26,11 +26,11 @@ _SLOW: Final = ("10", "21", "22b", "23", "33")
 """What takes a look, or somebody, to be known: a host that is blind just then may never tell."""
 
 
-def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
+def wrong_with(fleet: Fleet, published: list[Published]) -> list[str]:
     """Everything that is wrong with what was told; empty when all is right."""
     faults = []
-    for uuid in sorted({attempt.uuid for attempt in fleet.attempts} | {each.uuid for each in told}):
-        of_it = [each for each in told if each.uuid == uuid]
+    for uuid in sorted({attempt.uuid for attempt in fleet.attempts} | {each.uuid for each in published}):
+        of_it = [each for each in published if each.uuid == uuid]
         try:
             hold_the_contract(of_it)
         except AssertionError as error:
@@ -39,38 +39,38 @@ def wrong_with(fleet: Fleet, told: list[Told]) -> list[str]:
     return faults
 
 
-def _domain(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
-    migrations: dict[str, list[Told]] = {}
-    for each in told:
+def _domain(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str]:
+    migrations: dict[str, list[Published]] = {}
+    for each in published:
         data = each.migration
-        if each.telling.word == "resolved":
+        if each.message.name == "resolved":
             continue
         if data is not None and data.migration is None:
             if not _is_excused(fleet, uuid, each.t):
                 yield f"{uuid[:4]} a conflict without a migration at {each.t:.1f}: {columns(data)}"
         elif data is not None and data.migration is not None:
             migrations.setdefault(data.migration, []).append(each)
-    groups: dict[int, dict[str, list[Told]]] = {}
-    for migration, tellings in migrations.items():
-        last = tellings[-1].migration
+    groups: dict[int, dict[str, list[Published]]] = {}
+    for migration, messages in migrations.items():
+        last = messages[-1].migration
         assert last is not None
         owners = {fleet.of[one.id] for one in last.evidence if one.id in fleet.of}
         if len(owners) != 1 and not any(_may_be_unclear(fleet.attempts[n]) for n in owners):
             yield f"{uuid[:4]} {last.outcome} rests on {len(owners)} attempts: {columns(last)}"
         if owners:
-            groups.setdefault(_owner(fleet, tellings, owners), {})[migration] = tellings
+            groups.setdefault(_owner(fleet, messages, owners), {})[migration] = messages
     for n, attempt in enumerate(fleet.attempts):
         if attempt.uuid == uuid:
             outcomes = {each.verdict.outcome for each in fleet.attempts if each.hurt and each.verdict}
             yield from (f"{attempt}: {fault}" for fault in _attempt(attempt, groups.get(n, {}), outcomes))
-    yield from _place(fleet, uuid, told)
+    yield from _place(fleet, uuid, published)
 
 
-def _owner(fleet: Fleet, tellings: list[Told], owners: Collection[int]) -> int:
+def _owner(fleet: Fleet, messages: list[Published], owners: Collection[int]) -> int:
     """The attempt that is told of: the one whose beginning was told. Two of which one wasn't seen may look
     like one.
     """
-    first = tellings[0].migration
+    first = messages[0].migration
     if first is not None and first.outcome == "started" and first.evidence[0].id in fleet.of:
         return fleet.of[first.evidence[0].id]
     return min(owners, key=lambda n: (fleet.attempts[n].verdict is None, n))
@@ -93,18 +93,18 @@ def _is_excused(fleet: Fleet, uuid: str, t: float) -> bool:
     )
 
 
-def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[str]) -> Iterator[str]:
+def _attempt(attempt: Attempt, groups: dict[str, list[Published]], hurt: Collection[str]) -> Iterator[str]:
     """hurt: the outcomes of attempts that weren't seen in full; which was which can't always be told."""
     verdicts = {
         migration: found
-        for migration, tellings in groups.items()
-        if (found := [each for each in tellings if each.migration and each.migration.outcome in VERDICTS])
+        for migration, messages in groups.items()
+        if (found := [each for each in messages if each.migration and each.migration.outcome in VERDICTS])
     }
     is_late = attempt.late_s > IN_TIME_S
     is_slow = attempt.row.number in _SLOW and (is_late or attempt.touched)
     is_exact = not attempt.hurt and not is_slow
     if len(verdicts) > 1 and is_exact:
-        yield f"{len(verdicts)} migrations of one attempt: {[v[-1].telling.id for v in verdicts.values()]}"
+        yield f"{len(verdicts)} migrations of one attempt: {[v[-1].message.id for v in verdicts.values()]}"
         return
     if attempt.verdict is None:
         if verdicts:
@@ -112,10 +112,10 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
         return
     if not verdicts:
         if is_exact:
-            yield f"no verdict; told {[e.telling.word for g in groups.values() for e in g]}"
+            yield f"no verdict; told {[e.message.name for g in groups.values() for e in g]}"
         return
-    migration, tellings = list(verdicts.items())[-1]
-    last = tellings[-1].migration
+    migration, messages = list(verdicts.items())[-1]
+    last = messages[-1].migration
     assert last is not None
     wanted = truth(attempt)
     if attempt.undefined_silently and wanted["guest"] == (None, "shutoff"):
@@ -133,22 +133,22 @@ def _attempt(attempt: Attempt, groups: dict[str, list[Told]], hurt: Collection[s
         not is_exact
         and not attempt.unknowable
         and attempt.row.number != "28"
-        and all(each[-1].telling.word not in {*hurt, wanted["outcome"]} for each in verdicts.values())
+        and all(each[-1].message.name not in {*hurt, wanted["outcome"]} for each in verdicts.values())
     ):
         yield f"told {last.outcome} ({columns(last)}), true is {wanted['outcome']}"
-    yield from _history(attempt, tellings, [e.telling.word for e in groups[migration]])
+    yield from _history(attempt, messages, [e.message.name for e in groups[migration]])
 
 
-def _history(attempt: Attempt, tellings: list[Told], words: list[str]) -> Iterator[str]:
+def _history(attempt: Attempt, messages: list[Published], words: list[str]) -> Iterator[str]:
     is_late = attempt.late_s > IN_TIME_S
     may_change = is_late or attempt.hurt or attempt.touched or attempt.revised
-    if len(tellings) > 1 and not may_change:
-        told = [columns(each.migration) for each in tellings if each.migration]
+    if len(messages) > 1 and not may_change:
+        published = [columns(each.migration) for each in messages if each.migration]
         changes = [
             {key: (one[key], other[key]) for key in one if one[key] != other[key]}
-            for one, other in itertools.pairwise(told)
+            for one, other in itertools.pairwise(published)
         ]
-        yield f"revised without need: {changes} at {[round(each.t, 1) for each in tellings]}"
+        yield f"revised without need: {changes} at {[round(each.t, 1) for each in messages]}"
     if attempt.hurt or is_late or (attempt.touched and attempt.row.number in _SLOW):
         return
     before = tuple(word for word in words if word not in ("completed", "failed"))
@@ -182,13 +182,13 @@ def truth(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _last(verdicts: dict[str, list[Told]]) -> dict[str, Any]:
+def _last(verdicts: dict[str, list[Published]]) -> dict[str, Any]:
     data: Migration | None = next(iter(verdicts.values()))[-1].migration
     assert data is not None
     return columns(data)
 
 
-def _place(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
+def _place(fleet: Fleet, uuid: str, published: list[Published]) -> Iterator[str]:
     """The last location is where the domain is active, or else where it is defined."""
     if any(attempt.hurt for attempt in fleet.attempts if attempt.uuid == uuid):
         return
@@ -197,7 +197,7 @@ def _place(fleet: Fleet, uuid: str, told: list[Told]) -> Iterator[str]:
     active = fleet.ends_on.get(uuid, set())
     if len(active) > 1:
         return
-    said = [getattr(each.telling.data, "host", None) for each in told if each.telling.word == "location"]
+    said = [getattr(each.message.data, "host", None) for each in published if each.message.name == "location"]
     place = said[-1] if said else None
     if active:
         if place not in active:

@@ -1,6 +1,6 @@
 """What two halves of an attempt prove together: the table, and what bends it.
 
-`JOINT` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
+`OUTCOMES` is the whole rule: (the arrival's stage, the departure's stage) -> the judgement and when it may be
 told. `unseen` stands for a half that no message told of. The rules' source is libvirt's migration protocol
 (Begin, Prepare, Perform, Finish, Confirm; `qemu_migration.c`).
 """
@@ -9,25 +9,25 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.rules.facts import Mark
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
+from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, is_well_after
-from bridge.correlator.rules.track import ArrivalStage, DepartureStage
 
-Ruling = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
-When = Literal["now", "soon", "settle", "never", "patience"]
+JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
+Timing = Literal["now", "soon", "settle", "never", "patience"]
 """now; soon: what is said in the same breath is waited for; `settle` after the newest conclusive mark;
 never by time alone; unresolved after `patience`."""
 
-BREATH_S: Final = 1.0
+RESUSPEND_S: Final = 1.0
 """A source that can't resume says resumed and at once suspended; this long for both to come."""
 
-A = ArrivalStage | Literal["unseen"]
-D = DepartureStage | Literal["unseen"]
+ArrivalState = ArrivalStage | Literal["unseen"]
+DepartureState = DepartureStage | Literal["unseen"]
 
 UNDER_WAY: Final = ("under_way", "never")
 UNDER_WAY_WATCHED: Final = ("under_way", "patience")
 
-JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
+OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timing]]]] = {
     # no word from any destination
     "unseen": {
         "copying": UNDER_WAY,  # an iteration proves nothing
@@ -38,8 +38,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
         "resumed_ended": ("failed", "settle"),
-        "stuck": ("failed", "settle"),
-        "stranded": UNDER_WAY_WATCHED,
+        "left_paused": ("failed", "settle"),
+        "job_lost": UNDER_WAY_WATCHED,
         "job_ended": ("failed", "settle"),
         "crashed": UNDER_WAY_WATCHED,
         "stopped": UNDER_WAY_WATCHED,
@@ -56,8 +56,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
         "resumed_ended": ("failed", "settle"),
-        "stuck": ("failed", "settle"),
-        "stranded": UNDER_WAY_WATCHED,
+        "left_paused": ("failed", "settle"),
+        "job_lost": UNDER_WAY_WATCHED,
         "job_ended": ("failed", "settle"),
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
@@ -74,8 +74,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": UNDER_WAY,
         "resumed_ended": UNDER_WAY,
-        "stuck": UNDER_WAY,
-        "stranded": UNDER_WAY,
+        "left_paused": UNDER_WAY,
+        "job_lost": UNDER_WAY,
         "job_ended": UNDER_WAY,
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
@@ -91,8 +91,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("interrupted", "now"),
         "resumed_ended": ("interrupted", "now"),
-        "stuck": ("interrupted", "now"),
-        "stranded": ("interrupted", "now"),
+        "left_paused": ("interrupted", "now"),
+        "job_lost": ("interrupted", "now"),
         "job_ended": ("interrupted", "now"),
         "crashed": ("failed", "now"),
         "stopped": ("failed", "now"),
@@ -109,8 +109,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "now"),
         "resumed": ("conflict", "soon"),
         "resumed_ended": ("completed", "now"),
-        "stuck": ("completed", "now"),
-        "stranded": ("completed", "now"),
+        "left_paused": ("completed", "now"),
+        "job_lost": ("completed", "now"),
         "job_ended": ("conflict", "settle"),
         "crashed": ("completed", "now"),
         "stopped": ("completed", "now"),
@@ -127,8 +127,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "settle"),
         "resumed": ("failed", "soon"),
         "resumed_ended": ("failed", "now"),
-        "stuck": ("failed", "now"),
-        "stranded": ("failed", "now"),
+        "left_paused": ("failed", "now"),
+        "job_lost": ("failed", "now"),
         "job_ended": ("failed", "now"),
         "crashed": ("failed", "now"),
         "stopped": ("failed", "now"),
@@ -145,8 +145,8 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
         "left": ("completed", "now"),
         "resumed": ("failed", "soon"),
         "resumed_ended": ("completed", "settle"),
-        "stuck": ("completed", "now"),
-        "stranded": ("completed", "now"),
+        "left_paused": ("completed", "now"),
+        "job_lost": ("completed", "now"),
         "job_ended": ("failed", "settle"),
         "crashed": ("completed", "now"),
         "stopped": ("completed", "now"),
@@ -155,21 +155,21 @@ JOINT: Final[dict[A, dict[D, tuple[Ruling, When]]]] = {
 }
 
 
-def stages(pair: Pair) -> tuple[A, D]:
-    """The two stages as `JOINT` knows them. A source that ended well after the attempt was over at the
+def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
+    """The two stages as `OUTCOMES` knows them. A source that ended well after the attempt was over at the
     destination ended for reasons of its own: then its stage before that end counts. Of two that ran and
     both ended, the one that ended first counts as ended.
     """
     arrival, departure = pair.arrival, pair.departure
-    a: A = arrival.stage if arrival else "unseen"
+    a: ArrivalState = arrival.stage if arrival else "unseen"
     if departure is None:
         return a, "unseen"
-    d: D = departure.stage
+    d: DepartureState = departure.stage
     if arrival is None:
         return a, d
     if departure.ended is not None and d in _OWN_REASONS.get(a, ()):
         over = arrival.switched or arrival.ended
-        if over is not None and is_well_after(departure.announced or departure.ended, over, pair.meetings):
+        if over is not None and is_well_after(departure.announced or departure.ended, over, pair.overlaps):
             d = departure.before_end
             if (a, d) == ("arrived", "unpaused"):
                 d = "resumed_ended"  # both ran, and now one does
@@ -178,20 +178,20 @@ def stages(pair: Pair) -> tuple[A, D]:
     return a, d
 
 
-_OWN_REASONS: Final[dict[A, frozenset[D]]] = {
+_OWN_REASONS: Final[dict[ArrivalState, frozenset[DepartureState]]] = {
     "ended": frozenset({"crashed", "stopped", "vanished"}),
     "arrived": frozenset({"crashed", "stopped"}),
     "departed": frozenset({"crashed", "stopped"}),
 }
 
 
-_LEFT: Final[tuple[D, ...]] = ("left", "crashed", "stopped", "vanished")
-_STAYED: Final[tuple[D, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
-FINAL: Final[frozenset[tuple[A, D]]] = frozenset(
+_LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")
+_STAYED: Final[tuple[DepartureState, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
+FINAL: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
     [
         *(("arrived", d) for d in _LEFT),
         *(("departed", d) for d in _LEFT),
-        *(("ended", d) for d in (*_STAYED, "stuck", "broken")),
+        *(("ended", d) for d in (*_STAYED, "left_paused", "broken")),
         ("broken", "crashed"),
         ("broken", "stopped"),
     ]
@@ -204,14 +204,14 @@ def is_final(pair: Pair) -> bool:
     its own.
     """
     arrival, departure = pair.arrival, pair.departure
-    if arrival is not None and arrival.ended is not None and not is_told(arrival.ended):
+    if arrival is not None and arrival.ended is not None and not is_reported(arrival.ended):
         return False  # the event itself may yet come, and say more
     if departure is not None and departure.ended is not None and departure.ended.origin == "state":
         return False
-    joint = stages(pair)
-    return joint in FINAL or (departure is not None and joint[1] != departure.stage)
+    states = states_of(pair)
+    return states in FINAL or (departure is not None and states[1] != departure.stage)
 
 
-def is_told(end: Mark) -> bool:
+def is_reported(end: Mark) -> bool:
     """Whether an event told of this end; else a state did, or what came after it."""
     return end.origin != "state" and end.what.startswith("stopped/")

@@ -13,10 +13,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bridge.correlator.rules.facts import CLEARED, Fact, Key
-from bridge.correlator.rules.machine import believe, believe_presence, fold, list_state
-from bridge.correlator.rules.signs import sign_of_state
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.event_types import event_type_of_state
+from bridge.correlator.rules.host_view import HostView
+from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_state, fold, list_state
+from bridge.correlator.rules.observations import CLEARED, Key, Observation
 
 LONGEST: Final = 512
 """Observations of one host that are kept; of more, the older half is folded for good."""
@@ -41,26 +41,26 @@ class HostLog:
     base: what is folded for good. complete: up to this place no event is missing that may still come.
     """
 
-    base: Track = field(default_factory=Track)
-    observations: list[Fact] = field(default_factory=list)
+    base: HostView = field(default_factory=HostView)
+    observations: list[Observation] = field(default_factory=list)
     complete: Key = (-1, 0)
 
-    def add(self, fact: Fact) -> bool:
+    def add(self, observation: Observation) -> bool:
         """Puts a fact at its place; False for one that is there already, or was folded for good."""
         known = self.observations
-        if is_state(fact):
+        if is_state(observation):
             last = self.base.listed
-            is_older = last is not None and (fact.key, fact.at) <= (last.key, last.mark.at)
-            if last is not None and is_older and (last.what != CLEARED or fact.key < last.key):
+            is_older = last is not None and (observation.key, observation.at) <= (last.key, last.mark.at)
+            if last is not None and is_older and (last.what != CLEARED or observation.key < last.key):
                 return False
             # What is listed again after it was cleared is there again.
-            known[:] = [each for each in known if each.kind != "cleared" or each.key != fact.key]
-        elif fact.key <= self.base.key:
+            known[:] = [each for each in known if each.kind != "cleared" or each.key != observation.key]
+        elif observation.key <= self.base.key:
             return False
-        place = _place(fact)
+        place = _place(observation)
         if any(_place(each) == place for each in reversed(known)):
             return False
-        insort(known, fact, key=_place)
+        insort(known, observation, key=_place)
         if len(known) > LONGEST:
             self.fold_for_good(LONGEST // 2)
         return True
@@ -70,25 +70,25 @@ class HostLog:
         """Whether something here has something before it that is missing, and may still come."""
         return self.first_waiting() is not None
 
-    def first_waiting(self) -> Fact | None:
+    def first_waiting(self) -> Observation | None:
         """The first event before which something is missing."""
         return next((f for f in self.observations if f.key > self.complete and not is_state(f)), None)
 
-    def view(self, is_due: Callable[[float], bool], unexplained_s: float) -> Track:
+    def view(self, is_due: Callable[[float], bool], unexplained_s: float) -> HostView:
         """The host's view as all that is known of it makes it.
 
         unexplained_s: how long the newest state waits for the event that explains it, before it stands for
         that event.
         """
-        track = self.base.copy()
+        view = self.base.copy()
         self._put_in_order()
-        _take(track, self.observations, len(self.observations))
+        _take(view, self.observations, len(self.observations))
         if not self.waits:
-            believe_presence(track)
-            listed = track.listed
-            if listed and sign_of_state(track) and is_due(listed.mark.received + unexplained_s):
-                believe(track)
-        return track
+            apply_listed_presence(view)
+            listed = view.listed
+            if listed and event_type_of_state(view) and is_due(listed.mark.received + unexplained_s):
+                apply_listed_state(view)
+        return view
 
     def fold_for_good(self, count: int | None = None) -> None:
         """Folds the first observations, by default all, into the checkpoint."""
@@ -99,7 +99,7 @@ class HostLog:
 
     def _put_in_order(self) -> None:
         """A cleared state has no `as_of`: it comes after all events that came before it."""
-        for cleared in [fact for fact in self.observations if fact.kind == "cleared"]:
+        for cleared in [observation for observation in self.observations if observation.kind == "cleared"]:
             came = [f.key for f in self.observations if not is_state(f) and f.received < cleared.received]
             if came and came[-1] > cleared.key:
                 self.observations.remove(cleared)
@@ -107,49 +107,51 @@ class HostLog:
                 insort(self.observations, replace(cleared, epoch=epoch, sequence=sequence), key=_place)
 
 
-def is_state(fact: Fact) -> bool:
+def is_state(observation: Observation) -> bool:
     """Whether a fact is no event, but what the host lists."""
-    return fact.kind in ("state", "cleared")
+    return observation.kind in ("state", "cleared")
 
 
-def take_in_order(track: Track, fact: Fact) -> None:
+def take_in_order(view: HostView, observation: Observation) -> None:
     """Takes in the next observation of a host of which nothing waits."""
-    _take(track, (fact,), 1)
+    _take(view, (observation,), 1)
 
 
-def _place(fact: Fact) -> tuple[Key, bool, float]:
-    return (fact.key, True, fact.at) if is_state(fact) else (fact.key, False, 0.0)
+def _place(observation: Observation) -> tuple[Key, bool, float]:
+    return (observation.key, True, observation.at) if is_state(observation) else (observation.key, False, 0.0)
 
 
-def _take(track: Track, facts: Sequence[Fact], count: int) -> None:
+def _take(view: HostView, observations: Sequence[Observation], count: int) -> None:
     """Folds the first observations; those that follow may explain a state."""
     for n in range(count):
-        fact = facts[n]
-        is_explained = _is_explained(track, facts, n)
-        if is_state(fact):
+        observation = observations[n]
+        is_explained = _is_explained(view, observations, n)
+        if is_state(observation):
             if not is_explained:
-                believe_presence(track)
-            list_state(track, fact)
+                apply_listed_presence(view)
+            list_state(view, observation)
             continue
         if not is_explained:
-            believe(track)
-        fold(track, fact)
+            apply_listed_state(view)
+        fold(view, observation)
 
 
-def _is_explained(track: Track, facts: Sequence[Fact], n: int) -> bool:
+def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -> bool:
     """Whether the newest state tells only of what the next events bring. A state is looked at beside the
     events: it may show already what the agent is told of a moment later.
     """
-    listed = track.listed
-    if listed is None or listed.key < track.moved:
+    listed = view.listed
+    if listed is None or listed.key < view.moved:
         return True
     state = listed.what.partition("/")[0]
     changes = 0
-    for fact in facts[n:]:
-        leads_to = _LEADS_TO.get(fact.what.partition("/")[0]) if fact.kind == "lifecycle" else None
+    for observation in observations[n:]:
+        leads_to = (
+            _LEADS_TO.get(observation.what.partition("/")[0]) if observation.kind == "lifecycle" else None
+        )
         if leads_to is None:
             continue  # A job's news and a shutdown that only began change no state.
-        if changes and fact.at > listed.mark.at:
+        if changes and observation.at > listed.mark.at:
             return False
         if state in leads_to:
             return True

@@ -1,22 +1,22 @@
 """Whether fewer states came than a host keeps."""
 
 from bridge.consumer.inputs import Cleared, Forgotten, Status
-from bridge.correlator.input.held import HeldStates
-from bridge.correlator.input.words import Said
+from bridge.correlator.input.messages import DomainMessage
+from bridge.correlator.input.state_counts import StateCounts
 
 SETTLE_S = 10.0
 
 
-def state(uuid: str, host: str = "h") -> Said:
-    return Said(host, uuid, "e", 1, "state", "", "", "", None, 0.0, "", "")
+def state(uuid: str, host: str = "h") -> DomainMessage:
+    return DomainMessage(host, uuid, "e", 1, "state", "", "", "", None, 0.0, "", "")
 
 
 def status(states: int | None, *, online: bool = True) -> Status:
     return Status("h", online, True, "e", 7, (), 0.0, states)
 
 
-def held(*words: Said | Cleared | Forgotten | Status) -> HeldStates:
-    found = HeldStates(SETTLE_S)
+def held(*words: DomainMessage | Cleared | Forgotten | Status) -> StateCounts:
+    found = StateCounts(SETTLE_S)
     for word in words:
         found.take(word)
     assert not found.missing(0.0)

@@ -18,11 +18,11 @@ from bridge.consumer.inputs import Cleared, Forgotten, Status
 from bridge.consumer.streams import Ask
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
-from bridge.correlator.input.words import Heard, Said
-from bridge.correlator.process.casework import Casework
-from bridge.correlator.process.work import Work, fact_of, hear_cleared, hear_job
-from bridge.correlator.rules.case import Judgement, Telling, Times
-from bridge.correlator.steady import SteadyClock
+from bridge.correlator.input.messages import DomainMessage, Inbound
+from bridge.correlator.process.batch import Batch, observation_of, take_cleared, take_job
+from bridge.correlator.process.processor import Processor
+from bridge.correlator.rules.record import Evaluation, OutboundMessage, Times
+from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 
@@ -40,10 +40,10 @@ HELD_RETRY_S: Final = 0.1
 
 _log = get_logger()
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Said)
+_DECODER: Final = msgspec.msgpack.Decoder(DomainMessage)
 
 
-class GroupCasework(Casework):
+class GroupProcessor(Processor):
     """One member's share.
 
     What is in memory here is only what every member hears for itself: each host's status, and so whether it
@@ -54,12 +54,12 @@ class GroupCasework(Casework):
         self,
         store: GroupStore,
         times: Times,
-        draft: Callable[[Telling, str, float], Draft],
+        draft: Callable[[OutboundMessage, str, float], Draft],
         counters: Counters,
     ) -> None:
         super().__init__(store, times, draft, counters)
         self._group_store = store
-        self._statuses: defaultdict[str, list[Heard]] = defaultdict(list)
+        self._statuses: defaultdict[str, list[Inbound]] = defaultdict(list)
         self._sight_changed_on: set[str] = set()
         self._left: set[str] = set()
         self._in_store: set[str] = set()
@@ -78,31 +78,35 @@ class GroupCasework(Casework):
 
     # What comes
 
-    def take(self, batch: Sequence[Heard], now: float, judged_at: float) -> int:
+    def take(self, messages: Sequence[Inbound], now: float, evaluated_at: float) -> int:
         """As for one correlator; what can't be taken in at once waits in the store."""
         rows = []
-        for heard in batch:
-            word = heard.word
-            if isinstance(word, Said):
-                rows.append(InboxRow(None, word.host, heard.received, _ENCODER.encode(word)))
-            elif isinstance(word, Cleared):
-                rows.append(InboxRow(None, word.host, heard.received, _ENCODER.encode(_cleared(word))))
-            elif heard not in self._statuses[word.host]:
-                self._note_status(word, heard)
-        return self._work_on(rows, self._statuses.keys() | self._left, now, judged_at)
+        for inbound in messages:
+            message = inbound.message
+            if isinstance(message, DomainMessage):
+                rows.append(InboxRow(None, message.host, inbound.received, _ENCODER.encode(message)))
+            elif isinstance(message, Cleared):
+                rows.append(
+                    InboxRow(None, message.host, inbound.received, _ENCODER.encode(_cleared(message)))
+                )
+            elif inbound not in self._statuses[message.host]:
+                self._note_status(message, inbound)
+        return self._process(rows, self._statuses.keys() | self._left, now, evaluated_at)
 
-    def catch_up(self, now: float, judged_at: float) -> int:
+    def catch_up(self, now: float, evaluated_at: float) -> int:
         """Takes in what waits, as far as its turn has come."""
         if self.retry_at is None or now < self.retry_at:
             return 0
-        return self._work_on([], self._statuses.keys() | self._left, now, judged_at)
+        return self._process([], self._statuses.keys() | self._left, now, evaluated_at)
 
-    def look_around(self, now: float, *, hears: bool) -> None:
+    def look_around(self, now: float, *, is_complete: bool) -> None:
         """Looks for what other members have left to do, and up to when all of them heard everything; says
         whether this one does. Raises StoreTroubleError.
         """
         with self._group_store.begin_shared() as tx:
-            self._heard_by_all = now - tx.note_member(self._group_store.member_name or "", hears=hears)
+            self._heard_by_all = now - tx.note_member(
+                self._group_store.member_name or "", is_complete=is_complete
+            )
             waiting = tx.waiting_hosts(HOSTS)
             self._counters.open_migrations = tx.count_open()
             self._counters.attention = tx.attention()
@@ -112,20 +116,20 @@ class GroupCasework(Casework):
             self._left.update(waiting)
             self.retry_at = self.retry_at or 0.0
 
-    def judge_due(self, now: float, limit: int = 500) -> int:
+    def evaluate_due(self, now: float, limit: int = 500) -> int:
         """As for one correlator, by the moment up to which all members heard everything: that of the last
         `look_around`.
         """
-        found = super().judge_due(min(now, self._heard_by_all), limit)
+        found = super().evaluate_due(min(now, self._heard_by_all), limit)
         if self.next_due is not None and self.next_due > self._heard_by_all:
             self.next_due = None
         return found
 
-    def tend_hosts(self, now: float, judged_at: float) -> list[tuple[str, str, int, int]]:
+    def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:
         """As for one correlator; one member does it for all."""
         if not self._group_store.try_to_lead():
             return []
-        work = self._new_work()
+        batch = self._new_batch()
         asks = []
         try:
             with self._group_store.begin_shared() as tx:
@@ -137,32 +141,32 @@ class GroupCasework(Casework):
                         asks.append((name, *ask))
                     if host.ask is not None:
                         self._asks[name] = host.ask
-                    work.hosts[name] = host
-                    work.settle.add(name)
-                self._judge_and_keep(work, tx, now, judged_at)
+                    batch.hosts[name] = host
+                    batch.gaps_filled.add(name)
+                self._evaluate_and_keep(batch, tx, now, evaluated_at)
         except BaseException:
-            self._take_back(work)
+            self._take_back(batch)
             raise
-        self._keep(work, now)
+        self._keep(batch, now)
         return asks
 
     # How it is worked through
 
-    def _note_status(self, word: Status | Forgotten, heard: Heard) -> None:
+    def _note_status(self, message: Status | Forgotten, inbound: Inbound) -> None:
         """Every member hears every status: what it says of sight counts at once, the rest when claimed."""
-        host = self.hosts.get(word.host)
+        host = self.hosts.get(message.host)
         if host is None:
-            host = self.hosts[word.host] = Host(word.host)
-        work = self._new_work()
-        self._hear_of_host(work, host, word, heard)
-        self._sight_changed_on |= work.sight_changed
-        self._statuses[word.host].append(heard)
+            host = self.hosts[message.host] = Host(message.host)
+        batch = self._new_batch()
+        self._take_host_status(batch, host, message, inbound)
+        self._sight_changed_on |= batch.sight_changed
+        self._statuses[message.host].append(inbound)
 
-    def _work_on(
-        self, fresh: Sequence[InboxRow], others: Collection[str], now: float, judged_at: float
+    def _process(
+        self, fresh: Sequence[InboxRow], others: Collection[str], now: float, evaluated_at: float
     ) -> int:
-        work = self._new_work()
-        work.sight_changed |= self._sight_changed_on
+        batch = self._new_batch()
+        batch.sight_changed |= self._sight_changed_on
         names = {row.host for row in fresh} | set(sorted(others)[:HOSTS])
         new = names - self._in_store
         left: set[str] = set()
@@ -170,49 +174,49 @@ class GroupCasework(Casework):
             with self._group_store.begin_shared() as tx:
                 claimed = tx.claim(names, new)
                 for name, (data, suspect) in claimed.items():
-                    work.hosts[name] = self._loaded(name, data)
+                    batch.hosts[name] = self._loaded(name, data)
                     if suspect:
-                        work.settle.add(name)
+                        batch.gaps_filled.add(name)
                 left = names - claimed.keys()
-                self._take_in(work, tx, fresh, now, left)
-                drafts = self._judge_and_keep(work, tx, now, judged_at)
+                self._take_in(batch, tx, fresh, now, left)
+                drafts = self._evaluate_and_keep(batch, tx, now, evaluated_at)
         except BaseException:
-            self._take_back(work)
+            self._take_back(batch)
             raise
-        for name, host in work.hosts.items():
+        for name, host in batch.hosts.items():
             self.hosts.setdefault(name, host).share_sight(host)
             self.epochs[name] = max(0, host.kept.current)
             self._statuses.pop(name, None)
         self._sight_changed_on.clear()
         self._in_store |= names
-        self._left = (self._left - work.hosts.keys()) | left
+        self._left = (self._left - batch.hosts.keys()) | left
         if self._left or self._statuses:
-            busy_elsewhere = not self._left <= work.hosts.keys()
+            busy_elsewhere = not self._left <= batch.hosts.keys()
             self.retry_at = now + (RETRY_S if busy_elsewhere else HELD_RETRY_S)
         else:
             self.retry_at = None
-        self._keep(work, now)
+        self._keep(batch, now)
         return len(drafts)
 
     def _take_in(
-        self, work: Work, tx: GroupTransaction, fresh: Sequence[InboxRow], now: float, left: set[str]
+        self, batch: Batch, tx: GroupTransaction, fresh: Sequence[InboxRow], now: float, left: set[str]
     ) -> None:
         """Takes in what has its turn; lets the rest wait, and names its hosts in `left`."""
-        rows = tx.inbox(work.hosts.keys(), ROWS)
+        rows = tx.inbox(batch.hosts.keys(), ROWS)
         if len(rows) == ROWS:
-            left |= work.hosts.keys()
+            left |= batch.hosts.keys()
         by_host: defaultdict[str, list[InboxRow]] = defaultdict(list)
         waits: list[InboxRow] = []
         for row in (*rows, *fresh):
-            if row.host in work.hosts:
+            if row.host in batch.hosts:
                 by_host[row.host].append(row)
             else:
                 waits.append(row)
         taken: list[int] = []
-        for name, host in work.hosts.items():
-            for heard in self._statuses.get(name, ()):
-                self._hear_marks(host, heard)
-            held = self._take_in_host(work, host, by_host.get(name, ()), now)
+        for name, host in batch.hosts.items():
+            for inbound in self._statuses.get(name, ()):
+                self._take_status(host, inbound)
+            held = self._take_in_host(batch, host, by_host.get(name, ()), now)
             if held:
                 left.add(name)
             waits += [row for row in held if row.n is None]
@@ -223,37 +227,39 @@ class GroupCasework(Casework):
         tx.deliver(waits)
         tx.taken(taken)
 
-    def _take_in_host(self, work: Work, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
+    def _take_in_host(self, batch: Batch, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
         """Takes one host's words in, in its order; returns those that wait for others before them, until
         every member stored what it had been handed when these came.
         """
         events = []
         for row in rows:
-            word = _DECODER.decode(row.said)
-            if word.kind == "cleared":
+            message = _DECODER.decode(row.said)
+            if message.kind == "cleared":
                 if not host.is_absent:
-                    hear_cleared(work, host, word.uuid, row.received)
-            elif word.kind == "job":
-                hear_job(work, word)
-            elif word.kind == "state":
-                fact = fact_of(word, host, host.note_as_of(word.epoch, word.sequence), row.received)
-                work.facts[word.uuid].append((fact, True))
+                    take_cleared(batch, host, message.uuid, row.received)
+            elif message.kind == "job":
+                take_job(batch, message)
+            elif message.kind == "state":
+                observation = observation_of(
+                    message, host, host.note_as_of(message.epoch, message.sequence), row.received
+                )
+                batch.observations[message.uuid].append((observation, True))
             else:
-                events.append((host.ordinal_of(word.epoch), word.sequence, row, word))
+                events.append((host.ordinal_of(message.epoch), message.sequence, row, message))
         events.sort(key=lambda event: event[:2])
         held = []
-        for ordinal, sequence, row, word in events:
+        for ordinal, sequence, row, message in events:
             may_come = self._heard_by_all <= row.received and row.received + IN_HAND_S > now
             if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
                 continue
-            self._hear_said(work, host, word, row.received)
+            self._take_domain_message(batch, host, message, row.received)
         return held
 
-    def _hear_marks(self, host: Host, heard: Heard) -> None:
-        word = heard.word
-        if isinstance(word, Status):
-            host.note_agent(word, received=heard.received, retained=heard.retained)
+    def _take_status(self, host: Host, inbound: Inbound) -> None:
+        message = inbound.message
+        if isinstance(message, Status):
+            host.note_agent(message, received=inbound.received, retained=inbound.retained)
 
     def _loaded(self, name: str, data: bytes) -> Host:
         """The host as the group knows it, with what this member knows of its sight and clock."""
@@ -263,36 +269,36 @@ class GroupCasework(Casework):
             host.share_sight(mine)
         return host
 
-    def _judge(self, work: Work, tx: Transaction, now: float, judged_at: float) -> list[Draft]:
-        return super()._judge(work, tx, now, min(judged_at, self._heard_by_all))
+    def _evaluate(self, batch: Batch, tx: Transaction, now: float, evaluated_at: float) -> list[Draft]:
+        return super()._evaluate(batch, tx, now, min(evaluated_at, self._heard_by_all))
 
-    def _touched(self, work: Work, tx: Transaction) -> set[str]:
+    def _touched(self, batch: Batch, tx: Transaction) -> set[str]:
         assert isinstance(tx, GroupTransaction)
-        complete = {name for name in work.settle & work.hosts.keys() if not work.hosts[name].has_gap}
-        work.uuids.update(tx.open_on(work.sight_changed | complete))
-        return set(tx.open_on(work.settle))
+        complete = {name for name in batch.gaps_filled & batch.hosts.keys() if not batch.hosts[name].has_gap}
+        batch.uuids.update(tx.open_on(batch.sight_changed | complete))
+        return set(tx.open_on(batch.gaps_filled))
 
-    def _gaps(self, work: Work, tx: Transaction) -> frozenset[str]:
+    def _gaps(self, batch: Batch, tx: Transaction) -> frozenset[str]:
         assert isinstance(tx, GroupTransaction)
-        hosts = {name: work.hosts.get(name) for case in work.cases.values() for name in case.logs}
-        elsewhere = tx.suspects([name for name, host in hosts.items() if host is None])
-        found = [*work.hosts.values(), *(Host.load(name, data) for name, data in elsewhere.items())]
+        hosts = {name: batch.hosts.get(name) for record in batch.records.values() for name in record.logs}
+        guest_elsewhere = tx.suspects([name for name, host in hosts.items() if host is None])
+        found = [*batch.hosts.values(), *(Host.load(name, data) for name, data in guest_elsewhere.items())]
         return frozenset(host.name for host in found if host.has_gap)
 
-    def _due(self, judgement: Judgement, work: Work, now: float) -> float | None:
+    def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
         """Soon, where a gap counts that another member may be filling at this moment."""
-        if judgement.waits <= work.hosts.keys():
-            return judgement.due
-        return min(now + AGAIN_S, judgement.due or math.inf)
+        if evaluation.waits <= batch.hosts.keys():
+            return evaluation.due
+        return min(now + AGAIN_S, evaluation.due or math.inf)
 
-    def _keep(self, work: Work, now: float) -> None:
-        super()._keep(work, now)
-        self._cases.clear()
+    def _keep(self, batch: Batch, now: float) -> None:
+        super()._keep(batch, now)
+        self._records.clear()
 
-    def _take_back(self, work: Work) -> None:
+    def _take_back(self, batch: Batch) -> None:
         """Nothing: what this member knows of hosts it has heard, whatever became of the transaction."""
 
-    def _note_heard(self, tx: Transaction, now: float) -> None:
+    def _note_stored(self, tx: Transaction, now: float) -> None:
         """Nothing: `look_around` does it; here the members would wait for each other."""
 
     def _index(self, *_: object) -> None:
@@ -303,5 +309,5 @@ class GroupCasework(Casework):
         self._counters.blind_hosts = len(self.blind) - len(self.gone)
 
 
-def _cleared(word: Cleared) -> Said:
-    return Said(word.host, word.uuid, "", 0, "cleared", "gone", "state", "", None, 0.0, "", "")
+def _cleared(message: Cleared) -> DomainMessage:
+    return DomainMessage(message.host, message.uuid, "", 0, "cleared", "gone", "state", "", None, 0.0, "", "")

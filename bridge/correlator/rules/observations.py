@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from bridge.wire.messages import seconds
 
-FactKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
+ObservationKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Copied = tuple[int, ...]
 Key = tuple[int, int]
 """A place in one host's order: the epoch's ordinal on that host, and the sequence."""
@@ -34,7 +34,7 @@ AS_IT_HAPPENED: Final = ("event", "poll")
 """Origins of what was told as it happened; all else was found afterwards."""
 
 
-class Fact(Struct, frozen=True, gc=False):
+class Observation(Struct, frozen=True, gc=False):
     """One message of a host about one domain.
 
     epoch: the epoch's ordinal on this host, in order of first appearance.
@@ -55,7 +55,7 @@ class Fact(Struct, frozen=True, gc=False):
     host: str
     epoch: int
     sequence: int
-    kind: FactKind
+    kind: ObservationKind
     what: str
     origin: str
     driver: str
@@ -77,7 +77,7 @@ class Fact(Struct, frozen=True, gc=False):
 
 
 class Mark(Struct, frozen=True, gc=False):
-    """What is kept of a fact that mattered; fields as in `Fact`."""
+    """What is kept of a fact that mattered; fields as in `Observation`."""
 
     key: Key
     what: str
@@ -90,12 +90,19 @@ class Mark(Struct, frozen=True, gc=False):
     late: bool = False
 
     @classmethod
-    def of(cls, fact: Fact) -> Mark:
+    def of(cls, observation: Observation) -> Mark:
         """The mark that a fact leaves."""
         return cls(
-            fact.key, fact.what, fact.origin, fact.at, fact.received, fact.stamp, fact.id,
-            fact.since, fact.late,
-        )  # fmt: skip
+            key=observation.key,
+            what=observation.what,
+            origin=observation.origin,
+            at=observation.at,
+            received=observation.received,
+            stamp=observation.stamp,
+            id=observation.id,
+            since=observation.since,
+            late=observation.late,
+        )
 
     @property
     def stamped(self) -> float:

@@ -6,10 +6,10 @@ NATS 2.10 leaves some out for a reader that comes late, without a word.
 from __future__ import annotations
 
 from bridge.consumer.inputs import Cleared, Status
-from bridge.correlator.input.words import Said, Word
+from bridge.correlator.input.messages import DomainMessage, HostInput
 
 
-class HeldStates:
+class StateCounts:
     """Counts from `begin` on; settle_s is how long states have to come after the status that counts them."""
 
     def __init__(self, settle_s: float) -> None:
@@ -17,26 +17,26 @@ class HeldStates:
         self._came: dict[str, set[str]] = {}
         self._status: dict[str, Status] = {}
         self._since: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def begin(self) -> None:
         """A new connection: all that the broker retains comes again."""
         self._came.clear()
         self._status.clear()
         self._since.clear()
-        self._told.clear()
+        self._reported.clear()
 
-    def take(self, word: Word) -> None:
+    def take(self, message: HostInput) -> None:
         """A host said this."""
-        if isinstance(word, Said):
-            if word.kind == "state":
-                self._came.setdefault(word.host, set()).add(word.uuid)
-        elif isinstance(word, Cleared):
-            self._came.get(word.host, set()).discard(word.uuid)
-        elif isinstance(word, Status) and word.online and word.states is not None:
-            self._status[word.host] = word
+        if isinstance(message, DomainMessage):
+            if message.kind == "state":
+                self._came.setdefault(message.host, set()).add(message.uuid)
+        elif isinstance(message, Cleared):
+            self._came.get(message.host, set()).discard(message.uuid)
+        elif isinstance(message, Status) and message.online and message.states is not None:
+            self._status[message.host] = message
         else:
-            self._status.pop(word.host, None)
+            self._status.pop(message.host, None)
 
     def came(self, host: str) -> int:
         """How many states the host is known to have."""
@@ -44,12 +44,12 @@ class HeldStates:
 
     def missing(self, now: float) -> list[Status]:
         """The statuses of hosts of which fewer came than they keep, for `settle_s` by now."""
-        few = [host for host, word in self._status.items() if self.came(host) < (word.states or 0)]
+        few = [host for host, message in self._status.items() if self.came(host) < (message.states or 0)]
         self._since = {host: self._since.get(host, now) for host in few}
         return [self._status[host] for host in few if now - self._since[host] >= self._settle_s]
 
     def news(self, now: float) -> list[Status]:
         """The same, each host once a connection."""
-        found = [word for word in self.missing(now) if word.host not in self._told]
-        self._told.update(word.host for word in found)
+        found = [message for message in self.missing(now) if message.host not in self._reported]
+        self._reported.update(message.host for message in found)
         return found

@@ -12,10 +12,10 @@ from bridge.consumer.inputs import Cleared, Forgotten, HostMessage, Input, JobOf
 from bridge.consumer.intake import stamped
 from bridge.consumer.rejected import MAX_SEQUENCE, Rejected
 from bridge.consumer.shapes import Lifecycle, ObjectMessage, State
-from bridge.correlator.rules.facts import Copied, FactKind
+from bridge.correlator.rules.observations import Copied, ObservationKind
 from bridge.wire.messages import Amount, Progress
 
-_KIND_OF_EVENT: Final[dict[str, FactKind]] = {
+_KIND_OF_EVENT: Final[dict[str, ObservationKind]] = {
     "migration_iteration": "iteration",
     "job_completed": "job_completed",
     "job_failed": "job_failed",
@@ -27,8 +27,8 @@ _OF_PROGRESS: Final[dict[str, Any]] = {
 """What is kept of a job: a field that a later version added may be of any size."""
 
 
-class Said(msgspec.Struct, frozen=True, gc=False):
-    """What a host said of one domain. Fields as in `facts.Fact`, before the host's order and clock apply.
+class DomainMessage(msgspec.Struct, frozen=True, gc=False):
+    """What a host said of one domain. Fields as in `Observation`, before the host's order and clock apply.
 
     `kind` None: a message of the event stream that tells nothing of migrations; its sequence counts.
     For a state, `sequence` is its `as_of` and the message is no part of the event stream; nor is a job, of
@@ -39,7 +39,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     uuid: str
     epoch: str
     sequence: int
-    kind: FactKind | Literal["job"] | None
+    kind: ObservationKind | Literal["job"] | None
     what: str
     origin: str
     driver: str
@@ -54,56 +54,58 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     progress: dict[str, Any] | None = None
 
 
-Word = Said | Cleared | Status | Forgotten
+HostInput = DomainMessage | Cleared | Status | Forgotten
 
 
-class Heard(msgspec.Struct, frozen=True, gc=False):
+class Inbound(msgspec.Struct, frozen=True, gc=False):
     """A message that was read, and when it came, in our seconds. late: it is known to have waited for us."""
 
-    word: Word
+    message: HostInput
     received: float
     retained: bool
     late: bool = False
 
 
-def word_of(read: Input) -> Word:
+def message_of(read: Input) -> HostInput:
     """What of it the decision needs."""
     if isinstance(read, JobOf):
         return _job(read)
     return _said(read) if isinstance(read, HostMessage) else read
 
 
-def _job(read: JobOf) -> Said:
+def _job(read: JobOf) -> DomainMessage:
     """How far a job is bears on no verdict, so neither its place in the host's order nor its stamp counts."""
     job = read.job
     is_migration = job is not None and job.operation == "migration_out"
     progress = job.model_dump(include=_OF_PROGRESS) if job is not None and is_migration else None
-    return Said(read.host, read.uuid, "", 0, "job", "", "state", "", None, 0.0, "", "", progress=progress)
+    return DomainMessage(
+        read.host, read.uuid, "", 0, "job", "", "state", "", None, 0.0, "", "", progress=progress
+    )
 
 
-def _said(read: HostMessage) -> Said:
+def _said(read: HostMessage) -> DomainMessage:
     address, message = read.address, read.message
     if isinstance(message, ObjectMessage):
-        return Said(
+        return DomainMessage(
             address.host, "", read.epoch, read.sequence, None, "", "event", "", None, read.at,
             message.time, message.id,
         )  # fmt: skip
     data = message.data
     if isinstance(data, Lifecycle):
-        return Said(
+        return DomainMessage(
             address.host, address.uuid, read.epoch, read.sequence, "lifecycle",
-            _words(data.event, data.detail), data.origin, data.driver, data.domain.name, read.at,
+            _joined(data.event, data.detail), data.origin, data.driver, data.domain.name, read.at,
             message.time, message.id,
         )  # fmt: skip
     if isinstance(data, State):
-        return Said(
+        return DomainMessage(
             address.host, address.uuid, read.epoch, read.sequence, "state",
-            _words(data.state, data.reason), "state", data.driver, data.domain.name, read.at,
+            _joined(data.state, data.reason), "state", data.driver, data.domain.name, read.at,
             message.time, message.id, data.persistent,
         )  # fmt: skip
     kind = _KIND_OF_EVENT.get(data.event)
     operation = data.params.get("operation")
-    return Said(
+    return DomainMessage(
         address.host, address.uuid, read.epoch, read.sequence, kind,
         operation if isinstance(operation, str) and kind != "iteration" else "",
         data.origin, data.driver, data.domain.name, read.at, message.time, message.id, None,
@@ -111,7 +113,7 @@ def _said(read: HostMessage) -> Said:
     )  # fmt: skip
 
 
-def _figures(kind: FactKind | None, params: dict[str, Any]) -> tuple[int | None, int | None]:
+def _figures(kind: ObservationKind | None, params: dict[str, Any]) -> tuple[int | None, int | None]:
     """Numbers of libvirt that the decision uses, by libvirt's names (`virDomainJobParam…`)."""
     if kind == "job_completed":
         return _count(params.get("time_elapsed")), _count(params.get("downtime"))
@@ -135,7 +137,7 @@ statistics along in the migration cookie (`qemuMigrationCookieStatisticsXMLForma
 """
 
 
-def _copied(kind: FactKind | None, params: dict[str, Any]) -> Copied | None:
+def _copied(kind: ObservationKind | None, params: dict[str, Any]) -> Copied | None:
     if kind != "job_completed":
         return None
     found = [number for name in _COPIED if (number := _count(params.get(name))) is not None]
@@ -157,5 +159,5 @@ def _count(value: object) -> int | None:
 
 
 @lru_cache(maxsize=1024)
-def _words(first: str, second: str) -> str:
+def _joined(first: str, second: str) -> str:
     return intern(f"{first}/{second}")

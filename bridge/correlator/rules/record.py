@@ -1,7 +1,7 @@
 """All that is known and was told of one domain: facts go in, tellings come out.
 
 A case is a value that a store can keep (`dump`, `load`). `add` takes a fact in at its place in its host's
-order, whenever it comes; `judging.judge` compares what the facts prove with what was told and returns the
+order, whenever it comes; `judging.evaluate` compares what the facts prove with what was told and returns the
 difference. Both are pure: time and the hosts that can't be heard are arguments.
 """
 
@@ -11,16 +11,16 @@ import uuid
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from bridge.correlator.rules.alignment import Half
-from bridge.correlator.rules.facts import CLEARED, Fact, Key
-from bridge.correlator.rules.hostlog import HostLog, is_state, take_in_order
+from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.event_types import ORDINARY, event_type_of
+from bridge.correlator.rules.host_log import HostLog, is_state, take_in_order
+from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.machine import ACTIVE
-from bridge.correlator.rules.signs import ORDINARY, sign_of
-from bridge.correlator.rules.track import Track
+from bridge.correlator.rules.observations import CLEARED, Key, Observation
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
@@ -46,21 +46,21 @@ RETAINED: Final = ("location", "current", "last")
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """One message to publish. word: the outcome, or one of `RETAINED`; data None clears a retained one."""
+class OutboundMessage:
+    """One message to publish. name: the outcome, or one of `RETAINED`; data None clears a retained one."""
 
-    word: str
+    name: str
     id: str
     data: Migration | Location | None
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """What to tell now, when to judge again though nothing comes, which hosts it depends on, of which
     of them something is missing that is waited for, and what of the domain needs a person's attention.
     """
 
-    tellings: tuple[Telling, ...]
+    messages: tuple[OutboundMessage, ...]
     due: float | None
     is_open: bool
     hosts: frozenset[str]
@@ -90,14 +90,14 @@ class Conflict:
 
 
 @dataclass(slots=True)
-class Told:
+class Published:
     """What was told of one attempt. source: the host that it came from, once known; began: when, by our
     clock; absorbed: the later segments of its halves.
     """
 
     id: str
-    arrival: Half | None = None
-    departure: Half | None = None
+    arrival: LegId | None = None
+    departure: LegId | None = None
     source: str | None = None
     started: bool = False
     interrupted: int = 0
@@ -109,11 +109,11 @@ class Told:
     was_conflict: bool = False
     done: bool = False
     began: float = 0.0
-    absorbed: list[Half] = field(default_factory=list)
+    absorbed: list[LegId] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Case:
+class DomainRecord:
     """One domain: its hosts' tracks, what was told of its attempts, and where it is.
 
     jobs: how far its outgoing migration is on each host. current: what is retained of the attempt under way;
@@ -122,7 +122,7 @@ class Case:
 
     uuid: str
     logs: dict[str, HostLog] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     location: str | None = None
     location_name: str | None = None
@@ -133,43 +133,42 @@ class Case:
     decided: float = 0.0
 
     @classmethod
-    def new(cls, domain: str) -> Case:
+    def new(cls, domain: str) -> DomainRecord:
         """The case of a domain that nothing is known of."""
         return cls(domain)
 
     @classmethod
-    def load(cls, data: bytes) -> Case:
+    def load(cls, data: bytes) -> DomainRecord:
         """The case that `dump` wrote, in this version or 0.1.0. Raises msgspec.DecodeError or ValidationError
         for other bytes.
         """
         if not msgspec.msgpack.decode(data, type=_Shape).tracks:
             return _DECODER.decode(data)
-        former = _FORMER_DECODER.decode(data)
+        former = msgspec.convert(_renamed(msgspec.msgpack.decode(data)), _Former, dec_hook=_validated)
         logs = {
-            host: HostLog(track, former.tails.get(host, []), track.key)
-            for host, track in former.tracks.items()
+            host: HostLog(view, former.tails.get(host, []), view.key) for host, view in former.views.items()
         }
-        return cls(former.uuid, logs, former.told, [], former.location, None, former.moves)
+        return cls(former.uuid, logs, former.published, [], former.location, None, former.moves)
 
     def dump(self) -> bytes:
         """The case as bytes, for `load`."""
         return _ENCODER.encode(self)
 
-    def add(self, fact: Fact, *, settled: bool) -> bool:
+    def add(self, observation: Observation, *, contiguous: bool) -> bool:
         """Takes in a fact; False for one that is there already.
 
-        settled: no sequence of this host before it is missing.
+        contiguous: no sequence of this host before it is missing.
         """
-        log = self.logs.setdefault(fact.host, HostLog())
-        if settled and not log.observations and _is_ordinary(fact) and self.is_quiet:
-            if not is_state(fact) and fact.key <= log.base.key:
+        log = self.logs.setdefault(observation.host, HostLog())
+        if contiguous and not log.observations and _is_ordinary(observation) and self.is_quiet:
+            if not is_state(observation) and observation.key <= log.base.key:
                 return False
-            take_in_order(log.base, fact)
-            log.complete = max(log.complete, fact.key)
+            take_in_order(log.base, observation)
+            log.complete = max(log.complete, observation.key)
             return True
-        if settled and not is_state(fact):
-            log.complete = max(log.complete, fact.key)
-        return log.add(fact)
+        if contiguous and not is_state(observation):
+            log.complete = max(log.complete, observation.key)
+        return log.add(observation)
 
     def note_jobs(self, jobs: Mapping[str, Progress | None]) -> bool:
         """How far the outgoing migration is on these hosts, None where none is; False if that is known."""
@@ -177,7 +176,7 @@ class Case:
         self.jobs = {host: job for host, job in {**before, **jobs}.items() if job is not None}
         return self.jobs != before
 
-    def settle(self, host: str, key: Key) -> bool:
+    def note_contiguous(self, host: str, key: Key) -> bool:
         """Up to this place nothing of the host is missing any more. False: nothing had waited for that."""
         log = self.logs.get(host)
         if log is None or key <= log.complete:
@@ -187,60 +186,66 @@ class Case:
         return waited is not None and waited.key <= key
 
     @property
-    def tails(self) -> Collection[str]:
+    def reordering(self) -> Collection[str]:
         """The hosts of which something waits for what is missing before it."""
         return [host for host, log in self.logs.items() if log.waits]
 
     @property
     def is_quiet(self) -> bool:
         """Nothing but one host's ordinary life: by far the most frequent case."""
-        if self.told or self.current or len(self.logs) != 1:
+        if self.published or self.current or len(self.logs) != 1:
             return False
         ((_, log),) = self.logs.items()
-        track = log.base
+        view = log.base
         return not log.observations and (
-            all(arrival.tentative for arrival in track.arrivals)
-            and not track.departures
-            and track.lost is None
-            and (track.listed is None or track.listed.what != CLEARED or not track.present)
+            all(arrival.tentative for arrival in view.arrivals)
+            and not view.departures
+            and view.lost is None
+            and (view.listed is None or view.listed.what != CLEARED or not view.present)
         )
 
-    def follow(self) -> Judgement:
+    def follow(self) -> Evaluation:
         """The judgement of a case that is quiet: where the domain is."""
         ((host, log),) = self.logs.items()
         place = host if log.base.phase in ACTIVE or log.base.is_listed_here else None
-        tellings = (self.move(place, None, {host: log.base}),) if self.is_elsewhere(place, log.base) else ()
-        return Judgement(tellings, None, False, frozenset())
+        messages = (self.move(place, None, {host: log.base}),) if self.is_elsewhere(place, log.base) else ()
+        return Evaluation(messages, None, False, frozenset())
 
-    def is_elsewhere(self, place: str | None, track: Track | None) -> bool:
+    def is_elsewhere(self, place: str | None, view: HostView | None) -> bool:
         """Whether this isn't what was told of the domain's place and its name there."""
-        if place is None or track is None:
+        if place is None or view is None:
             return place != self.location
         if self.location_name is None and place == self.location:
-            self.location_name = track.name
-        return (place, track.name) != (self.location, self.location_name)
+            self.location_name = view.name
+        return (place, view.name) != (self.location, self.location_name)
 
-    def move(self, place: str | None, migration: str | None, tracks: Mapping[str, Track]) -> Telling:
+    def move(
+        self, place: str | None, migration: str | None, views: Mapping[str, HostView]
+    ) -> OutboundMessage:
         """Notes the domain's new place and returns what to publish of it.
 
         Its id is made from what brought the domain there, too: a correlator that lost its store counts anew.
         """
         self.location = place
-        self.location_name = tracks[place].name if place is not None else None
+        self.location_name = views[place].name if place is not None else None
         self.moves += 1
         message_id = f"{self.uuid}-location-{self.moves}"
         if place is None:
-            return Telling("location", message_id, None)
-        track = tracks[place]
-        brought = track.stay.began if track.stay else track.listed.mark if track.listed else track.defined
-        told_by = uuid.uuid5(NAMESPACE, f"{place} {brought.id if brought else ''}").hex
-        data = Location(domain=DomainName(uuid=self.uuid, name=track.name), host=place, migration=migration)
-        return Telling("location", f"{message_id}-{told_by[:12]}", data)
+            return OutboundMessage("location", message_id, None)
+        view = views[place]
+        brought = (
+            view.residency.began if view.residency else view.listed.mark if view.listed else view.defined
+        )
+        brought_by = uuid.uuid5(NAMESPACE, f"{place} {brought.id if brought else ''}").hex
+        data = Location(domain=DomainName(uuid=self.uuid, name=view.name), host=place, migration=migration)
+        return OutboundMessage("location", f"{message_id}-{brought_by[:12]}", data)
 
 
-def _is_ordinary(fact: Fact) -> bool:
+def _is_ordinary(observation: Observation) -> bool:
     """Whether a fact leads to no migration, whatever was before."""
-    return fact.kind == "state" or (fact.kind == "lifecycle" and sign_of(fact) in ORDINARY)
+    return observation.kind == "state" or (
+        observation.kind == "lifecycle" and event_type_of(observation) in ORDINARY
+    )
 
 
 class _Shape(msgspec.Struct):
@@ -251,16 +256,43 @@ class _Shape(msgspec.Struct):
 
 @dataclass(slots=True)
 class _Former:
-    """What 0.1.0 stored of a domain: its hosts' views, and the facts that waited."""
+    """What 0.1.0 stored of a domain: its hosts' views, and the observations that waited."""
 
     uuid: str
-    told: list[Told] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
     location: str | None = None
     moves: int = 0
-    tracks: dict[str, Track] = field(default_factory=dict)
-    tails: dict[str, list[Fact]] = field(default_factory=dict)
+    views: dict[str, HostView] = field(default_factory=dict)
+    tails: dict[str, list[Observation]] = field(default_factory=dict)
+
+
+_FORMER_NAMES: Final = {
+    "told": "published",
+    "tracks": "views",
+    "heard": "last_live",
+    "moods": "run_states",
+    "stay": "residency",
+    "flowed": "postcopy_started",
+    "roleless": "unclassified_resume",
+}
+_FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost"}
+
+
+def _renamed(stored: object) -> object:
+    """What 0.1.0 stored, by today's names."""
+    if isinstance(stored, dict):
+        return {
+            _FORMER_NAMES.get(name, name): _FORMER_STAGES.get(value, value)
+            if name in ("stage", "before_end")
+            else _renamed(value)
+            for name, value in stored.items()
+        }
+    return [_renamed(each) for each in stored] if isinstance(stored, list) else stored
+
+
+def _validated(kind: Any, value: object) -> object:  # noqa: ANN401 - msgspec's own signature
+    return kind.model_validate(value)
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda model: model.model_dump())
-_DECODER = msgspec.msgpack.Decoder(Case, dec_hook=lambda kind, value: kind.model_validate(value))
-_FORMER_DECODER = msgspec.msgpack.Decoder(_Former, dec_hook=lambda kind, value: kind.model_validate(value))
+_DECODER = msgspec.msgpack.Decoder(DomainRecord, dec_hook=_validated)

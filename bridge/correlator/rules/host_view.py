@@ -1,7 +1,7 @@
 """What is known of one host's side of one domain: its stays, arrivals and departures, and its phase.
 
-Values only: `signs` says what a fact is a sign of, `machine` what a sign does in each phase, `acts` how that
-is noted here.
+Values only: `event_types` says what an observation means, `machine` what that does in each phase, `actions`
+how it is noted here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.rules.facts import CLEARED, Copied, Instant, Key, Mark
+from bridge.correlator.rules.observations import CLEARED, Copied, Instant, Key, Mark
 
-KEPT_MOODS: Final = 16
+KEPT_RUN_STATES: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
     f"{state}/{reason}"
     for state, reasons in {
@@ -25,7 +25,7 @@ PART_IN_A_MIGRATION: Final = frozenset(
 )
 """Listed states that only a domain in a migration has; which side of it, most don't say."""
 
-Phase = Literal[
+HostPhase = Literal[
     "away",  # not here, shut off, or never heard of
     "here",  # active, with no part in a migration
     "copying",  # an outgoing job was seen; it may be a save or a dump as well
@@ -48,8 +48,8 @@ DepartureStage = Literal[
     "left",  # stopped/migrated: the one conclusive event
     "resumed",  # cancelled after the suspend: it runs here again
     "resumed_ended",
-    "stuck",  # cancelled, and left paused by an error
-    "stranded",  # suspended for the switch-over, and its job is gone
+    "left_paused",  # cancelled, and left paused by an error
+    "job_lost",  # suspended for the switch-over, and its job is gone
     "job_ended",  # its job is gone, the guest wasn't suspended
     "crashed",
     "stopped",
@@ -73,7 +73,7 @@ class Arrival:
     postcopy: bool = False
     breaks: int = 0
     broke: Mark | None = None
-    flowed: Mark | None = None  # when it became, or became again, a post-copy
+    postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     over: Mark | None = None  # the end of the stay that it began
     after: Instant | None = None  # what was found afterwards happened after this
@@ -84,7 +84,7 @@ class Arrival:
     @property
     def last_mark(self) -> Mark:
         """The newest that was said of it."""
-        marks = (self.first, self.switched, self.broke, self.flowed, self.ended)
+        marks = (self.first, self.switched, self.broke, self.postcopy_started, self.ended)
         return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
 
 
@@ -102,7 +102,7 @@ class Departure:
     postcopy: bool = False
     breaks: int = 0
     broke: Mark | None = None
-    flowed: Mark | None = None  # when it became, or became again, a post-copy
+    postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
     guest: GuestHere | None = None
     figures: tuple[int | None, int | None] | None = None
@@ -132,11 +132,11 @@ class Departure:
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:
         """What its job said while it was under way."""
-        return (self.opened, self.iterated_last, self.suspended, self.flowed, self.broke)
+        return (self.opened, self.iterated_last, self.suspended, self.postcopy_started, self.broke)
 
 
 @dataclass(slots=True)
-class Stay:
+class Residency:
     """A time in which the domain was active on this host, as far as it is known."""
 
     began: Mark
@@ -154,7 +154,7 @@ class Listed(Struct, frozen=True, gc=False):
     mark: Mark
 
 
-class Mood(Struct, frozen=True, gc=False):
+class RunState(Struct, frozen=True, gc=False):
     """How the guest fared on this host from a moment on; None where it wasn't there or that isn't known.
 
     earliest: the moment before which it can't have changed.
@@ -167,35 +167,35 @@ class Mood(Struct, frozen=True, gc=False):
 
 
 @dataclass(slots=True)
-class Track:
+class HostView:
     """All that one host's order says of one domain."""
 
-    phase: Phase = "away"
+    phase: HostPhase = "away"
     key: Key = (-1, 0)
-    heard: Instant | None = None  # the last thing that was told as it happened
+    last_live: Instant | None = None  # the last thing that was told as it happened
     late: float = 0.0  # when a message last came that wasn't sent just then
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""
     name: str | None = None
-    moods: list[Mood] = field(default_factory=list)
+    run_states: list[RunState] = field(default_factory=list)
     present: bool | None = None
     persistent: bool | None = None
-    stay: Stay | None = None
+    residency: Residency | None = None
     began: Key = (-1, 0)  # where the last stay or definition here began
-    past: list[Stay] = field(default_factory=list)
+    past: list[Residency] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
     defined: Mark | None = None  # a definition that came out of nothing
     lost: Mark | None = None  # a definition that went without a word
-    roleless: Mark | None = None  # resumed/migrated, and no role known
+    unclassified_resume: Mark | None = None  # resumed/migrated, and no role known
     listed: Listed | None = None
 
-    def copy(self) -> Track:
+    def copy(self) -> HostView:
         """One that can be folded further without this one."""
         other = copy(self)
         other.arrivals = [copy(arrival) for arrival in self.arrivals]
         other.departures = [copy(departure) for departure in self.departures]
-        other.stay = copy(self.stay)
+        other.residency = copy(self.residency)
         return other
 
     @property
@@ -208,7 +208,7 @@ class Track:
     @property
     def guest(self) -> GuestHere | None:
         """How the guest fares here now."""
-        return self.moods[-1].guest if self.moods else None
+        return self.run_states[-1].guest if self.run_states else None
 
     def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
         """How it fared here when that happened on another host, and before that happened here; where it
@@ -216,21 +216,25 @@ class Track:
         been lost by then.
         """
         after: GuestHere | None = None
-        for mood in reversed(self.moods):
-            if before is not None and mood.at >= before.at:
+        for run_state in reversed(self.run_states):
+            if before is not None and run_state.at >= before.at:
                 continue
-            if mood.at <= mark.at:
-                return mood.guest or after
-            if mood.earliest <= mark.at:
-                return mood.guest
-            after = mood.guest or after
+            if run_state.at <= mark.at:
+                return run_state.guest or after
+            if run_state.earliest <= mark.at:
+                return run_state.guest
+            after = run_state.guest or after
         return after
 
     def guest_before(self, mark: Mark) -> GuestHere | None:
         """How it fared here before that happened here."""
-        return next((mood.guest for mood in reversed(self.moods) if mood.at < mark.at), None)
+        return next(
+            (run_state.guest for run_state in reversed(self.run_states) if run_state.at < mark.at), None
+        )
 
-    def feel(self, guest: GuestHere | None, mark: Mark) -> None:
+    def set_run_state(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes how the guest fares from this mark on."""
         if guest != self.guest:
-            self.moods = [*self.moods, Mood(mark.at, mark.received, guest, mark.earliest)][-KEPT_MOODS:]
+            self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
+                -KEPT_RUN_STATES:
+            ]

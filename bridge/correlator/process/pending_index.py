@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 
-class OpenCases:
+class PendingIndex:
     """The open cases of one correlator. A case is open while something is under way, or may yet change."""
 
     def __init__(self) -> None:

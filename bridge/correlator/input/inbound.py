@@ -14,8 +14,8 @@ from bridge.consumer.inputs import Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.words import Heard, Said, word_of
-from bridge.correlator.rules.facts import CLOCK_EXACT
+from bridge.correlator.input.messages import DomainMessage, Inbound, message_of
+from bridge.correlator.rules.observations import CLOCK_EXACT
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
@@ -26,17 +26,17 @@ BATCH: Final = 500
 _log = get_logger()
 
 
-class Hearing:
+class InboundQueue:
     """The messages of one correlator. settle_s: how long hosts get to repeat what they said meanwhile."""
 
     def __init__(self, topics: Topics, counters: Counters, *, settle_s: float) -> None:
-        self.deaf_since: float | None = None
+        self.gap_since: float | None = None
         """Since when not everything may have been heard; None while it is."""
         self._intake = Intake(topics)
         self._counters = counters
         self._settle_s = settle_s
         self._waiting: deque[tuple[Received, float]] = deque()
-        self._read: list[tuple[Received, Heard | None]] = []
+        self._read: list[tuple[Received, Inbound | None]] = []
         self._connected: float | None = None
         self._woke: float | None = None
         self._drained = False
@@ -45,9 +45,9 @@ class Hearing:
         """How many messages aren't stored yet."""
         return len(self._waiting) + len(self._read)
 
-    def begin(self, heard_until: float | None, now: float) -> None:
-        """The process begins. heard_until: when the one before it stored its last batch."""
-        self.deaf_since = now if heard_until is None else min(heard_until, now)
+    def begin(self, stored_until: float | None, now: float) -> None:
+        """The process begins. stored_until: when the one before it stored its last batch."""
+        self.gap_since = now if stored_until is None else min(stored_until, now)
 
     def connected(self, now: float) -> None:
         """The broker is there. What it kept for us comes now."""
@@ -58,14 +58,14 @@ class Hearing:
     def lost(self, now: float) -> None:
         """The broker is gone."""
         self._connected = None
-        if self.deaf_since is None:
-            self.deaf_since = now
+        if self.gap_since is None:
+            self.gap_since = now
 
     def add(self, received: Received, now: float) -> None:
         """A message came."""
         self._waiting.append((received, now))
 
-    def look(self, now: float, before: float) -> None:
+    def note_drained(self, now: float, before: float) -> None:
         """What the broker had at hand was read: with little of it waiting, what it had kept is through.
 
         before: when it was read last. If that is longer ago than a message is on its way, the process stood
@@ -77,20 +77,20 @@ class Hearing:
             self._woke = now
         self._drained = self._drained or len(self._waiting) < BATCH // 2
 
-    def hears(self, now: float) -> bool:
+    def is_complete(self, now: float) -> bool:
         """Whether everything was heard, as far as that can be known: time counts only then."""
         if self._connected is None or not self._drained:
             return False
-        return self.deaf_since is None or now >= self._connected + self._settle_s
+        return self.gap_since is None or now >= self._connected + self._settle_s
 
-    def batch(self) -> list[tuple[Received, Heard | None]]:
+    def batch(self) -> list[tuple[Received, Inbound | None]]:
         """The next messages, as they were read; None for one that is put aside. The same ones until `taken`:
         each is read, and counted, once.
         """
         if not self._read:
             for _ in range(min(BATCH, len(self._waiting))):
                 received, at = self._waiting.popleft()
-                self._read.append((received, self._hear(received, at)))
+                self._read.append((received, self._take_message(received, at)))
         return self._read
 
     def taken(self) -> None:
@@ -98,25 +98,25 @@ class Hearing:
         self._counters.messages += len(self._read)
         self._read = []
 
-    def _hear(self, received: Received, at: float) -> Heard | None:
+    def _take_message(self, received: Received, at: float) -> Inbound | None:
         try:
-            word = word_of(self._intake.read(received.topic, received.payload, received.retain))
+            message = message_of(self._intake.read(received.topic, received.payload, received.retain))
         except Rejected as rejected:
             self._reject(rejected.kind, received, rejected.why)
         except Exception as error:  # noqa: BLE001 - one message must not stop all others
             self._reject("not_read", received, repr(error))
         else:
-            late = (isinstance(word, Said) and self._was_kept(word, self._connected)) or (
-                isinstance(word, Status) and self._was_kept(word, self._woke)  # no broker keeps one
+            late = (isinstance(message, DomainMessage) and self._was_kept(message, self._connected)) or (
+                isinstance(message, Status) and self._was_kept(message, self._woke)  # no broker keeps one
             )
-            if isinstance(word, Said) and late:
-                word = structs.replace(word, late=True)
-            return Heard(word, at, received.retain, late)
+            if isinstance(message, DomainMessage) and late:
+                message = structs.replace(message, late=True)
+            return Inbound(message, at, received.retain, late)
         return None
 
-    def _was_kept(self, word: Said | Status, until: float | None) -> bool:
+    def _was_kept(self, message: DomainMessage | Status, until: float | None) -> bool:
         """Whether it waited for us while we were away, as far as its stamp tells."""
-        return self.deaf_since is not None and until is not None and word.at < until
+        return self.gap_since is not None and until is not None and message.at < until
 
     def _reject(self, kind: str, received: Received, why: str) -> None:
         self._counters.rejected[kind] += 1

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from bridge.correlator.rules.facts import AS_IT_HAPPENED, Instant, Mark
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Instant, Mark
 
-Moment = Callable[[Mark | Instant], float]
+ClockReading = Callable[[Mark | Instant], float]
 FOREVER: Final = float("inf")
 ORDER_S: Final = 0.3
 """Two hosts' events that follow one another at once may be stamped, or come, the other way round by this."""
@@ -36,23 +36,23 @@ def by_receipt(moment: Mark | Instant) -> float:
     return moment.received
 
 
-READINGS: Final[tuple[Moment, ...]] = (by_correction, by_stamp, by_receipt)
+READINGS: Final[tuple[ClockReading, ...]] = (by_correction, by_stamp, by_receipt)
 
 
-class Span(NamedTuple):
+class Interval(NamedTuple):
     """When something lasted, at most, under one reading of its host's clock."""
 
     begins: float
     ends: float
-    read: Moment
+    read: ClockReading
 
 
-def spans(first: Mark, after: Instant | None, last: Mark | None) -> list[Span]:
+def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Interval]:
     """When it lasted, by each reading that makes a difference. When something that was found afterwards
     happened, nobody knows: after what the host had told as it happened, and before it was found.
     """
     marks = [first] if last is None else [first, last]
-    found: list[Span] = []
+    found: list[Interval] = []
     for read in READINGS:
         if read is by_receipt and any(mark.late for mark in marks):
             continue
@@ -60,9 +60,9 @@ def spans(first: Mark, after: Instant | None, last: Mark | None) -> list[Span]:
         begins = -FOREVER if begins_at is None else read(begins_at)
         ends = FOREVER if last is None else read(last)
         if all(abs(begins - s.begins) > ORDER_S or abs(ends - s.ends) > ORDER_S for s in found):
-            found.append(Span(begins, ends, read))
+            found.append(Interval(begins, ends, read))
     return found
 
 
-Meeting = tuple[Span, Span]
+Overlap = tuple[Interval, Interval]
 """When the destination and the source took part, under one reading of each clock."""

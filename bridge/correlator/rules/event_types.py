@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.rules.facts import Fact, Mark
-from bridge.correlator.rules.track import Phase, Track
+from bridge.correlator.rules.host_view import HostPhase, HostView
+from bridge.correlator.rules.observations import Mark, Observation
 
-Sign = Literal[
+EventType = Literal[
     "incoming",
     "restored",
     "booted",
     "switching",
-    "stuck",
+    "paused_by_error",
     "paused",
     "source_postcopy",
     "source_broke",
@@ -28,7 +28,7 @@ Sign = Literal[
     "crashed",
     "stopped",
     "vanished",
-    "stuck_again",
+    "paused_after_resume",
     "defined",
     "updated",
     "undefined",
@@ -41,11 +41,11 @@ Sign = Literal[
     "announced",
 ]
 
-SIGNS: Final[dict[str, Sign]] = {
+EVENT_TYPES: Final[dict[str, EventType]] = {
     "started/migrated": "incoming",
     "started/*": "booted",
     "suspended/migrated": "switching",
-    "suspended/api_error": "stuck",
+    "suspended/api_error": "paused_by_error",
     "suspended/postcopy": "source_postcopy",
     "suspended/postcopy_failed": "source_broke",
     "suspended/*": "paused",
@@ -74,7 +74,7 @@ ORDINARY: Final = frozenset(
         "booted",
         "paused",
         "resumed",
-        "stuck",
+        "paused_by_error",
         "stopped",
         "crashed",
         "defined",
@@ -84,12 +84,12 @@ ORDINARY: Final = frozenset(
 )
 """Signs of a domain's ordinary life on one host."""
 
-SIGNS_BY_DRIVER: Final[dict[str, dict[str, Sign]]] = {
+EVENT_TYPES_BY_DRIVER: Final[dict[str, dict[str, EventType]]] = {
     # libxl announces an incoming migration as a restore (libxl_migration.c), and a restore is one too.
     "Xen": {"started/restored": "restored"},
 }
 
-STATE_SIGNS: Final[dict[Phase, dict[str, Sign]]] = {
+STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
     "here": {
         "shutoff/migrated": "left",
         "shutoff/crashed": "crashed",
@@ -132,72 +132,77 @@ STATE_SIGNS: Final[dict[Phase, dict[str, Sign]]] = {
         "gone": "vanished",
     },
 }
-_KNOWN: Final[dict[Phase, str]] = {
+_KNOWN: Final[dict[HostPhase, str]] = {
     "leaving": "paused/migration",
     "leaving_postcopy": "paused/postcopy",
     "leaving_broken": "paused/postcopy_failed",
 }
 for _phase, _known in _KNOWN.items():
-    STATE_SIGNS[_phase] = {what: s for what, s in STATE_SIGNS["copying"].items() if what != _known}
-STATE_SIGNS["leaving"]["running/unpaused"] = "resumed"
+    STATE_EVENT_TYPES[_phase] = {
+        what: s for what, s in STATE_EVENT_TYPES["copying"].items() if what != _known
+    }
+STATE_EVENT_TYPES["leaving"]["running/unpaused"] = "resumed"
 """What a listed state is a sign of when no event came for it: what an agent that was blind finds."""
 
-POSTCOPY_SIGNS: Final[dict[str, Sign]] = {
+POSTCOPY_EVENT_TYPES: Final[dict[str, EventType]] = {
     "running/postcopy": "destination_postcopy",
     "running/postcopy_failed": "destination_postcopy",
     "paused/postcopy": "source_postcopy",
     "paused/postcopy_failed": "source_postcopy",
 }
 """What a listed state says of a host that nothing else is known of: only a post-copy tells the host's part.
-That it broke is left to `STATE_SIGNS`."""
+That it broke is left to `STATE_EVENT_TYPES`."""
 
 
-_SIGN_OF_JOB: Final[dict[str, Sign | None]] = {"migration_out": "job_completed", "migration_in": None}
+_EVENT_TYPE_OF_JOB: Final[dict[str, EventType | None]] = {
+    "migration_out": "job_completed",
+    "migration_in": None,
+}
 """What a completed job is a sign of, by its operation. An arrival's is no news: it comes after its end."""
 
 
-def sign_of(fact: Fact) -> Sign | None:
-    """What a fact is a sign of; None for one that proves nothing. States are read by `sign_of_state`."""
-    if fact.kind == "lifecycle":
-        event = fact.what.partition("/")[0]
-        sign = (
-            SIGNS_BY_DRIVER.get(fact.driver, {}).get(fact.what)
-            or SIGNS.get(fact.what)
-            or SIGNS.get(f"{event}/*")
+def event_type_of(observation: Observation) -> EventType | None:
+    """What an observation means; None for one that proves nothing. Of states: `event_type_of_state`."""
+    if observation.kind == "lifecycle":
+        event = observation.what.partition("/")[0]
+        event_type = (
+            EVENT_TYPES_BY_DRIVER.get(observation.driver, {}).get(observation.what)
+            or EVENT_TYPES.get(observation.what)
+            or EVENT_TYPES.get(f"{event}/*")
         )
-        if sign == "undefined" and fact.origin == "resync":
+        if event_type == "undefined" and observation.origin == "resync":
             return "undefined_silently"
-        return sign
-    if fact.kind == "iteration":
-        return "first_iteration" if fact.figures[0] == 1 else "iteration"
-    if fact.kind == "job_completed":
-        return _SIGN_OF_JOB.get(fact.what, "other_job")
-    if fact.kind == "job_failed":
-        return "job_failed" if fact.what == "migration_out" else None
+        return event_type
+    if observation.kind == "iteration":
+        return "first_iteration" if observation.figures[0] == 1 else "iteration"
+    if observation.kind == "job_completed":
+        return _EVENT_TYPE_OF_JOB.get(observation.what, "other_job")
+    if observation.kind == "job_failed":
+        return "job_failed" if observation.what == "migration_out" else None
     return None
 
 
 def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
     """How a guest ended where nothing but its end was seen; None where it left, or nobody saw the end."""
-    sign = SIGNS.get(mark.what) or SIGNS.get(f"{mark.what.partition('/')[0]}/*")
-    return sign if sign in ("crashed", "stopped") else None
+    event_type = EVENT_TYPES.get(mark.what) or EVENT_TYPES.get(f"{mark.what.partition('/')[0]}/*")
+    return event_type if event_type in ("crashed", "stopped") else None
 
 
-def sign_of_state(track: Track) -> Sign | None:
+def event_type_of_state(view: HostView) -> EventType | None:
     """What the listed state says in this phase beyond what is known already; None for nothing."""
-    listed = track.listed
-    if listed is None or listed.key < track.moved:
+    listed = view.listed
+    if listed is None or listed.key < view.moved:
         return None
     what = listed.what
-    if track.phase == "away":
-        was_here = what == "gone" and track.persistent and track.present
+    if view.phase == "away":
+        was_here = what == "gone" and view.persistent and view.present
         return "undefined_silently" if was_here else None
-    if track.phase == "copying":
-        was_cancelled = track.stay is not None and track.stay.cancelled
-        if what == track.departures[-1].state_before or (
+    if view.phase == "copying":
+        was_cancelled = view.residency is not None and view.residency.cancelled
+        if what == view.departures[-1].state_before or (
             was_cancelled and what == "running/migration_canceled"
         ):
             return None  # the reason is an earlier one's
-    row = STATE_SIGNS.get(track.phase, {})
-    sign = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
-    return None if sign == "resumed" and track.departures[-1].stage == "unpaused" else sign
+    row = STATE_EVENT_TYPES.get(view.phase, {})
+    event_type = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
+    return None if event_type == "resumed" and view.departures[-1].stage == "unpaused" else event_type

@@ -1,0 +1,396 @@
+"""How a sign is noted in a track. Each act takes the track, the mark of the fact, and a job's figures."""
+
+# ruff: noqa: ARG001 - every act of the table is called the same way, whatever it needs
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
+from bridge.correlator.rules.observations import Mark
+
+Figures = tuple[int | None, int | None]
+KEPT: Final = 32
+"""Arrivals, departures and stays that are kept of each host: so many may come in one batch, before any of
+them is judged.
+"""
+
+Action = Literal[
+    "begin",
+    "end",
+    "open_arrival",
+    "open_tentative",
+    "arrive",
+    "arrive_paused",
+    "fail",
+    "close_arrival",
+    "start_postcopy",
+    "break_in",
+    "open_departure",
+    "mark_iteration",
+    "close_departure",
+    "split_job",
+    "suspend",
+    "unpause",
+    "lose_job",
+    "discard_job",
+    "postcopy_out",
+    "break_out",
+    "leave",
+    "resume",
+    "leave_paused",
+    "leave_paused_again",
+    "crash",
+    "stop",
+    "vanish",
+    "job_end",
+    "measure",
+    "run",
+    "pause",
+    "define",
+    "persist",
+    "undefine",
+    "lose",
+    "note_resume",
+    "job_gone",
+    "announce",
+]
+
+
+def begin(view: HostView, mark: Mark, _: object = None) -> None:
+    """The domain is here from now on."""
+    view.residency = Residency(began=mark)
+    view.began = mark.key
+    view.set_run_state(None, mark)
+    view.present = True
+    view.lost = view.unclassified_resume = None
+
+
+def _end(view: HostView, mark: Mark, _: object = None) -> None:
+    if view.residency is not None:
+        view.residency.ended = mark
+        view.past = [*view.past, view.residency][-KEPT:]
+    view.residency = view.unclassified_resume = None
+    view.set_run_state(None, mark)
+    if view.persistent is False:
+        view.present = False
+    for arrival in view.arrivals:
+        if arrival.stage == "arrived":
+            arrival.stage, arrival.over = "departed", mark
+    for departure in view.departures:
+        if departure.stage == "resumed":
+            departure.stage, departure.over = "resumed_ended", mark
+
+
+def _open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
+    opened = mark if mark.what in ("started/migrated", "started/restored") else None
+    arrival = Arrival(key=mark.key, first=mark, opened=opened, after=view.last_live)
+    view.arrivals = [*view.arrivals, arrival][-KEPT:]
+    view.defined = view.lost = None
+    view.set_run_state(None, mark)
+
+
+def _open_tentative(view: HostView, mark: Mark, _: object = None) -> None:
+    _open_arrival(view, mark)
+    view.arrivals[-1].tentative = True
+
+
+def _arrive(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
+    arrival.stage = "arrived"
+    arrival.switched = mark
+    arrival.guest = "running"
+    if mark.what == "resumed/migrated":
+        arrival.tentative = False
+    view.residency = Residency(began=mark, arrived=True)
+    view.began = mark.key
+    view.set_run_state("running", mark)
+    view.present = True
+
+
+def _arrive_paused(view: HostView, mark: Mark, _: object = None) -> None:
+    _arrive(view, mark)
+    view.arrivals[-1].guest = "paused"
+    view.set_run_state("paused", mark)
+
+
+def _fail(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
+    arrival.stage = "ended"
+    arrival.ended = mark
+    view.present = bool(view.persistent)
+
+
+def close_arrival(view: HostView, mark: Mark, _: object = None) -> None:
+    """Whatever became of the last arrival wasn't seen; it was over by now."""
+    view.arrivals[-1].over = mark
+
+
+def _start_postcopy(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
+    arrival.stage = "postcopy"
+    arrival.postcopy = True
+    arrival.postcopy_started = mark
+    view.set_run_state("running", mark)
+    if view.residency is None:
+        view.residency = Residency(began=mark, arrived=True)
+
+
+def _break_in(view: HostView, mark: Mark, _: object = None) -> None:
+    arrival = view.arrivals[-1]
+    arrival.stage = "broken"
+    arrival.breaks += 1
+    arrival.broke = mark
+
+
+def _open_departure(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = Departure(key=mark.key, opened=mark, guest=view.guest, after=view.last_live)
+    departure.state_before = view.listed.what if view.listed else None
+    view.departures = [*view.departures, departure][-KEPT:]
+
+
+def _mark_iteration(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures[-1].iterated = True
+    view.departures[-1].iterated_last = mark
+
+
+def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
+    """Whatever became of the last departure, it was over by now."""
+    view.departures[-1].closed = mark
+
+
+def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
+    """Iterations count from one: a copy that had them already and was suspended were two jobs, the second
+    not live. Nothing told of the first one's end.
+    """
+    last = view.departures[-1]
+    if last.iterated and last.suspended is not None:
+        began, last.suspended = last.suspended, None
+        last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
+        _open_departure(view, began)
+        _suspend(view, began)
+    _mark_iteration(view, mark)
+
+
+def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.ended = None
+    departure.suspended = mark
+    departure.stage = "leaving"
+    departure.guest = "paused"
+    view.set_run_state("paused", mark)
+
+
+def _unpause(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.stage = "resumed" if departure.stage == "job_lost" else "unpaused"
+    departure.ended = mark
+    departure.guest = "running"
+    view.set_run_state("running", mark)
+
+
+def _lose_job(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.before_end = departure.stage
+    departure.stage = "resumed" if departure.stage == "unpaused" else "job_lost"
+    departure.ended = mark
+
+
+def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures = view.departures[:-1]
+
+
+def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.stage = "postcopy"
+    departure.postcopy = True
+    departure.postcopy_started = mark
+    departure.guest = "paused"
+    view.set_run_state("paused", mark)
+
+
+def _break_out(view: HostView, mark: Mark, _: object = None) -> None:
+    departure = view.departures[-1]
+    departure.stage = "broken"
+    departure.breaks += 1
+    departure.broke = mark
+
+
+def _finish(view: HostView, mark: Mark, stage: DepartureStage) -> None:
+    departure = view.departures[-1]
+    departure.before_end = departure.stage
+    departure.stage = stage
+    departure.ended = mark
+    departure.announced = view.residency.announced if view.residency else None
+
+
+def _leave(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "left")
+
+
+def _crash(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "crashed")
+
+
+def _stop(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "stopped")
+
+
+def _vanish(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "vanished")
+
+
+def _job_end(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "job_ended")
+    view.departures[-1].guest = view.guest
+    if mark.what == "migration_out":
+        view.departures[-1].job_gone = mark
+
+
+def _resume(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "resumed")
+    view.departures[-1].guest = "running"
+    if view.residency is not None:
+        view.residency.cancelled = True
+    view.set_run_state("running", mark)
+
+
+def _leave_paused(view: HostView, mark: Mark, _: object = None) -> None:
+    _finish(view, mark, "left_paused")
+    view.departures[-1].guest = "paused"
+    view.set_run_state("paused", mark)
+
+
+def _leave_paused_again(view: HostView, mark: Mark, _: object = None) -> None:
+    view.departures[-1].returned = view.departures[-1].ended
+    _leave_paused(view, mark)
+
+
+def reopen(view: HostView) -> None:
+    """What looked like a source that couldn't resume was the next job, suspended before it iterated."""
+    last = view.departures[-1]
+    began, returned = last.ended, last.returned
+    if began is not None and returned is not None:
+        last.stage, last.ended, last.returned, last.guest = "resumed", returned, None, "running"
+        _open_departure(view, began)
+        view.departures[-1].guest = view.guest_before(began)
+        _suspend(view, began)
+        view.phase = "leaving"
+
+
+def _measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+    if view.departures and view.departures[-1].stage == "left":
+        view.departures[-1].figures = figures
+        view.departures[-1].measured = mark
+
+
+def _run(view: HostView, mark: Mark, _: object = None) -> None:
+    """What was announced didn't come: a guest that reboots may say that it shuts down, too."""
+    view.set_run_state("running", mark)
+    if view.residency is not None:
+        view.residency.announced = None
+
+
+def _announce(view: HostView, mark: Mark, _: object = None) -> None:
+    if view.residency is not None and view.residency.announced is None:
+        view.residency.announced = mark
+
+
+def _pause(view: HostView, mark: Mark, _: object = None) -> None:
+    view.set_run_state("paused", mark)
+
+
+def _define(view: HostView, mark: Mark, _: object = None) -> None:
+    """A new definition came out of nothing, unless the domain was here."""
+    if not view.present:
+        view.defined = mark
+        view.began = mark.key
+    view.lost = None
+    view.present = view.persistent = True
+
+
+def _persist(view: HostView, mark: Mark, _: object = None) -> None:
+    view.persistent = True
+    if view.phase == "away":
+        view.present = True
+
+
+def _note_resume(view: HostView, mark: Mark, _: object = None) -> None:
+    """A resume by migration, and no role known."""
+    view.unclassified_resume = mark
+
+
+def _job_gone(view: HostView, mark: Mark, _: object = None) -> None:
+    """The agent's word that the job is gone may follow a departure that ended by its own event."""
+    last = view.departures[-1] if view.departures else None
+    if last is not None and last.is_over and last.job_gone is None:
+        note_job_gone(last, mark)
+    else:
+        _open_departure(view, mark)
+        _job_end(view, mark)
+
+
+def note_job_gone(departure: Departure, mark: Mark) -> None:
+    """The agent's word on a job that was over already."""
+    departure.job_gone = departure.job_gone or mark
+    if departure.ended is None:
+        departure.stage, departure.ended = "job_ended", mark
+
+
+def _undefine(view: HostView, mark: Mark, _: object = None) -> None:
+    view.persistent = False
+    view.present = view.phase != "away"
+    view.defined = None
+
+
+def _lose(view: HostView, mark: Mark, _: object = None) -> None:
+    last = view.departures[-1] if view.departures else None
+    is_left_behind = last is not None and last.stage == "left" and view.began <= last.key
+    if view.present is not False and not is_left_behind:
+        view.lost = mark
+    view.present = False
+    view.persistent = None
+    view.defined = None
+
+
+ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
+    "begin": begin,
+    "end": _end,
+    "open_arrival": _open_arrival,
+    "open_tentative": _open_tentative,
+    "arrive": _arrive,
+    "arrive_paused": _arrive_paused,
+    "fail": _fail,
+    "close_arrival": close_arrival,
+    "start_postcopy": _start_postcopy,
+    "break_in": _break_in,
+    "open_departure": _open_departure,
+    "mark_iteration": _mark_iteration,
+    "close_departure": close_departure,
+    "split_job": _split_job,
+    "suspend": _suspend,
+    "unpause": _unpause,
+    "lose_job": _lose_job,
+    "discard_job": _discard_job,
+    "postcopy_out": _postcopy_out,
+    "break_out": _break_out,
+    "leave": _leave,
+    "resume": _resume,
+    "leave_paused": _leave_paused,
+    "leave_paused_again": _leave_paused_again,
+    "crash": _crash,
+    "stop": _stop,
+    "vanish": _vanish,
+    "job_end": _job_end,
+    "measure": _measure,
+    "run": _run,
+    "pause": _pause,
+    "define": _define,
+    "undefine": _undefine,
+    "lose": _lose,
+    "persist": _persist,
+    "note_resume": _note_resume,
+    "job_gone": _job_gone,
+    "announce": _announce,
+}

@@ -1,0 +1,209 @@
+"""What no pair of halves tells of: an offline migration, and a domain that runs on two hosts."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from typing import Final
+
+from bridge.correlator.rules.clock_readings import intervals
+from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.host_view import HostView
+from bridge.correlator.rules.observations import CLEARED, SKEW_S, Mark
+from bridge.correlator.rules.pairing import Pair
+from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage, Published, Times
+from bridge.wire.messages import (
+    DomainName,
+    Evidence,
+    Guest,
+    GuestState,
+    HostRef,
+    Migration,
+    Resolved,
+    host_source,
+)
+
+_NEVER: Final = float("inf")
+
+
+def evaluate_offline(context: EvaluationContext) -> None:
+    """A definition that came out of nothing here, and one that went without a word there. What went can
+    only have gone to one place: to where a definition came last.
+    """
+    for source, here in context.views.items():
+        gone = here.lost
+        if (
+            gone is None
+            or here.phase != "away"
+            or source in context.record.reordering
+            or source in context.gone
+        ):
+            continue
+        came = [
+            (there.defined.at, destination, there.defined)
+            for destination, there in context.views.items()
+            if destination != source
+            and destination not in context.record.reordering
+            and there.defined is not None
+            and _came_when_it_went(there.defined, gone, context.times)
+            and not _ran_since(here, there.defined)
+        ]
+        leg = (source, gone.key)
+        if not came or any(published.departure == leg for published in context.record.published):
+            continue
+        _, destination, mark = max(came)
+        if any(published.arrival == (destination, mark.key) for published in context.record.published):
+            continue
+        name = f"{context.record.uuid} {destination} {mark.id}"
+        published = Published(
+            uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), leg, done=True, began=mark.at
+        )
+        context.record.published.append(published)
+        context.publish_verdict(
+            published,
+            _offline_data(context, published, source=source, gone=gone, destination=destination, came=mark),
+        )
+
+
+def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
+    """Whether a definition may have come from where one went, by whichever reading of the hosts' clocks."""
+    return any(
+        there.ends - times.settle_s <= here.ends <= there.ends + times.patience_s
+        for there, here in itertools.product(intervals(came, None, came), intervals(gone, None, gone))
+    )
+
+
+def _ran_since(view: HostView, mark: Mark) -> bool:
+    """Whether the domain came, or was started, after that happened on another host: what was defined there
+    before was a copy.
+    """
+    return any(residency.began.at > mark.at + SKEW_S for residency in view.past)
+
+
+def _offline_data(
+    context: EvaluationContext, published: Published, *, source: str, gone: Mark, destination: str, came: Mark
+) -> Migration:
+    return Migration(
+        migration=published.id,
+        revision=0,
+        outcome="completed",
+        domain=DomainName(uuid=context.record.uuid, name=context.views[destination].name),
+        source=HostRef(host=source),
+        destination=HostRef(host=destination),
+        mode="offline",
+        reason=None,
+        attention=None,
+        guest=Guest(host=destination, state="shutoff"),
+        started_at=None,
+        ended_at=gone.stamp,
+        duration_ms=None,
+        downtime_ms=None,
+        confirmed_by=["source", "destination"],
+        evidence=[
+            Evidence(source=host_source(destination), id=came.id),
+            Evidence(source=host_source(source), id=gone.id),
+        ],
+    )
+
+
+def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
+    """One UUID running on two hosts, and no migration to explain it. Each two are told of once for as
+    long as both stays last, however often they are paused or can't be heard meanwhile; then it is resolved.
+    """
+    linked = {frozenset((p.source, p.destination)) for p in pairs if p.arrival and p.source}
+    lasting = []
+    for conflict in context.record.conflicts:
+        hosts = (conflict.data.source.host, conflict.data.destination.host)
+        if frozenset(hosts) not in linked and all(_has_guest(context, host) for host in hosts):
+            lasting.append(conflict)
+        elif context.has_no_gap(*hosts):
+            context.messages.append(_resolved(context, conflict))
+        else:
+            lasting.append(conflict)
+    context.record.conflicts = lasting
+    context.is_open = context.is_open or bool(lasting)
+    published = {frozenset((each.data.source.host, each.data.destination.host)) for each in lasting}
+    residencies = sorted(
+        (
+            (view.residency.began, host)
+            for host, view in context.views.items()
+            if view.residency is not None and host not in context.gone
+        ),
+        key=lambda each: (each[0].at, each[1]),
+    )
+    for (began, host), (later, other) in itertools.combinations(residencies, 2):
+        since = max(_runs_since(context, host), _runs_since(context, other))
+        if since == _NEVER or frozenset((host, other)) in linked | published:
+            continue
+        context.is_open = True
+        if not context.is_due(since + context.times.settle_s):
+            continue
+        if context.has_no_gap(host, other) or context.is_due(since + context.times.patience_s):
+            key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
+            conflict = Conflict(key, _conflict_data(context, host, began, other, later))
+            context.record.conflicts.append(conflict)
+            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", conflict.data))
+
+
+def _has_guest(context: EvaluationContext, host: str | None) -> bool:
+    view = context.views.get(host) if host is not None and host not in context.gone else None
+    return view is not None and view.residency is not None
+
+
+def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage:
+    """Both no longer run: where the guest is now, and what ended it elsewhere."""
+    data, ended = conflict.data, None
+    left: list[tuple[str, GuestState]] = []
+    for host in (data.source.host, data.destination.host):
+        view = context.views.get(host) if host is not None else None
+        if host is not None and view is not None and _has_guest(context, host):
+            left.append((host, view.guest or "unknown"))
+        elif host is not None and view is not None and view.past and view.past[-1].ended is not None:
+            ended = (host, view.past[-1].ended)
+    place: str | None = None
+    state: GuestState = "unknown" if left else "shutoff"
+    if len(left) == 1:
+        place, state = left[0]
+    is_said = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
+    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and is_said else []
+    update = {
+        "outcome": "resolved",
+        "guest": Guest(host=place, state=state),
+        "ended_at": ended[1].stamp if ended else None,
+        "supersedes": f"{conflict.id}-conflict-0",
+        "evidence": evidence,
+    }
+    resolved = Resolved.model_validate({**dict(data), **update})
+    return OutboundMessage("resolved", f"{conflict.id}-resolved-0", resolved)
+
+
+def _runs_since(context: EvaluationContext, host: str) -> float:
+    """Since when the guest is known to run on a host that can be heard; else `_NEVER`."""
+    view = context.views[host]
+    if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
+        return _NEVER
+    return max(view.residency.began.received if view.residency else 0.0, view.run_states[-1].received)
+
+
+def _conflict_data(context: EvaluationContext, host: str, began: Mark, other: str, later: Mark) -> Migration:
+    return Migration(
+        migration=None,
+        revision=0,
+        outcome="conflict",
+        domain=DomainName(uuid=context.record.uuid, name=context.views[other].name),
+        source=HostRef(host=host),
+        destination=HostRef(host=other),
+        mode=None,
+        reason=None,
+        attention=None,
+        guest=Guest(host=None, state="running"),
+        started_at=None,
+        ended_at=None,
+        duration_ms=None,
+        downtime_ms=None,
+        confirmed_by=["source", "destination"],
+        evidence=[
+            Evidence(source=host_source(host), id=began.id),
+            Evidence(source=host_source(other), id=later.id),
+        ],
+    )

@@ -1,0 +1,90 @@
+"""One look at one domain's record: the case, the time and who can't be heard; and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bridge.correlator.rules.event_types import event_type_of_state
+from bridge.correlator.rules.host_view import HostView
+from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
+from bridge.wire.messages import Migration
+
+
+class EvaluationContext:
+    """Lives for one judgement. `tracks` is what each host's log makes of it now.
+
+    silent: the hosts that can't be heard, and since when. due_times: moments to judge again though nothing
+    comes. is_open: whether something is under way, or may change by a host that is heard again. awaited:
+    hosts with a gap that something waits for.
+    """
+
+    def __init__(
+        self, record: DomainRecord, now: float, blind: Mapping[str, float], times: Times, hosts: Hosts
+    ) -> None:
+        self.record = record
+        self.now = now
+        self.times = times
+        self.due_times: list[float] = []
+        self.views = {host: log.view(self.is_due, times.unexplained_s) for host, log in record.logs.items()}
+        self.silent = {
+            host: since
+            for host, view in self.views.items()
+            if (since := _silent_since(host, view, blind, hosts)) is not None
+        }
+        self.gone = hosts.gone
+        self.gaps = hosts.gaps - hosts.gone
+        self.awaited: set[str] = set()
+        self.messages: list[OutboundMessage] = []
+        self.is_open = False
+
+    def is_due(self, at: float) -> bool:
+        """Whether that moment has come; else it is a moment to judge again."""
+        if at <= self.now:
+            return True
+        self.due_times.append(at)
+        return False
+
+    def has_no_gap(self, *names: str | None) -> bool:
+        """Whether nothing that these hosts have given out is still on its way."""
+        lacking = {name for name in names if name is not None and name in self.gaps}
+        if not lacking:
+            return True
+        self.awaited |= lacking
+        self.is_open = True
+        return False
+
+    def has_caught_up(self, host: str | None) -> bool:
+        """Whether a host that is telling what it couldn't before has had `settle` to do so."""
+        view = self.views.get(host) if host else None
+        if view is None:
+            return True
+        return event_type_of_state(view) is None and self.is_due(view.late + self.times.settle_s)
+
+    def publish_verdict(self, published: Published, data: Migration) -> None:
+        """Tells a verdict, and notes that it is told; that of the newest attempt is retained, too."""
+        published.last_id = f"{published.id}-{data.outcome}-{published.revision}"
+        published.last = data
+        published.was_conflict = published.was_conflict or data.outcome == "conflict"
+        published.at = self.now
+        published.revision += 1
+        self.messages.append(OutboundMessage(data.outcome, published.last_id, data))
+        if data.outcome != "conflict" and published.began >= self.record.decided:
+            self.record.decided = published.began
+            self.record.jobs.pop(data.source.host or "", None)
+            self.messages.append(OutboundMessage("last", published.last_id, data))
+
+
+def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: Hosts) -> float | None:
+    """Since when a host can't be heard, as far as this domain goes; None: it can. One that sees again can, as
+    soon as it has looked at the domain; so can't one all of whose word is of an epoch that is over.
+    """
+    looked = view.listed.mark.at if view.listed else float("-inf")
+    if host in blind:
+        since = blind[host]
+        if host in hosts.returning:
+            return since if looked <= since else None
+        marks = (view.listed.mark if view.listed else None, view.last_live)
+        return max(since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None))
+    if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
+        return view.last_live.received if view.last_live else 0.0
+    return None

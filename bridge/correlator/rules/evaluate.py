@@ -1,0 +1,279 @@
+"""A evaluation: what a case's facts prove now and wasn't told yet. Pure; `evaluate` is the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from bridge.correlator.rules import actions, segments
+from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.attempts import evaluate_attempt
+from bridge.correlator.rules.attention import attention
+from bridge.correlator.rules.conflicts import evaluate_conflicts, evaluate_offline
+from bridge.correlator.rules.context import EvaluationContext
+from bridge.correlator.rules.current import evaluate_current
+from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.observations import Key
+from bridge.correlator.rules.pairing import Pair, pair, total_penalty
+from bridge.correlator.rules.record import DomainRecord, Evaluation, Hosts, Published, Times
+
+_KEPT_S: Final = 7 * 86400.0
+_RANK: Final = {
+    "here": 3.0,
+    "copying": 3.0,
+    "restored": 3.0,
+    "incoming_postcopy": 4.0,
+    "incoming_broken": 4.0,
+    "leaving": 2.0,
+    "leaving_postcopy": 2.0,
+    "leaving_broken": 2.0,
+}
+
+
+def evaluate(
+    record: DomainRecord,
+    now: float,
+    blind: Mapping[str, float],
+    times: Times,
+    hosts: Hosts | None = None,
+) -> Evaluation:
+    """What the facts prove now and wasn't told yet; the case notes that it is told.
+
+    blind: hosts that can't be heard (agent offline, libvirt not connected, or back for less than `settle`),
+    and since when.
+    """
+    if record.is_quiet:
+        return record.follow()
+    context = EvaluationContext(record, now, blind, times, hosts or Hosts())
+    _give_up_gaps(context)
+    _relocate_legs(context)
+    linked = {
+        (published.arrival, published.departure)
+        for published in record.published
+        if published.arrival and published.departure and (published.last is not None or published.interrupted)
+    }
+    done = _done(record)
+    published_alone = {
+        leg
+        for published in record.published
+        if published.last
+        for leg in (published.arrival, published.departure)
+        if leg
+    }
+    segments.choose(context.views, done, published_alone, lambda views: total_penalty(views, done, linked))
+    pairs = pair(context.views, done, linked)
+    attempts = [attempt for each in pairs if (attempt := evaluate_attempt(context, each)) is not None]
+    context.is_open = context.is_open or (len(context.views) > 1 and bool(context.silent))
+    evaluate_offline(context)
+    evaluate_conflicts(context, pairs)
+    _evaluate_location(context, pairs)
+    evaluate_current(context, attempts)
+    _prune(context)
+    future = [due for due in context.due_times if due > now]
+    return Evaluation(
+        tuple(context.messages),
+        min(future, default=None),
+        context.is_open or bool(record.reordering),
+        frozenset(record.logs),
+        frozenset(record.reordering) | context.awaited,
+        attention(context),
+    )
+
+
+def _give_up_gaps(context: EvaluationContext) -> None:
+    """What has been missing for `patience` isn't waited for any more."""
+    for log in context.record.logs.values():
+        while (waiting := log.first_waiting()) is not None:
+            if not context.is_due(waiting.received + context.times.patience_s):
+                break
+            log.complete = waiting.key
+
+
+def _relocate_legs(context: EvaluationContext) -> None:
+    """What comes late may show another first sign of a half that was told of: it is that half still. Of what
+    is done the halves aren't kept, and none of those that are is meant.
+    """
+    unfinished = [published for published in context.record.published if not published.done]
+    for published in unfinished:
+        published.arrival = _found(
+            context, published.arrival, _arrivals, {each.arrival for each in unfinished}
+        )
+        published.departure = _found(
+            context, published.departure, _departures, {each.departure for each in unfinished}
+        )
+        if published.last is not None and (
+            _is_forgotten(context, published.arrival, _arrivals)
+            or _is_forgotten(context, published.departure, _departures)
+        ):
+            published.done = True
+
+
+def _arrivals(view: HostView) -> Sequence[Arrival | Departure]:
+    return view.arrivals
+
+
+def _departures(view: HostView) -> Sequence[Arrival | Departure]:
+    return view.departures
+
+
+def _is_forgotten(
+    context: EvaluationContext, leg: LegId | None, legs: Callable[[HostView], Sequence[Arrival | Departure]]
+) -> bool:
+    """Whether so many others came since that it isn't kept any more: that is no reason to tell otherwise, nor
+    to tell of its other half anew.
+    """
+    if leg is None or leg[0] not in context.views:
+        return False
+    known = legs(context.views[leg[0]])
+    return len(known) >= actions.KEPT and leg[1] < known[0].key
+
+
+def _found(
+    context: EvaluationContext,
+    leg: LegId | None,
+    legs: Callable[[HostView], Sequence[Arrival | Departure]],
+    published: AbstractSet[LegId | None],
+) -> LegId | None:
+    """The half that has this place now: the one that begins there; else the last one before that wasn't told
+    of as another, or the next.
+    """
+    if leg is None or leg[0] not in context.views:
+        return leg
+    host, key = leg
+    view = context.views[host]
+    known = legs(view)
+    if _is_forgotten(context, leg, legs) or any(each.key == key for each in known):
+        return leg
+    if any(residency.ended is not None and residency.ended.key == key for residency in view.past):
+        return leg  # the guest's end alone
+    free = [each for each in known if (host, each.key) not in published]
+    before = [each.key for each in free if each.key < key]
+    if before:
+        return host, before[-1]
+    return (host, free[0].key) if free else leg
+
+
+def _done(record: DomainRecord) -> frozenset[LegId]:
+    return frozenset(
+        leg
+        for published in record.published
+        if published.done
+        for leg in (published.arrival, published.departure, *published.absorbed)
+        if leg
+    )
+
+
+def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
+    """The host that has the domain: where it runs; else, of those that define it, where it ran last."""
+    record = context.record
+    ranked = []
+    for host, view in context.views.items():
+        rank = _RANK.get(view.phase, 0)
+        if (rank == 0 and not view.present) or host in context.gone:
+            continue
+        if view.residency is not None and view.residency.arrived:
+            rank += 0.5
+        if host in context.silent:
+            rank -= 1.0
+        began = view.residency.began.at if view.residency else 0.0
+        last = view.past[-1].ended if view.past and rank == 0 else None
+        ranked.append((rank, last.at if last else 0.0, host == record.location, began, host))
+    place = max(ranked)[4] if ranked else _left_for(context, pairs)
+    if not record.is_elsewhere(place, context.views.get(place) if place else None):
+        return
+    migration = next((t.id for t in reversed(record.published) if t.arrival and t.arrival[0] == place), None)
+    context.messages.append(record.move(place, migration, context.views))
+
+
+def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
+    """Where a guest is that left the host it was told to be on, and is known to be nowhere else: at its
+    destination, or still there while nobody has said where it went.
+    """
+    place = context.record.location
+    for host, view in context.views.items():
+        last = view.departures[-1] if view.departures else None
+        if last is None or last.stage != "left" or view.began > last.key:
+            continue
+        of_it = next((each for each in pairs if each.departure is last and each.source == host), None)
+        if of_it is not None and of_it.arrival is not None:
+            if place in (host, of_it.destination) and of_it.arrival.stage in ("open", "postcopy", "broken"):
+                return of_it.destination
+        elif host == place:
+            published = (
+                published for published in context.record.published if published.departure == (host, last.key)
+            )
+            return None if any(each.arrival is not None for each in published) else place
+    return None
+
+
+def _prune(context: EvaluationContext) -> None:
+    """Forgets what can't bear on anything any more."""
+    record = context.record
+    stale = {
+        leg
+        for published in record.published
+        if published.done or (published.last is not None and published.at + _KEPT_S < context.now)
+        for leg in (published.arrival, published.departure, *published.absorbed)
+        if leg is not None
+    }
+    legs: set[LegId] = {
+        (host, leg.key)
+        for host, view in context.views.items()
+        for leg in _legs(view)
+        if not (isinstance(leg, Arrival) and leg.tentative)
+    }
+    marks = {
+        (host, mark.key)
+        for host, view in context.views.items()
+        for mark in (view.defined, view.lost, *(a.first for a in view.arrivals if a.tentative))
+        if mark is not None
+    }
+    if legs <= stale and not context.is_open and not record.reordering:
+        _check_point(record, stale)
+    alive = legs | marks
+    beside = _beside(alive - stale, record.published)
+    record.published = [
+        t
+        for t in record.published
+        if t.arrival in alive or t.departure in alive or t.id in beside or record.reordering
+    ]
+
+
+def _legs(view: HostView) -> list[Arrival | Departure]:
+    return [*view.arrivals, *view.departures]
+
+
+def _check_point(record: DomainRecord, stale: AbstractSet[LegId]) -> None:
+    """Folds what is closed for good."""
+    absorbed = {leg for published in record.published for leg in published.absorbed}
+    for host, log in record.logs.items():
+        log.fold_for_good()
+        view = log.base = segments.joined_as(host, log.base, absorbed)
+        view.arrivals = [a for a in view.arrivals if (host, a.key) not in stale or a is view.arrivals[-1]]
+        view.departures = [
+            d for d in view.departures if (host, d.key) not in stale or d is view.departures[-1]
+        ]
+
+
+def _beside(open_legs: AbstractSet[LegId], published: Iterable[Published]) -> set[str]:
+    """What was told of the attempts next to a half whose other half may yet come: between the same hosts, the
+    last before it and the first after. They hold what it can't belong to (`pairing.pair`).
+    """
+    beside = set()
+    for host, key in open_legs:
+        nearest: dict[tuple[str, bool], tuple[Key, str]] = {}
+        for each in published:
+            if each.arrival is None or each.departure is None:
+                continue
+            places = dict((each.arrival, each.departure))
+            place = places.pop(host, key)
+            if place == key:
+                continue
+            (other,) = places
+            side = other, place > key
+            last = nearest.get(side)
+            if last is None or (place < last[0]) == (place > key):
+                nearest[side] = place, each.id
+        beside |= {identity for _, identity in nearest.values()}
+    return beside
