@@ -144,7 +144,7 @@ def test_a_modular_daemon_s_socket_is_as_good(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_published_of_once(
+def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_reported_once(
     agent: AgentProcess, host: Host, subscriber: Subscriber, guest: Guest, number: signal.Signals
 ) -> None:
     guest.start(host)

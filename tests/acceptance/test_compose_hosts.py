@@ -220,7 +220,7 @@ def test_everybody_is_there(deployment: Deployment, reader: Client) -> None:
     reader.until(are_there, 60)
 
 
-def test_a_reader_is_published_of_a_real_migration_and_a_real_prometheus_counts_it(
+def test_a_reader_receives_a_real_migration_and_a_real_prometheus_counts_it(
     deployment: Deployment, reader: Client, lab: Lab, tmp_path: Path
 ) -> None:
     source, destination = lab.hosts

@@ -107,7 +107,7 @@ def test_the_window_is_the_limit_where_the_broker_allows_more() -> None:
         client.close()
 
 
-def test_a_refused_publication_is_published_and_the_others_go_on() -> None:
+def test_a_refused_publication_is_reported_and_the_others_go_on() -> None:
     with FakeBroker(Behaviour(puback=lambda publish: 0x97 if publish.payload == b"3" else 0)) as fake:
         client = Recorder(BrokerSettings(port=fake.port))
         client.connect()
@@ -147,7 +147,7 @@ def test_a_publication_larger_than_the_broker_takes_is_refused_and_not_sent(tmp_
         client.close()
 
 
-def test_refusals_of_our_own_fill_the_window_until_they_are_published() -> None:
+def test_refusals_of_our_own_fill_the_window_until_they_are_reported() -> None:
     with FakeBroker(Behaviour(maximum_packet_bytes=100)) as fake:
         client = Recorder(BrokerSettings(port=fake.port), window=2)
         client.connect()

@@ -95,7 +95,7 @@ def test_each_program_gets_its_settings_and_its_status_is_ours(
 @pytest.mark.parametrize(
     ("error", "status"), [(BridgeError("told"), 1), (StateInUseError("told"), 78), (KeyboardInterrupt(), 0)]
 )
-def test_how_a_program_ends_is_published_by_the_status(
+def test_how_a_program_ends_is_shown_by_the_status(
     error: BaseException, status: int, play_program: PlayProgram, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(_settings: LogSettings, *_reload: object) -> int:
@@ -130,7 +130,7 @@ def test_a_wrong_configuration_exits_78_with_one_line(
 
 
 @pytest.mark.parametrize("redirected", ["<&- >&- 2>&-", "2>/dev/full"])
-def test_a_wrong_configuration_exits_78_where_nobody_can_be_published(redirected: str) -> None:
+def test_a_wrong_configuration_exits_78_where_nobody_can_be_informed(redirected: str) -> None:
     command = ["sh", "-c", f'exec "$@" {redirected}', "sh", *COMMAND, "agent", "--reconcile", "soon"]
     assert subprocess.run(command, check=False).returncode == 78
 

@@ -108,7 +108,7 @@ def test_the_end_is_by_the_last_word_a_resync_too() -> None:
     assert end_state([*published(0, 1), message(3, 4, origin="resync")], UUID) == "off"
 
 
-def test_a_witness_s_lines_are_published_by_host() -> None:
+def test_a_witness_s_lines_are_sorted_by_host() -> None:
     lines = [
         {"t": 1.0, "host": "host1", "what": "connected", "domains": []},
         {"t": 2.0, "host": "host1", "what": "lifecycle", "uuid": UUID, "event": 2, "detail": 0},
@@ -214,7 +214,7 @@ def test_the_one_of_two_alike_that_nobody_saw_may_be_unpublished() -> None:
         assert len(verdict_differences([THERE, again], [FIRST, third, SECOND], both, WINDOW_S)) == 1
 
 
-def test_what_was_published_of_before_it_began_is_another() -> None:
+def test_what_was_published_before_it_began_is_another() -> None:
     early = verdict("host1", "host2", "m1", started_at="1970-01-01T00:00:08Z")
     assert verdict_differences([THERE], [early], BOTH_LIVE, WINDOW_S) != []
 

@@ -205,7 +205,7 @@ def test_two_hosts_that_both_run_it_dont_fight() -> None:
     assert len(fleet.published) <= 2
 
 
-def test_two_who_are_published_different_things_dont_flood() -> None:
+def test_two_that_receive_different_things_dont_flood() -> None:
     fleet = Fleet("h1", "h2")
     for host in ("h1", "h2"):
         fleet[host].there(UUID, RUNNING)

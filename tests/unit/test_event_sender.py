@@ -198,7 +198,7 @@ def test_after_damage_the_stream_begins_with_the_new_file(tmp_path: Path) -> Non
     outbox.close()
 
 
-def test_damage_that_the_sender_finds_is_published_once(tmp_path: Path) -> None:
+def test_damage_that_the_sender_finds_is_reported_once(tmp_path: Path) -> None:
     outbox = Outbox.open(tmp_path)
     outbox.append([draft("content")])
     outbox._ledger._db.execute("UPDATE rows SET payload = x'00'")

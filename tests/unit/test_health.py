@@ -124,7 +124,7 @@ def test_ipv6_is_served(service: Service) -> None:
         server.stop()
 
 
-def test_an_address_that_is_taken_is_published(server: HealthServer, service: Service) -> None:
+def test_an_address_that_is_taken_is_reported(server: HealthServer, service: Service) -> None:
     taken = HttpAddress("127.0.0.1", server.port)
     second = HealthServer(taken, registry=service.registry, live=service.live, ready=service.ready)
     with pytest.raises(BridgeError, match=f"http: can't serve on 127.0.0.1:{server.port}: Address already"):

@@ -457,7 +457,7 @@ def test_what_is_known_of_a_missed_io_error_is_published() -> None:
     }  # fmt: skip
 
 
-def test_an_arrivals_figures_are_asked_for_and_published_of_the_run_that_arrived() -> None:
+def test_an_arrivals_figures_are_requested_and_published_for_the_run_that_arrived() -> None:
     figures = IncomingCompleted(5, "QEMU", A, "a", 7, {"operation": "migration_in", "downtime": 27})
     host = Host().connect().take(event(A, "started/migrated", 7))
     assert not host.steps[-1].arrived

@@ -268,7 +268,7 @@ def test_while_two_guests_hang_no_other_is_asked_and_that_is_said(
     assert (watcher.hung, watcher.not_askable) == ({}, 0)
 
 
-def test_a_job_that_an_event_published_the_end_of_is_asked_about_no_more(
+def test_a_job_whose_end_an_event_reported_is_polled_no_more(
     played: PlayedConnection,
     reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     watcher: JobWatcher,

@@ -109,7 +109,7 @@ def test_what_breaks_the_contract_is_refused(path: tuple[str, ...], value: objec
         parse(json.dumps(whole).encode())
 
 
-def test_an_unknown_type_is_published_apart() -> None:
+def test_an_unknown_type_is_distinguished() -> None:
     """A message of another version is not garbage."""
     whole = json.loads(message(lifecycle()))
     whole["type"] = "io.github.libvirt-mqtt.domain.lifecycle.v2"

@@ -53,7 +53,7 @@ def test_a_status_has_to_fit_into_a_packet() -> None:
         (120, 60, "for 1 minute, not 2 minutes"),
     ],
 )
-def test_a_session_that_is_kept_for_less_is_published_with_its_consequence(
+def test_a_session_that_is_kept_for_less_is_reported_with_its_consequence(
     asked_s: int, kept_s: int, words: str
 ) -> None:
     needs = Needs([], None, asked_s)
@@ -63,7 +63,7 @@ def test_a_session_that_is_kept_for_less_is_published_with_its_consequence(
     assert not list(needs.shortfalls(Features()))
 
 
-def test_few_messages_ahead_are_published_to_who_publishes() -> None:
+def test_few_messages_ahead_are_reported_to_the_publisher() -> None:
     """mosquitto's 20 is what the rates were measured with."""
     (said,) = Needs([], WILL, 0).shortfalls(Features(receive_maximum=19))
     assert "accepts 19 unacknowledged messages" in said

@@ -166,7 +166,7 @@ def test_before_the_first_list_of_all_nothing_was_missed() -> None:
     assert Host().take(event("stopped")).news() == ["a stopped"]
 
 
-def test_a_code_that_nobody_knows_is_published() -> None:
+def test_an_unknown_code_is_reported() -> None:
     unknown = ObjectOccurrence(1, 1.0, NETWORK, "network_lifecycle", "QEMU", A, "a", (99, 0))
     assert Host().lists(at()).take(unknown).news() == ["a unknown"]
 

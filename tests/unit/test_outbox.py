@@ -173,7 +173,7 @@ def test_a_gap_uses_its_sequences_up(outbox: Outbox) -> None:
     assert outbox.dropped == [Span(epoch=outbox.epoch, first=2, last=4)]
 
 
-def test_a_second_agent_is_refused_and_published_why(tmp_path: Path, outbox: Outbox) -> None:
+def test_a_second_agent_is_refused_with_the_reason(tmp_path: Path, outbox: Outbox) -> None:
     with pytest.raises(StateInUseError, match=r"in use by another agent \(process \d+\); accepted: .*own$"):
         Outbox.open(tmp_path)
     assert outbox.append([draft()])

@@ -246,7 +246,7 @@ def test_what_libvirt_is_in_the_middle_of_is_left_to_its_event(where: str) -> No
 
 @pytest.mark.parametrize("where", ["paused/starting_up", "shutdown/unknown"])
 @pytest.mark.parametrize("persistent", [True, False])
-def test_a_run_that_is_over_when_the_next_is_being_prepared_is_published_of(
+def test_a_run_that_is_over_when_the_next_is_being_prepared_is_published(
     where: str, persistent: bool
 ) -> None:
     """The next is left to its event: here it may come by a migration, and the former one had left by one."""

@@ -23,7 +23,7 @@ def held(*words: DomainMessage | Cleared | Forgotten | Status) -> StateCounts:
     return found
 
 
-def test_fewer_for_as_long_as_settle_is_published_once_a_connection() -> None:
+def test_fewer_for_as_long_as_settle_is_reported_once_a_connection() -> None:
     found = held(state("a"), state("a"), status(2))
     assert not found.news(SETTLE_S - 0.1)
     assert [word.host for word in found.news(SETTLE_S)] == ["h"]

@@ -200,7 +200,7 @@ def test_a_chain_whose_middle_is_heard_hours_later_is_as_many_migrations_as_it_w
     assert sorted(map(str, last.values())) == sorted(map(str, [(SOURCE, DESTINATION), (DESTINATION, THIRD)]))
 
 
-def test_an_interruption_is_not_published_of_the_attempt_before_whose_beginning_is_late() -> None:
+def test_an_interruption_is_not_published_for_the_attempt_before_whose_beginning_is_late() -> None:
     """The beginning of the second copy is missing for a while, so that both look like one."""
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
@@ -318,7 +318,7 @@ def test_an_arrival_that_is_not_kept_any_more_is_not_taken_for_the_one_that_its_
 
 
 @pytest.mark.parametrize("apart_s", [0.0, 5.0], ids=["at once", "when it was told of"])
-def test_a_state_that_was_looked_at_before_the_agent_was_published_of_the_arrival(apart_s: float) -> None:
+def test_a_state_that_was_read_before_the_agent_received_the_arrival(apart_s: float) -> None:
     """An agent that comes back lists the guest as it is, and only then hears how it came to be here."""
     first, later = stamp(START + 12.094), START + 12.295
     source = of_lifecycle(

@@ -30,7 +30,7 @@ def outcomes(published: Sequence[TimedMessage]) -> list[tuple[str, str | None, s
     return sorted((v.outcome, v.source.host, v.destination.host, v.revision) for v in verdicts(published))
 
 
-def test_a_host_that_is_heard_after_the_other_has_published_of_several_migrations() -> None:
+def test_a_host_whose_messages_come_after_several_migrations_were_published() -> None:
     """There, back, there, back in vain and back: all of one host, then all of the other, within a breath."""
     rows = {row.number: row for row in reversed(MIGRATIONS)}
     there, back = (SOURCE, DESTINATION), (DESTINATION, SOURCE)
@@ -86,7 +86,7 @@ def test_a_host_whose_backlog_of_many_migrations_comes_in_one_batch() -> None:
 @pytest.mark.parametrize("knows_clocks", [True, False])
 @pytest.mark.parametrize("migrations", [3, 7, 11])
 @pytest.mark.parametrize("late_s", [0.005, 0.1, 1.0])
-def test_a_backlog_that_comes_one_by_one_when_departures_were_published_of_alone(
+def test_a_backlog_that_comes_one_by_one_when_departures_were_published_alone(
     late_s: float, migrations: int, knows_clocks: bool
 ) -> None:
     """Each is revised by its arrival: no verdict is left beside another, and nothing began that doesn't end,
