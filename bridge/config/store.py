@@ -24,7 +24,17 @@ def _store(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator or scheme not in _STORES:
         raise ValueError("not a URL of SQLite or PostgreSQL")
-    return f"{_STORES[scheme]}://{rest}"
+    return f"{_STORES[scheme]}://{_with_hosts_apart(rest)}"
+
+
+def _with_hosts_apart(rest: str) -> str:
+    """Several hosts with ports, as libpq takes them, in the place where SQLAlchemy does."""
+    place, slash, path = rest.partition("/")
+    user, at, hosts = place.rpartition("@")
+    if "," not in hosts or ":" not in hosts:
+        return rest
+    query = "&".join(f"host={host if ':' in host else f'{host}:5432'}" for host in hosts.split(","))
+    return f"{user}{at}{slash}{path}{'&' if '?' in path else '?'}{query}"
 
 
 class StoreSettings(LogSettings):
@@ -43,7 +53,9 @@ class StoreSettings(LogSettings):
         str | None,
         AfterValidator(lambda value: value and _store(value)),
         Option(
-            "URL", "sqlite:///file or postgresql://[user@]host/database", default="SQLite in the state dir"
+            "URL",
+            "sqlite:///file or postgresql://[user@]host[,host]/database",
+            default="SQLite in the state dir",
         ),
     ] = Field(None, description="The store, as an SQLAlchemy URL.")
     store_password_file: File = Field(

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from bridge.correlator.adoption import MEMBER_EXPIRY_S, Adoption
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.inbound import InboundQueue
 from bridge.correlator.input.state_counts import StateCounts
@@ -19,7 +20,7 @@ from bridge.correlator.input.wildcards import WildcardCheck
 from bridge.correlator.output.outbound import draft
 from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
-from bridge.correlator.process.group_processor import IN_HAND_S, GroupProcessor
+from bridge.correlator.process.group_processor import IN_HAND_S, RETRY_S, GroupProcessor
 from bridge.correlator.process.processor import Processor
 from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.correlator.status import Status
@@ -42,15 +43,14 @@ from bridge.wire.messages import ReplayRequest, correlator_source
 from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.config import CorrelatorSettings
+    from bridge.correlator.input.messages import Inbound
 
 RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting while the store fails, the broker's connection isn't read any more."""
-MEMBER_EXPIRY_S: Final = 15
-"""The broker must not assign messages to a dead member for long: they have to be requested again."""
 TICK_S: Final = 1.0
 STOP_S: Final = 3.0
 
@@ -92,6 +92,7 @@ class Correlator:
         self._state_counts = StateCounts(settings.settle_s)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
+        self._adoption: Adoption | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -99,6 +100,7 @@ class Correlator:
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
         self._settle_due = 0.0
+        self._looked = self._clock()
         self._absences_logged: set[str] = set()
 
     def _new_processor(self) -> tuple[Store, Processor]:
@@ -185,6 +187,8 @@ class Correlator:
             self._wildcards.close()
             if self._states is not None:
                 self._states.close()
+            if self._adoption is not None:
+                self._adoption.close()
             if self._session is not None:
                 self._session.abandon()  # without DISCONNECT: the Will reports the failure
             self._store.close()
@@ -212,7 +216,7 @@ class Correlator:
         self._status_topic = self._status.topic
         return Session(
             settings.broker_settings(),
-            client_id=self._client_id(self.name if group is None else f"{group}-{self.name}"),
+            client_id=self._client_id(self.name if group is None else self._member(self.name)),
             clean_start=False,
             session_expiry_s=DURABLE_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=self._status.offline,
@@ -256,6 +260,9 @@ class Correlator:
             topic=topic,
             wildcard=self._topics.correlator_statuses(),
         )
+
+    def _member(self, name: str) -> str:
+        return f"{self._settings.group}-{name}"
 
     def _client_id(self, name: str) -> str:
         """With the prefix: a second session with the same client id would end the first (MQTT 5, 3.1.4)."""
@@ -330,7 +337,8 @@ class Correlator:
                 self._states.step()
                 if self._states.done:
                     self._states = None
-            self._inbound.note_drained()
+            before, self._looked = self._looked, self._clock()
+            self._inbound.note_drained(self._looked, before)
         else:
             self._stopping.wait(0.1)
         if self._trouble.left_s > 0:
@@ -354,6 +362,8 @@ class Correlator:
             return 0.0
         if not self._sender.idle:
             until = min(until, max(self._settle_due, now))
+        if self._adoption is not None:
+            until = min(until, now + RETRY_S)
         patience_s = max(0.0, until - now)
         if self._processor.retry_at is not None:
             patience_s = max(0.0, min(patience_s, self._processor.retry_at - now))
@@ -366,6 +376,8 @@ class Correlator:
         while self._inbound:
             self._take_batch(session)
             self._sender.send(session)
+        if self._adoption is not None:
+            self._adoption.step()
         now = self._clock()
         if self._processor.catch_up(now, self._inbound.gap_since or now):
             self._sender.more()
@@ -390,14 +402,17 @@ class Correlator:
         messages = self._inbound.batch()
         batch = [inbound for _, inbound in messages if inbound is not None]
         if batch:
-            now = self._clock()
-            if self._processor.take(batch, now, self._inbound.gap_since or now):
-                self._sender.more()
+            self._take(batch)
         for received, inbound in messages:
             session.acknowledge(received)
             if inbound is not None:
                 self._state_counts.take(inbound.message)
         self._inbound.taken()
+
+    def _take(self, batch: Sequence[Inbound]) -> None:
+        now = self._clock()
+        if self._processor.take(batch, now, self._inbound.gap_since or now):
+            self._sender.more()
 
     # What is due once a second
 
@@ -408,7 +423,8 @@ class Correlator:
             assert isinstance(self._processor, GroupProcessor)
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
-            self._processor.look_around(now)
+            self._adopt(session)
+            self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
         for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
             self._ask_replay(session, host, epoch, first, last)
         if self._settings.group is None:  # a member is sent a part of them
@@ -417,6 +433,28 @@ class Correlator:
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
+
+    def _adopt(self, session: Session) -> None:
+        """Takes in what members that are gone left at the broker, one after the other."""
+        assert isinstance(self._store, GroupStore)
+        if self._adoption is not None and self._adoption.done:
+            self._store.forget(self._adoption.name, MEMBER_EXPIRY_S)
+            self._adoption = None
+        if self._adoption is not None or not session.connected or not self._store.try_to_lead():
+            return
+        for name in self._store.gone(MEMBER_EXPIRY_S)[:1]:
+            _log.info("member.gone", id=name, now="its share is taken over")
+            self._adoption = Adoption(
+                name,
+                self._settings.broker_settings(),
+                self._client_id(self._member(name)),
+                self._topics,
+                self.counters,
+                receive_maximum=RECEIVE_MAXIMUM,
+                settle_s=self._settings.settle_s,
+                take=self._take,
+                clock=self._clock,
+            )
 
     def _look_for_states(self, session: Session, now: float) -> None:
         """Requests states that the broker didn't send, with the host's last message of the event stream."""

@@ -1,4 +1,4 @@
-"""Two correlators of one group that share a PostgreSQL, against one alone in a group."""
+"""Correlators of one group that share a PostgreSQL: one against one without a group, two against one."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ CORES_FOR_TWO = 5
 
 
 def measure(place: Place) -> Iterator[Figure]:
-    """The same messages through a group of one and a group of two."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    costs: dict[int, list[float]] = {1: [], 2: []}
+    """The same messages through a correlator without a group (0 members), a group of one and one of two."""
+    rates: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    costs: dict[int, list[float]] = {0: [], 1: [], 2: []}
     messages = place.scale.messages // 2
     with Postgres() as postgres:
         for turn in range(max(1, place.scale.rounds - 2)):
-            for members in (1, 2) if turn % 2 else (2, 1):
+            for members in (0, 1, 2) if turn % 2 else (2, 1, 0):
                 url = postgres.create(f"group{members}_{turn}").replace("postgresql+psycopg", "postgresql")
                 traffic = Traffic(HOSTS, place.scale.ordinary, turn)
                 rate, cost = _run(place, url, members, traffic, messages)
                 rates[members].append(rate)
                 costs[members].append(cost)
     cores = os.cpu_count() or 1
-    yield Figure(
-        "group of 2: messages/s",
-        "/s",
-        rates[2],
-        "a group of 1",
-        rates[1],
-        at_least(1.6) if cores >= CORES_FOR_TWO else None,
-        f"on {cores} cores with broker and database" if cores < CORES_FOR_TWO else "",
-    )
+    enough = cores >= CORES_FOR_TWO
+    note = "" if enough else f"on {cores} cores with broker and database"
+    for members, base, against, least in (
+        (1, 0, "a correlator without a group", 0.6),
+        (2, 1, "a group of 1", 1.5),
+    ):
+        target = at_least(least) if enough else None
+        yield Figure(
+            f"group of {members}: messages/s", "/s", rates[members], against, rates[base], target, note
+        )
+    yield Figure("group of 1: CPU a message", "µs", costs[1], "a correlator without a group", costs[0])
     yield Figure("group of 2: CPU a message", "µs", costs[2], "a group of 1", costs[1], at_most(1.3))
 
 
@@ -51,12 +53,10 @@ def _run(place: Place, url: str, members: int, traffic: Traffic, messages: int) 
                     "correlator",
                     broker.port,
                     place.state_dir("member"),
-                    "group=bench",
-                    f"store={url}",
-                    f"id=member{number}",
+                    *(("group=bench", f"store={url}", f"id=member{number}") if members else ()),
                 )
             )
-            for number in range(members)
+            for number in range(max(1, members))
         ]
         publisher = Publisher(broker)
         publisher.publish(traffic.statuses())

@@ -85,7 +85,7 @@ class Path:
         now = self._clock()
         for topic, payload, retain in messages:
             self._inbound.add(Received(topic, payload, retain, False, 0, 0, None, 0), now)
-        self._inbound.note_drained()
+        self._inbound.note_drained(now, now)
         while self._inbound:
             batch = [heard for _, heard in self._inbound.batch() if heard is not None]
             if batch:
@@ -118,7 +118,7 @@ class Path:
 
     def _turn(self) -> None:
         processor, inbound, now_s, now = self._processor, self._inbound, self._now_s, self._clock()
-        inbound.note_drained()
+        inbound.note_drained(now, now)
         if inbound.is_complete(now):
             inbound.gap_since = None
             processor.evaluate_due(now)

@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
 
-from bridge.correlator.store import DomainRow, Draft, HostRow, Store
+from bridge.correlator.store import DomainRow, Draft, GroupStore, HostRow, InboxRow, Store
 from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
 from tests.support.memory_store import MemoryStore
@@ -172,6 +173,52 @@ def test_a_telling_that_waits_is_not_queued_twice_and_no_number_is_used_twice(op
         tx.queue([_draft(3)])
         (third,) = tx.unsent(0, 10)
         assert third.n > second.n > first.n
+
+
+def test_a_batch_may_change_a_retained_topic_twice(open_store: Open) -> None:
+    first, last = (Draft(f"id-{n}", "uuid", "topic", b"%d" % n, retain=True) for n in range(2))
+    with open_store().begin() as tx:
+        tx.queue([first, last])
+        assert [row.payload for row in tx.unsent(0, 10)] == [b"0", b"1"]
+        assert tx.retained("", 10) == [last]
+
+
+def test_a_groups_batch_is_as_many_statements_whatever_its_size(postgres: Postgres) -> None:
+    """Each is a round trip for as long as other members wait for what this one has locked."""
+    url = postgres.create(f"store{next(_numbers)}")
+    store = GroupStore(url, name="crew", wish="main", instance="one")
+    with store.begin_shared():
+        pass  # connects
+    counted: list[int] = []
+    for size in (1, 50):
+        hosts = [f"host{n}" for n in range(size)]
+        uuids = [f"{size}-{n}" for n in range(size)]
+        statements: list[str] = []
+
+        def note(
+            _connection: object, _cursor: object, statement: str, parameters: object, *more: object
+        ) -> None:
+            statements.extend([statement] * (len(parameters) if more[-1] else 1))  # type: ignore[arg-type] # noqa: B023
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            with store.begin_shared() as tx:
+                assert tx.claim(hosts, hosts).keys() == set(hosts)
+                tx.deliver([InboxRow(None, host, 1.0, b"said") for host in hosts])
+                waiting = tx.inbox(hosts, 100)
+                assert [row.host for row in waiting] == hosts
+                tx.taken([row.n for row in waiting if row.n is not None])
+                assert tx.records(uuids) == {}
+                tx.keep_records([DomainRow(uuid, b"case", None, True, (hosts[-1],)) for uuid in uuids])
+                tx.keep_hosts([HostRow(host, b"host", suspect=True) for host in hosts])
+                assert set(tx.open_on([hosts[-1], "other"])) >= set(uuids)
+                tx.queue([Draft(uuid, uuid, f"topic/{uuid}", b"", retain=True) for uuid in uuids])
+                tx.sent([row.n for row in tx.unsent(0, 100)])
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        counted.append(len(statements))
+    store.close()
+    assert counted[0] == counted[1]
 
 
 def test_what_topics_should_hold_is_kept_until_it_changes(open_store: Open) -> None:

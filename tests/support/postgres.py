@@ -42,17 +42,25 @@ def _as_postgres() -> dict[str, Any]:
 
 
 class Postgres(LoggedProcess):
-    """One server with the databases that are asked for. The port stays the same over `kill` and `start`."""
+    """One server with the databases that are asked for. The port stays the same over `kill` and `start`.
 
-    def __init__(self) -> None:
+    With a `primary` it is that one's standby, which has confirmed what is committed there, until `promote`.
+    """
+
+    def __init__(self, primary: Postgres | None = None, *, port: int | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self.port = free_port()
+        self.port = port or free_port()
         self._data = self.folder / "data"
         super().__init__(self.folder / "postgres.log", self.folder, **_as_postgres())
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
+        if primary is None:
+            command = ["initdb", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
+        else:
+            url = f"postgresql://postgres@127.0.0.1:{primary.port}/?application_name=standby"
+            command = ["pg_basebackup", "-d", url, "-R", "-c", "fast"]
         subprocess.run(
-            [_programs() / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"],
+            [_programs() / command[0], "-D", self._data, *command[1:]],
             check=True,
             stdout=subprocess.DEVNULL,
             **_as_postgres(),
@@ -72,6 +80,7 @@ class Postgres(LoggedProcess):
             "unix_socket_directories": "",
             "port": self.port,
             "max_connections": 40,
+            "wal_retrieve_retry_interval": "100ms",  # a standby finds its primary again soon
         }
         command = [str(_programs() / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
@@ -89,6 +98,18 @@ class Postgres(LoggedProcess):
     def kill(self) -> None:
         """As a crash: without checkpoint, all its processes gone."""
         self._end(signal.SIGQUIT)
+
+    def wait_for(self, standby: str) -> None:
+        """From now on a commit is one when the standby has it, too."""
+        for statement in (
+            f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'",
+            "SELECT pg_reload_conf()",
+        ):
+            assert self._psql("postgres", statement) == 0
+
+    def promote(self) -> None:
+        """Makes a standby the primary."""
+        assert self._psql("postgres", "SELECT pg_promote()") == 0
 
     def create(self, database: str, encoding: str = "UTF8") -> str:
         """Makes an empty database and returns its URL."""

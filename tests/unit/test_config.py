@@ -414,6 +414,8 @@ def test_options_that_contradict_each_other_are_refused(
         ("postgresql://u@h/d", None, "postgresql+psycopg://u@h/d"),
         ("postgresql://u@h:1/d?x=y@z", "a@b/c", "postgresql+psycopg://u:a%40b%2Fc@h:1/d?x=y@z"),
         ("postgresql+psycopg://u:old@h/d", "new", "postgresql+psycopg://u:new@h/d"),
+        ("postgresql://u@h,i/d?x=y", "p", "postgresql+psycopg://u:p@h,i/d?x=y"),
+        ("postgresql://u@h:1,i/d?x=y", "p", "postgresql+psycopg://u:p@/d?x=y&host=h:1&host=i:5432"),
     ],
 )
 def test_the_store_is_named_as_sqlalchemy_wants_it(

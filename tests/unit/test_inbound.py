@@ -1,12 +1,16 @@
 """What the correlator was handed is read once, and it knows since when it may have missed something."""
 
+import pytest
+
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.inbound import BATCH, InboundQueue
+from bridge.demo.agents import PlayedAgent
 from bridge.mqtt.messages import Received
 from bridge.wire.messages import TYPE_PREFIX
 from bridge.wire.topics import Topics
 
 SETTLE_S = 3.0
+NOW = 100.0
 
 
 def _inbound() -> tuple[InboundQueue, Counters]:
@@ -49,7 +53,7 @@ def test_it_hears_when_hosts_had_time_to_repeat_what_they_said_meanwhile() -> No
     assert inbound.gap_since == 1000.0
     assert not inbound.is_complete(100.0)
     inbound.connected(100.0)
-    inbound.note_drained()
+    inbound.note_drained(NOW, NOW)
     assert not inbound.is_complete(100.0 + SETTLE_S - 0.1)
     assert inbound.is_complete(100.0 + SETTLE_S)
 
@@ -60,11 +64,11 @@ def test_it_does_not_hear_before_what_the_broker_had_kept_is_through() -> None:
     inbound.connected(100.0)
     for number in range(BATCH):
         inbound.add(_received(b"{", number), 5000.0)
-    inbound.note_drained()
+    inbound.note_drained(NOW, NOW)
     assert not inbound.is_complete(200.0)
     inbound.batch()
     inbound.taken()
-    inbound.note_drained()
+    inbound.note_drained(NOW, NOW)
     assert inbound.is_complete(200.0)
 
 
@@ -73,7 +77,7 @@ def test_it_is_deaf_since_the_first_loss_and_never_since_the_future() -> None:
     inbound.begin(stored_until=9000.0, now=5000.0)  # the clock was put back meanwhile
     assert inbound.gap_since == 5000.0
     inbound.connected(100.0)
-    inbound.note_drained()
+    inbound.note_drained(NOW, NOW)
     inbound.lost(5010.0)
     assert inbound.gap_since == 5000.0
     assert not inbound.is_complete(500.0)
@@ -82,3 +86,20 @@ def test_it_is_deaf_since_the_first_loss_and_never_since_the_future() -> None:
     inbound.gap_since = None
     inbound.lost(5020.0)
     assert inbound.gap_since == 5020.0
+
+
+@pytest.mark.parametrize(("stood_s", "is_late"), [(1.9, False), (2.1, True)])
+def test_a_process_that_stood_still_was_away(stood_s: float, is_late: bool) -> None:
+    """What waited for it says by its receipt neither when it came nor how the host's clock goes."""
+    inbound, _ = _inbound()
+    inbound.connected(NOW)
+    inbound.note_drained(NOW, NOW)
+    status = PlayedAgent("host1", Topics()).status(NOW + stood_s / 2)
+    inbound.add(Received(status.topic, status.payload, False, False, 1, 0, None, 1), NOW + stood_s)
+    inbound.note_drained(NOW + stood_s, NOW)
+    assert inbound.gap_since == (NOW if is_late else None)
+    assert inbound.is_complete(NOW + stood_s) is not is_late
+    ((_, heard),) = inbound.batch()
+    assert heard is not None
+    assert heard.late is is_late
+    assert inbound.is_complete(NOW + stood_s + SETTLE_S)

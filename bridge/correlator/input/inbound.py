@@ -10,10 +10,12 @@ from typing import Final
 
 from msgspec import structs
 
+from bridge.consumer.inputs import Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.messages import DomainMessage, Inbound, message_of
+from bridge.correlator.rules.observations import CLOCK_EXACT
 from bridge.log import get_logger
 from bridge.mqtt.session import Received
 from bridge.wire.topics import Topics
@@ -36,6 +38,7 @@ class InboundQueue:
         self._waiting: deque[tuple[Received, float]] = deque()
         self._read: list[tuple[Received, Inbound | None]] = []
         self._connected: float | None = None
+        self._woke: float | None = None
         self._drained = False
 
     def __len__(self) -> int:
@@ -49,6 +52,7 @@ class InboundQueue:
     def connected(self, now: float) -> None:
         """Connected: the broker now sends what it queued and retained."""
         self._connected = now
+        self._woke = None
         self._drained = False
 
     def lost(self, now: float) -> None:
@@ -61,8 +65,16 @@ class InboundQueue:
         """A message was received."""
         self._waiting.append((received, now))
 
-    def note_drained(self) -> None:
-        """All that the connection had was read: with few messages waiting, the broker's queue is empty."""
+    def note_drained(self, now: float, before: float) -> None:
+        """All that the connection had was read: with few messages waiting, the broker's queue is empty.
+
+        before: when it was last read. If that is longer ago than latency explains, the process was stopped:
+        the times of receipt are unknown, and as after a disconnect hosts may send more.
+        """
+        if self._connected is not None and now - before > CLOCK_EXACT[1]:
+            self.lost(before)
+            self.connected(now)
+            self._woke = now
         self._drained = self._drained or len(self._waiting) < BATCH // 2
 
     def is_complete(self, now: float) -> bool:
@@ -94,14 +106,17 @@ class InboundQueue:
         except Exception as error:  # noqa: BLE001 - one message must not stop all others
             self._reject("not_read", received, repr(error))
         else:
-            if isinstance(message, DomainMessage) and self._was_kept(message):
+            late = (isinstance(message, DomainMessage) and self._was_kept(message, self._connected)) or (
+                isinstance(message, Status) and self._was_kept(message, self._woke)  # no broker keeps one
+            )
+            if isinstance(message, DomainMessage) and late:
                 message = structs.replace(message, late=True)
-            return Inbound(message, at, received.retain)
+            return Inbound(message, at, received.retain, late)
         return None
 
-    def _was_kept(self, message: DomainMessage) -> bool:
-        """Whether the broker queued it while we were disconnected, by its stamp."""
-        return self.gap_since is not None and self._connected is not None and message.at < self._connected
+    def _was_kept(self, message: DomainMessage | Status, until: float | None) -> bool:
+        """Whether it waited while we were disconnected or stopped, by its stamp."""
+        return self.gap_since is not None and until is not None and message.at < until
 
     def _reject(self, kind: str, received: Received, why: str) -> None:
         self._counters.rejected[kind] += 1

@@ -58,11 +58,12 @@ HostInput = DomainMessage | Cleared | Status | Forgotten
 
 
 class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """A decoded message with its time of receipt, in our seconds."""
+    """A decoded message with its time of receipt, in our seconds. late: it is known to have waited."""
 
     message: HostInput
     received: float
     retained: bool
+    late: bool = False
 
 
 def message_of(read: Input) -> HostInput:

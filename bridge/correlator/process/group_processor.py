@@ -8,6 +8,7 @@ it is processed or waits there.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
@@ -21,13 +22,13 @@ from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import DomainMessage, Inbound
 from bridge.correlator.process.batch import Batch, observation_of, take_cleared, take_job
 from bridge.correlator.process.processor import Processor
-from bridge.correlator.rules.record import OutboundMessage, Times
+from bridge.correlator.rules.record import Evaluation, OutboundMessage, Times
 from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 
-HOLD_S: Final = 1.0
-"""How long a message waits for those before it, which another member may be processing."""
+AGAIN_S: Final = 1.0
+"""A gap that another member may be filling is looked at again after this."""
 IN_HAND_S: Final = 20.0
 """How long another member may be processing a message: if that member died, the agent's status shows within
 seconds that something is missing, and it is requested. Until then no state replaces a lost event: which
@@ -64,6 +65,8 @@ class GroupProcessor(Processor):
         self._left: set[str] = set()
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
+        self._heard_by_all = 0.0
+        """The moment that timers are held against: what another member has in hand is late for all."""
 
     def load(self, clock: SteadyClock | None = None) -> None:
         """As for a single correlator, except for the clock: members run on different machines.
@@ -97,9 +100,14 @@ class GroupProcessor(Processor):
             return 0
         return self._process([], self._statuses.keys() | self._left, now, evaluated_at)
 
-    def look_around(self, now: float) -> None:
-        """Looks for messages that wait though no member processes them. Raises StoreTroubleError."""
+    def look_around(self, now: float, *, is_complete: bool) -> None:
+        """Looks for messages that wait though no member processes them, and up to when all members have
+        received everything; reports whether this one has. Raises StoreTroubleError.
+        """
         with self._group_store.begin_shared() as tx:
+            self._heard_by_all = now - tx.note_member(
+                self._group_store.member_name or "", is_complete=is_complete
+            )
             waiting = tx.waiting_hosts(HOSTS)
             self._counters.open_migrations = tx.count_open()
             self._counters.attention = tx.attention()
@@ -108,6 +116,15 @@ class GroupProcessor(Processor):
         if waiting:
             self._left.update(waiting)
             self.retry_at = self.retry_at or 0.0
+
+    def evaluate_due(self, now: float, limit: int = 500) -> int:
+        """As for one correlator, by the moment up to which all members heard everything: that of the last
+        `look_around`.
+        """
+        found = super().evaluate_due(min(now, self._heard_by_all), limit)
+        if self.next_due is not None and self.next_due > self._heard_by_all:
+            self.next_due = None
+        return found
 
     def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:
         """As for a single correlator; the leader does it for all."""
@@ -212,7 +229,9 @@ class GroupProcessor(Processor):
         tx.taken(taken)
 
     def _take_in_host(self, batch: Batch, host: Host, rows: Sequence[InboxRow], now: float) -> list[InboxRow]:
-        """Processes one host's messages in its order; returns those that wait for others before them."""
+        """Processes one host's messages in its order; returns those that wait for others before them, until
+        every member has stored what it had received when these came.
+        """
         events = []
         for row in rows:
             message = _DECODER.decode(row.said)
@@ -231,7 +250,8 @@ class GroupProcessor(Processor):
         events.sort(key=lambda event: event[:2])
         held = []
         for ordinal, sequence, row, message in events:
-            if not host.has_turn(ordinal, sequence) and row.received + HOLD_S > now:
+            may_come = self._heard_by_all <= row.received and row.received + IN_HAND_S > now
+            if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
                 continue
             self._take_domain_message(batch, host, message, row.received)
@@ -250,17 +270,27 @@ class GroupProcessor(Processor):
             host.share_sight(mine)
         return host
 
+    def _evaluate(self, batch: Batch, tx: Transaction, now: float, evaluated_at: float) -> list[Draft]:
+        return super()._evaluate(batch, tx, now, min(evaluated_at, self._heard_by_all))
+
     def _touched(self, batch: Batch, tx: Transaction) -> set[str]:
         assert isinstance(tx, GroupTransaction)
-        for name in batch.sight_changed:
-            batch.uuids.update(tx.open_on(name))
-        for name in batch.gaps_filled:
-            if name in batch.hosts and not batch.hosts[name].has_gap:
-                batch.uuids.update(tx.open_on(name))
-        return {uuid for name in batch.gaps_filled for uuid in tx.open_on(name)}
+        complete = {name for name in batch.gaps_filled & batch.hosts.keys() if not batch.hosts[name].has_gap}
+        batch.uuids.update(tx.open_on(batch.sight_changed | complete))
+        return set(tx.open_on(batch.gaps_filled))
 
-    def _gaps(self, batch: Batch) -> frozenset[str]:
-        return frozenset(name for name, host in batch.hosts.items() if host.has_gap)
+    def _gaps(self, batch: Batch, tx: Transaction) -> frozenset[str]:
+        assert isinstance(tx, GroupTransaction)
+        hosts = {name: batch.hosts.get(name) for record in batch.records.values() for name in record.logs}
+        guest_elsewhere = tx.suspects([name for name, host in hosts.items() if host is None])
+        found = [*batch.hosts.values(), *(Host.load(name, data) for name, data in guest_elsewhere.items())]
+        return frozenset(host.name for host in found if host.has_gap)
+
+    def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
+        """Soon, where a gap counts that another member may be filling at this moment."""
+        if evaluation.waits <= batch.hosts.keys():
+            return evaluation.due
+        return min(now + AGAIN_S, evaluation.due or math.inf)
 
     def _keep(self, batch: Batch, now: float) -> None:
         super()._keep(batch, now)

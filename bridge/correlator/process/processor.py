@@ -176,7 +176,7 @@ class Processor:
             changed = host.note_sight(GONE, since=inbound.received)
         else:
             if not inbound.retained:
-                host.note_clock(inbound.received, message.at, is_status=True)
+                host.note_clock(inbound.received, message.at, is_status=not inbound.late)
                 if message.online and message.sees_libvirt:
                     host.note_saw(message.at + min(0.0, host.offset_s))
             changed = host.note_agent(message, received=inbound.received, retained=inbound.retained)
@@ -271,12 +271,11 @@ class Processor:
 
     def _evaluate(self, batch: Batch, tx: Transaction, now: float, evaluated_at: float) -> list[Draft]:
         waiting = self._touched(batch, tx)
-        batch.knowledge = Hosts(
-            self.epochs, frozenset(self.gone), self._gaps(batch), frozenset(self.returning)
-        )
         records = self._load_records(
             batch, tx, batch.observations.keys() | batch.jobs.keys() | batch.uuids | waiting
         )
+        gaps = self._gaps(batch, tx)
+        batch.knowledge = Hosts(self.epochs, frozenset(self.gone), gaps, frozenset(self.returning))
         drafts: list[Draft] = []
         for uuid in sorted(records):
             try:
@@ -308,14 +307,19 @@ class Processor:
             return []
         evaluation = evaluate(record, evaluated_at, self.blind, self._times, batch.knowledge)
         drafts = [self._draft(message, uuid, now) for message in evaluation.messages]
-        batch.rows.append((_row(record, evaluation), evaluation.waits))
+        batch.rows.append((_row(record, evaluation, self._due(evaluation, batch, now)), evaluation.waits))
         if evaluation.messages:
             received = max((observation.received for observation, _ in observations), default=None)
             batch.messages += [(message, received) for message in evaluation.messages]
         return drafts
 
-    def _gaps(self, batch: Batch) -> frozenset[str]:
-        del batch
+    def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
+        """When to judge again though nothing comes."""
+        del batch, now
+        return evaluation.due
+
+    def _gaps(self, batch: Batch, tx: Transaction) -> frozenset[str]:
+        del batch, tx
         return frozenset(name for name, host in self.hosts.items() if host.has_gap)
 
     def _load_records(self, batch: Batch, tx: Transaction, uuids: Iterable[str]) -> dict[str, DomainRecord]:
@@ -438,7 +442,7 @@ def _host_row(host: Host) -> HostRow:
     return HostRow(host.name, host.dump(), host.suspect)
 
 
-def _row(record: DomainRecord, evaluation: Evaluation) -> DomainRow:
+def _row(record: DomainRecord, evaluation: Evaluation, due: float | None) -> DomainRow:
     return DomainRow(
-        record.uuid, record.dump(), evaluation.due, evaluation.is_open, evaluation.hosts, evaluation.attention
+        record.uuid, record.dump(), due, evaluation.is_open, evaluation.hosts, evaluation.attention
     )

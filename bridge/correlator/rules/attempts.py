@@ -101,14 +101,15 @@ def _publish_attempt(context: EvaluationContext, published: Published, each: Pai
         context.is_open = context.is_open or published.last is None
         return
     has_hole = each.source in context.record.reordering or each.destination in context.record.reordering
-    if not context.is_due(verdict.since + _wait_s(context, "settle" if has_hole else verdict.timing)):
+    wait_s = _wait_s(context, "settle" if has_hole else verdict.timing)
+    if wait_s and not context.is_due(verdict.since + wait_s):
         context.is_open = True
         return
-    if not is_final(each) and not context.has_no_gap(each.source, each.destination):
+    has_begun = each.arrival is None or each.arrival.opened is not None
+    lacks = _missing_in_gaps(context, each)
+    if not (is_final(each) and has_begun) and not context.has_no_gap(*(one.host for one in lacks)):
         if published.last is None:
-            _publish_unresolved(
-                context, published, each, verdict, (_missing_in_gaps(context, each), verdict.since)
-            )
+            _publish_unresolved(context, published, each, verdict, (lacks, verdict.since))
         return
     is_settled = _publish_verdict(context, published, each, verdict)
     if is_settled and published.last is not None and published.last.outcome != "conflict":
@@ -253,10 +254,15 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
 
 
 def _missing_in_gaps(context: EvaluationContext, each: Pair) -> list[Missing]:
-    """The gaps in the event streams of the attempt's hosts."""
+    """The gaps in the event streams of the attempt's hosts; a side that wasn't seen may be any host."""
+    sides = _sides(each)
+    unseen: Side | None = "destination" if each.arrival is None else "source" if not each.departure else None
+    if unseen is not None:
+        known = {host for _, host in sides}
+        sides += [(unseen, host) for host in context.views if host not in known]
     return [
         _lack(side, host, "gap", f"messages that {host} has given out")
-        for side, host in _sides(each)
+        for side, host in sides
         if host in context.gaps
     ]
 

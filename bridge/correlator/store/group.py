@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, text
 
 from bridge.correlator.store.connection import Store
-from bridge.correlator.store.transaction import Transaction
+from bridge.correlator.store.transaction import DRAFT, Insert, Transaction
 from bridge.database.connection import LOCK_PATIENCE_S, lock_member_name, try_lock
 from bridge.errors import StateInUseError
 from bridge.wire.topics import decode_level, encode_level
@@ -31,40 +31,58 @@ class InboxRow:
     said: bytes
 
 
-_MAKE_CASE = text(
-    "INSERT INTO cases (uuid, data, due, is_open, hosts) VALUES (:uuid, '', NULL, false, '[]')"
+_MAKE_CASES = text(
+    "INSERT INTO cases (uuid, data, due, is_open, hosts)"
+    " SELECT uuid, '', NULL, false, '[]' FROM unnest(CAST(:uuids AS text[])) AS uuid"
     " ON CONFLICT (uuid) DO NOTHING"
 )
-_LOCK_CASES = text("SELECT uuid, data FROM cases WHERE uuid IN :uuids ORDER BY uuid FOR UPDATE").bindparams(
-    bindparam("uuids", expanding=True)
-)
+_LOCK_CASES = text("SELECT uuid, data FROM cases WHERE uuid = ANY(:uuids) ORDER BY uuid FOR UPDATE")
 _CLAIM_DUE = text(
     "SELECT uuid FROM cases WHERE due IS NOT NULL AND due <= :now"
     " ORDER BY due, uuid LIMIT :limit FOR UPDATE SKIP LOCKED"
 )
-_OPEN_ON = text("SELECT uuid FROM cases WHERE is_open AND strpos(hosts, :needle) > 0 ORDER BY uuid")
+_OPEN_ON = text(
+    "SELECT uuid FROM cases WHERE is_open AND EXISTS"
+    " (SELECT FROM unnest(CAST(:needles AS text[])) AS needle WHERE strpos(hosts, needle) > 0) ORDER BY uuid"
+)
 _COUNT_OPEN = text("SELECT count(*) FROM cases WHERE is_open")
-_MAKE_HOST = text(
-    "INSERT INTO hosts (host, data, suspect) VALUES (:host, '', false) ON CONFLICT (host) DO NOTHING"
+_MAKE_HOSTS = text(
+    "INSERT INTO hosts (host, data, suspect)"
+    " SELECT host, '', false FROM unnest(CAST(:hosts AS text[])) AS host ON CONFLICT (host) DO NOTHING"
 )
 _CLAIM_HOSTS = text(
-    "SELECT host, data, suspect FROM hosts WHERE host IN :hosts ORDER BY host FOR UPDATE SKIP LOCKED"
-).bindparams(bindparam("hosts", expanding=True))
+    "SELECT host, data, suspect FROM hosts WHERE host = ANY(:hosts) ORDER BY host FOR UPDATE SKIP LOCKED"
+)
 _CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host FOR UPDATE SKIP LOCKED")
+_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect AND host = ANY(:hosts)")
+_NOTE_MEMBER = text(
+    "INSERT INTO members (name, seen, heard)"
+    " SELECT :name, now, CASE WHEN :hears THEN now END"
+    " FROM (SELECT extract(epoch FROM clock_timestamp()) AS now) AS clock"
+    " ON CONFLICT (name) DO UPDATE"
+    " SET seen = excluded.seen, heard = coalesce(excluded.heard, members.heard)"
+)
+_LAG = text("SELECT extract(epoch FROM clock_timestamp())::float8 - min(heard) FROM members")
+_IS_GONE = (
+    "name <> :own AND (seen < extract(epoch FROM clock_timestamp()) - :expiry_s OR pg_try_advisory_xact_lock("
+    "hashtext('libvirt-mqtt'), hashtext(current_schema() || '.member ' || name)))"
+)
+_GONE = text(f"SELECT name FROM members WHERE {_IS_GONE} ORDER BY name")  # noqa: S608
+_FORGET = text(f"DELETE FROM members WHERE name = :name AND {_IS_GONE}")  # noqa: S608
 _WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
-_DELIVER = text("INSERT INTO inbox (host, received, said) VALUES (:host, :received, :said)")
-_INBOX = text(
-    "SELECT n, host, received, said FROM inbox WHERE host IN :hosts ORDER BY n LIMIT :limit"
-).bindparams(bindparam("hosts", expanding=True))
-_TAKEN = text("DELETE FROM inbox WHERE n IN :numbers").bindparams(bindparam("numbers", expanding=True))
-_QUEUE_BEHIND = text(
-    "INSERT INTO outgoing (id, uuid, topic, payload, retain, owner)"
-    " VALUES (:id, :uuid, :topic, :payload, :retain, coalesce((SELECT owner FROM outgoing"
-    " WHERE uuid = :uuid AND parked IS NULL ORDER BY n LIMIT 1), :owner)) ON CONFLICT (id) DO NOTHING"
+_DELIVER = Insert("inbox", "host text, received float8, said bytea", "")
+_INBOX = text("SELECT n, host, received, said FROM inbox WHERE host = ANY(:hosts) ORDER BY n LIMIT :limit")
+_TAKEN = text("DELETE FROM inbox WHERE n = ANY(:numbers)")
+_QUEUE_BEHIND = Insert(
+    "outgoing",
+    DRAFT,
+    "ON CONFLICT (id) DO NOTHING",
+    "id, uuid, topic, payload, retain, coalesce((SELECT before.owner FROM outgoing AS before"
+    " WHERE before.uuid = given.uuid AND parked IS NULL ORDER BY n LIMIT 1), owner)",
 )
 _LOCK_RETAINED_ON = text(
-    "SELECT topic, id, uuid, payload FROM retained WHERE topic IN :topics ORDER BY topic FOR UPDATE"
-).bindparams(bindparam("topics", expanding=True))
+    "SELECT topic, id, uuid, payload FROM retained WHERE topic = ANY(:topics) ORDER BY topic FOR UPDATE"
+)
 _OWNERS = text("SELECT DISTINCT owner FROM outgoing WHERE parked IS NULL AND owner <> :owner")
 _TAKE_OVER = text("UPDATE outgoing SET owner = :owner WHERE owner = :former AND parked IS NULL")
 
@@ -85,7 +103,7 @@ class GroupTransaction(Transaction):
         found = {row.uuid: row.data for row in self._connection.execute(_LOCK_CASES, {"uuids": wanted})}
         absent = [uuid for uuid in wanted if uuid not in found]
         if absent:
-            self._connection.execute(_MAKE_CASE, [{"uuid": uuid} for uuid in absent])
+            self._connection.execute(_MAKE_CASES, {"uuids": absent})
             found |= {row.uuid: row.data for row in self._connection.execute(_LOCK_CASES, {"uuids": absent})}
         return {uuid: data for uuid, data in found.items() if data}
 
@@ -93,10 +111,12 @@ class GroupTransaction(Transaction):
         """As for one correlator, without those that another member has in hand."""
         return [row.uuid for row in self._connection.execute(_CLAIM_DUE, {"now": now, "limit": limit})]
 
-    def open_on(self, host: str) -> list[str]:
-        """Domains with something still to come, for whom this host's silence would matter."""
-        needle = json.dumps(host)
-        return [row.uuid for row in self._connection.execute(_OPEN_ON, {"needle": needle})]
+    def open_on(self, hosts: Collection[str]) -> list[str]:
+        """Domains with something still to come, for whom the silence of one of these hosts would matter."""
+        if not hosts:
+            return []
+        needles = [json.dumps(host) for host in hosts]
+        return [row.uuid for row in self._connection.execute(_OPEN_ON, {"needles": needles})]
 
     def count_open(self) -> int:
         """How many domains have something still to come."""
@@ -108,7 +128,7 @@ class GroupTransaction(Transaction):
         `new` are those of them that may not be in the store yet; their bytes are empty.
         """
         if new:
-            self._connection.execute(_MAKE_HOST, [{"host": encode_level(name)} for name in sorted(new)])
+            self._connection.execute(_MAKE_HOSTS, {"hosts": [encode_level(name) for name in sorted(new)]})
         if not hosts:
             return {}
         wanted = {"hosts": [encode_level(name) for name in hosts]}
@@ -118,6 +138,20 @@ class GroupTransaction(Transaction):
     def claim_suspects(self) -> dict[str, bytes]:
         """The hosts with holes that no other member has in hand."""
         return {decode_level(row.host): row.data for row in self._connection.execute(_CLAIM_SUSPECTS)}
+
+    def suspects(self, hosts: Collection[str]) -> dict[str, bytes]:
+        """Those of these hosts that may have holes, whoever has them in hand."""
+        if not hosts:
+            return {}
+        rows = self._connection.execute(_SUSPECTS, {"hosts": [encode_level(name) for name in hosts]})
+        return {decode_level(row.host): row.data for row in rows}
+
+    def note_member(self, name: str, *, is_complete: bool) -> float:
+        """Notes that a member lives, and whether it hears everything now. Returns how many seconds ago all
+        members did, by the database's clock: theirs may differ. One that never did has missed nothing.
+        """
+        self._connection.execute(_NOTE_MEMBER, {"name": name, "hears": is_complete})
+        return float(self._connection.execute(_LAG).scalar() or 0.0)
 
     def waiting_hosts(self, limit: int) -> list[str]:
         """Hosts of which something waits."""
@@ -134,14 +168,7 @@ class GroupTransaction(Transaction):
 
     def deliver(self, rows: Sequence[InboxRow]) -> None:
         """Lets these wait for their turn."""
-        if rows:
-            self._connection.execute(
-                _DELIVER,
-                [
-                    {"host": encode_level(row.host), "received": row.received, "said": row.said}
-                    for row in rows
-                ],
-            )
+        self._many(_DELIVER, [(encode_level(row.host), row.received, row.said) for row in rows])
 
     def taken(self, numbers: Collection[int]) -> None:
         """These were taken in."""
@@ -177,6 +204,17 @@ class GroupStore(Store):
         for former in owners:
             taken += self._take_over(former)
         return taken
+
+    def gone(self, expiry_s: float) -> list[str]:
+        """The members that ended, or weren't seen for so long, and left something to take over."""
+        with self.begin_on_connection() as connection:
+            rows = connection.execute(_GONE, {"own": self.member_name, "expiry_s": expiry_s})
+            return [row.name for row in rows]
+
+    def forget(self, name: str, expiry_s: float) -> None:
+        """What this member left was taken over, unless it is back."""
+        with self.begin_on_connection() as connection:
+            connection.execute(_FORGET, {"name": name, "own": self.member_name, "expiry_s": expiry_s})
 
     def try_to_lead(self) -> bool:
         """As for one correlator; the member that has it keeps it while it lives."""

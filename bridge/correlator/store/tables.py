@@ -92,6 +92,15 @@ _inbox = Table(
 )
 Index("inbox_host", _inbox.c.host)
 
+Table(
+    "members",  # of a group, by the database's clock: when each was seen, and up to when it heard everything
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("seen", Double, nullable=False),
+    Column("heard", Double),
+    sqlite_with_rowid=False,
+)
+
 ATTENTION_SINCE: Final = 3
 ADD_ATTENTION: Final = text("ALTER TABLE cases ADD COLUMN attention TEXT NOT NULL DEFAULT ''")
 """What a store of an older version lacks."""

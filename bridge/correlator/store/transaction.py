@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, TextClause, bindparam, text
+from sqlalchemy import Connection, CursorResult, TextClause, bindparam, text
 
 from bridge.database import keep_meta, read_meta
 from bridge.wire.topics import decode_level, encode_level
@@ -61,14 +61,28 @@ class Outgoing:
     retain: bool
 
 
-# The statements that run for every message go to the driver as they are: binding parameters by name in
-# SQLAlchemy costs more than the insertion.
+class Insert:
+    """Inserts many rows. PostgreSQL takes each column of them as one array, in one statement."""
+
+    def __init__(self, table: str, columns: str, then: str, values: str = "*") -> None:
+        """columns: with PostgreSQL's types; values: what of them is inserted there, in the rows' order."""
+        pairs = [column.split(" ") for column in columns.split(", ")]
+        names = ", ".join(name for name, _ in pairs)
+        arrays = ", ".join(f"%b::{kind}[]" for _, kind in pairs)
+        head = f"INSERT INTO {table} ({names})"
+        self.sqlite = f"{head} VALUES ({', '.join('?' for _ in pairs)}) {then}"
+        self.postgresql = f"{head} SELECT {values} FROM unnest({arrays}) AS given ({names}) {then}"  # noqa: S608
+
+
+# The statements that run for every message go to the driver as they are: SQLAlchemy's way of handing over
+# parameters by name costs more than the insertion.
 _SELECT_CASES = "SELECT uuid, data FROM cases WHERE uuid IN (SELECT value FROM json_each(?))"
 _SELECT_CASES_POSTGRESQL = "SELECT uuid, data FROM cases WHERE uuid = ANY(%s)"
-_KEEP_CASE = (
-    "INSERT INTO cases (uuid, data, due, is_open, hosts, attention) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, due = excluded.due,"
-    " is_open = excluded.is_open, hosts = excluded.hosts, attention = excluded.attention"
+_KEEP_CASES = Insert(
+    "cases",
+    "uuid text, data bytea, due float8, is_open bool, hosts text, attention text",
+    "ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, due = excluded.due,"
+    " is_open = excluded.is_open, hosts = excluded.hosts, attention = excluded.attention",
 )
 _ATTENTION = text("SELECT attention, count(*) AS domains FROM cases WHERE attention <> '' GROUP BY attention")
 _SELECT_DUE = text(
@@ -77,13 +91,15 @@ _SELECT_DUE = text(
 _NEXT_DUE = text("SELECT min(due) FROM cases WHERE due IS NOT NULL")
 _SELECT_OPEN = text("SELECT uuid, data, hosts FROM cases WHERE is_open ORDER BY uuid")
 _SELECT_HOSTS = text("SELECT host, data FROM hosts")
-_KEEP_HOST = (
-    "INSERT INTO hosts (host, data, suspect) VALUES (?, ?, ?)"
-    " ON CONFLICT (host) DO UPDATE SET data = excluded.data, suspect = excluded.suspect"
+_KEEP_HOSTS = Insert(
+    "hosts",
+    "host text, data bytea, suspect bool",
+    "ON CONFLICT (host) DO UPDATE SET data = excluded.data, suspect = excluded.suspect",
 )
-_KEEP_RETAINED = (
-    "INSERT INTO retained (topic, id, uuid, payload) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (topic) DO UPDATE SET id = excluded.id, uuid = excluded.uuid, payload = excluded.payload"
+_KEEP_RETAINED = Insert(
+    "retained",
+    "topic text, id text, uuid text, payload bytea",
+    "ON CONFLICT (topic) DO UPDATE SET id = excluded.id, uuid = excluded.uuid, payload = excluded.payload",
 )
 _RETAINED = text(
     "SELECT topic, id, uuid, payload FROM retained WHERE topic > :after ORDER BY topic LIMIT :limit"
@@ -91,15 +107,14 @@ _RETAINED = text(
 _RETAINED_ON = text(
     "SELECT topic, id, uuid, payload FROM retained WHERE topic IN :topics ORDER BY topic"
 ).bindparams(bindparam("topics", expanding=True))
-_QUEUE = text(
-    "INSERT INTO outgoing (id, uuid, topic, payload, retain, owner)"
-    " VALUES (:id, :uuid, :topic, :payload, :retain, :owner) ON CONFLICT (id) DO NOTHING"
-)
+DRAFT: Final = "id text, uuid text, topic text, payload bytea, retain bool, owner text"
+_QUEUE = Insert("outgoing", DRAFT, "ON CONFLICT (id) DO NOTHING")
 _UNSENT = text(
     "SELECT n, topic, payload, retain FROM outgoing"
     " WHERE owner = :owner AND parked IS NULL AND n > :after ORDER BY n LIMIT :limit"
 )
-_SENT = text("DELETE FROM outgoing WHERE n = :n")
+_SENT = "DELETE FROM outgoing WHERE n IN (SELECT value FROM json_each(?))"
+_SENT_POSTGRESQL = "DELETE FROM outgoing WHERE n = ANY(%s::bigint[])"
 _PARK = text("UPDATE outgoing SET parked = :reason WHERE n = :n")
 _FORGET_PARKED = text(
     "DELETE FROM outgoing WHERE parked IS NOT NULL AND n < (SELECT min(n) FROM"
@@ -110,7 +125,6 @@ _COUNT_PARKED = text("SELECT count(*) FROM outgoing WHERE parked IS NOT NULL")
 
 _by_uuid = attrgetter("uuid")
 _by_name = attrgetter("name")
-_by_topic = attrgetter("topic")
 
 
 class Transaction:
@@ -124,16 +138,13 @@ class Transaction:
         """The stored records of these domains."""
         if not uuids:
             return {}
-        if self._connection.dialect.name == "postgresql":
-            rows = self._connection.exec_driver_sql(_SELECT_CASES_POSTGRESQL, (list(uuids),))
-        else:
-            rows = self._connection.exec_driver_sql(_SELECT_CASES, (json.dumps(list(uuids)),))
-        return {uuid: data for uuid, data in rows}  # noqa: C416 - dict() doesn't know that a row is a pair
+        found = self._of_these(_SELECT_CASES, _SELECT_CASES_POSTGRESQL, uuids)
+        return dict(cast("list[tuple[str, bytes]]", found.all()))
 
     def keep_records(self, rows: Collection[DomainRow]) -> None:
         """Writes records, new or changed."""
         self._many(
-            _KEEP_CASE,
+            _KEEP_CASES,
             [
                 (
                     row.uuid,
@@ -175,15 +186,26 @@ class Transaction:
     def keep_hosts(self, rows: Collection[HostRow]) -> None:
         """Writes hosts, new or changed."""
         self._many(
-            _KEEP_HOST,
+            _KEEP_HOSTS,
             [(encode_level(row.name), row.data, row.suspect) for row in sorted(rows, key=_by_name)],
         )
 
-    def _many(self, statement: str, rows: list[tuple[object, ...]]) -> None:
-        if rows:
-            if self._connection.dialect.paramstyle != "qmark":
-                statement = statement.replace("?", "%s")
-            self._connection.exec_driver_sql(statement, rows)
+    def _many(self, insert: Insert, rows: Collection[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        if self._is_postgresql:
+            self._connection.exec_driver_sql(insert.postgresql, tuple(map(list, zip(*rows, strict=True))))
+        else:
+            self._connection.exec_driver_sql(insert.sqlite, list(rows))
+
+    def _of_these(self, sqlite: str, postgresql: str, these: Collection[object]) -> CursorResult[Any]:
+        if self._is_postgresql:
+            return self._connection.exec_driver_sql(postgresql, (list(these),))
+        return self._connection.exec_driver_sql(sqlite, (json.dumps(list(these)),))
+
+    @property
+    def _is_postgresql(self) -> bool:
+        return self._connection.dialect.name == "postgresql"
 
     _queue = _QUEUE
     _retained_on = _RETAINED_ON
@@ -192,15 +214,18 @@ class Transaction:
         """Queues messages, to be sent in this order; of a retained topic the last one is kept."""
         if drafts:
             # First: a member that restores a topic locks its row, so that its queued message is seen here.
+            last = {draft.topic: draft for draft in drafts if draft.retain}
             self._many(
                 _KEEP_RETAINED,
+                [(topic, draft.id, draft.uuid, draft.payload) for topic, draft in sorted(last.items())],
+            )
+            self._many(
+                self._queue,
                 [
-                    (draft.topic, draft.id, draft.uuid, draft.payload)
-                    for draft in sorted(drafts, key=_by_topic)
-                    if draft.retain
+                    (draft.id, draft.uuid, draft.topic, draft.payload, draft.retain, self._member)
+                    for draft in drafts
                 ],
             )
-            self._connection.execute(self._queue, _draft_values(drafts, self._member))
 
     def retained(self, after: str, limit: int) -> list[Draft]:
         """What should be retained on the topics after `after`, in their order; an empty payload: nothing."""
@@ -222,7 +247,7 @@ class Transaction:
     def sent(self, numbers: Collection[int]) -> None:
         """The broker has acknowledged these."""
         if numbers:
-            self._connection.execute(_SENT, [{"n": n} for n in numbers])
+            self._of_these(_SENT, _SENT_POSTGRESQL, numbers)
 
     def park(self, n: int, reason: str) -> None:
         """The broker refused this one: it is kept with the reason, as the latest thousand are."""
@@ -240,18 +265,3 @@ class Transaction:
     def keep_meta(self, key: str, value: str) -> None:
         """Stores a value of the store's own."""
         keep_meta(self._connection, key, value)
-
-
-def _draft_values(drafts: Sequence[Draft], owner: str) -> list[dict[str, object]]:
-    """Messages as the parameters of an INSERT."""
-    return [
-        {
-            "id": draft.id,
-            "uuid": draft.uuid,
-            "topic": draft.topic,
-            "payload": draft.payload,
-            "retain": draft.retain,
-            "owner": owner,
-        }
-        for draft in drafts
-    ]

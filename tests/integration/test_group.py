@@ -1,0 +1,148 @@
+"""What the members of a group know of each other: what one has in hand is late for all, and no reason to
+decide without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from sqlalchemy import text
+
+from bridge.consumer.intake import Intake
+from bridge.correlator.counters import Counters
+from bridge.correlator.input.messages import Inbound, message_of
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.process.group_processor import IN_HAND_S, GroupProcessor
+from bridge.correlator.rules.record import Times
+from bridge.correlator.store import GroupStore
+from bridge.mqtt.messages import Publication
+from bridge.wire.messages import correlator_source
+from bridge.wire.topics import Topics
+from tests.support.correlators import messages_of
+from tests.support.postgres import Postgres
+from tests.support.traces import load
+
+pytestmark = pytest.mark.server
+
+TOPICS = Topics()
+START = 1_790_000_000.0
+SETTLE_S = 2.0
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+class Member:
+    """One member, which is handed messages and told the time."""
+
+    def __init__(self, url: str, instance: str) -> None:
+        self.store = GroupStore(url, name="crew", wish="main", instance=instance)
+        times = Times(settle_s=SETTLE_S, patience_s=120.0, in_hand_s=IN_HAND_S)
+        self.work = GroupProcessor(
+            self.store,
+            times,
+            lambda message, uuid, now: draft(
+                message, uuid, topics=TOPICS, source=correlator_source("crew"), now=now
+            ),
+            Counters(),
+        )
+        self.work.load()
+
+    def take(self, publications: list[Publication], now: float) -> None:
+        """What the broker hands over at that moment."""
+        read = Intake(TOPICS).read
+        words = [message_of(read(each.topic, each.payload, False)) for each in publications]
+        self.work.take([Inbound(word, now, retained=False) for word in words], now, now)
+
+    def look(self, now: float) -> list[str]:
+        """Looks around, judges what is due, and returns the outcomes told since."""
+        self.work.look_around(now, is_complete=True)
+        self.work.catch_up(now, now)
+        self.work.evaluate_due(now)
+        with self.store.begin() as tx:
+            rows = tx.unsent(0, 1000)
+            tx.sent([row.n for row in rows])
+        words = [row.topic.rpartition("/")[2] for row in rows]
+        return [word for word in words if word in ("completed", "failed", "conflict")]
+
+
+@pytest.fixture
+def members(postgres: Postgres) -> Iterator[list[Member]]:
+    url = postgres.create(f"group{next(_numbers)}")
+    both = [Member(url, instance) for instance in ("one", "two")]
+    for member in both:
+        member.look(START)
+    yield both
+    for member in both:
+        member.store.close()
+
+
+def _sides() -> tuple[list[Publication], list[Publication]]:
+    """A live migration's messages: the source's, and the destination's."""
+    _, stream = messages_of(load("live"), "group", started_s=START)
+    return [each for each in stream if "host1" in each.topic], [
+        each for each in stream if "host2" in each.topic
+    ]
+
+
+def _heard_ago(member: Member, seconds: float) -> None:
+    """The others looked last so many seconds ago."""
+    with member.store.begin() as tx:
+        tx._connection.execute(
+            text("UPDATE members SET heard = heard - :s WHERE name <> :name"),
+            {"s": seconds, "name": member.store.member_name},
+        )
+
+
+def test_no_verdict_by_the_clock_while_another_member_stands_still(members: list[Member]) -> None:
+    """It has the destination's messages, and no other one gets them."""
+    first, second = members
+    source, destination = _sides()
+    first.take(source, START + 3.0)
+    _heard_ago(first, 3.0)
+    assert first.look(START + 3.0) == []
+    _heard_ago(first, 5.0)
+    assert first.look(START + 8.0) == [], "the other one was here last 8 s ago, before the source spoke"
+    second.take(destination, START + 8.0)
+    assert second.look(START + 11.0) + first.look(START + 11.0) == ["completed"]
+    assert first.look(START + 60.0) + second.look(START + 60.0) == []
+
+
+def test_a_verdict_by_the_clock_comes_when_all_members_heard_that_nothing_else_comes(
+    members: list[Member],
+) -> None:
+    first, second = members
+    first.take(_sides()[0], START + 3.0)
+    assert first.look(START + 3.0) == []
+    assert second.look(START + 7.0) == ["completed"]
+
+
+def test_a_gap_counts_for_whichever_member_judges(members: list[Member]) -> None:
+    """The destination's last event, of which its state tells, is in another member's hands."""
+    first, second = members
+    source, destination = _sides()
+    last = [each for each in destination if each.topic.endswith("/lifecycle/resumed")]
+    first.take([*source, *(each for each in destination if each not in last)], START + 3.0)
+    for now in (4.0, 8.0, 12.0):
+        assert first.look(START + now) + second.look(START + now) == []
+    second.take(last, START + 12.0)
+    assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
+
+
+def test_a_verdict_waits_for_the_beginning_that_another_member_has(members: list[Member]) -> None:
+    """Both ends are here, and conclusive: but the attempt is named after its beginning."""
+    first, second = members
+    source, destination = _sides()
+    began = [each for each in destination if each.topic.endswith("/lifecycle/started")]
+    first.take([*source, *(each for each in destination if each not in began)], START + 3.0)
+    for now in (4.0, 8.0, 12.0):
+        assert first.look(START + now) + second.look(START + now) == []
+    second.take(began, START + 12.0)
+    assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
+    assert first.look(START + 60.0) + second.look(START + 60.0) == []
