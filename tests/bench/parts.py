@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.bench import agent, backlog, correlator, dashboard, group, known, sizes
+from tests.bench import agent, backlog, correlator, dashboard, group, known, sizes, takeover
 from tests.bench.figure import Figure
 from tests.bench.place import Place
 
@@ -18,6 +18,7 @@ PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "correlator": correlator.measure,
     "known": known.measure,
     "group": group.measure,
+    "takeover": takeover.measure,
     "sizes": sizes.measure,
     "dashboard": dashboard.measure,
 }

@@ -43,6 +43,7 @@ class Scale:
     fleet: int
     fleet_s: float
     rows: int
+    losses: int
 
 
 FULL: Final = Scale(
@@ -61,6 +62,7 @@ FULL: Final = Scale(
     fleet=100_000,
     fleet_s=30.0,
     rows=10_000_000,
+    losses=20,
 )
 SMOKE: Final = Scale(
     rounds=1,
@@ -78,6 +80,7 @@ SMOKE: Final = Scale(
     fleet=40,
     fleet_s=3.0,
     rows=20_000,
+    losses=1,
 )
 
 
