@@ -16,7 +16,9 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_FORMER}test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs"
     ),
     "machine._may_be_the_next_job": f"{_ONCE}[suspended before it iterated]",
-    "machine._was_just_resumed": f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]",
+    "machine._was_just_resumed": (
+        f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
+    ),
     "host_log._is_explained": (
         f"{_IN}rows.py::test_with_states_that_overtake_the_events_of_one_side[host1-11.3-9-copy_storage]"
     ),
