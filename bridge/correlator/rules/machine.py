@@ -325,8 +325,8 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     n = next((n for n, each in enumerate(known) if not each.is_over or _is_of(each, began_us)), None)
     if n is None:
         return None
-    while n + 1 < len(known) and known[n + 1].continues:
-        n += 1  # the agent knows it still: it is that job's, too
+    while n + 1 < len(known) and known[n + 1].continues and known[n + 1].opened.origin in AS_IT_HAPPENED:
+        n += 1  # the agent saw that happen, and knows the job still: it is that job's, too
     return known[n]
 
 
