@@ -275,7 +275,7 @@ class Processor:
             batch, tx, batch.observations.keys() | batch.jobs.keys() | batch.uuids | waiting
         )
         gaps = self._gaps(batch, tx)
-        batch.knowledge = Hosts(self.epochs, frozenset(self.gone), gaps, frozenset(self.returning))
+        batch.knowledge = Hosts(self.epochs, frozenset(self.gone), gaps, self._came_back())
         drafts: list[Draft] = []
         for uuid in sorted(records):
             try:
@@ -312,6 +312,10 @@ class Processor:
             received = max((observation.received for observation, _ in observations), default=None)
             batch.messages += [(message, received) for message in evaluation.messages]
         return drafts
+
+    def _came_back(self) -> dict[str, float]:
+        """The hosts that still publish what they found, and when they came back."""
+        return {name: until - self._times.settle_s for name, until in self.returning.items()}
 
     def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
         """When to judge again though nothing comes."""

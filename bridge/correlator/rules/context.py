@@ -78,11 +78,11 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
     """Since when a host is blind as far as this domain goes; None: it isn't. A host that came back isn't, as
     soon as it has listed the domain; one that has published only in former epochs is.
     """
-    looked = view.listed.mark.at if view.listed else float("-inf")
     if host in blind:
         since = blind[host]
-        if host in hosts.returning:
-            return since if looked <= since else None
+        if (back := hosts.returning.get(host)) is not None:
+            has_listed = view.listed is not None and view.listed.mark.received >= back
+            return None if has_listed else since
         marks = (view.listed.mark if view.listed else None, view.last_live)
         return max(since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None))
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
