@@ -131,11 +131,9 @@ def _are_both_over(each: Pair) -> bool:
     return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
-@exception_to(
-    "revision", "none: that is no reason to take a guest that was found gone for one that never came"
-)
+@exception_to("revision", "none: its absence is no evidence that a guest which was found gone never arrived")
 def _is_source_forgotten(published: Published, each: Pair) -> bool:
-    """So much happened since on the host that the guest came from that what it said isn't kept any more."""
+    """The source's departure was pruned: so much happened since on that host."""
     ended = each.arrival.ended if each.arrival else None
     was_found = ended is not None and ended.origin != "event"
     return was_found and each.source is None and published.source is not None
@@ -302,9 +300,9 @@ def _publish_verdict(context: EvaluationContext, published: Published, each: Pai
     return True
 
 
-@exception_to("revision", "none that changes the guest alone: the event will say more")
+@exception_to("revision", "none that changes the guest alone: the event will show more")
 def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
-    """Only a state tells that the guest is gone from its source."""
+    """Only a state shows that the guest left its source."""
     view = context.views.get(each.source) if each.source is not None else None
     end = view.past[-1].ended if view is not None and view.past else None
     return end is not None and end.origin == "state"

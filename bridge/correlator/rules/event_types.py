@@ -191,7 +191,7 @@ def event_type_of(observation: Observation) -> EventType | None:
 
 @exception_to("EVENT_TYPES", "`undefined` is `undefined_silently`")
 def _went_silently(observation: Observation) -> bool:
-    """No event told that the definition went: an agent that had been blind found it gone."""
+    """No event reported that the definition was removed: an agent that had been blind found it gone."""
     return observation.origin == "resync"
 
 

@@ -137,10 +137,10 @@ def _take(view: HostView, observations: Sequence[Observation], count: int) -> No
         fold(view, observation)
 
 
-@exception_to("STATE_EVENT_TYPES", "nothing: the event tells it")
+@exception_to("STATE_EVENT_TYPES", "nothing: the event shows it")
 def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -> bool:
-    """The newest state tells only of what the next events bring: it is looked at beside the events, and may
-    show already what the agent is told of a moment later.
+    """The next events lead to the newest state: it is read independently of them, and may show the effect of
+    an event that the agent receives a moment later.
     """
     listed = view.listed
     if listed is None or listed.key < view.moved:

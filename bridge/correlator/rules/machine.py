@@ -338,7 +338,7 @@ def _is_of(departure: Departure, began_us: int) -> bool:
 
 @exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")
 def _may_be_the_next_job(view: HostView) -> bool:
-    """A job goes on, the last one was taken for one that couldn't resume, and nothing was said since."""
+    """A job goes on, the last one was taken for one that failed to resume, and nothing happened since."""
     last = view.departures[-1] if view.departures else None
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
@@ -347,8 +347,8 @@ def _may_be_the_next_job(view: HostView) -> bool:
 
 @exception_to("TABLE", "`switching` is `paused_after_resume`")
 def _was_just_resumed(view: HostView, mark: Mark) -> bool:
-    """A source that can't resume after a failure says resumed and at once suspended; the next attempt, too,
-    and then what only a job under way says.
+    """A source that fails to resume after a failure emits resumed and at once suspended. The next attempt
+    emits suspended, too, and then what only a job under way emits.
     """
     last = view.departures[-1] if view.departures else None
     return (

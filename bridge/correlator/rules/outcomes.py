@@ -204,7 +204,7 @@ def is_final(pair: Pair) -> bool:
 
 @exception_to("FINAL", "the verdict isn't final")
 def _events_may_yet_come(pair: Pair) -> bool:
-    """Only a state told of an end: the event itself may yet come, and say more."""
+    """Only a state shows an end: the event itself may still come, and show more."""
     arrival, departure = pair.arrival, pair.departure
     came = arrival.ended if arrival is not None else None
     left = departure.ended if departure is not None else None

@@ -23,8 +23,8 @@ Penalty = Callable[[Mapping[str, HostView]], int]
 
 @exception_to("TABLE", "what follows is a segment, which may be another attempt's")
 def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
-    """The host couldn't see for a while between the last that it said of a half and what follows. What was
-    found at once, after one such while, is one finding.
+    """The host was blind for a while between this leg's last event and what follows. What was found together,
+    after one such time, belongs together.
     """
     last = leg.last_mark
     if mark.origin == "state":

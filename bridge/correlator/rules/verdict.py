@@ -136,7 +136,7 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
     """A destination that was found without the guest may have had it meanwhile: its source had suspended it
-    for the switch-over, and ended later; or lost it unseen, too.
+    for the switch-over, and ended later; or lost it while blind, too.
     """
     if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
         return False
@@ -148,8 +148,8 @@ def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, sour
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _is_ending(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
-    """The source has said that the guest's end began, before the destination's, and not yet of which kind it
-    is.
+    """The source has reported that the guest's end began, before the destination's, and not yet of which kind
+    it is.
     """
     residency = source.residency if source is not None else None
     if arrival is None or arrival.ended is None or residency is None or residency.announced is None:
@@ -176,7 +176,7 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
-    """The destination can't be heard, and the guest may arrive, or may have before its source ended."""
+    """The destination is blind, and the guest may arrive, or may have arrived before its source ended."""
     if a != "open":
         return False
     if d in ("crashed", "stopped"):
@@ -186,23 +186,23 @@ def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure
 
 @exception_to("OUTCOMES", "under way: nothing began")
 def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
-    """A Prepare that failed, or a dump: only the source told of a job, and of no iteration, or of no end."""
+    """A Prepare that failed, or a dump: only the source reported a job, and no iteration, or no end."""
     if (a, d) != ("unseen", "job_ended"):
         return False
     return departure is None or not departure.iterated or departure.job_gone is None
 
 
-@exception_to("OUTCOMES", "never told by time alone")
+@exception_to("OUTCOMES", "never published by time alone")
 def _may_be_no_migration(a: ArrivalState, departure: Departure | None) -> bool:
-    """Without a switch-over what only the source told of may as well be a save or a dump."""
+    """Without a switch-over, a job that only the source reported may be a save or a dump."""
     is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
     return a == "unseen" and not is_sure
 
 
-@exception_to("OUTCOMES", "told after `settle`")
+@exception_to("OUTCOMES", "published after `settle`")
 def _is_more_to_come(pair: Pair, d: DepartureState, source: HostView | None, newest: Mark | None) -> bool:
-    """The link is doubtful, a source that can't resume was suspended again, libvirt's figures are awaited, or
-    the newest evidence came late: a host that is late tells it all at once.
+    """The link is ambiguous, a source that failed to resume was suspended again, libvirt's figures are
+    awaited, or the newest evidence came late: a late host sends everything at once.
     """
     departure = pair.departure
     return (
