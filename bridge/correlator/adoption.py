@@ -70,7 +70,7 @@ class Adoption:
         self._inbound.note_drained(now, now)
         while self._inbound:
             messages = self._inbound.batch()
-            self._take([heard for _, heard in messages if heard is not None and _is_shared(heard)])
+            self._take([inbound for _, inbound in messages if inbound is not None and _is_shared(inbound)])
             for received, _ in messages:
                 self._session.acknowledge(received)
             self._inbound.taken()
@@ -91,6 +91,6 @@ class Adoption:
         self._inbound.add(received, self._clock())
 
 
-def _is_shared(heard: Inbound) -> bool:
+def _is_shared(inbound: Inbound) -> bool:
     """Whether only one member is sent it."""
-    return not isinstance(heard.message, Status | Forgotten)
+    return not isinstance(inbound.message, Status | Forgotten)

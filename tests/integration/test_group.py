@@ -91,11 +91,11 @@ def _sides() -> tuple[list[Publication], list[Publication]]:
     ]
 
 
-def _heard_ago(member: Member, seconds: float) -> None:
+def _caught_up_ago(member: Member, seconds: float) -> None:
     """The others looked last so many seconds ago."""
     with member.store.begin() as tx:
         tx._connection.execute(
-            text("UPDATE members SET heard = heard - :s WHERE name <> :name"),
+            text("UPDATE members SET caught_up = caught_up - :s WHERE name <> :name"),
             {"s": seconds, "name": member.store.member_name},
         )
 
@@ -105,9 +105,9 @@ def test_no_verdict_by_the_clock_while_another_member_stands_still(members: list
     first, second = members
     source, destination = _sides()
     first.take(source, START + 3.0)
-    _heard_ago(first, 3.0)
+    _caught_up_ago(first, 3.0)
     assert first.look(START + 3.0) == []
-    _heard_ago(first, 5.0)
+    _caught_up_ago(first, 5.0)
     assert first.look(START + 8.0) == [], "the other one was here last 8 s ago, before the source spoke"
     second.take(destination, START + 8.0)
     assert second.look(START + 11.0) + first.look(START + 11.0) == ["completed"]

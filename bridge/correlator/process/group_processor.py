@@ -65,7 +65,7 @@ class GroupProcessor(Processor):
         self._left: set[str] = set()
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
-        self._heard_by_all = 0.0
+        self._caught_up_by_all = 0.0
         """The moment that timers are held against: what another member has in hand is late for all."""
 
     def load(self, clock: SteadyClock | None = None) -> None:
@@ -105,7 +105,7 @@ class GroupProcessor(Processor):
         received everything; reports whether this one has. Raises StoreTroubleError.
         """
         with self._group_store.begin_shared() as tx:
-            self._heard_by_all = now - tx.note_member(
+            self._caught_up_by_all = now - tx.note_member(
                 self._group_store.member_name or "", is_complete=is_complete
             )
             waiting = tx.waiting_hosts(HOSTS)
@@ -118,11 +118,11 @@ class GroupProcessor(Processor):
             self.retry_at = self.retry_at or 0.0
 
     def evaluate_due(self, now: float, limit: int = 500) -> int:
-        """As for one correlator, by the moment up to which all members heard everything: that of the last
+        """As for one correlator, by the moment up to which all members had caught up: that of the last
         `look_around`.
         """
-        found = super().evaluate_due(min(now, self._heard_by_all), limit)
-        if self.next_due is not None and self.next_due > self._heard_by_all:
+        found = super().evaluate_due(min(now, self._caught_up_by_all), limit)
+        if self.next_due is not None and self.next_due > self._caught_up_by_all:
             self.next_due = None
         return found
 
@@ -250,7 +250,7 @@ class GroupProcessor(Processor):
         events.sort(key=lambda event: event[:2])
         held = []
         for ordinal, sequence, row, message in events:
-            may_come = self._heard_by_all <= row.received and row.received + IN_HAND_S > now
+            may_come = self._caught_up_by_all <= row.received and row.received + IN_HAND_S > now
             if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
                 continue
@@ -271,7 +271,7 @@ class GroupProcessor(Processor):
         return host
 
     def _evaluate(self, batch: Batch, tx: Transaction, now: float, evaluated_at: float) -> list[Draft]:
-        return super()._evaluate(batch, tx, now, min(evaluated_at, self._heard_by_all))
+        return super()._evaluate(batch, tx, now, min(evaluated_at, self._caught_up_by_all))
 
     def _touched(self, batch: Batch, tx: Transaction) -> set[str]:
         assert isinstance(tx, GroupTransaction)

@@ -23,7 +23,7 @@ from bridge.wire.topics import decode_level, encode_level
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """What a host said, waiting for its turn; `n` None: not in the store yet."""
+    """A message of a host, waiting for its turn; `n` None: not in the store yet."""
 
     n: int | None
     host: str
@@ -56,13 +56,13 @@ _CLAIM_HOSTS = text(
 _CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host FOR UPDATE SKIP LOCKED")
 _SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect AND host = ANY(:hosts)")
 _NOTE_MEMBER = text(
-    "INSERT INTO members (name, seen, heard)"
-    " SELECT :name, now, CASE WHEN :hears THEN now END"
+    "INSERT INTO members (name, seen, caught_up)"
+    " SELECT :name, now, CASE WHEN :is_complete THEN now END"
     " FROM (SELECT extract(epoch FROM clock_timestamp()) AS now) AS clock"
     " ON CONFLICT (name) DO UPDATE"
-    " SET seen = excluded.seen, heard = coalesce(excluded.heard, members.heard)"
+    " SET seen = excluded.seen, caught_up = coalesce(excluded.caught_up, members.caught_up)"
 )
-_LAG = text("SELECT extract(epoch FROM clock_timestamp())::float8 - min(heard) FROM members")
+_LAG = text("SELECT extract(epoch FROM clock_timestamp())::float8 - min(caught_up) FROM members")
 _IS_GONE = (
     "name <> :own AND (seen < extract(epoch FROM clock_timestamp()) - :expiry_s OR pg_try_advisory_xact_lock("
     "hashtext('libvirt-mqtt'), hashtext(current_schema() || '.member ' || name)))"
@@ -88,8 +88,8 @@ _TAKE_OVER = text("UPDATE outgoing SET owner = :owner WHERE owner = :former AND 
 
 
 class GroupTransaction(Transaction):
-    """A transaction beside those of other members: what it reads to change, it locks, and whoever has still
-    to tell of a domain, tells all of it.
+    """A transaction beside those of other members: it locks what it reads to change, and one member publishes
+    all that is due of a domain.
     """
 
     _queue = _QUEUE_BEHIND
@@ -147,10 +147,10 @@ class GroupTransaction(Transaction):
         return {decode_level(row.host): row.data for row in rows}
 
     def note_member(self, name: str, *, is_complete: bool) -> float:
-        """Notes that a member lives, and whether it hears everything now. Returns how many seconds ago all
+        """Notes that a member lives, and whether it is complete now. Returns how many seconds ago all
         members did, by the database's clock: theirs may differ. One that never did has missed nothing.
         """
-        self._connection.execute(_NOTE_MEMBER, {"name": name, "hears": is_complete})
+        self._connection.execute(_NOTE_MEMBER, {"name": name, "is_complete": is_complete})
         return float(self._connection.execute(_LAG).scalar() or 0.0)
 
     def waiting_hosts(self, limit: int) -> list[str]:
@@ -176,7 +176,7 @@ class GroupTransaction(Transaction):
             self._connection.execute(_TAKEN, {"numbers": list(numbers)})
 
     def other_owners(self) -> list[str]:
-        """Members with something to tell, other than this one."""
+        """Members with messages to publish, other than this one."""
         return [row.owner for row in self._connection.execute(_OWNERS, {"owner": self._member})]
 
 

@@ -93,11 +93,11 @@ _inbox = Table(
 Index("inbox_host", _inbox.c.host)
 
 Table(
-    "members",  # of a group, by the database's clock: when each was seen, and up to when it heard everything
+    "members",  # of a group, by the database's clock: when each was seen, and had caught up
     TABLES,
     Column("name", Text, primary_key=True),
     Column("seen", Double, nullable=False),
-    Column("heard", Double),
+    Column("caught_up", Double),
     sqlite_with_rowid=False,
 )
 
