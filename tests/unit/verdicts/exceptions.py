@@ -39,9 +39,7 @@ HELD_BY: Final[dict[str, str]] = {
     "verdict._may_arrive_unheard": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
     "verdict._began_nothing": f"{_ONE_SIDE_LATE}[9.0-15-prepare_fails-host1]",
     "verdict._may_be_no_migration": f"{_ONE_SIDE_LATE}[11.3-30-source's_QEMU_crashes-host2]",
-    "verdict._is_more_to_come": (
-        f"{_IN}traces.py::test_played_with_the_correlator_restarted_after_each_message[9.0-postcopy]"
-    ),
+    "verdict._is_more_to_come": f"{_ONCE}[blind from one copy to the next]",
     "attempts._is_source_forgotten": (
         f"{_FORMER}test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again"
     ),
