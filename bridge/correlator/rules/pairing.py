@@ -485,7 +485,7 @@ def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departu
     if residency is not source.residency or source.guest != "running":
         return None
     overlaps = residency_overlaps(arrival, residency)
-    if not all(d.read(listed.mark) > a.read(switched) + AFTER_S for a, d in overlaps) or not overlaps:
+    if not all(d.read(listed.mark) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
         return None
     return Departure(key=listed.key, opened=listed.mark, stage="resumed", guest="running", ended=listed.mark)
 

@@ -26,9 +26,11 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
     """The host was blind for a while between this leg's last event and what follows. What was found together,
     after one such time, belongs together.
     """
-    last = leg.last_mark
-    if mark.origin == "state":
-        return False  # its event may still come
+    return mark.origin != "state" and was_blind(leg.last_mark, mark)  # a state's event may still come
+
+
+def was_blind(last: Mark, mark: Mark) -> bool:
+    """Whether the host was blind for a while between two marks."""
     if mark.origin not in AS_IT_HAPPENED:
         return last.origin in AS_IT_HAPPENED or last.since != mark.since
     if last.origin not in AS_IT_HAPPENED:

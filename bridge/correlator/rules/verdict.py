@@ -26,6 +26,7 @@ from bridge.correlator.rules.outcomes import (
     states_of,
 )
 from bridge.correlator.rules.pairing import Pair, is_well_after, residency_overlaps
+from bridge.correlator.rules.segments import was_blind
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 
@@ -123,7 +124,8 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
         return False
     end = departure.ended or departure.closed
     lost = end.since if end is not None else silent.get(pair.source or "")
-    if lost is None or (end and lost < max(mark.at for mark in departure.job_marks if mark is not None)):
+    last = max((mark for mark in departure.job_marks if mark is not None), key=lambda mark: mark.key)
+    if lost is None or (end is not None and not was_blind(last, end)):
         return False
     if end is not None and pair.next_began < end.at:
         return True
