@@ -123,26 +123,17 @@ def test_a_verdict_by_the_clock_comes_when_all_members_heard_that_nothing_else_c
     assert second.look(START + 7.0) == ["completed"]
 
 
-def test_a_gap_counts_for_whichever_member_judges(members: list[Member]) -> None:
-    """The destination's last event, of which its state tells, is in another member's hands."""
+@pytest.mark.parametrize("missing", ["started", "resumed"])
+def test_a_verdict_waits_for_what_another_member_has(members: list[Member], missing: str) -> None:
+    """The destination's last event, of which its state tells; or its first, after which the attempt is named
+    though both ends are here.
+    """
     first, second = members
     source, destination = _sides()
-    last = [each for each in destination if each.topic.endswith("/lifecycle/resumed")]
-    first.take([*source, *(each for each in destination if each not in last)], START + 3.0)
+    held = [each for each in destination if each.topic.endswith(f"/lifecycle/{missing}")]
+    first.take([*source, *(each for each in destination if each not in held)], START + 3.0)
     for now in (4.0, 8.0, 12.0):
         assert first.look(START + now) + second.look(START + now) == []
-    second.take(last, START + 12.0)
-    assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
-
-
-def test_a_verdict_waits_for_the_beginning_that_another_member_has(members: list[Member]) -> None:
-    """Both ends are here, and conclusive: but the attempt is named after its beginning."""
-    first, second = members
-    source, destination = _sides()
-    began = [each for each in destination if each.topic.endswith("/lifecycle/started")]
-    first.take([*source, *(each for each in destination if each not in began)], START + 3.0)
-    for now in (4.0, 8.0, 12.0):
-        assert first.look(START + now) + second.look(START + now) == []
-    second.take(began, START + 12.0)
+    second.take(held, START + 12.0)
     assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
     assert first.look(START + 60.0) + second.look(START + 60.0) == []

@@ -69,13 +69,16 @@ def pair(
     was `published` as one attempt stays one unless there is evidence against it, and always if it is done.
     """
     arrivals, departures, residencies, links = _linked(views, done, published)
+    began = sorted(arrival.first.at for _, arrival in arrivals if not arrival.tentative)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
         link = links.get((host, arrival.key))
+        next_s = _next(began, arrival.first)
         if link is not None:
             taken.add(link.departure)
-            pairs.append(Pair(arrival, host, link.of, link.departure[0], link.is_ambiguous, link.overlaps))
+            source = link.departure[0]
+            pairs.append(Pair(arrival, host, link.of, source, link.is_ambiguous, link.overlaps, next_s))
         elif not arrival.tentative:
             leg = (host, arrival.key)
             ends = [
@@ -84,24 +87,23 @@ def pair(
                 if (n == 0 or _ended_after(arrival, residency))
                 and (end := _end_before_copy(arrival, source, residency, views, links))
             ]
-            ends += [
-                (source, end)
-                for source, residency in residencies[leg][:1]
-                if not ends and (end := _ran_on(arrival, residency, views[source]))
-            ]
-            held_by, end = (
-                ends[0] if ends else (_source(host, arrival, next(iter(residencies[leg]), None), links), None)
-            )
-            residency = next((residency for source, residency in residencies[leg] if source == held_by), None)
-            pairs.append(Pair(arrival, host, end, held_by, overlaps=residency_overlaps(arrival, residency)))
-    pairs.extend(Pair(None, None, d, h) for h, d in departures if (h, d.key) not in taken)
-    began = sorted(arrival.first.at for _, arrival in arrivals if not arrival.tentative)
-    return [replace(each, next_began=_next(began, each)) for each in pairs]
+            holder = next(iter(residencies[leg]), None)
+            if not ends and holder and (end := _ran_on(arrival, holder[1], views[holder[0]])):
+                ends = [(holder[0], end)]
+            held_by, end = ends[0] if ends else (_source(host, arrival, holder, links), None)
+            overlaps = residency_overlaps(arrival, dict(residencies[leg]).get(held_by or ""))
+            pairs.append(Pair(arrival, host, end, held_by, overlaps=overlaps, next_began=next_s))
+    pairs.extend(
+        Pair(None, None, departure, host, next_began=_next(began, departure.opened))
+        for host, departure in departures
+        if (host, departure.key) not in taken
+    )
+    return pairs
 
 
-def _next(began: Sequence[float], each: Pair) -> float:
-    leg = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
-    n = len(began) if leg is None else bisect_right(began, leg.at)
+def _next(began: Sequence[float], first: Mark) -> float:
+    """When the next attempt began."""
+    n = bisect_right(began, first.at)
     return began[n] if n < len(began) else FOREVER
 
 
@@ -377,7 +379,7 @@ def _holders(
 ) -> list[tuple[str, Residency]]:
     """The other hosts on which the guest was when this arrival was opened, and its residencies there, the
     likeliest first: by the corrected clocks, or by the receipt if all was received as it happened; if there
-    is none, by the stamps. More than one only if the guest runs twice, or the clocks don't decide.
+    is none, by any other reading. More than one only if the guest runs twice, or the clocks don't decide.
     """
     mark = arrival.first
     residencies = [
