@@ -298,6 +298,7 @@ def test_a_telling_that_the_broker_refuses_holds_up_no_other(tmp_path: Path) -> 
         fleet.publish(messages)
         fleet.until(lambda: _ended(fleet, uuid))
         assert _outcomes(fleet, uuid) == ["completed"]
+        correlator.until_logged("telling.refused")
         (refused,) = correlator.logged("telling.refused")
         assert refused["topic"].endswith("/started")
 

@@ -137,12 +137,22 @@ class Broker(LoggedProcess):
         )
 
     def start(self) -> None:
-        """Starts it and waits until every listener accepts. Without `keeps_data` it knows nothing."""
+        """Starts it and waits until every listener accepts. Without `keeps_data` it knows nothing.
+
+        And until its loop runs: mosquitto listens before that, and a SIGTERM in between is lost.
+        """
         assert not self.running, "the broker runs already"
         if self._keeps_data:
             self._data.mkdir(exist_ok=True)
         ports = list(filter(None, (self.port, self.tls_port, self.ws_port)))
-        self.start_until(lambda: all(accepts(self.address, port) for port in ports), START_TIMEOUT_S)
+        before = len(self.log)
+        self.start_until(
+            lambda: (
+                all(accepts(self.address, port) for port in ports)
+                and "New connection from" in self.log[before:]
+            ),
+            START_TIMEOUT_S,
+        )
 
     def hang(self) -> None:
         """SIGSTOP: its connections stand, and nothing answers."""
