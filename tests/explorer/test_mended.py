@@ -41,6 +41,30 @@ MENDED: Final = {
             ),
             "blind B 10…14 said 15",
         ),
+        # a pause that was listed after the guest had run may be the job's own
+        (
+            "before persistent 11.3 dump live 0.5 live copies switches finishes confirm lost destroyed later",
+            "dead A 3…8 said 700",
+        ),
+        # both ran, and which of them ended first can't be known
+        (
+            "after persistent 11.3 storage copies answer lost destination destroyed later renamed",
+            "blind B 9…10 for good 0",
+        ),
+        # or only by the reading of the clocks by which they are one attempt
+        (
+            "after persistent 11.3 storage copies answer lost destination destroyed later renamed",
+            "late B 0…11 10800",
+        ),
+        # where the guest was found, it may have been before
+        (
+            "before transient 9.0 saved and restored 0.5 storage breaks off guest powers off",
+            "blind A 1…9 said 15",
+        ),
+        (
+            "before transient 9.0 started elsewhere 0.5 live copies breaks off ~2 S:iter guest powers off",
+            "blind B 2…9 said 700",
+        ),
     ],
     "two,between": [
         # an arrival that is open may end in any way: the nearer job is its own
@@ -121,6 +145,46 @@ MENDED: Final = {
                 " 5 A live copies switches finishes answer lost destination destroyed"
             ),
             "blind B 6…18 said 0",
+        ),
+        # a pause that was listed, of a job whose suspend was lost
+        (
+            (
+                "between persistent 11.3 non-live aborted, destination first 30 definition copied twice"
+                " 0.5 non-live finishes source's libvirtd killed left"
+            ),
+            "hole A 13…13 lost, said so 0",
+        ),
+        # a reason that is listed is the last resume's, and no earlier one's
+        (
+            (
+                "between transient 9.0 non-live finishes answer lost source destroyed"
+                " 30 definition copied twice 0.5 non-live aborted, destination first"
+            ),
+            "restart 8…8 700",
+        ),
+        # what was found belongs to the attempt that lacks an end, and not to one that is still open
+        (
+            (
+                "two persistent 11.3 non-live aborted, destination first"
+                " 5 B live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+            ),
+            "blind A 7…11 said 700",
+        ),
+        # who is suspended by hand had been resumed
+        (
+            (
+                "between persistent 11.3 suspended meanwhile aborted 30 dump live"
+                " 0.5 non-live finishes confirm lost destroyed later"
+            ),
+            "dead A 6…10 unsaid 0",
+        ),
+        # a source that ended after it was blind isn't known to have been left paused
+        (
+            (
+                "two persistent 11.3 non-live finishes answer lost source destroyed"
+                " 5 A live copies breaks off  aborted, destination first"
+            ),
+            "blind A 4…8 said 0",
         ),
     ],
 }

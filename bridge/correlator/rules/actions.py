@@ -64,14 +64,14 @@ def begin(view: HostView, mark: Mark, _: object = None) -> None:
     view.began = mark.key
     view.set_run_state(None, mark)
     view.present = True
-    view.lost = view.unclassified_resume = None
+    view.lost = None
 
 
 def _end(view: HostView, mark: Mark, _: object = None) -> None:
     if view.residency is not None:
         view.residency.ended = mark
         view.past = [*view.past, view.residency][-KEPT:]
-    view.residency = view.unclassified_resume = None
+    view.residency = None
     view.set_run_state(None, mark)
     if view.persistent is False:
         view.present = False

@@ -224,7 +224,15 @@ def _tells_of_an_earlier_job(view: HostView, what: str) -> bool:
     """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
     if view.phase != "copying":
         return False
+    if what == "paused/migration" and not _was_left_paused(view):
+        return False
     was_cancelled = view.residency is not None and view.residency.cancelled
     return what == view.departures[-1].state_before or (
         was_cancelled and what == "running/migration_canceled"
     )
+
+
+def _was_left_paused(view: HostView) -> bool:
+    """Whether the job before the last left the guest paused."""
+    before = view.departures[-2] if len(view.departures) > 1 else None
+    return before is not None and before.suspended is not None and before.guest == "paused"

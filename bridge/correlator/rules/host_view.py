@@ -100,6 +100,7 @@ class Departure:
     iterated: bool = False
     iterated_last: Mark | None = None
     suspended: Mark | None = None
+    listed_suspended: Mark | None = None  # the last state that showed it still suspended
     postcopy: bool = False
     breaks: int = 0
     broke: Mark | None = None
@@ -241,6 +242,7 @@ class HostView:
 
     def set_run_state(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes the run state from this mark on."""
+        self.unclassified_resume = None  # a listed reason is that of the last change
         if guest != self.guest:
             self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
                 -KEPT_RUN_STATES:

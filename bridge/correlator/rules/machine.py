@@ -111,6 +111,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "first_iteration": ("leaving", ("split_job",)),
         "resumed_migrated": ("here", ("resume",)),
         "resumed": ("leaving", ("unpause",)),
+        "paused": ("here", ("resume", "pause")),  # so it had run again
         "switching": ("leaving", ("suspend",)),
         "paused_by_error": ("here", ("leave_paused",)),
         "job_failed": ("leaving", ("lose_job",)),
@@ -258,7 +259,7 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
     if view.residency is not None:
         view.residency.ended = mark
         view.past = [*view.past, view.residency][-KEPT:]
-    view.residency = view.unclassified_resume = view.lost = view.defined = None
+    view.residency = view.lost = view.defined = None
     view.phase = "away"
     view.set_run_state(None, mark)
     view.present = False
@@ -369,6 +370,8 @@ def list_state(view: HostView, observation: Observation) -> None:
         view.late = observation.received
     what = CLEARED if observation.kind == "cleared" else observation.what
     view.listed = Listed(observation.key, what, _mark(view, observation))
+    if view.phase == "leaving" and what == "paused/migration":
+        view.departures[-1].listed_suspended = view.listed.mark
     view.driver = view.driver or observation.driver
     view.name = observation.name or view.name
     if observation.persistent is not None:

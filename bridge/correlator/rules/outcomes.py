@@ -168,7 +168,8 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
     if (a, d) == ("arrived", "unpaused") and d != departure.stage:
         return a, "resumed_ended"  # both ran, and now one does
     if _both_ran_and_ended(pair) and arrival.over and departure.over:
-        return (a, "resumed") if arrival.over.at < departure.over.at else ("arrived", d)
+        is_first = pair.at_destination(arrival.over) < pair.at_source(departure.over)
+        return (a, "resumed") if is_first else ("arrived", d)
     return a, d
 
 

@@ -16,7 +16,15 @@ from itertools import product
 from operator import itemgetter
 from typing import Final, Literal
 
-from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, LegId, Link, best_links, crosses
+from bridge.correlator.rules.alignment import (
+    OPEN_PENALTY,
+    UNLINKED_PENALTY,
+    Ends,
+    LegId,
+    Link,
+    best_links,
+    crosses,
+)
 from bridge.correlator.rules.clock_readings import (
     AFTER_S,
     FOREVER,
@@ -60,6 +68,14 @@ class Pair:
     ambiguous: bool = False
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
+
+    def at_destination(self, moment: Mark) -> float:
+        """A moment of the destination, by the likeliest reading of its clock."""
+        return self.overlaps[0][0].read(moment) if self.overlaps else moment.at
+
+    def at_source(self, moment: Mark) -> float:
+        """A moment of the source, likewise."""
+        return self.overlaps[0][1].read(moment) if self.overlaps else moment.at
 
 
 def pair(
@@ -108,18 +124,22 @@ def _next(began: Sequence[float], first: Mark) -> float:
 
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
-    """The penalty of the best choice of links; legs without a link count most."""
+    """The penalty of the best choice of links; legs without a link count most, but for an arrival that is
+    open: its source may be heard later.
+    """
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
+    unlinked = [a for host, a in arrivals if not a.tentative and (host, a.key) not in links]
+    still_open = sum(a.stage == "open" and a.over is None for a in unlinked)
     alone = sum(
-        1 for host, arrival in arrivals if not arrival.tentative and (host, arrival.key) not in links
-    ) + sum(
         1
         for host, each in departures
         if (host, each.key) not in linked
         and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
     )
-    return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
+    alone += len(unlinked) - still_open
+    penalty = sum(link.penalty for link in links.values())
+    return alone * UNLINKED_PENALTY + still_open * OPEN_PENALTY + penalty
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
@@ -388,23 +408,33 @@ def _holders(
         if host != destination
         for residency in ([*view.past, view.residency] if view.residency else view.past)
     ]
-    found: list[tuple[float, float, str, Residency]] = []
+    found: list[tuple[float, bool, float, str, Residency]] = []
     for host, residency in residencies:
-        away_s = _away_at_s(residency, mark, by_correction)
-        if is_live(mark, residency.began, residency.ended):
+        away_s, began, ended = _away_at_s(residency, mark, by_correction), residency.began, residency.ended
+        is_sure = ended is None or ended.origin in AS_IT_HAPPENED or ended.earliest > mark.at
+        if away_s and _may_have_begun_before(residency, arrival):
+            away_s, is_sure = max(0.0, began.earliest - mark.at), False
+        if is_live(mark, began, ended):
             away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
         if away_s <= SKEW_S:
-            found.append((away_s, -residency.began.at, host, residency))
+            found.append((away_s, not is_sure, -began.at, host, residency))
     if not found:  # their messages may be late from the first on, or a clock was set, and nothing shows it
         found = [
-            (away_s, -residency.began.at, host, residency)
+            (away_s, False, -residency.began.at, host, residency)
             for host, residency in residencies
             if (away_s := _least_away_s(residency, mark)) <= SKEW_S
         ]
     likeliest: dict[str, Residency] = {}
-    for _, _, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
+    for *_, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, residency)
     return list(likeliest.items())
+
+
+def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
+    """The guest was found there after this was prepared, and before it was over."""
+    over = arrival.switched or arrival.ended
+    is_found = residency.began.origin not in AS_IT_HAPPENED
+    return is_found and arrival.first.at < residency.began.at < (over.at if over else FOREVER)
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:

@@ -137,6 +137,7 @@ def _one_departure(before: Departure, after: Departure) -> Departure:
         iterated=before.iterated or after.iterated,
         iterated_last=after.iterated_last or before.iterated_last,
         suspended=after.suspended or before.suspended,
+        listed_suspended=after.listed_suspended or before.listed_suspended,
         postcopy=before.postcopy or after.postcopy,
         breaks=before.breaks + after.breaks,
         broke=after.broke or before.broke,

@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, CLOCK_EXACT, SKEW_S, Mark, is_live
+from bridge.correlator.rules.observations import (
+    AS_IT_HAPPENED,
+    CLEARED,
+    CLOCK_EXACT,
+    SKEW_S,
+    UNNOTICED_S,
+    Mark,
+    is_live,
+)
 from bridge.correlator.rules.outcomes import (
     OUTCOMES,
     UNDER_WAY,
@@ -60,6 +69,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     if (
         (pair.destination in silent and _may_arrive_unheard(a, d, departure))
         or _may_have_arrived(arrival, departure, source_view)
+        or _may_have_ended_first(a, d, pair, silent)
         or (not source_blind and _is_ending(arrival, departure, source_view))
     ):
         outcome, timing = UNDER_WAY_WATCHED
@@ -124,12 +134,14 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
         return False
     end = departure.ended or departure.closed
     lost = end.since if end is not None else silent.get(pair.source or "")
-    last = max((mark for mark in departure.job_marks if mark is not None), key=lambda mark: mark.key)
+    listed = departure.listed_suspended
+    shown = [*departure.job_marks, listed if listed and listed.at < pair.next_began else None]
+    last = max((mark for mark in shown if mark is not None), key=lambda mark: mark.key)
     if lost is None or (end is not None and not was_blind(last, end)):
         return False
     if end is not None and pair.next_began < end.at:
         return True
-    if d != "leaving" or (end is not None and end.origin in AS_IT_HAPPENED):
+    if d != "leaving":
         return False
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     return over is not None and lost < over.received + settle_s
@@ -184,6 +196,22 @@ def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure
     if d in ("crashed", "stopped"):
         return departure is not None and departure.suspended is not None
     return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
+
+
+@exception_to("OUTCOMES", "under way: a conflict that was published stays one")
+def _may_have_ended_first(
+    a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
+) -> bool:
+    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first."""
+    arrival, departure = pair.arrival, pair.departure
+    if (a, d) == ("arrived", "resumed_ended") and departure is not None:
+        end, blind = departure.over or departure.ended, pair.destination
+        ended_s = pair.at_source(end) if end is not None else FOREVER
+    elif (a, d) == ("departed", "resumed") and arrival is not None and arrival.over is not None:
+        ended_s, blind = pair.at_destination(arrival.over), pair.source
+    else:
+        return False
+    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
 
 
 @exception_to("OUTCOMES", "under way: nothing began")
