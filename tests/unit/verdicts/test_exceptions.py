@@ -34,6 +34,11 @@ COMPLETED = Verdict("completed", ("D", "running"))
             (Verdict("failed", ("", "shutoff"), "source_stopped"),),
             id="announced long before it ended",
         ),
+        pytest.param(
+            "D(2,1) S:iter S(3,1) D(4,1) S(4,1) ~15 D:blind ~60 S(6,1) S(5,0)",
+            (Verdict("conflict", ("", "running")),),
+            id="ended where it was seen, blind where it ran too",
+        ),
     ],
 )
 def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[Verdict, ...]) -> None:
