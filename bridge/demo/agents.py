@@ -1,13 +1,35 @@
-"""One host's agent, played: each line of a trace becomes what the agent would publish for it."""
+"""One host's agent, played: the program's own inventory and messages over a recording in place of libvirt.
+
+What the agent knows, concludes after it was blind, and publishes is `bridge.agent`. Only libvirt is modelled:
+what its list of domains has between the lists that were recorded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from bridge import __version__
-from bridge.demo.domains import Known, after, missed, named
+from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.inventory import Inventory
+from bridge.agent.inventory.reports import (
+    ConnectionLost,
+    ConnectionOpened,
+    DomainsListed,
+    DomainsRequested,
+    JobEnded,
+    JobFound,
+    Occurrence,
+    Report,
+    StateCleared,
+)
+from bridge.agent.inventory.step import Step
+from bridge.agent.publish import status
 from bridge.demo.trace import (
     Connected,
     Disconnected,
@@ -20,9 +42,20 @@ from bridge.demo.trace import (
     Looked,
 )
 from bridge.mqtt.messages import Publication
-from bridge.wire import messages as wire
-from bridge.wire import vocabulary
+from bridge.wire.messages import CONTENT_TYPE, Libvirt
 from bridge.wire.topics import Topics
+from bridge.wire.vocabulary import detail_name, lifecycle_name, reason_name, state_codes, state_name
+
+_ABSENT: Final = Known("", None, *state_codes("shutoff", "unknown"), persistent=False)
+_QEMU: Final[dict[tuple[str, str, str], tuple[int, int]]] = {
+    ("off", "started", "restored"): state_codes("paused", "migration"),
+    ("off", "resumed", "unpaused"): state_codes("running", "booted"),  # a boot is resumed, then started
+    ("on", "resumed", "from_snapshot"): state_codes("running", "restored"),
+    ("on", "stopped", "failed"): state_codes("shutoff", "crashed"),
+}
+"""What libvirt's QEMU driver lists after an event, by what the domain was, where that isn't what an agent
+concludes from the event (`after_event`).
+"""
 
 
 @dataclass(slots=True)
@@ -36,191 +69,166 @@ class PlayedAgent:
     libvirt: str = "9.0.0"
     sequence: int = 0
     connected: bool = False
-    has_looked: bool = False
-    known: dict[str, Known] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
     undefines_source: bool = False
-    """Whether a migration takes the definition away with it (`--undefinesource`): no event tells."""
+    """Whether a migration takes the definition away with it (`--undefinesource`): no event says so."""
+    _encoder: Encoder = field(init=False)
+    _inventory: Inventory = field(init=False)
+    _there: dict[str, Known] = field(default_factory=dict)
+    """The domains that libvirt has."""
+    _retained: dict[str, ListedDomain] = field(default_factory=dict)
+    """The states that are published."""
+    _names: dict[str, str] = field(default_factory=dict)
+    _lists: int = 0
+
+    def __post_init__(self) -> None:
+        self._encoder = Encoder(self.topics, self.host)
+        self._inventory = Inventory(self._encoder, {})
 
     def tell(self, line: Line, stamp_s: float) -> list[Publication]:
         """The messages for one line. `stamp_s` is when the agent received it, in seconds since the epoch."""
+        return list(self._messages(line, stamp_s))
+
+    def status(self, stamp_s: float, *, state: Literal["online", "offline"] = "online") -> Publication:
+        """The agent's status, `online` or `offline`."""
+        libvirt = Libvirt(connected=self.connected, uri="qemu:///system", hypervisor_version=self.libvirt)
+        payload = status.build(
+            self.host,
+            __version__,
+            status.StatusData(self.epoch, libvirt, None, self.sequence),
+            state=state,
+            now_s=stamp_s,
+            suffix=f"-{uuid4().hex}",
+        )
+        return Publication(
+            self.topics.host_status(self.host), payload, retain=True, content_type=CONTENT_TYPE
+        )
+
+    def _messages(self, line: Line, stamp_s: float) -> Iterator[Publication]:
         match line:
             case Connected(domains=domains):
                 self.connected = True
-                return [self.status(stamp_s), *self._compare(domains, stamp_s, again=True)]
+                yield self.status(stamp_s)
+                yield from self._take(ConnectionOpened(self._lists, self.driver), stamp_s)
+                self._found(domains)
+                yield from self._list(stamp_s, first=True)
             case Disconnected():
                 self.connected = False
-                return [self.status(stamp_s)]
+                yield from self._take(ConnectionLost(self._lists, "recorded"), stamp_s)
+                yield self.status(stamp_s)
             case Looked(domains=domains):
-                return self._compare(domains, stamp_s)
+                self._found(domains)
+                yield from self._list(stamp_s)
             case LifecycleEvent():
-                return self._lifecycle_and_state(line, stamp_s)
+                self._happens(line)
+                named = (line.uuid, line.name, line.id)
+                yield from self._occurs("lifecycle", stamp_s, named, (line.event_code, line.detail_code))
             case Iteration(uuid=uuid, number=number):
-                return [self._event(uuid, "migration_iteration", {"iteration": number}, stamp_s)]
+                yield from self._occurs(
+                    "migration_iteration", stamp_s, self._named(uuid), arguments=(number,)
+                )
             case JobCompleted(uuid=uuid, params=params):
-                shown = dict(params)
-                if isinstance(shown.get("operation"), int):
-                    shown["operation"] = vocabulary.operation_name(shown["operation"])
-                return [self._event(uuid, "job_completed", shown, stamp_s)]
+                yield from self._occurs(
+                    "job_completed", stamp_s, self._named(uuid), arguments=(dict(params),)
+                )
             case JobGone(uuid=uuid):
-                gone = {"operation": "migration_out"}
-                return [self._event(uuid, "job_failed", gone, stamp_s, origin="poll")]
+                moment_ns = _ns(stamp_s)
+                yield from self._take(JobFound(uuid, moment_ns), stamp_s)
+                ended = JobEnded(
+                    moment_ns, stamp_s, self.driver, *self._named(uuid), {"operation": "migration_out"}
+                )
+                yield from self._take(ended, stamp_s)
 
-    def status(self, stamp_s: float, *, state: str = "online") -> Publication:
-        """The agent's word about itself, `online` or `offline`."""
-        data = wire.HostStatus.model_validate(
-            {
-                "host": self.host,
-                "state": state,
-                "epoch": self.epoch,
-                "version": __version__,
-                "libvirt": {
-                    "connected": self.connected,
-                    "uri": "qemu:///system",
-                    "hypervisor_version": self.libvirt,
-                }
-                if state == "online"
-                else None,
-                "last_sequence": self.sequence,
-            }
+    def _named(self, uuid: str) -> tuple[str, str, int | None]:
+        """A domain's UUID, last name and present id, for lines that have only the UUID."""
+        there = self._there.get(uuid)
+        return uuid, self._names.get(uuid, ""), there.id if there else None
+
+    def _happens(self, line: LifecycleEvent) -> None:
+        """libvirt's list after an event, as its QEMU driver has it."""
+        event, detail = lifecycle_name(line.event_code), detail_name(line.event_code, line.detail_code)
+        before = self._there.pop(line.uuid, _ABSENT)
+        was = "off" if not before.active else "arriving" if before.incoming else "on"
+        after = after_event(
+            before,
+            name=line.name,
+            domain_id=None if event == "stopped" else line.id,
+            event_code=line.event_code,
+            detail_code=line.detail_code,
         )
-        payload = wire.build(
-            wire.HOST_STATUS,
-            id=f"{self.epoch}-status-{uuid4().hex}",
-            source=wire.host_source(self.host),
-            time=wire.stamp(stamp_s),
-            data=data,
-        )
-        return Publication(
-            self.topics.host_status(self.host), payload, retain=True, content_type=wire.CONTENT_TYPE
-        )
+        self._names[line.uuid] = line.name
+        if after is None or (self.undefines_source and (event, detail) == ("stopped", "migrated")):
+            return
+        state, reason = _QEMU.get((was, event, detail), (after.state, after.reason))
+        self._there[line.uuid] = replace(after, state=state, reason=reason)
 
-    def _lifecycle_and_state(self, line: LifecycleEvent, stamp_s: float) -> list[Publication]:
-        event = vocabulary.lifecycle_name(line.event_code)
-        detail = vocabulary.detail_name(line.event_code, line.detail_code)
-        known = after(self.known.get(line.uuid), event, detail, line.name, line.id)
-        if self.undefines_source and (event, detail) == ("stopped", "migrated"):
-            known = None
-        told = self._lifecycle(line.uuid, line.name, line.id, (line.event_code, line.detail_code), stamp_s)
-        return [told, *self._learn(line.uuid, known, stamp_s)]
-
-    def _learn(self, uuid: str, known: Known | None, stamp_s: float) -> list[Publication]:
-        if known is None:
-            had = self.known.pop(uuid, None)
-            return [Publication(self.topics.state(self.host, uuid), b"", retain=True)] if had else []
-        self.known[uuid] = known
-        self.names[uuid] = known.name
-        return [self._state(uuid, known, stamp_s)]
-
-    def _compare(
-        self, domains: tuple[Listed, ...], stamp_s: float, *, again: bool = False
-    ) -> list[Publication]:
-        """The states that changed, or `again` all, and the resync events that tell how."""
-        found = {domain.uuid: self._named(domain) for domain in domains}
-        said: list[Publication] = []
-        for uuid in {**self.known, **found}:
-            was, now = self.known.get(uuid), found.get(uuid)
-            said += [
-                self._lifecycle(uuid, one.name, one.id, one.codes, stamp_s, origin="resync")
-                for one in (missed(uuid, was, now) if self.has_looked else ())
-            ]
-            if now != was or again:
-                said += self._learn(uuid, now, stamp_s)
-        self.has_looked = True
-        return said
-
-    def _named(self, domain: Listed) -> Known:
-        was = self.known.get(domain.uuid)
-        persistent = (
-            domain.persistent if domain.persistent is not None else was is not None and was.persistent
-        )
-        known = named(domain.name, domain.id, domain.state_code, domain.reason_code, persistent=persistent)
-        arriving = was is not None and was.incoming and known.state == "paused" and known.reason != "user"
-        return replace(known, incoming=arriving)
-
-    def _lifecycle(
+    def _occurs(
         self,
-        uuid: str,
-        name: str,
-        domain_id: int | None,
-        codes: tuple[int, int],
+        kind: str,
         stamp_s: float,
-        *,
-        origin: wire.Origin = "event",
-    ) -> Publication:
-        self.names[uuid] = name
-        event = vocabulary.lifecycle_name(codes[0])
-        data = wire.Lifecycle(
-            host=self.host,
-            driver=self.driver,
-            domain=wire.Domain(uuid=uuid, name=name, id=domain_id),
-            event=event,
-            event_code=codes[0],
-            detail=vocabulary.detail_name(*codes),
-            detail_code=codes[1],
-            origin=origin,
-        )
-        return self._numbered(
-            wire.LIFECYCLE, self.topics.lifecycle(self.host, uuid, event), uuid, data, stamp_s
-        )
+        named: tuple[str, str, int | None],
+        codes: tuple[int, int] = (-1, -1),
+        arguments: tuple[object, ...] = (),
+    ) -> Iterator[Publication]:
+        occurrence = Occurrence(_ns(stamp_s), stamp_s, kind, self.driver, *named, *codes, arguments)
+        yield from self._take(occurrence, stamp_s)
 
-    def _event(
-        self, uuid: str, name: str, params: Mapping[str, object], stamp_s: float, *, origin: str = "event"
-    ) -> Publication:
-        known = self.known.get(uuid)
-        data = wire.DomainEvent.model_validate(
-            {
-                "host": self.host,
-                "driver": self.driver,
-                "domain": {
-                    "uuid": uuid,
-                    "name": self.names.get(uuid, ""),
-                    "id": known.id if known else None,
-                },
-                "event": name,
-                "origin": origin,
-                "params": dict(params),
-            }
-        )
-        return self._numbered(wire.EVENT, self.topics.event(self.host, uuid, name), uuid, data, stamp_s)
+    def _found(self, domains: Iterable[Listed]) -> None:
+        """libvirt's list, as it was recorded."""
+        self._there = {domain.uuid: self._known(domain) for domain in domains}
+        self._names |= {domain.uuid: domain.name for domain in domains}
 
-    def _numbered(
-        self, kind: wire.Kind, topic: str, uuid: str, data: wire.Model, stamp_s: float
-    ) -> Publication:
-        self.sequence += 1
-        payload = wire.build(
-            kind,
-            id=wire.event_id(self.epoch, self.sequence),
-            source=wire.host_source(self.host),
-            time=wire.stamp(stamp_s),
-            subject=uuid,
-            sequence=self.sequence,
-            data=data,
-        )
-        return Publication(topic, payload, content_type=wire.CONTENT_TYPE)
+    def _list(self, stamp_s: float, *, first: bool = False) -> Iterator[Publication]:
+        self._lists += 1
+        yield from self._take(DomainsRequested(self._lists), stamp_s)
+        seen = {uuid: _listed(uuid, known) for uuid, known in self._there.items()}
+        listed = DomainsListed(self._lists, self.driver, seen, first, _ns(stamp_s))
+        yield from self._take(listed, stamp_s)
 
-    def _state(self, uuid: str, known: Known, stamp_s: float) -> Publication:
-        state_code, reason_code = vocabulary.state_codes(known.state, known.reason)
-        data = wire.DomainState(
-            host=self.host,
-            driver=self.driver,
-            domain=wire.Domain(uuid=uuid, name=known.name, id=known.id),
-            state=known.state,
-            state_code=state_code,
-            reason=known.reason,
-            reason_code=reason_code,
-            persistent=known.persistent,
-            epoch=self.epoch,
-            as_of=self.sequence,
-        )
-        payload = wire.build(
-            wire.STATE,
-            id=f"{self.epoch}-state-{uuid4().hex}",
-            source=wire.host_source(self.host),
-            time=wire.stamp(stamp_s),
-            subject=uuid,
-            data=data,
-        )
-        return Publication(
-            self.topics.state(self.host, uuid), payload, retain=True, content_type=wire.CONTENT_TYPE
-        )
+    def _known(self, domain: Listed) -> Known:
+        before = self._there.get(domain.uuid)
+        persistent = before is not None and bool(before.persistent)
+        if domain.persistent is not None:
+            persistent = domain.persistent
+        codes = (domain.state_code, domain.reason_code)
+        return as_known(ListedDomain(domain.uuid, domain.name, domain.id, *codes, persistent), before)
+
+    def _take(self, report: Report, stamp_s: float) -> Iterator[Publication]:
+        for step in self._inventory.take(report, stamp_s):
+            yield from self._after(step, stamp_s)
+
+    def _after(self, step: Step, stamp_s: float) -> Iterator[Publication]:
+        """The messages of a step, then the states that it asks for."""
+        for draft in step.drafts:
+            self.sequence += 1
+            payload = draft.build(self.epoch, self.sequence)
+            yield Publication(draft.topic, payload, content_type=CONTENT_TYPE)
+        read = step.changed | step.gone
+        if step.listed is not None:
+            read |= step.listed.seen.keys()
+        if step.compared is not None:
+            read |= {uuid for uuid, seen in step.compared.items() if seen != self._retained.get(uuid)}
+        for uuid in sorted(read):
+            yield from self._state(uuid, stamp_s)
+        if step.list_after_s is not None:
+            yield from self._list(stamp_s)
+
+    def _state(self, uuid: str, stamp_s: float) -> Iterator[Publication]:
+        known, topic = self._there.get(uuid), self.topics.state(self.host, uuid)
+        if known is not None:
+            seen = self._retained[uuid] = _listed(uuid, known)
+            payload = self._encoder.state(seen, self.driver, _ns(stamp_s), self.epoch, self.sequence)
+            yield Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
+        elif self._retained.pop(uuid, None) is not None:
+            yield Publication(topic, b"", retain=True)
+            yield from self._take(StateCleared(uuid), stamp_s)
+
+
+def _ns(stamp_s: float) -> int:
+    return round(stamp_s * 1_000_000) * 1000
+
+
+def _listed(uuid: str, known: Known) -> ListedDomain:
+    """libvirt says of a domain that is paused for a migration whether it is its destination."""
+    where = (state_name(known.state), reason_name(known.state, known.reason))
+    incoming = known.incoming if where == ("paused", "migration") else None
+    return ListedDomain(uuid, known.name, known.id, known.state, known.reason, known.persistent, incoming)

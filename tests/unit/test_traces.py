@@ -110,6 +110,19 @@ def test_a_domain_that_leaves_without_undefined_is_found_by_looking() -> None:
     assert (last["event"], last["detail"], last["origin"]) == ("undefined", "removed", "resync")
 
 
+def test_a_definition_that_leaves_with_its_domain_is_missed_by_the_next_list() -> None:
+    last = of(recorded()[5].as_agents_saw_it(), "host1", "lifecycle")[-1]
+    assert (last["event"], last["detail"], last["origin"]) == ("undefined", "removed", "resync")
+
+
+def test_a_failed_copy_names_when_its_job_began() -> None:
+    iteration, failed = of(traces.load("aborted").as_agents_saw_it(), "host1", "event")
+    assert (iteration["params"], failed["params"]) == (
+        {"iteration": 1},
+        {"operation": "migration_out", "started_at": "2023-11-14T22:13:24.762800Z"},
+    )
+
+
 def test_interleavings_keep_each_hosts_order() -> None:
     trace = traces.load("aborted")
     orders = list(traces.interleavings(trace))
