@@ -42,7 +42,7 @@ class Ask(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What `Stream.see` found. `settled`: nothing before it in its epoch is missing."""
+    """What `Stream.see` found. `contiguous`: nothing before it in its epoch is missing."""
 
     ordinal: int
     is_new: bool

@@ -99,7 +99,7 @@ class Correlator:
         self._trouble = StoreTrouble(str(self._store), self.counters)
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
-        self._settle_due = 0.0
+        self._record_due = 0.0
         self._looked = self._clock()
         self._absences_logged: set[str] = set()
 
@@ -361,7 +361,7 @@ class Correlator:
         if self._restorer.busy and self._sender.drained:
             return 0.0
         if not self._sender.idle:
-            until = min(until, max(self._settle_due, now))
+            until = min(until, max(self._record_due, now))
         if self._adoption is not None:
             until = min(until, now + RETRY_S)
         patience_s = max(0.0, until - now)
@@ -390,9 +390,9 @@ class Correlator:
             self._sender.more()
         self._sender.send(session)
         now = self._clock()
-        if now >= self._settle_due:
+        if now >= self._record_due:
             self._sender.record_answers()
-            self._settle_due = now + 0.1
+            self._record_due = now + 0.1
         if now >= self._next_tick:
             self._next_tick = now + TICK_S
             self._tick(session)

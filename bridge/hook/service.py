@@ -139,7 +139,7 @@ class Runner:
     def _work(self) -> None:
         self._take_in()
         while self._ended:
-            self._settle(*self._ended[0])
+            self._store_end(*self._ended[0])
             self._ended.popleft()
         self._start_programs()
         if time.monotonic() >= self._next_tick_s:
@@ -264,7 +264,7 @@ class Runner:
         self._ended.append((job, program, Ended(repr(defect), "", 0.0) if defect else done.result()))
         self._wake()
 
-    def _settle(self, job: Job, program: str, ended: Ended) -> None:
+    def _store_end(self, job: Job, program: str, ended: Ended) -> None:
         """Stores how a program ended."""
         about = {"program": program, "domain": job.domain, "topic": job.topic}
         if ended.why is None:
@@ -344,7 +344,7 @@ class Runner:
     def _say_goodbye(self) -> None:
         try:
             while self._ended:
-                self._settle(*self._ended.popleft())
+                self._store_end(*self._ended.popleft())
         except StoreTroubleError as error:
             self._trouble.note(error)
         if self._subscriber is not None:

@@ -13,7 +13,7 @@ from bridge.mqtt.session import BrokerSettings, Session
 from tests.bench.place import Broker
 from tests.support.agent_messages import publication, status
 from tests.unit.verdicts.plans import ROWS
-from tests.unit.verdicts.rows import Row
+from tests.unit.verdicts.rows import MigrationRow
 from tests.unit.verdicts.stage import Sent, Stage
 
 ORDINARY: Final = (
@@ -106,7 +106,7 @@ class Traffic:
         self._place(uuid)
         home = self._homes[uuid]
         away = (home + 1 + rng.randrange(len(self._hosts) - 1)) % len(self._hosts)
-        row = Row("-", "ordinary", rng.choice(ORDINARY), None)
+        row = MigrationRow("-", "ordinary", rng.choice(ORDINARY), None)
         self._planned += 1
         if self._planned % MIGRATION_EVERY == 1:
             row = ROWS[MIGRATION]

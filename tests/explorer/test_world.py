@@ -14,7 +14,7 @@ from tests.explorer import stories
 from tests.explorer.world import History, Step, Truth
 from tests.support.recorded_traces import OTHER_UUID
 from tests.support.traces import every
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, MigrationRow, Release
 from tests.unit.verdicts.stage import tokens
 
 Sides = tuple[tuple[str, ...], tuple[str, ...]]
@@ -38,7 +38,7 @@ def _said(steps: list[Step]) -> Sides:
     return of("A"), of("B")
 
 
-def _row(row: Row) -> Sides:
+def _row(row: MigrationRow) -> Sides:
     sides: dict[str, list[str]] = {"S": [], "D": []}
     for word in row.said.split():
         if not word.startswith("~") and word[1:] != ":end":
@@ -61,14 +61,14 @@ def _paths() -> dict[Sides, list[Truth]]:
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("row", MIGRATIONS, ids=str)
-def test_each_row_is_a_path_with_its_verdict(row: Row, release: Release) -> None:
+def test_each_row_is_a_path_with_its_verdict(row: MigrationRow, release: Release) -> None:
     said = row.on(release)
     paths = _paths().get(_row(said), [])
     assert paths, f"no path says {said.said}"
     assert any(_agrees(row, truth) for truth in paths), paths
 
 
-def _agrees(row: Row, truth: Truth) -> bool:
+def _agrees(row: MigrationRow, truth: Truth) -> bool:
     verdict = row.verdict
     if verdict is None:
         return truth.outcome is None
@@ -87,7 +87,7 @@ def _agrees(row: Row, truth: Truth) -> bool:
 
 
 @pytest.mark.parametrize("row", LOOK_ALIKES, ids=str)
-def test_each_look_alike_is_a_part_of_a_path(row: Row) -> None:
+def test_each_look_alike_is_a_part_of_a_path(row: MigrationRow) -> None:
     said = "".join(f"{words} | " for words in map(" ".join, _row(row)))
     source, destination = (re.escape(words) for words in map(" ".join, _row(row)))
     pattern = re.compile(f"(?:.* )?{source}(?: .*)? \\| (?:.* )?{destination}(?: .*)? \\| ")

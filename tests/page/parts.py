@@ -211,7 +211,7 @@ class Window:
         while True:
             self._network_changed = False
             self.page.goto(self.url + search)
-            self.settled(lambda: view.count() > 0 or self._network_changed, "the first view")
+            self.until(lambda: view.count() > 0 or self._network_changed, "the first view")
             if view.count() > 0:
                 return self
 
@@ -224,7 +224,7 @@ class Window:
         """The row of a section that has this text."""
         return self.page.locator(f"#{section} li", has_text=text)
 
-    def settled(self, condition: Callable[[], bool], what: str = "", timeout_s: float = WAIT_S) -> None:
+    def until(self, condition: Callable[[], bool], what: str = "", timeout_s: float = WAIT_S) -> None:
         """Returns as soon as `condition` holds; the browser goes on meanwhile."""
         deadline = time.monotonic() + timeout_s
         while not condition():

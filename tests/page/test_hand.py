@@ -64,7 +64,7 @@ def test_what_is_over_stays_until_the_hand_has_left(world: World, look: Look) ->
     window = look(world).open()
     page = window.page
     ends = {f"over{number}": world.begin("live", f"over{number}", f"over{number}") for number in (1, 2)}
-    window.settled(lambda: len(window.rows("running")) == 2)
+    window.until(lambda: len(window.rows("running")) == 2)
     first = page.locator("#running li").first
     name = first.locator(".who").inner_text()
     second = page.locator("#running li").nth(1)

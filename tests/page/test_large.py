@@ -59,7 +59,7 @@ def test_first_view_new_row_and_memory(world: World, look: Look, browser: Browse
 
     page.get_by_label("Guest, by name or UUID").press("Enter")
     guests = page.locator(".guests")
-    window.settled(lambda: guests.evaluate(_AT_THE_END), "all guests", timeout_s=200)
+    window.until(lambda: guests.evaluate(_AT_THE_END), "all guests", timeout_s=200)
     drawn = guests.locator("li").count()
     memory_mb = window.private_mb(browser)
 

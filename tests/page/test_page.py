@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_the_first_view_says_what_was_as_watch_does(world: World, look: Look) -> None:
     window = look(world).open()
 
-    window.settled(lambda: len(window.rows("past")) == 3, "three rows")
+    window.until(lambda: len(window.rows("past")) == 3, "three rows")
     said = window.rows("past")
     assert said[0].startswith("db01 failed after")
     assert "the guest's QEMU on host1-c died" in said[0]
@@ -70,23 +70,23 @@ def test_a_migration_is_on_the_screen_within_a_second(world: World, look: Look) 
 def test_filters_are_in_the_url_and_the_back_button_takes_them_back(world: World, look: Look) -> None:
     window = look(world).open()
     page = window.page
-    window.settled(lambda: len(window.rows("past")) >= 3)
+    window.until(lambda: len(window.rows("past")) >= 3)
 
     page.get_by_label("Outcome").select_option("failed")
-    window.settled(lambda: len(window.rows("past")) == 2, "the failed ones")
+    window.until(lambda: len(window.rows("past")) == 2, "the failed ones")
     assert page.url.endswith("?outcome=failed")
     page.get_by_label("Guest", exact=True).fill("db01")
     page.keyboard.press("Enter")
-    window.settled(lambda: [row.split()[0] for row in window.rows("past")] == ["db01"])
+    window.until(lambda: [row.split()[0] for row in window.rows("past")] == ["db01"])
     assert page.url.endswith("?domain=db01&outcome=failed")
     page.go_back()
-    window.settled(lambda: len(window.rows("past")) == 2, "the failed ones again")
+    window.until(lambda: len(window.rows("past")) == 2, "the failed ones again")
     page.go_back()
-    window.settled(lambda: len(window.rows("past")) >= 3, "all again")
+    window.until(lambda: len(window.rows("past")) >= 3, "all again")
     assert page.get_by_label("Outcome").input_value() == ""
 
     window.open("?host=host2-b")
-    window.settled(lambda: [row.split()[0] for row in window.rows("past")] == ["web02"])
+    window.until(lambda: [row.split()[0] for row in window.rows("past")] == ["web02"])
     window.open("?since=nonsense")
     expect(page.locator("#past [role=alert]")).to_contain_text("since: given 'nonsense'")
     window.faults.remove(REFUSED)
@@ -126,7 +126,7 @@ def test_a_guest_has_its_history_over_all_hosts(world: World, look: Look) -> Non
     expect(page.locator("h2").last).to_have_text("web01")
     expect(page.locator(".detail .past li", has_text="completed")).to_have_count(1)
     events = page.locator(".events li:has(.who)")
-    window.settled(lambda: events.count() >= 4, "its events")
+    window.until(lambda: events.count() >= 4, "its events")
     hosts = set(page.locator(".events .who").all_inner_texts())
     assert {"host1-a", "host2-a"} <= hosts
 
@@ -140,13 +140,13 @@ def test_a_host_has_its_guests(world: World, look: Look) -> None:
     expect(page.locator(".guests li")).to_contain_text("web01")
     expect(page.locator(".detail dl")).to_contain_text("1 guest, 1 running")
     page.get_by_role("link", name="Past migrations of this host").click()
-    window.settled(lambda: [row.split()[0] for row in window.rows("past")] == ["web01"])
+    window.until(lambda: [row.split()[0] for row in window.rows("past")] == ["web01"])
 
 
 def test_everything_is_reached_by_the_keyboard(world: World, look: Look) -> None:
     window = look(world).open()
     page = window.page
-    window.settled(lambda: len(window.rows("past")) >= 3)
+    window.until(lambda: len(window.rows("past")) >= 3)
 
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()

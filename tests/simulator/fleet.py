@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from tests.unit.verdicts.expect import expected
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, Row
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, MigrationRow
 from tests.unit.verdicts.stage import Sent, Stage, Voice, tokens
 
 LONGEST_WAIT_S: Final = 15.0
@@ -26,7 +26,7 @@ class Attempt:
     """What truly happens to one domain: one row of the table, between two hosts."""
 
     uuid: str
-    row: Row
+    row: MigrationRow
     source: str
     destination: str
     persistent: bool
@@ -113,11 +113,11 @@ def uuid_of(number: int) -> str:
     return f"{number:08x}-2222-4333-8444-555555555555"
 
 
-def _blinds(row: Row) -> bool:
+def _blinds(row: MigrationRow) -> bool:
     return any(kind in ("blind", "dark", "back") for _, kind, _ in tokens(row.said))
 
 
-def _is_playable(row: Row) -> bool:
+def _is_playable(row: MigrationRow) -> bool:
     """Rows that take minutes, and other drivers', are left to the unit tests."""
     waits = sum(args[0] for _, kind, args in tokens(row.said) if kind == "wait")
     return row.driver == "QEMU" and waits <= LONGEST_WAIT_S and row.number not in ("21", "22b", "23")

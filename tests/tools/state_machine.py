@@ -17,7 +17,7 @@ from bridge.correlator.rules.machine import TABLE
 from bridge.correlator.rules.outcomes import OUTCOMES, ArrivalState, DepartureState
 from tests.support.coverage_table import ROWS
 from tests.unit.verdicts.exceptions import HELD_BY
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow
 
 PHASES: Final[dict[HostPhase, str]] = {
     "away": "not active here: shut off, or never heard of",
@@ -191,7 +191,7 @@ def look_alikes() -> str:
     return table(("what happens", "what the hosts say"), [(row.what, f"`{row.said}`") for row in LOOK_ALIKES])
 
 
-def _what(row: Row) -> str:
+def _what(row: MigrationRow) -> str:
     general = ROWS[row.number]
     return general if row.what in general else f"{general}: {row.what}"
 
@@ -199,7 +199,7 @@ def _what(row: Row) -> str:
 _WHERE: Final = {"S": "on the source", "D": "on the destination", "": ""}
 
 
-def _published(row: Row) -> str:
+def _published(row: MigrationRow) -> str:
     words = [f"`{word}`" for word in row.published]
     verdict = row.verdict
     if verdict is None:

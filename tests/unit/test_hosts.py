@@ -27,7 +27,7 @@ def _status(host: Host, last: int, *, retained: bool = False) -> None:
     host.note_agent(Status("h", True, True, "e", last, (), 0.0), received=0.0, retained=retained)
 
 
-def test_in_order_everything_is_new_and_settled() -> None:
+def test_in_order_everything_is_new_and_contiguous() -> None:
     host = Host("h")
     for sequence in range(1, 100):
         seen = host.see("e", sequence, 0.0)
@@ -91,7 +91,7 @@ def test_a_retained_status_is_no_beginning() -> None:
     assert host.see("e", 500, 0.0).contiguous
 
 
-def test_after_a_hole_nothing_is_settled_until_it_is_filled() -> None:
+def test_after_a_hole_nothing_is_contiguous_until_it_is_filled() -> None:
     host = _fed([1, 2])
     assert not host.see("e", 5, 0.0).contiguous
     assert not host.see("e", 6, 0.0).contiguous
@@ -114,7 +114,7 @@ def test_each_sequence_is_new_once_in_any_order(sequences: list[int]) -> None:
 
 
 @given(st.permutations(range(1, 40)), st.integers(0, 1))
-def test_settled_means_that_nothing_before_it_is_missing(order: list[int], base: int) -> None:
+def test_contiguous_means_that_nothing_before_it_is_missing(order: list[int], base: int) -> None:
     host = Host("h")
     if base:
         _status(host, 0)

@@ -49,7 +49,7 @@ def test_every_identifier_but_one_can_be_in_flight() -> None:
         window.take("one too many")
 
 
-def test_what_is_not_in_flight_cannot_be_settled() -> None:
+def test_what_is_not_in_flight_cannot_be_acknowledged() -> None:
     window = SendWindow(5)
     window.open()
     mid = window.take(None)
@@ -61,7 +61,7 @@ def test_what_is_not_in_flight_cannot_be_settled() -> None:
 
 
 class WindowMachine(RuleBasedStateMachine):
-    """Any order of opening, taking, settling and closing, beside a plain dictionary."""
+    """Any order of opening, taking, acknowledging and closing, beside a plain dictionary."""
 
     @initialize(limit=st.integers(1, 30))
     def make(self, limit: int) -> None:

@@ -42,14 +42,14 @@ class Driver:
         self.cpu_s += time.thread_time() - began
 
 
-def timed(driver: Driver, events: int, settled: Callable[[], bool]) -> dict[str, float]:
-    """Drives in one burst and waits until everything is settled: rate, and processor time an event."""
+def timed(driver: Driver, events: int, is_done: Callable[[], bool]) -> dict[str, float]:
+    """Drives in one burst and waits until everything is done: rate, and processor time an event."""
     driver.cpu_s = 0.0
     cpu, began = time.process_time(), time.perf_counter()
     driver.drive(events)
     driven_s = time.perf_counter() - began
     waited = time.thread_time()
-    while not settled():
+    while not is_done():
         time.sleep(0.001)
     waited = time.thread_time() - waited
     took_s = time.perf_counter() - began

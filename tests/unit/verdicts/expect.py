@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.wire.messages import Migration
 from tests.unit.verdicts.conduct import TimedMessage
-from tests.unit.verdicts.rows import Row
+from tests.unit.verdicts.rows import MigrationRow
 from tests.unit.verdicts.stage import Voice
 
 VERDICTS: Final = ("completed", "failed", "conflict")
@@ -28,7 +28,9 @@ def columns(data: Migration) -> dict[str, Any]:
     }
 
 
-def expected(row: Row, source: str, destination: str, *, voice: Voice, persistent: bool) -> dict[str, Any]:
+def expected(
+    row: MigrationRow, source: str, destination: str, *, voice: Voice, persistent: bool
+) -> dict[str, Any]:
     """The columns of a row's verdict between two hosts."""
     verdict = row.verdict
     assert verdict is not None

@@ -9,11 +9,11 @@ from typing import Final
 
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage
 from tests.unit.verdicts.plans import IN_PLACE, ROWS, Life, Plan, Step, Trouble
-from tests.unit.verdicts.rows import RELEASES, Row, Verdict, announced
+from tests.unit.verdicts.rows import RELEASES, ExpectedVerdict, MigrationRow, announced
 from tests.unit.verdicts.stage import Sent, Stage
 
-LOST: Final = Verdict("failed", ("", "lost"), "postcopy_failed", mode="postcopy", confirmed="D")
-LOST_WITH_SOURCE: Final = Verdict(
+LOST: Final = ExpectedVerdict("failed", ("", "lost"), "postcopy_failed", mode="postcopy", confirmed="D")
+LOST_WITH_SOURCE: Final = ExpectedVerdict(
     "failed", ("", "lost"), "source_stopped", mode="postcopy", attention="postcopy_incomplete", confirmed="S"
 )
 
@@ -29,14 +29,14 @@ class Attempt:
     """
 
     uuid: str
-    row: Row
+    row: MigrationRow
     source: str
     destination: str
     began_s: float
     ended_s: float
     persistent: bool
     guest_before: str
-    verdict: Verdict | None
+    verdict: ExpectedVerdict | None
     words: tuple[str, ...]
     hurt: bool = False
     unknowable: bool = False
@@ -145,9 +145,9 @@ class _Living:
             self.t += step.wait_s
             self.take(step)
 
-    def say(self, said: str, destination: str, step: Step, row: Row | None = None) -> None:
+    def say(self, said: str, destination: str, step: Step, row: MigrationRow | None = None) -> None:
         rng = random.Random(f"{step.choice}{said}")
-        played = replace(row or Row("-", "life", "", None, driver=self.life.driver), said=said)
+        played = replace(row or MigrationRow("-", "life", "", None, driver=self.life.driver), said=said)
         self.t = self.stage.row(
             played,
             self.t,
@@ -188,7 +188,7 @@ class _Living:
                 said = announced(said, side)
         return said
 
-    def migrate(self, row: Row, step: Step, to: str) -> None:
+    def migrate(self, row: MigrationRow, step: Step, to: str) -> None:
         said = row.said
         is_offline = row.number in ("10", "10b") and row.before.startswith("shutoff")
         if row.number in ("10", "10b") and to in self.defined:
@@ -248,7 +248,7 @@ class _Living:
     def release_of(self, host: str) -> str:
         return self.fleet.plan.hosts[self.hosts.index(host)].release
 
-    def note_blindness(self, row: Row, began_s: float, to: str, number: int) -> None:
+    def note_blindness(self, row: MigrationRow, began_s: float, to: str, number: int) -> None:
         for side, host in (("S", self.at), ("D", to)):
             if f"{side}:blind" in row.said or f"{side}:dark" in row.said:
                 self.fleet.blind.append(Blindness(host, began_s, self.t, number))
@@ -293,9 +293,9 @@ class _Living:
         elif attempt.row.number == "28":
             self.t += 3.0
             self.destroy(step, to, "SD"[choice])
-            verdict = Verdict("completed", ("D", "running"))
+            verdict = ExpectedVerdict("completed", ("D", "running"))
             if choice:
-                verdict = Verdict("failed", ("S", "running"), "destination_destroyed", confirmed="SD")
+                verdict = ExpectedVerdict("failed", ("S", "running"), "destination_destroyed", confirmed="SD")
             else:
                 self.at = to
             attempt.verdict, attempt.words = verdict, ("started", "conflict")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import Voice
 
-ROWS: Final[dict[str, Row]] = {str(row): row for row in (*MIGRATIONS, *LOOK_ALIKES)}
+ROWS: Final[dict[str, MigrationRow]] = {str(row): row for row in (*MIGRATIONS, *LOOK_ALIKES)}
 """Rows by their name."""
 
 _NOT_TO_PLAY: Final = ("Xen", "-")

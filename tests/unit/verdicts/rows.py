@@ -28,7 +28,7 @@ RELEASES: Final[tuple[Release, ...]] = ("9.0", "11.3")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ExpectedVerdict:
     """The columns of a verdict, hosts by their side.
 
     confirmed: the sides that confirm it; `s` in lower case only where an agent told of the job's end.
@@ -43,7 +43,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MigrationRow:
     """One way a migration goes. `published`: the words before the verdict; `before`: the domain on S at
     first.
 
@@ -56,7 +56,7 @@ class Row:
     number: str
     what: str
     said: str
-    verdict: Verdict | None
+    verdict: ExpectedVerdict | None
     published: tuple[str, ...] = ("started",)
     source_alone: tuple[str, ...] = ()
     destination_alone: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Row:
     def __str__(self) -> str:
         return f"{self.number}-{self.what.replace(' ', '_')}"
 
-    def on(self, release: Release) -> Row:
+    def on(self, release: Release) -> MigrationRow:
         """The row as this release of libvirt tells it."""
         if release == "9.0" or self.driver != "QEMU":
             return self
@@ -86,13 +86,13 @@ def announced(said: str, sides: str = "SD") -> str:
 
 ON_D: Final = ("D", "running")
 ON_S: Final = ("S", "running")
-MOVED: Final = Verdict("completed", ON_D)
-MOVED_PAUSED: Final = Verdict("completed", ("D", "paused"))
-FLOWED: Final = Verdict("completed", ON_D, mode="postcopy")
-FAILED: Final = Verdict("failed", ON_S, "destination_failed", confirmed="sD")
-DESTROYED: Final = Verdict("failed", ON_S, "destination_destroyed", confirmed="sD")
-STOPPED: Final = Verdict("failed", ("S", "shutoff"), "source_stopped")
-CRASHED: Final = Verdict("failed", ("", "lost"), "source_crashed")
+MOVED: Final = ExpectedVerdict("completed", ON_D)
+MOVED_PAUSED: Final = ExpectedVerdict("completed", ("D", "paused"))
+FLOWED: Final = ExpectedVerdict("completed", ON_D, mode="postcopy")
+FAILED: Final = ExpectedVerdict("failed", ON_S, "destination_failed", confirmed="sD")
+DESTROYED: Final = ExpectedVerdict("failed", ON_S, "destination_destroyed", confirmed="sD")
+STOPPED: Final = ExpectedVerdict("failed", ("S", "shutoff"), "source_stopped")
+CRASHED: Final = ExpectedVerdict("failed", ("", "lost"), "source_crashed")
 
 COMPLETED: Final = ("completed",)
 ARRIVED: Final = ("started", "completed")
@@ -100,7 +100,7 @@ BROKE_OFF: Final = ("started", "failed")
 JOB_ENDED: Final = ("failed",)
 
 _LIVE: Final = "D(2,1) S:iter S:iter S(3,1) S:iter D(4,1) ~1.4 S(5,3) S:JC"
-_PAGES_LOST: Final = Verdict(
+_PAGES_LOST: Final = ExpectedVerdict(
     "failed",
     ("", "lost"),
     "source_crashed",
@@ -111,17 +111,21 @@ _PAGES_LOST: Final = Verdict(
 _FLOWING: Final = "D(2,1) S:iter ~1 S(3,1) S(3,7) S:iter D(4,3)"
 
 
-def _success(number: str, what: str, said: str, verdict: Verdict = MOVED, **more: object) -> Row:
+def _success(
+    number: str, what: str, said: str, verdict: ExpectedVerdict = MOVED, **more: object
+) -> MigrationRow:
     more = {"source_alone": COMPLETED, "destination_alone": ARRIVED, "leaves": "D"} | more
-    return Row(number, what, said, verdict, **more)  # type: ignore[arg-type]
+    return MigrationRow(number, what, said, verdict, **more)  # type: ignore[arg-type]
 
 
-def _failure(number: str, what: str, said: str, verdict: Verdict = FAILED, **more: object) -> Row:
+def _failure(
+    number: str, what: str, said: str, verdict: ExpectedVerdict = FAILED, **more: object
+) -> MigrationRow:
     more = {"source_alone": JOB_ENDED, "destination_alone": BROKE_OFF} | more
-    return Row(number, what, said, verdict, **more)  # type: ignore[arg-type]
+    return MigrationRow(number, what, said, verdict, **more)  # type: ignore[arg-type]
 
 
-MIGRATIONS: Final[tuple[Row, ...]] = (
+MIGRATIONS: Final[tuple[MigrationRow, ...]] = (
     _success("1", "live", _LIVE),
     _success("1", "destination has a definition", "D(0,0) ~3 " + _LIVE),
     _success("2", "non-live", "D(2,1) S(3,1) S:iter S:iter D(4,1) ~1.4 S(5,3) S:JC"),
@@ -147,7 +151,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "10",
         "offline undefinesource",
         "D(0,0) ~0.1 S=gone",
-        Verdict("completed", ("D", "shutoff"), mode="offline"),
+        ExpectedVerdict("completed", ("D", "shutoff"), mode="offline"),
         published=(),
         source_alone=(),
         destination_alone=(),
@@ -155,8 +159,10 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         before="shutoff/unknown",
         undefines=True,
     ),
-    Row("10b", "offline, source keeps it", "D(0,0)", None, published=(), leaves="", before="shutoff/unknown"),
-    Row("10b", "offline while it runs", "D(0,0)", None, published=()),
+    MigrationRow(
+        "10b", "offline, source keeps it", "D(0,0)", None, published=(), leaves="", before="shutoff/unknown"
+    ),
+    MigrationRow("10b", "offline while it runs", "D(0,0)", None, published=()),
     _success(
         "11", "suspended during the copy", "D(2,1) S:iter ~2 S(3,1) ~4 S:iter S:iter D(4,1) ~1.9 S(5,3) S:JC"
     ),
@@ -166,9 +172,9 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "14",
         "aborted non-live",
         "D(2,1) S(3,1) S:iter ~2 S(4,1) S:end ~1.4 D(5,5)",
-        Verdict("failed", ON_S, "destination_failed"),
+        ExpectedVerdict("failed", ON_S, "destination_failed"),
     ),
-    Row("15", "prepare fails", "S:end", None, published=()),
+    MigrationRow("15", "prepare fails", "S:end", None, published=()),
     _failure("16", "destination's QEMU dies", "D(2,1) S:iter ~2 D(5,5)! S:end"),
     _failure("17", "destination destroyed", "D(2,1) S:iter ~2 D(6,2) D(5,1) S:end", DESTROYED),
     _failure("18", "network cut", "D(2,1) S:iter ~8 D(6,2) D(5,1) ~1 S:end", DESTROYED),
@@ -178,7 +184,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "21",
         "destination's host lost",
         "D(2,1) S:iter ~2 D:dark S:end",
-        Verdict("failed", ON_S, "source_job_ended", confirmed="S"),
+        ExpectedVerdict("failed", ON_S, "source_job_ended", confirmed="S"),
         destination_alone=("started", "unresolved"),
         without_job=False,
     ),
@@ -193,7 +199,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "22b",
         "source's host lost",
         "D(2,1) S:iter ~2 S:dark ~3 D(5,5) ~90 S=shutoff/crashed S:back",
-        Verdict("failed", ("", "lost"), "source_crashed"),
+        ExpectedVerdict("failed", ("", "lost"), "source_crashed"),
         source_alone=(),
         leaves="",
         revised=RELEASES,
@@ -202,7 +208,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "23",
         "destination's libvirtd killed",
         "D(2,1) S:iter ~2 D:blind S:end ~1.5 D=ended D:back",
-        Verdict("failed", ON_S, "destination_vanished", confirmed="sD"),
+        ExpectedVerdict("failed", ON_S, "destination_vanished", confirmed="sD"),
         newer="D(2,1) S:iter ~2 D:blind S:end ~1.5 D:back D(6,2) D=shutdown/unknown ~1 D=ended",
         revised=("11.3",),
     ),
@@ -210,13 +216,13 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "24",
         "finish fails",
         "D(2,1) S:iter S(3,1) S:iter ~1.4 D(5,5) S(4,1) S:end",
-        Verdict("failed", ON_S, "destination_failed"),
+        ExpectedVerdict("failed", ON_S, "destination_failed"),
     ),
     _success(
         "25",
         "confirm lost",
         "D(2,1) S:iter S(3,1) S:iter D(4,1)",
-        Verdict("completed", ON_D, attention="source_left_paused", confirmed="D"),
+        ExpectedVerdict("completed", ON_D, attention="source_left_paused", confirmed="D"),
         source_alone=("unresolved",),
         leaves="SD",
     ),
@@ -224,7 +230,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "26",
         "source's libvirtd killed at the end",
         "D(2,1) S:iter S(3,1) S:iter D(4,1) S:blind ~1.5 S:back",
-        Verdict("completed", ON_D, attention="source_left_paused", confirmed="D"),
+        ExpectedVerdict("completed", ON_D, attention="source_left_paused", confirmed="D"),
         source_alone=("unresolved",),
         leaves="SD",
     ),
@@ -238,7 +244,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "28",
         "finish's answer lost",
         "D(2,1) S:iter S(3,1) S:iter D(4,1) ~0.2 S(4,1) S:end",
-        Verdict("conflict", ("", "running")),
+        ExpectedVerdict("conflict", ("", "running")),
         source_alone=JOB_ENDED,
         leaves="SD",
     ),
@@ -310,10 +316,10 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "32",
         "storage copy aborted",
         "D(2,1) ~2 D(5,5)",
-        Verdict("failed", ON_S, "destination_failed", confirmed="D"),
+        ExpectedVerdict("failed", ON_S, "destination_failed", confirmed="D"),
         source_alone=(),
     ),
-    Row(
+    MigrationRow(
         "33",
         "post-copy broken",
         _FLOWING + " ~1 S(3,8) D(4,4)",
@@ -378,7 +384,7 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "38",
         "post-copy, destination's QEMU killed",
         _FLOWING + " ~1 S(3,8) D(5,5)!",
-        Verdict("failed", ("", "lost"), "postcopy_failed", mode="postcopy", confirmed="D"),
+        ExpectedVerdict("failed", ("", "lost"), "postcopy_failed", mode="postcopy", confirmed="D"),
         published=("started", "interrupted"),
         source_alone=("interrupted",),
         leaves="S",
@@ -387,20 +393,20 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
         "39",
         "source can't resume",
         "D(2,1) S:iter S(3,1) S:iter ~1.4 D(5,5) S(4,1) ~0.01 S(3,1) S:end",
-        Verdict("failed", ("S", "paused"), "destination_failed", attention="guest_left_paused"),
+        ExpectedVerdict("failed", ("S", "paused"), "destination_failed", attention="guest_left_paused"),
     ),
     _failure(
         "39",
         "source can't resume, said so",
         "D(2,1) S:iter S(3,1) S:iter ~1.4 D(5,5) S(3,6) S:end",
-        Verdict("failed", ("S", "paused"), "destination_failed", attention="guest_left_paused"),
+        ExpectedVerdict("failed", ("S", "paused"), "destination_failed", attention="guest_left_paused"),
     ),
     _success("Xen", "live", "D(2,2) ~1 D(4,1) D(0,0) S(5,3)", driver="Xen"),
     _success(
         "Xen",
         "paused",
         "D(2,2) ~1 D(3,0) S(5,3)",
-        Verdict("completed", ("D", "paused")),
+        ExpectedVerdict("completed", ("D", "paused")),
         driver="Xen",
         published=(),
         destination_alone=(),
@@ -412,24 +418,26 @@ MIGRATIONS: Final[tuple[Row, ...]] = (
 )
 """Each row of the table of migrations."""
 
-LOOK_ALIKES: Final[tuple[Row, ...]] = (
-    Row("-", "save", "S(3,0) S:iter S:iter S:JC(save) ~1.3 S(5,4)", None, published=(), leaves=""),
-    Row("-", "restore", "S(2,2) S(4,2)", None, published=(), before="shutoff/saved"),
-    Row("-", "restore of a paused image", "S(2,2) S(3,4)", None, published=(), before="shutoff/saved"),
-    Row("-", "dump", "S(3,0) S:iter S:iter S:JC(dump) S(4,0)", None, published=()),
-    Row("-", "dump live", "S:iter S(3,0) S:JC(dump) S(4,0)", None, published=()),
-    Row("-", "boot", "S(4,0) S(2,0)", None, published=(), before="shutoff/shutdown"),
-    Row("-", "crash", "S(5,5)!", None, published=(), leaves=""),
-    Row("-", "panic and crash", "S(8,0) S(5,2)", None, published=(), leaves=""),
-    Row("-", "crash while saved", "S(3,0) S:iter S(5,5)!", None, published=(), leaves=""),
-    Row("-", "reboot by power cycle", "S(6,0) S(5,0) ~1 S(4,0) S(2,0)", None, published=()),
-    Row("-", "paused by hand", "S(3,0) ~3 S(4,0)", None, published=()),
-    Row("-", "io error", "S(3,2) ~3 S(4,0)", None, published=()),
-    Row("-", "snapshot", "S(3,0) S(4,2)", None, published=()),
-    Row("-", "suspend to memory", "S(7,0) ~3 S(2,4)", None, published=()),
-    Row("-", "definition copied by hand", "D(0,0) ~60 D(0,1)", None, published=()),
-    Row("-", "definition copied and removed", "D(0,0) ~60 D(1,0)", None, published=()),
-    Row(
+LOOK_ALIKES: Final[tuple[MigrationRow, ...]] = (
+    MigrationRow("-", "save", "S(3,0) S:iter S:iter S:JC(save) ~1.3 S(5,4)", None, published=(), leaves=""),
+    MigrationRow("-", "restore", "S(2,2) S(4,2)", None, published=(), before="shutoff/saved"),
+    MigrationRow(
+        "-", "restore of a paused image", "S(2,2) S(3,4)", None, published=(), before="shutoff/saved"
+    ),
+    MigrationRow("-", "dump", "S(3,0) S:iter S:iter S:JC(dump) S(4,0)", None, published=()),
+    MigrationRow("-", "dump live", "S:iter S(3,0) S:JC(dump) S(4,0)", None, published=()),
+    MigrationRow("-", "boot", "S(4,0) S(2,0)", None, published=(), before="shutoff/shutdown"),
+    MigrationRow("-", "crash", "S(5,5)!", None, published=(), leaves=""),
+    MigrationRow("-", "panic and crash", "S(8,0) S(5,2)", None, published=(), leaves=""),
+    MigrationRow("-", "crash while saved", "S(3,0) S:iter S(5,5)!", None, published=(), leaves=""),
+    MigrationRow("-", "reboot by power cycle", "S(6,0) S(5,0) ~1 S(4,0) S(2,0)", None, published=()),
+    MigrationRow("-", "paused by hand", "S(3,0) ~3 S(4,0)", None, published=()),
+    MigrationRow("-", "io error", "S(3,2) ~3 S(4,0)", None, published=()),
+    MigrationRow("-", "snapshot", "S(3,0) S(4,2)", None, published=()),
+    MigrationRow("-", "suspend to memory", "S(7,0) ~3 S(2,4)", None, published=()),
+    MigrationRow("-", "definition copied by hand", "D(0,0) ~60 D(0,1)", None, published=()),
+    MigrationRow("-", "definition copied and removed", "D(0,0) ~60 D(1,0)", None, published=()),
+    MigrationRow(
         "-",
         "definition moved by hand",
         "D(0,0) ~60 S(1,0)",
@@ -438,8 +446,10 @@ LOOK_ALIKES: Final[tuple[Row, ...]] = (
         before="shutoff/unknown",
         leaves="",
     ),
-    Row("-", "definition renamed", "S(1,1) S(0,2)", None, published=(), before="shutoff/unknown", leaves=""),
-    Row(
+    MigrationRow(
+        "-", "definition renamed", "S(1,1) S(0,2)", None, published=(), before="shutoff/unknown", leaves=""
+    ),
+    MigrationRow(
         "-",
         "shut down and started elsewhere",
         "S(6,1) S(5,0) ~30 D(4,0) D(2,0)",
@@ -447,7 +457,7 @@ LOOK_ALIKES: Final[tuple[Row, ...]] = (
         published=(),
         leaves="D",
     ),
-    Row(
+    MigrationRow(
         "-",
         "saved, restored elsewhere",
         "S(3,0) S:iter S:JC(save) S(5,4) ~9 D(2,2) D(4,2)",
@@ -458,11 +468,11 @@ LOOK_ALIKES: Final[tuple[Row, ...]] = (
 )
 """What resembles a migration and is none."""
 
-CONFLICT_ALONE: Final = Row(
+CONFLICT_ALONE: Final = MigrationRow(
     "-",
     "both run without a migration",
     "D(4,0) D(2,0)",
-    Verdict("conflict", ("", "running")),
+    ExpectedVerdict("conflict", ("", "running")),
     published=(),
     leaves="SD",
 )

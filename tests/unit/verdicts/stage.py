@@ -29,7 +29,7 @@ from bridge.wire.vocabulary import (
     state_codes,
     state_name,
 )
-from tests.unit.verdicts.rows import Row
+from tests.unit.verdicts.rows import MigrationRow
 
 START: Final = 1_790_000_000.0
 
@@ -168,7 +168,7 @@ class Stage:
 
     def row(
         self,
-        row: Row,
+        row: MigrationRow,
         t: float,
         uuid: str,
         between: tuple[str, str],

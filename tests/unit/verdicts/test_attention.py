@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.verdicts.conduct import Conductor, Delivery, in_order
-from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, Row
+from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE, begun
 
@@ -21,14 +21,14 @@ def after(stage: Stage) -> Conductor:
     return conductor
 
 
-def wanted(row: Row) -> dict[str, int]:
+def wanted(row: MigrationRow) -> dict[str, int]:
     verdict = row.verdict
     kind = "conflict" if verdict and verdict.outcome == "conflict" else verdict and verdict.attention
     return {kind: 1} if kind else {}
 
 
 @pytest.mark.parametrize("row", [*MIGRATIONS, *LOOK_ALIKES, CONFLICT_ALONE], ids=str)
-def test_what_a_verdict_says_lasts(row: Row) -> None:
+def test_what_a_verdict_says_lasts(row: MigrationRow) -> None:
     assert after(begun(row, "9.0", FULL)).attention == wanted(row)
 
 
@@ -42,7 +42,7 @@ def test_there_are_rows_of_each_kind() -> None:
 
 @pytest.mark.parametrize("row", LASTING, ids=str)
 @pytest.mark.parametrize("restart", [False, True])
-def test_it_is_over_when_somebody_saw_to_it(row: Row, restart: bool) -> None:
+def test_it_is_over_when_somebody_saw_to_it(row: MigrationRow, restart: bool) -> None:
     stage = begun(row, "9.0", FULL)
     host = stage.host(DESTINATION if "postcopy_incomplete" in wanted(row) else SOURCE)
     stage.at(3600.0, lambda: stage.event(Spot(host, DOMAIN, "web01"), (5, 1), undefines=True))
@@ -57,7 +57,7 @@ def test_it_is_over_when_somebody_saw_to_it(row: Row, restart: bool) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in LASTING if "left_paused" in str(wanted(row))], ids=str)
-def test_a_guest_that_was_resumed_and_is_paused_by_somebody_was_not_left_so(row: Row) -> None:
+def test_a_guest_that_was_resumed_and_is_paused_by_somebody_was_not_left_so(row: MigrationRow) -> None:
     stage = begun(replace(row, said=f"{row.said} ~60 S(4,0) ~60 S(3,0)"), "9.0", FULL)
     found = after(stage).attention
     assert "source_left_paused" not in found
@@ -65,7 +65,7 @@ def test_a_guest_that_was_resumed_and_is_paused_by_somebody_was_not_left_so(row:
 
 
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if row.source_alone == ("unresolved",)], ids=str)
-def test_what_is_missing_is_missing_until_it_comes(row: Row) -> None:
+def test_what_is_missing_is_missing_until_it_comes(row: MigrationRow) -> None:
     sent = begun(row, "9.0", FULL).run()
     conductor = Conductor()
     conductor.deliver(in_order(each for each in sent if each.host == SOURCE), until_s=DAY_S)

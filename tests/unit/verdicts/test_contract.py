@@ -10,23 +10,23 @@ import pytest
 from bridge.wire.messages import Attention, GuestState, Mode, Outcome, Phase, Reason
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import words
-from tests.unit.verdicts.rows import CONFLICT_ALONE, MIGRATIONS, ON_S, Release, Row, Verdict
+from tests.unit.verdicts.rows import CONFLICT_ALONE, MIGRATIONS, ON_S, ExpectedVerdict, MigrationRow, Release
 from tests.unit.verdicts.stage import FULL
 from tests.unit.verdicts.test_rows import DESTINATION, SOURCE, check, every_release, played
 
 DAY_S: Final = 24 * 3600.0
 DESTINATION_ENDS: Final = (
-    Row(
+    MigrationRow(
         "17",
         "guest crashes on the destination",
         "D(2,1) S:iter ~2 D(8,0) D(5,2) S:end",
-        Verdict("failed", ON_S, "destination_crashed", confirmed="sD"),
+        ExpectedVerdict("failed", ON_S, "destination_crashed", confirmed="sD"),
     ),
-    Row(
+    MigrationRow(
         "17",
         "guest shuts down on the destination",
         "D(2,1) S:iter ~2 D(6,1) D(5,0) S:end",
-        Verdict("failed", ON_S, "destination_stopped", confirmed="sD"),
+        ExpectedVerdict("failed", ON_S, "destination_stopped", confirmed="sD"),
     ),
 )
 """How an arrival ends that libvirt doesn't end itself."""
@@ -42,7 +42,7 @@ VALUES: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("row", DESTINATION_ENDS, ids=str)
 @every_release
-def test_the_reason_is_how_the_destination_ended(row: Row, release: Release) -> None:
+def test_the_reason_is_how_the_destination_ended(row: MigrationRow, release: Release) -> None:
     published = Conductor().deliver(in_order(played(row, release, FULL)))
     assert words(published) == ("started", "failed")
     check(published, row, FULL)

@@ -9,7 +9,7 @@ from bridge.correlator.counters import ENDS, Histogram
 from bridge.correlator.metrics import registry
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import verdicts
-from tests.unit.verdicts.rows import MIGRATIONS, Row
+from tests.unit.verdicts.rows import MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL
 from tests.unit.verdicts.test_rows import begun
 
@@ -21,7 +21,7 @@ def scraped(metrics: CollectorRegistry, name: str, outcome: str) -> tuple[float 
 
 
 @pytest.mark.parametrize("row", MIGRATIONS, ids=str)
-def test_times_are_counted_once_by_outcome(row: Row) -> None:
+def test_times_are_counted_once_by_outcome(row: MigrationRow) -> None:
     conductor = Conductor()
     published = conductor.deliver(in_order(begun(row, "9.0", FULL).run()))
     first = [each for each in verdicts(published) if each.revision == 0 and each.outcome in ENDS]

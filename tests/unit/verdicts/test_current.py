@@ -14,7 +14,7 @@ from bridge.wire.messages import Current, Job, Progress
 from tests.explorer.path import TOPICS
 from tests.unit.verdicts.conduct import Conductor, TimedMessage, in_order, late
 from tests.unit.verdicts.expect import verdicts
-from tests.unit.verdicts.rows import MIGRATIONS, RELEASES, Release, Row
+from tests.unit.verdicts.rows import MIGRATIONS, RELEASES, MigrationRow, Release
 from tests.unit.verdicts.stage import EVENTS_ONLY, FULL, START, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE, begun, every_release, every_row, played
 
@@ -76,7 +76,7 @@ def job(
 
 @every_row
 @every_release
-def test_of_each_row(row: Row, release: Release) -> None:
+def test_of_each_row(row: MigrationRow, release: Release) -> None:
     """The phases come in order, with both hosts as far as they are known; the verdict clears what is under
     way and stays, and what has none stays under way.
     """

@@ -8,12 +8,12 @@ import pytest
 
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, verdicts
-from tests.unit.verdicts.rows import MIGRATIONS, Verdict
+from tests.unit.verdicts.rows import MIGRATIONS, ExpectedVerdict
 from tests.unit.verdicts.stage import FULL
 from tests.unit.verdicts.test_rows import DESTINATION, SOURCE, played
 
-FAILED = Verdict("failed", ("S", "running"), "destination_failed")
-COMPLETED = Verdict("completed", ("D", "running"))
+FAILED = ExpectedVerdict("failed", ("S", "running"), "destination_failed")
+COMPLETED = ExpectedVerdict("completed", ("D", "running"))
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ COMPLETED = Verdict("completed", ("D", "running"))
         ),
         pytest.param(
             "D(2,1) S:iter S(6,1) D(5,5) ~15 S(5,0)",
-            (Verdict("failed", ("", "shutoff"), "source_stopped"),),
+            (ExpectedVerdict("failed", ("", "shutoff"), "source_stopped"),),
             id="announced long before it ended",
         ),
         pytest.param(
             "D(2,1) S:iter S(3,1) D(4,1) S(4,1) ~15 D:blind ~60 S(6,1) S(5,0)",
-            (Verdict("conflict", ("", "running")),),
+            (ExpectedVerdict("conflict", ("", "running")),),
             id="ended where it was seen, blind where it ran too",
         ),
     ],
 )
-def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[Verdict, ...]) -> None:
+def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[ExpectedVerdict, ...]) -> None:
     rows = [replace(MIGRATIONS[0], said=said, verdict=each) for each in wanted]
     published = Conductor().deliver(in_order(played(rows[0], "9.0", FULL)))
     hold_the_contract(published)

@@ -16,14 +16,14 @@ from bridge.correlator.rules.record import Times
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, Row, announced
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow, announced
 from tests.unit.verdicts.stage import FULL, START, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 THIRD = "host3"
 
 
-def the(number: str) -> Row:
+def the(number: str) -> MigrationRow:
     """The first row of this number."""
     return next(row for row in (*MIGRATIONS, *LOOK_ALIKES) if row.number == number)
 
@@ -80,11 +80,11 @@ def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() 
     source = stage.host(SOURCE)
     stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=False))
     both_run = stage.row(the("28"), 10.0, DOMAIN, (SOURCE, DESTINATION))
-    mended = Row("-", "somebody ends one of the two", "D(6,2) D(5,1)", None)
+    mended = MigrationRow("-", "somebody ends one of the two", "D(6,2) D(5,1)", None)
     again = 60.0 + stage.row(mended, both_run + 20.0, DOMAIN, (SOURCE, DESTINATION))
     stage.at(again, partial(stage.begin_job, source, DOMAIN))
     stage.row(
-        Row("-", "a copy that takes long", "D(2,1) S:iter ~5 S:blind ~5 S:back", None),
+        MigrationRow("-", "a copy that takes long", "D(2,1) S:iter ~5 S:blind ~5 S:back", None),
         again,
         DOMAIN,
         (SOURCE, THIRD),
@@ -131,7 +131,10 @@ def test_a_departure_that_a_new_agent_finds_is_later_than_what_the_former_one_pu
     stage.at(1.0, partial(stage.place, source, DOMAIN, "running/booted", persistent=True))
     failed = stage.row(the("32"), 10.0, DOMAIN, (SOURCE, DESTINATION))
     stage.row(
-        Row("-", "paused by hand", "S(3,0) ~1 S(4,0)", None), failed + 60.0, DOMAIN, (SOURCE, DESTINATION)
+        MigrationRow("-", "paused by hand", "S(3,0) ~1 S(4,0)", None),
+        failed + 60.0,
+        DOMAIN,
+        (SOURCE, DESTINATION),
     )
     stage.at(failed + 290.0, partial(stage.go_blind, source, "agent"))
     stage.at(failed + 290.0, partial(stage.go_blind, stage.host(THIRD), "agent"))
@@ -152,9 +155,9 @@ def test_a_guest_that_leaves_a_xen_host_whose_agent_missed_that_it_was_resumed_t
     row = next(row for row in MIGRATIONS if row.number == "Xen")
     stage.driver[DOMAIN] = "Xen"
     source = stage.host(SOURCE)
-    stage.row(Row("-", "restored", "S(2,2)", None, driver="Xen"), 5.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow("-", "restored", "S(2,2)", None, driver="Xen"), 5.0, DOMAIN, (SOURCE, DESTINATION))
     stage.at(5.5, partial(stage.go_blind, source, "libvirt"))
-    stage.row(Row("-", "resumed", "S(4,0)", None, driver="Xen"), 6.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow("-", "resumed", "S(4,0)", None, driver="Xen"), 6.0, DOMAIN, (SOURCE, DESTINATION))
     stage.at(9.0, partial(stage.come_back, source))
     stage.row(row, 60.0, DOMAIN, (SOURCE, DESTINATION))
     (verdict,) = verdicts(tell(stage))
@@ -242,7 +245,7 @@ def test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked() -> No
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     said = "D(2,1) S:iter S(3,1) D:dark ~20 S(6,2) S(5,1) ~30 D=ended D:back"
-    stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
     assert words(tell(stage)) == ("started", "unresolved")
 
 
@@ -251,7 +254,7 @@ def test_a_guest_whose_source_lost_it_unseen_may_have_lived_where_nobody_looked(
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     said = "D(2,1) S:iter S(3,1) D:dark ~1 S:dark S=ended ~2 S:back ~50 D=ended D:back"
-    stage.row(Row("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow("-", "confirm lost", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
     assert words(tell(stage)) == ("started", "unresolved")
 
 
@@ -260,7 +263,7 @@ def test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again() -> No
     stage = Stage()
     stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     said = "S:dark D(2,1) ~0.1 D:dark S=ended ~0.3 S:back ~2 D=ended D:back"
-    stage.row(Row("-", "neither looked", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow("-", "neither looked", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
     source = Spot(stage.host(SOURCE), DOMAIN, "web01")
     for n in range(KEPT + 2):  # so many stays there since that the one in question isn't kept
         stage.at(1000.0 + 20 * n, partial(stage.event, source, (2, 0)))

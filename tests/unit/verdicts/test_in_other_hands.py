@@ -11,7 +11,7 @@ from bridge.correlator.rules.record import Times
 from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
-from tests.unit.verdicts.rows import MIGRATIONS, Row
+from tests.unit.verdicts.rows import MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
@@ -22,7 +22,7 @@ ROWS = [row for row in MIGRATIONS if row.number not in ("28", "Xen")]
 """Without those in which both hosts seem to run the guest while events are missing: a conflict is told."""
 
 
-def sent_of(row: Row) -> list[Sent]:
+def sent_of(row: MigrationRow) -> list[Sent]:
     """What the agents of a row's hosts send, and that they see."""
     stage = Stage(FULL)
     stage.at(1.0, lambda: stage.place(stage.host(SOURCE), DOMAIN, row.before, persistent=False))
@@ -71,7 +71,7 @@ def _placed(each: Sent, came: int) -> Sent:
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_last_events_of_a_host_come_long_after_its_state_was_cleared(
-    row: Row, count: int, side: str, proof: Proof
+    row: MigrationRow, count: int, side: str, proof: Proof
 ) -> None:
     """A member that died had them in hand, another one the state."""
     proof(row.number, interleavings=1)
@@ -81,7 +81,7 @@ def test_the_last_events_of_a_host_come_long_after_its_state_was_cleared(
 
 
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if row.number in ("30", "31")], ids=str)
-def test_the_end_of_the_guest_comes_when_its_state_was_taken_for_it(row: Row, proof: Proof) -> None:
+def test_the_end_of_the_guest_comes_when_its_state_was_taken_for_it(row: MigrationRow, proof: Proof) -> None:
     """And a verdict by the destination alone had ended the source's part."""
     proof(row.number, interleavings=1)
     sent = sent_of(row)

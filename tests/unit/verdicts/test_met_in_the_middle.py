@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.verdicts.conduct import Conductor, Delivery, in_order
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, verdicts, words
-from tests.unit.verdicts.rows import MIGRATIONS, Row
+from tests.unit.verdicts.rows import MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE, played
 
@@ -42,7 +42,7 @@ def end_of_source(sent: Sequence[Sent]) -> int:
 
 
 @pytest.mark.parametrize("row", ARRIVES, ids=str)
-def test_a_completed_migration_is_published_in_full_whenever_one_began_to_listen(row: Row) -> None:
+def test_a_completed_migration_is_published_in_full_whenever_one_began_to_listen(row: MigrationRow) -> None:
     """As long as the source's end is heard: where the guest was at the latest, the states tell."""
     sent = played(row, "9.0", FULL, persistent=False)
     for n in range(1, end_of_source(sent) + 1):

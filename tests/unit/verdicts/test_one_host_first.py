@@ -10,12 +10,14 @@ import pytest
 from bridge.correlator.rules.record import Times
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order, interleaved
 from tests.unit.verdicts.expect import hold_the_contract, verdicts
-from tests.unit.verdicts.rows import MIGRATIONS, Row
+from tests.unit.verdicts.rows import MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Sent, Spot, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
 
-def unfinished(rows: Sequence[tuple[Row, str, str]], gap_s: float = 0.2, apart_s: float = 1.0) -> list[Sent]:
+def unfinished(
+    rows: Sequence[tuple[MigrationRow, str, str]], gap_s: float = 0.2, apart_s: float = 1.0
+) -> list[Sent]:
     """Rows that follow each other, between the hosts named; the gap is before each event."""
     stage = Stage(FULL)
     stage.at(0.0, lambda: stage.place(stage.host(rows[0][1]), DOMAIN, "running/booted", persistent=False))

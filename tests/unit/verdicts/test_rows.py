@@ -24,7 +24,7 @@ from tests.unit.verdicts.conduct import (
     messages,
 )
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, places, verdicts, words
-from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
+from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, RELEASES, MigrationRow, Release
 from tests.unit.verdicts.stage import (
     EVENTS_AND_JOBS,
     EVENTS_AND_STATES,
@@ -50,17 +50,19 @@ HOURS_S: Final = 3 * 3600.0
 OVERTAKEN_S: Final = 1.5
 
 
-def is_persistent(row: Row) -> bool:
+def is_persistent(row: MigrationRow) -> bool:
     """Whether the domain of a row has a definition on its source."""
     return row.number in ("6", "10", "10b", "22b") or row.before.startswith("shutoff")
 
 
-def played(row: Row, release: Release, voice: Voice, *, persistent: bool | None = None) -> list[Sent]:
+def played(
+    row: MigrationRow, release: Release, voice: Voice, *, persistent: bool | None = None
+) -> list[Sent]:
     """What the agents of both hosts send of a row."""
     return begun(row, release, voice, persistent=persistent).run()
 
 
-def begun(row: Row, release: Release, voice: Voice, *, persistent: bool | None = None) -> Stage:
+def begun(row: MigrationRow, release: Release, voice: Voice, *, persistent: bool | None = None) -> Stage:
     """The stage on which a row is about to be played."""
     stage = Stage(voice)
     source = stage.host(SOURCE)
@@ -70,7 +72,7 @@ def begun(row: Row, release: Release, voice: Voice, *, persistent: bool | None =
     return stage
 
 
-def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
+def wanted(row: MigrationRow, voice: Voice) -> tuple[str, ...]:
     """All words in order, where both sides are heard in time."""
     if row.verdict is None:
         return row.published
@@ -81,7 +83,7 @@ def wanted(row: Row, voice: Voice) -> tuple[str, ...]:
 
 def check(
     published: Sequence[TimedMessage],
-    row: Row,
+    row: MigrationRow,
     voice: Voice,
     *,
     revised: int | None = 0,
@@ -113,7 +115,7 @@ def test_the_table_has_every_number() -> None:
 @every_row
 @every_release
 @every_voice
-def test_published_in_its_order(row: Row, release: Release, voice: str, proof: Proof) -> None:
+def test_published_in_its_order(row: MigrationRow, release: Release, voice: str, proof: Proof) -> None:
     """Each word once, in order, and the verdict of the table; revised only where a host was lost for long."""
     proof(row.number, interleavings=1)
     published = Conductor().deliver(in_order(played(row, release, VOICES[voice])))
@@ -124,7 +126,7 @@ def test_published_in_its_order(row: Row, release: Release, voice: str, proof: P
 
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if not is_persistent(row)], ids=str)
 @pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "transient"])
-def test_with_and_without_a_definition_on_the_source(row: Row, persistent: bool) -> None:
+def test_with_and_without_a_definition_on_the_source(row: MigrationRow, persistent: bool) -> None:
     published = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=persistent)))
     assert words(published) == wanted(row, FULL)
     check(published, row, FULL, persistent=persistent)
@@ -152,7 +154,7 @@ def test_a_transient_guest_whose_host_was_lost_is_not_known_to_be_lost() -> None
 @every_voice
 @pytest.mark.parametrize("settle_s", [2.0, 10.0])
 def test_what_becomes_of_the_guest_afterwards_changes_no_verdict(
-    row: Row, release: Release, voice: str, settle_s: float, proof: Proof
+    row: MigrationRow, release: Release, voice: str, settle_s: float, proof: Proof
 ) -> None:
     """The verdict was told, and half a second later somebody destroys the guest where it lives on."""
     proof(row.number, interleavings=1)
@@ -200,7 +202,7 @@ def _all_orders(sources: int, destinations: int) -> Iterator[tuple[str, ...]]:
 @every_release
 @pytest.mark.parametrize("voice", [pytest.param("full", marks=pytest.mark.slow), "events"])
 def test_published_in_any_order_of_the_two_hosts(
-    row: Row, release: Release, voice: str, proof: Proof
+    row: MigrationRow, release: Release, voice: str, proof: Proof
 ) -> None:
     """All interleavings, or 200 of them: the same words, the same verdict, never revised."""
     sent = observations_of(played(row, release, VOICES[voice]))
@@ -218,7 +220,9 @@ def test_published_in_any_order_of_the_two_hosts(
 
 @every_row
 @every_release
-def test_with_every_message_doubled_and_the_whole_day_again(row: Row, release: Release, proof: Proof) -> None:
+def test_with_every_message_doubled_and_the_whole_day_again(
+    row: MigrationRow, release: Release, proof: Proof
+) -> None:
     """The same tellings as without, at the same moments; the second day tells nothing at all."""
     proof(row.number, interleavings=1)
     once = in_order(played(row, release, FULL))
@@ -231,7 +235,9 @@ def test_with_every_message_doubled_and_the_whole_day_again(row: Row, release: R
 
 @every_row
 @every_release
-def test_with_the_correlator_restarted_after_every_prefix(row: Row, release: Release, proof: Proof) -> None:
+def test_with_the_correlator_restarted_after_every_prefix(
+    row: MigrationRow, release: Release, proof: Proof
+) -> None:
     """What is stored after any message is enough to go on as if nothing had been."""
     deliveries = in_order(played(row, release, FULL))
     proof(row.number, interleavings=len(deliveries) + 1)
@@ -251,7 +257,9 @@ every_row_told_once = pytest.mark.parametrize(
 
 @every_row_told_once
 @pytest.mark.parametrize("host", [SOURCE, DESTINATION])
-def test_with_one_side_late_by_less_than_settle(row: Row, release: Release, host: str, proof: Proof) -> None:
+def test_with_one_side_late_by_less_than_settle(
+    row: MigrationRow, release: Release, host: str, proof: Proof
+) -> None:
     """What comes within `settle` is waited for: nothing is revised, but for rows late by their nature."""
     proof(row.number, interleavings=1)
     published = Conductor().deliver(late(played(row, release, FULL), host, 5.0))
@@ -263,7 +271,7 @@ def test_with_one_side_late_by_less_than_settle(row: Row, release: Release, host
 @pytest.mark.parametrize("host", [SOURCE, DESTINATION])
 @pytest.mark.parametrize("late_s", [3.0, 5.5])
 def test_with_a_side_whose_status_is_late_too_so_that_its_clock_seems_behind(
-    row: Row, release: Release, host: str, late_s: float, proof: Proof
+    row: MigrationRow, release: Release, host: str, late_s: float, proof: Proof
 ) -> None:
     proof(row.number, interleavings=1)
     online = [Sent(0.5, each, sees=True, place=(0, 0)) for each in (SOURCE, DESTINATION)]
@@ -286,7 +294,7 @@ def test_with_a_side_whose_status_is_late_too_so_that_its_clock_seems_behind(
     ids=str,
 )
 @every_release
-def test_with_one_side_late_by_hours(row: Row, host: str, release: Release, proof: Proof) -> None:
+def test_with_one_side_late_by_hours(row: MigrationRow, host: str, release: Release, proof: Proof) -> None:
     """First what the other side proves alone, in the end the verdict of the table."""
     proof(row.number, interleavings=1)
     published = Conductor().deliver(late(played(row, release, FULL), host, HOURS_S))
@@ -299,7 +307,7 @@ def test_with_one_side_late_by_hours(row: Row, host: str, release: Release, proo
 @every_release
 @pytest.mark.parametrize("host", [SOURCE, DESTINATION])
 def test_with_states_that_overtake_the_events_of_one_side(
-    row: Row, release: Release, host: str, proof: Proof
+    row: MigrationRow, release: Release, host: str, proof: Proof
 ) -> None:
     """What a broker drops and is sent again comes after the retained states that tell of it already."""
     proof(row.number, interleavings=1)
@@ -323,7 +331,7 @@ def is_event(sent: Sent) -> bool:
 @every_row
 @every_release
 @pytest.mark.parametrize("heard", [SOURCE, DESTINATION])
-def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof: Proof) -> None:
+def test_with_one_side_never_heard(row: MigrationRow, release: Release, heard: str, proof: Proof) -> None:
     """What is told is right about what is not known: the other side is null, and confirms nothing."""
     proof(row.number, interleavings=1)
     published = Conductor().deliver(
@@ -352,7 +360,7 @@ def test_with_one_side_never_heard(row: Row, release: Release, heard: str, proof
 @every_release
 @every_voice
 def test_what_is_no_migration_is_published_as_none(
-    row: Row, release: Release, voice: str, proof: Proof
+    row: MigrationRow, release: Release, voice: str, proof: Proof
 ) -> None:
     sent = observations_of(played(row, release, VOICES[voice], persistent=True))
     drawn, _ = orders(sent, f"{row}{release}{voice}")
@@ -408,8 +416,8 @@ def test_a_conflict_ends_when_one_side_ends(
     stage = Stage()
     stage.at(0.0, lambda: stage.place(stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
     t = stage.row(conflict, 10.0, DOMAIN, (SOURCE, DESTINATION))
-    stage.row(Row(number, "resumed", resumes, None), t, DOMAIN, (SOURCE, DESTINATION))
-    stage.row(Row(number, "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow(number, "resumed", resumes, None), t, DOMAIN, (SOURCE, DESTINATION))
+    stage.row(MigrationRow(number, "end", ends, None), 900.0, DOMAIN, (SOURCE, DESTINATION))
     sent = stage.run()
     published = Conductor().deliver(in_order(sent))
     hold_the_contract(published)
@@ -425,7 +433,7 @@ def test_a_conflict_ends_when_one_side_ends(
 
 
 @every_row
-def test_the_location_follows_the_guest(row: Row) -> None:
+def test_the_location_follows_the_guest(row: MigrationRow) -> None:
     """Where it runs; never said twice, and never the destination of a copy that didn't arrive."""
     said = places(Conductor().deliver(in_order(played(row, "9.0", FULL))))
     assert all(one != other for one, other in itertools.pairwise(said))

@@ -17,7 +17,7 @@ from bridge.wire.topics import Topics
 from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, hold_the_contract, verdicts, words
-from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, Release, Row
+from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, MigrationRow, Release
 from tests.unit.verdicts.stage import EVENTS_AND_JOBS, FULL, START, Sent, Voice
 from tests.unit.verdicts.test_rows import check, played
 from tests.unit.verdicts.trace_input import observation_of_message
@@ -46,7 +46,7 @@ def stretched(said: str, n: int, times: float) -> str:
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("voice", [FULL, EVENTS_AND_JOBS], ids=["full", "events and jobs"])
 def test_any_gap_ten_times_and_a_hundred_times_as_long(
-    row: Row, release: Release, voice: Voice, proof: Proof
+    row: MigrationRow, release: Release, voice: Voice, proof: Proof
 ) -> None:
     said = row.on(release).said
     gaps = sum(not word.startswith("~") for word in said.split()) - 1
