@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
-import msgspec
-
+from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.drafts import Draft
+from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, Occurrence
+from bridge.agent.inventory.resync import Change
 from bridge.correlator.rules.observations import Observation
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
-from bridge.wire.messages import CONTENT_TYPE
+from bridge.wire.messages import CONTENT_TYPE, HostStatus, Libvirt
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
 from tests.unit.verdicts.stage import START, Sent
 
 TOPICS: Final = Topics()
+_ID: Final = slice(27, 63)
+"""Where in a state its random id stands."""
 
 
 def publication(sent: Sent, *, began_s: float, retains: bool = True) -> Publication:
@@ -42,79 +48,69 @@ def event_id(observation: Observation) -> str:
 
 def status(sent: Sent, *, at_s: float) -> Publication:
     """An agent's status, or its Will; stamped at `at_s`."""
-    data = {
-        "host": sent.host,
-        "state": "offline" if sent.why == "agent" else "online",
-        "epoch": None if sent.place is None else epoch(sent.host, sent.place[0]),
-        "version": "1.0",
-        "libvirt": None if sent.why == "agent" else {"connected": bool(sent.sees)},
-        "last_sequence": 0 if sent.place is None else sent.place[1],
-    }
-    payload = _encoded(
-        messages.HOST_STATUS, sent.host, f"{sent.host}-status-{sent.t}", messages.stamp(at_s), data
+    ordinal, last_sequence = sent.place or (None, 0)
+    data = HostStatus(
+        host=sent.host,
+        state="offline" if sent.why == "agent" else "online",
+        epoch=None if ordinal is None else epoch(sent.host, ordinal),
+        version="1.0",
+        libvirt=None if sent.why == "agent" else Libvirt(connected=bool(sent.sees)),
+        last_sequence=last_sequence,
+    )
+    payload = messages.build(
+        messages.HOST_STATUS,
+        id=f"{sent.host}-status-{sent.t}",
+        source=messages.host_source(sent.host),
+        time=messages.stamp(at_s),
+        data=data,
     )
     return Publication(TOPICS.host_status(sent.host), payload, retain=True, content_type=CONTENT_TYPE)
 
 
 def of_domain(observation: Observation, uuid: str, *, shift_s: float | None = None) -> tuple[str, bytes]:
-    """The topic and the bytes of an observation's message. shift_s: how much later everything happened; None:
-    it keeps its stamp.
+    """The topic and the bytes of an observation's message, by the agent's own encoder.
+
+    shift_s: how much later everything happened; None: it keeps its stamp.
     """
-    host, kind = observation.host, observation.kind
-    if kind == "cleared":
+    host = observation.host
+    if observation.kind == "cleared":
         return TOPICS.state(host, uuid), b""
-    stamp = observation.stamp if shift_s is None else messages.stamp(observation.at + shift_s)
-    first, _, second = observation.what.partition("/")
-    data: dict[str, Any] = {
-        "host": host,
-        "driver": observation.driver,
-        "domain": {"uuid": uuid, "name": observation.name or "", "id": None},
-    }
-    if kind == "state":
-        codes = state_codes(first, second)
-        data |= {"state": first, "state_code": codes[0], "reason": second, "reason_code": codes[1]}
-        data |= {"persistent": observation.persistent, "epoch": epoch(host, observation.epoch)}
-        data |= {"as_of": observation.sequence}
+    at_ns = round((observation.at + (shift_s or 0.0)) * 1e6) * 1000
+    if observation.kind == "state":
+        state = state_codes(*observation.what.split("/"))
+        listed = ListedDomain(uuid, observation.name or "", None, *state, observation.persistent)
+        payload = _encoder(host).state(
+            listed, observation.driver, at_ns, epoch(host, observation.epoch), observation.sequence
+        )
         name = observation.id if shift_s is None else f"{observation.id}-{uuid}"
-        payload = _encoded(messages.STATE, host, name, stamp, data, subject=uuid, partitionkey=uuid)
-        return TOPICS.state(host, uuid), payload
-    data["origin"] = observation.origin
-    order = {"subject": uuid, "partitionkey": uuid, "sequence": f"{observation.sequence:020d}"}
-    if kind == "lifecycle":
-        codes = lifecycle_codes(first, second or UNKNOWN)
-        data |= {"event": first, "event_code": codes[0], "detail": second, "detail_code": codes[1]}
-        payload = _encoded(messages.LIFECYCLE, host, event_id(observation), stamp, data, **order)
-        return TOPICS.lifecycle(host, uuid, first), payload
-    event = {"iteration": "migration_iteration"}.get(kind, kind)
-    data |= {"event": event, "params": _params(observation, shift_s or 0.0)}
-    payload = _encoded(messages.EVENT, host, event_id(observation), stamp, data, **order)
-    return TOPICS.event(host, uuid, event), payload
+        return TOPICS.state(host, uuid), payload[: _ID.start] + name.encode() + payload[_ID.stop :]
+    draft = _draft(observation, uuid, at_ns, shift_s or 0.0)
+    return draft.topic, draft.build(epoch(host, observation.epoch), observation.sequence)
 
 
-def _params(observation: Observation, shift_s: float) -> dict[str, Any]:
+def _draft(observation: Observation, uuid: str, at_ns: int, shift_s: float) -> Draft:
+    encoder, driver, name = _encoder(observation.host), observation.driver, observation.name or ""
     first, second = observation.figures
-    if observation.kind == "iteration":
-        params: dict[str, Any] = {"iteration": first}
-    elif observation.kind == "job_failed":
-        began = messages.stamp(first / 1e6 + shift_s) if first is not None else None
-        params = {"operation": observation.what, "started_at": began}
-    else:
-        params = {"operation": observation.what, "time_elapsed": first, "downtime": second}
-    return {key: value for key, value in params.items() if value is not None}
+    if observation.kind == "lifecycle":
+        event, _, detail = observation.what.partition("/")
+        if observation.origin == "resync":
+            return encoder.change(Change(uuid, name, None, event, detail), driver, at_ns, None)
+        codes = lifecycle_codes(event, detail or UNKNOWN)
+        return encoder.lifecycle(Occurrence(at_ns, 0.0, "lifecycle", driver, uuid, name, None, *codes), None)
+    if observation.kind == "job_failed":
+        since_ns = None if first is None else round((first / 1e6 + shift_s) * 1e6) * 1000
+        ended = JobEnded(at_ns, 0.0, driver, uuid, name, None, {"operation": observation.what})
+        return encoder.job_failed(ended, since_ns, None)
+    params: dict[str, Any] = {"operation": observation.what, "time_elapsed": first, "downtime": second}
+    params = {key: value for key, value in params.items() if value is not None}
+    if observation.origin == "poll":
+        return encoder.arrived(IncomingCompleted(at_ns, driver, uuid, name, None, params))
+    kind, argument = (
+        ("migration_iteration", first) if observation.kind == "iteration" else ("job_completed", params)
+    )
+    return encoder.event(Occurrence(at_ns, 0.0, kind, driver, uuid, name, None, arguments=(argument,)), None)
 
 
-def _encoded(
-    kind: messages.Kind, host: str, name: str, stamp: str, data: dict[str, Any], **more: str
-) -> bytes:
-    """Not validated: the correlator does that, and thousands of fleets are played."""
-    message: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": name,
-        "source": messages.host_source(host),
-        "type": kind.type,
-        "time": stamp,
-        "dataschema": kind.dataschema,
-        "data": data,
-        **more,
-    }
-    return msgspec.json.encode(message)
+@cache
+def _encoder(host: str) -> Encoder:
+    return Encoder(TOPICS, host)
