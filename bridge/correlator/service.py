@@ -18,11 +18,13 @@ from bridge.correlator.input.inbound import InboundQueue
 from bridge.correlator.input.state_counts import StateCounts
 from bridge.correlator.input.wildcards import WildcardCheck
 from bridge.correlator.output.outbound import draft
+from bridge.correlator.output.replay_requests import ReplayRequests
 from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
 from bridge.correlator.process.group_processor import IN_HAND_S, RETRY_S, GroupProcessor
 from bridge.correlator.process.processor import Processor
 from bridge.correlator.rules.record import OutboundMessage, Times
+from bridge.correlator.sessions import Handlers, Sessions
 from bridge.correlator.status import Status
 from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import (
@@ -32,15 +34,12 @@ from bridge.correlator.store import (
     Store,
 )
 from bridge.database import StoreTrouble, StoreTroubleError
-from bridge.errors import ThreadDiedError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.retained import RetainedReader, WildcardProbe
-from bridge.mqtt.session import Publication, Received, Session, Subscription
-from bridge.mqtt.settings import DURABLE_EXPIRY_S
+from bridge.mqtt.retained import RetainedReader
+from bridge.mqtt.session import Received, Session
 from bridge.systemd import Notifier
-from bridge.wire.messages import ReplayRequest, correlator_source
-from bridge.wire.topics import Topics
+from bridge.wire.messages import correlator_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from bridge.config import CorrelatorSettings
     from bridge.correlator.input.messages import Inbound
 
-RECEIVE_MAXIMUM: Final = 2000
 WAITING_MESSAGES: Final = 5000
 """With more messages waiting while the store fails, the broker's connection isn't read any more."""
 TICK_S: Final = 1.0
@@ -58,7 +56,7 @@ _log = get_logger()
 
 
 class Correlator:
-    """One correlator. `run` works in the caller's thread; `start` and `stop` in one of its own.
+    """One correlator. `run` works in the caller's thread.
 
     Raises `ConfigError` where the store can't be used; neither an absent broker nor a store that fails for a
     while is an error.
@@ -87,15 +85,17 @@ class Correlator:
             hosts=self._processor.hosts.values,
         )
         self._status_topic = ""
-        self._restorer = Restorer(self._store, self._new_reader, self._wake, self._topics, self._source)
-        self._wildcards = WildcardCheck(self._new_probe)
+        self._sessions = Sessions(settings, self._instance)
+        self._restorer = Restorer(
+            self._store, self._sessions.retained, self._wake, self._topics, self._source
+        )
+        self._wildcards = WildcardCheck(self._sessions.probe)
         self._state_counts = StateCounts(settings.settle_s)
+        self._replay = ReplayRequests(self._topics, self.counters, self._state_counts)
         self._session: Session | None = None
         self._states: RetainedReader | None = None
         self._adoption: Adoption | None = None
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
         self._trouble = StoreTrouble(str(self._store), self.counters)
         self._next_tick = 0.0
         self._last_loop = time.monotonic()
@@ -122,23 +122,6 @@ class Correlator:
 
     # Starting and stopping
 
-    def start(self) -> None:
-        """Runs in a thread named `correlator`."""
-        self._thread = threading.Thread(target=self._run_thread, name="correlator", daemon=True)
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Stops what `start` started: sends what it can, says `offline`.
-
-        Raises ThreadDiedError where it had failed.
-        """
-        self.ask_to_stop()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            self._thread = None
-        if self._failure is not None:
-            raise ThreadDiedError("correlator", self._failure)
-
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
         self._stopping.set()
@@ -154,18 +137,6 @@ class Correlator:
         if session is not None:
             session.wake()
 
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the thread, when it ended by itself."""
-        return self._failure
-
-    def _run_thread(self) -> None:
-        try:
-            self.run()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that calls stop()
-            self._failure = error
-            _log.exception("correlator.died")
-
     def run(self, notifier: Notifier | None = None) -> None:
         """Works until `ask_to_stop`."""
         notifier = notifier or Notifier({})
@@ -173,9 +144,17 @@ class Correlator:
             notifier.ready()  # neither a store nor a broker that isn't there is a reason not to be
             if not self._open_store(notifier):
                 return
-            self._session = self._new_session()
+            self._status_topic = self._status.topic
+            handlers = Handlers(
+                self._on_connected,
+                self._on_disconnected,
+                self._on_failed,
+                self._on_message,
+                self._on_acknowledged,
+            )
+            self._session = self._sessions.main(self.name, self._status, handlers)
             if self._settings.group is not None:
-                self._states = self._new_states_reader()
+                self._states = self._sessions.states(self._on_message)
             _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
@@ -209,64 +188,6 @@ class Correlator:
                 self._inbound.begin(self._processor.stored_until, self._clock())
                 return True
         return False
-
-    def _new_session(self) -> Session:
-        settings = self._settings
-        group = settings.group
-        self._status_topic = self._status.topic
-        return Session(
-            settings.broker_settings(),
-            client_id=self._client_id(self.name if group is None else self._member(self.name)),
-            clean_start=False,
-            session_expiry_s=DURABLE_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
-            will=self._status.offline,
-            subscriptions=(
-                *_subscriptions(self._topics, group),
-                Subscription(self._status_topic, qos=0, no_local=True, needed=False),
-            ),
-            receive_maximum=RECEIVE_MAXIMUM,
-            on_connected=self._on_connected,
-            on_disconnected=self._on_disconnected,
-            on_failed=self._on_failed,
-            on_message=self._on_message,
-            on_acknowledged=self._on_acknowledged,
-            on_shortfall=lambda what: _log.warning("broker.falls_short", what=what),
-        )
-
-    def _new_states_reader(self) -> RetainedReader:
-        """For a member of a group: a shared subscription gets no retained messages (MQTT 5, 4.8.2)."""
-        return RetainedReader(
-            self._settings.broker_settings(),
-            client_id=self._client_id(f"{self._instance}-states"),
-            filters=self._topics.from_hosts()[1:3],
-            on_message=self._on_message,
-        )
-
-    def _new_reader(
-        self, on_message: Callable[[Received], None], on_begin: Callable[[], None]
-    ) -> RetainedReader:
-        return RetainedReader(
-            self._settings.broker_settings(),
-            client_id=self._client_id(f"{self._instance}-retained"),
-            filters=self._topics.retained_by_correlators(),
-            on_message=on_message,
-            on_begin=on_begin,
-        )
-
-    def _new_probe(self, topic: str) -> WildcardProbe:
-        return WildcardProbe(
-            self._settings.broker_settings(),
-            client_id=self._client_id(f"{self._instance}-probe"),
-            topic=topic,
-            wildcard=self._topics.correlator_statuses(),
-        )
-
-    def _member(self, name: str) -> str:
-        return f"{self._settings.group}-{name}"
-
-    def _client_id(self, name: str) -> str:
-        """With the prefix: a second session with the same client id would end the first (MQTT 5, 3.1.4)."""
-        return f"{self._topics.prefix}-mqtt-correlator-{name}"
 
     # The session's callbacks, in our own thread
 
@@ -426,9 +347,9 @@ class Correlator:
             self._adopt(session)
             self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
         for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
-            self._ask_replay(session, host, epoch, first, last)
+            self._replay.request_messages(session, host, epoch, first, last)
         if self._settings.group is None:  # a member is sent a part of them
-            self._look_for_states(session, now)
+            self._replay.request_states(session, now)
         self._restorer.start()
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
@@ -444,47 +365,7 @@ class Correlator:
             return
         for name in self._store.gone(MEMBER_EXPIRY_S)[:1]:
             _log.info("member.gone", id=name, now="its share is taken over")
-            self._adoption = Adoption(
-                name,
-                self._settings.broker_settings(),
-                self._client_id(self._member(name)),
-                self._topics,
-                self.counters,
-                receive_maximum=RECEIVE_MAXIMUM,
-                settle_s=self._settings.settle_s,
-                take=self._take,
-                clock=self._clock,
-            )
-
-    def _look_for_states(self, session: Session, now: float) -> None:
-        """Requests states that the broker didn't send, with the host's last message of the event stream."""
-        self.counters.hosts_without_states = len(self._state_counts.missing(now))
-        if session.room() <= 0:
-            return
-        for status in self._state_counts.news(now):
-            _log.warning(
-                "host.states_missing",
-                host=status.host,
-                came=self._state_counts.came(status.host),
-                of=status.states,
-            )  # fmt: skip
-            last = max(1, status.last_sequence)
-            self._ask(
-                session,
-                status.host,
-                ReplayRequest(epoch=str(status.epoch), first=last, last=last, states=True),
-            )
-
-    def _ask_replay(self, session: Session, host: str, epoch: str, first: int, last: int) -> None:
-        if session.room() <= 0:
-            return
-        self._ask(session, host, ReplayRequest(epoch=epoch, first=first, last=last))
-        self.counters.replays_asked += 1
-        _log.info("host.replay_asked", host=host, epoch=epoch, first=first, last=last)
-
-    def _ask(self, session: Session, host: str, request: ReplayRequest) -> None:
-        topic = self._topics.replay(host)
-        session.publish(Publication(topic, request.payload(), content_type="application/json"), topic)
+            self._adoption = self._sessions.adopted(name, self.counters, self._take, self._clock)
 
     def _draft(self, message: OutboundMessage, uuid: str, now: float) -> Draft:
         return draft(message, uuid, topics=self._topics, source=self._source, now=self._clock.as_wall(now))
@@ -524,20 +405,3 @@ class Correlator:
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
         return {"store": self._trouble.why, "broker": broker, "retained": self._wildcards.trouble}
-
-
-def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
-    """What a correlator subscribes to.
-
-    Retained messages are sent again on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
-    queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
-    subscription gets no retained messages; a `RetainedReader` reads those.
-    """
-    status, state, job, lifecycle, event = topics.from_hosts()
-    filters: tuple[tuple[str, int], ...]
-    if group is None:
-        filters = ((status, 0), (state, 0), (job, 0), (lifecycle, 1), (event, 1))
-    else:
-        share = f"$share/{topics.level(group)}/"
-        filters = ((status, 0), *((share + each, 1) for each in (state, job, lifecycle, event)))
-    return tuple(Subscription(one, qos=qos) for one, qos in filters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 from bridge import log
@@ -17,7 +18,8 @@ def main(port: str, folder: str, *more: str) -> None:
     given: dict[str, object] = {"broker": f"mqtt://127.0.0.1:{port}", "state_dir": folder}
     given |= dict(word.split("=", 1) for word in more)
     correlator = Correlator(load(CorrelatorSettings, "correlator", given, {}, PROGRAMS).settings)
-    correlator.start()
+    thread = threading.Thread(target=correlator.run, name="correlator")
+    thread.start()
     while not correlator.counters.broker_connected:
         time.sleep(0.01)
     time.sleep(0.3)
@@ -32,7 +34,8 @@ def main(port: str, folder: str, *more: str) -> None:
             answers.say(done=done, cpu_us=cpu / int(numbers[0]) * 1e6)
         elif command == "count":
             answers.say(messages=correlator.counters.messages, cpu_s=time.process_time())
-    correlator.stop()
+    correlator.ask_to_stop()
+    thread.join()
 
 
 if __name__ == "__main__":
