@@ -15,7 +15,7 @@ from bridge.mqtt.messages import Publication
 from bridge.mqtt.session import Subscription
 from bridge.mqtt.settings import BrokerSettings
 from bridge.wire.topics import Topics
-from tests.support.secured import SecuredBroker, make_certificates
+from tests.support.secured import SecuredBroker
 from tests.support.session_recorder import Client
 
 pytestmark = pytest.mark.server
@@ -239,36 +239,6 @@ def test_nobody_can_take_over_the_session_of_another_where_that_is_switched_on(t
         victim.close()
 
 
-def test_an_expired_certificate_is_refused_with_what_to_do(broker: SecuredBroker) -> None:
-    _, key = broker.certificate("host3")
-    expired = broker.certificates / "host3-expired.crt"
-    authority = broker.certificates
-    _openssl("req", "-new", "-key", str(key), "-subj", "/CN=host3", "-out", str(authority / "host3.csr"))
-    _openssl(
-        *("x509", "-req", "-in", str(authority / "host3.csr"), "-days", "-1"),
-        *("-CA", str(authority / "authority.crt"), "-CAkey", str(authority / "authority.key")),
-        *("-set_serial", "7", "-out", str(expired)),
-    )
-    settings = dataclasses.replace(broker.known_as("host3"), cert_file=str(expired))
-    said = refusal(settings)
-    assert "--broker-cert-file" in said
-    assert "it has expired: put a new one in its place" in said
-
-
-def test_a_certificate_of_another_authority_is_refused_with_what_to_do(
-    broker: SecuredBroker, tmp_path: Path
-) -> None:
-    make_certificates(tmp_path, "authority")
-    make_certificates(tmp_path, "client", "host1")
-    own = broker.known_as("host1")
-    said = refusal(
-        dataclasses.replace(own, cert_file=str(tmp_path / "host1.crt"), key_file=str(tmp_path / "host1.key"))
-    )
-    assert "the broker refused our client certificate (--broker-cert-file)" in said
-    said = refusal(dataclasses.replace(own, ca_file=str(tmp_path / "authority.crt")))
-    assert "set --broker-ca-file to that authority's certificate" in said
-
-
 def test_without_a_certificate_or_with_a_wrong_password_nobody_gets_in(broker: SecuredBroker) -> None:
     own = broker.known_as("host1")
     said = refusal(dataclasses.replace(own, cert_file=None, key_file=None))
@@ -294,10 +264,6 @@ def test_the_rules_hold_over_encrypted_websockets_too(broker: SecuredBroker) -> 
     assert "set --broker-ca-file" in refusal(dataclasses.replace(settings, ca_file=None))
     wrong = broker.with_password("host9", "guessed", "wss")
     assert "check the user, its password" in refusal(wrong)
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 def _are_all_in(expected: Collection[str], found: Collection[object]) -> bool:

@@ -256,11 +256,11 @@ def test_a_client_certificate_lets_in_and_its_lack_or_fault_is_said(
         assert "agent1" in broker.log
         said = refusal(dataclasses.replace(settings, cert_file=None, key_file=None))
         assert "the broker wants a client certificate: set --broker-cert-file" in said
-        for bad in (expired, stranger):
+        for bad, why in ((expired, ": it has expired: put a new one in its place"), (stranger, "")):
             said = refusal(
                 dataclasses.replace(settings, cert_file=str(bad.certificate), key_file=str(bad.key))
             )
-            assert "the broker refused our client certificate (--broker-cert-file)" in said
+            assert f"the broker refused our client certificate (--broker-cert-file){why}" in said
 
 
 def test_files_that_cannot_be_used_are_named_and_may_be_mended_without_a_restart(
