@@ -323,7 +323,7 @@ def _reason(pair: Pair, d: DepartureState, postcopy: bool) -> Reason | None:
 
 @exception_to("_REASON_OF_SOURCE", "the destination's reason")
 def _may_have_ended_later(pair: Pair) -> bool:
-    """The guest was found stopped on its source, and the attempt had failed at its destination before that."""
+    """The guest was found stopped on its source, after the attempt had failed at its destination."""
     over = pair.arrival.ended if pair.arrival else None
     end = pair.departure.ended if pair.departure else None
     if over is None or end is None or end.origin in AS_IT_HAPPENED or not is_reported(over):
