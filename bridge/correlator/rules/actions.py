@@ -73,8 +73,8 @@ def _end(view: HostView, mark: Mark, _: object = None) -> None:
         view.past = [*view.past, view.residency][-KEPT:]
     view.residency = None
     view.set_run_state(None, mark)
-    if view.persistent is False:
-        view.present = False
+    if not view.persistent:
+        view.present = False  # a state lists it if it is still defined
     for arrival in view.arrivals:
         if arrival.stage == "arrived":
             arrival.stage, arrival.over = "departed", mark

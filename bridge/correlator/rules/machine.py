@@ -111,7 +111,6 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "first_iteration": ("leaving", ("split_job",)),
         "resumed_migrated": ("here", ("resume",)),
         "resumed": ("leaving", ("unpause",)),
-        "paused": ("here", ("resume", "pause")),  # so it had run again
         "switching": ("leaving", ("suspend",)),
         "paused_by_error": ("here", ("leave_paused",)),
         "job_failed": ("leaving", ("lose_job",)),

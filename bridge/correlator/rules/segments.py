@@ -74,6 +74,8 @@ def choose(
             border.continues = False
             separate = total_penalty(joined(views))
             least, border.continues = (separate, False) if separate < least else (least, True)
+            if isinstance(border, Arrival) and not border.continues:
+                border.tentative = border.first == border.ended  # that of a guest which had arrived
         for host, view in joined(views).items():
             views[host].arrivals, views[host].departures = view.arrivals, view.departures
 

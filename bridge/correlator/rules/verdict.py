@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.correlator.rules.actions import KEPT
-from bridge.correlator.rules.clock_readings import FOREVER
+from bridge.correlator.rules.clock_readings import AFTER_S, FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import (
@@ -82,7 +82,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     if timing in ("now", "soon") and _is_more_to_come(pair, d, source_view, newest):
         timing = "settle"
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
-    reason = _reason(arrival, d, postcopy) if outcome == "failed" else None
+    reason = _reason(pair, d, postcopy) if outcome == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
         source_blind = silent[pair.source] <= over.received
@@ -306,9 +306,10 @@ _REASON_LAST: Final[dict[DepartureState, Reason]] = {
 }
 
 
-def _reason(arrival: Arrival | None, d: DepartureState, postcopy: bool) -> Reason | None:
+def _reason(pair: Pair, d: DepartureState, postcopy: bool) -> Reason | None:
     """The first reason that applies: what the evidence shows, never a guess."""
-    if d in _REASON_OF_SOURCE:
+    arrival = pair.arrival
+    if d in _REASON_OF_SOURCE and not (d == "stopped" and _may_have_ended_later(pair)):
         return _REASON_OF_SOURCE[d]
     if postcopy and arrival is not None and arrival.stage == "ended":
         return "postcopy_failed"
@@ -318,6 +319,16 @@ def _reason(arrival: Arrival | None, d: DepartureState, postcopy: bool) -> Reaso
             return "destination_vanished"
         return _REASON_OF_DESTINATION.get(end.what, "destination_stopped")
     return _REASON_LAST.get(d)
+
+
+@exception_to("_REASON_OF_SOURCE", "the destination's reason")
+def _may_have_ended_later(pair: Pair) -> bool:
+    """The guest was found stopped on its source, after the attempt had failed at its destination."""
+    over = pair.arrival.ended if pair.arrival else None
+    end = pair.departure.ended if pair.departure else None
+    if over is None or end is None or end.origin in AS_IT_HAPPENED or not is_reported(over):
+        return False
+    return pair.at_source(end) > pair.at_destination(over) + AFTER_S
 
 
 def _guest(

@@ -36,6 +36,9 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_FORMER}test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked"
     ),
     "verdict._may_have_ended_first": f"{_ONCE}[ended where it was seen, blind where it ran too]",
+    "verdict._may_have_ended_later": (
+        f"{_IN}exceptions.py::test_a_source_that_was_found_stopped_may_have_been_stopped_later"
+    ),
     "verdict._is_ending": f"{_ONCE}[announced long before it ended]",
     "verdict._may_arrive_unheard": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
     "verdict._began_nothing": f"{_ONE_SIDE_LATE}[9.0-15-prepare_fails-host1]",

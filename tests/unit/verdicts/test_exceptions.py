@@ -48,3 +48,13 @@ def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[Exp
     assert [columns(each) for each in verdicts(published)] == [
         expected(row, SOURCE, DESTINATION, voice=FULL, persistent=False) for row in rows
     ]
+
+
+def test_a_source_that_was_found_stopped_may_have_been_stopped_later() -> None:
+    row = replace(MIGRATIONS[0], said="D(2,1) S:iter S:blind D(5,5) ~40 S=shutoff/destroyed S:back")
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL, persistent=True)))
+    hold_the_contract(published)
+    assert [(each.reason, each.guest.state, each.confirmed_by) for each in verdicts(published)] == [
+        ("destination_failed", "unknown", ["destination"]),
+        ("destination_failed", "shutoff", ["source", "destination"]),
+    ]
