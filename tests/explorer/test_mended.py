@@ -65,6 +65,19 @@ MENDED: Final = {
             "before transient 9.0 started elsewhere 0.5 live copies breaks off ~2 S:iter guest powers off",
             "blind B 2…9 said 700",
         ),
+        # a guest that ended before the destination was prepared had been started again
+        (
+            "before persistent 11.3 power cycle 0.5 live copies breaks off  network cut",
+            "cut A 5…15 unsaid 15",
+        ),
+        # a source that was found stopped may have been stopped later
+        (
+            (
+                "after persistent 11.3 live copies switches finish fails D(5,5) ~{} S(4,1) S:end"
+                " 0.2 later destroyed"
+            ),
+            "blind A 2…11 said 15",
+        ),
     ],
     "two,between": [
         # an arrival that is open may end in any way: the nearer job is its own
@@ -170,7 +183,7 @@ MENDED: Final = {
             ),
             "blind A 7…11 said 700",
         ),
-        # who is suspended by hand had been resumed
+        # suspended by hand after it was blind: not left paused by the attempt
         (
             (
                 "between persistent 11.3 suspended meanwhile aborted 30 dump live"
@@ -186,6 +199,18 @@ MENDED: Final = {
             ),
             "blind A 4…8 said 0",
         ),
+        # the end of a guest that had arrived while its host was blind
+        (
+            (
+                "two transient 9.0 post-copy breaks S(3,8) D(4,4) by itself"
+                " 5 C live copies breaks off ~2 S:iter guest powers off"
+            ),
+            "dead B 8…17 unsaid 0",
+        ),
+    ],
+    "none": [
+        # a guest that was found and stopped at once is nowhere
+        ("none twice transient 9.0 saved, restored elsewhere destroyed", "blind B 4…6 said 0"),
     ],
 }
 

@@ -195,8 +195,10 @@ def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
         if last is None or last.stage != "left" or view.began > last.key:
             continue
         of_it = next((each for each in pairs if each.departure is last and each.source == host), None)
-        if of_it is not None and of_it.arrival is not None:
-            if place in (host, of_it.destination) and of_it.arrival.stage in ("open", "postcopy", "broken"):
+        arrival = of_it.arrival if of_it is not None else None
+        if of_it is not None and arrival is not None:
+            is_open = arrival.over is None and arrival.stage in ("open", "postcopy", "broken")
+            if is_open and place in (host, of_it.destination):
                 return of_it.destination
         elif host == place:
             published = (
