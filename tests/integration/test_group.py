@@ -12,11 +12,12 @@ from sqlalchemy import text
 
 from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
+from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import Inbound, message_of
 from bridge.correlator.output.outbound import draft
 from bridge.correlator.process.group_processor import IN_HAND_S, GroupProcessor
 from bridge.correlator.rules.record import Times
-from bridge.correlator.store import GroupStore
+from bridge.correlator.store import GroupStore, HostRow
 from bridge.mqtt.messages import Publication
 from bridge.wire.messages import correlator_source
 from bridge.wire.topics import Topics
@@ -137,3 +138,22 @@ def test_a_verdict_waits_for_what_another_member_has(members: list[Member], miss
     second.take(held, START + 12.0)
     assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
     assert first.look(START + 60.0) + second.look(START + 60.0) == []
+
+
+def test_a_gap_that_another_member_fills_is_looked_at_as_soon_as_all_have_caught_up(
+    members: list[Member],
+) -> None:
+    """The other one had the host in hand, and doesn't see that the domain waits for it."""
+    first, second = members
+    source, destination = _sides()
+    first.take([each for each in destination if not each.topic.endswith("/lifecycle/resumed")], START + 3.0)
+    first.take(source, START + 3.0)
+    for now in (3.5, 5.5, 6.0):
+        assert first.look(START + now) + second.look(START + now) == []
+    with second.store.begin_shared() as tx:
+        ((name, (data, _)),) = tx.claim(["host2-group"], []).items()
+        host = Host.load(name, data)
+        host.see("epoch-host2-group", 2, START + 6.0)
+        assert not host.has_gap
+        tx.keep_hosts([HostRow(name, host.dump(), host.suspect)])
+    assert first.look(START + 6.1) + second.look(START + 6.1) == ["completed"]

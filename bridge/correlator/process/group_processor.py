@@ -27,8 +27,6 @@ from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 
-AGAIN_S: Final = 1.0
-"""A gap that another member may be filling is looked at again after this."""
 IN_HAND_S: Final = 20.0
 """How long another member may be processing a message: if that member died, the agent's status shows within
 seconds that something is missing, and it is requested. Until then no state replaces a lost event: which
@@ -287,10 +285,12 @@ class GroupProcessor(Processor):
         return frozenset(host.name for host in found if host.has_gap)
 
     def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
-        """Soon, where a gap counts that another member may be filling at this moment."""
+        """Where a gap counts that another member may be filling at this moment: as soon as all members have
+        caught up with it.
+        """
         if evaluation.waits <= batch.hosts.keys():
             return evaluation.due
-        return min(now + AGAIN_S, evaluation.due or math.inf)
+        return min(math.nextafter(now, math.inf), evaluation.due or math.inf)
 
     def _keep(self, batch: Batch, now: float) -> None:
         super()._keep(batch, now)
