@@ -31,6 +31,7 @@ Action = Literal[
     "mark_iteration",
     "close_departure",
     "split_job",
+    "next_job",
     "suspend",
     "unpause",
     "lose_job",
@@ -174,6 +175,12 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
         _open_departure(view, began)
         _suspend(view, began)
     _mark_iteration(view, mark)
+
+
+def _next_job(view: HostView, mark: Mark, _: object = None) -> None:
+    """What still iterates isn't the job that is gone."""
+    if view.departures[-1].stage == "job_lost":
+        _split_job(view, mark)
 
 
 def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
@@ -373,6 +380,7 @@ ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
     "mark_iteration": _mark_iteration,
     "close_departure": close_departure,
     "split_job": _split_job,
+    "next_job": _next_job,
     "suspend": _suspend,
     "unpause": _unpause,
     "lose_job": _lose_job,

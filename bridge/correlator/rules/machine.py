@@ -108,6 +108,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "vanished": ("away", ("vanish", "end")),
     },
     "leaving": {
+        "iteration": ("leaving", ("next_job",)),
         "first_iteration": ("leaving", ("split_job",)),
         "resumed_migrated": ("here", ("resume",)),
         "resumed": ("leaving", ("unpause",)),
@@ -302,7 +303,9 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
         begin_segment(view, view.arrivals[-1], mark)
 
 
-_BEGIN_A_DEPARTURE: Final[frozenset[Action]] = frozenset({"open_departure", "split_job", "discard_job"})
+_BEGIN_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
+    {"open_departure", "split_job", "next_job", "discard_job"}
+)
 _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
     {
         "mark_iteration", "suspend", "unpause", "lose_job", "postcopy_out", "break_out",

@@ -493,7 +493,7 @@ def _end_before_copy(
     if all(read(end) + AFTER_S < read(arrival.first) for read in READINGS):
         return None  # it had ended before; the guest was started again, unseen
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
-    if any(arrival.first.at < other.first.at <= began.at for other in arrivals.values()):
+    if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
         return None
     if arrival.ended is not None and is_well_after(
         began, arrival.ended, residency_overlaps(arrival, residency)

@@ -129,12 +129,15 @@ def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
 
 def _one_departure(before: Departure, after: Departure) -> Departure:
     is_at_its_beginning = after.stage == "copying"
+    is_lost = after.stage == "leaving" and before.job_gone is not None
     return replace(
         after,
         key=before.key,
         opened=before.opened,
         after=before.after,
-        stage=before.stage if is_at_its_beginning else after.stage,
+        stage=before.stage if is_at_its_beginning else "job_lost" if is_lost else after.stage,
+        ended=before.ended if is_lost else after.ended,
+        job_gone=after.job_gone or before.job_gone,
         before_end=before.stage if after.before_end == "copying" else after.before_end,
         iterated=before.iterated or after.iterated,
         iterated_last=after.iterated_last or before.iterated_last,
