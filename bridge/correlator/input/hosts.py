@@ -96,14 +96,18 @@ class Host(Stream[_Kept]):
         """A message that wasn't retained was stamped `at` and received at `received`; see `Clock.note`."""
         self.kept.clock.note(received, at, is_status=is_status, is_next=is_next)
 
-    def note_agent(self, status: Status, *, received: float, retained: bool) -> bool:
-        """An agent's status. True: whether the host is blind has changed."""
+    def note_agent(
+        self, status: Status, *, received: float, retained: bool, after: float | None = None
+    ) -> bool:
+        """An agent's status, published after this, if known. True: whether the host is blind has changed."""
         self.note_status(status, retained=retained)
         why = "" if status.online and status.sees_libvirt else "libvirt" if status.online else "agent"
-        return self.note_sight(why, since=received)
+        return self.note_sight(why, since=received, after=after)
 
-    def note_sight(self, blind_why: str, *, since: float) -> bool:
-        """Why the host is blind, empty if it isn't. True: whether it is blind has changed."""
+    def note_sight(self, blind_why: str, *, since: float, after: float | None = None) -> bool:
+        """Why the host is blind, empty if it isn't; it may be so since `after`. True: whether it is blind has
+        changed.
+        """
         kept = self.kept
         if not blind_why:
             changed = kept.blind_since is not None
@@ -115,7 +119,8 @@ class Host(Stream[_Kept]):
         if kept.blind_since is not None:
             return False
         kept.blind_since = since
-        kept.dark = [*kept.dark, max(kept.saw_until, since - UNNOTICED_S)][-MAX_DARK:]
+        began = since if after is None else min(since, after)
+        kept.dark = [*kept.dark, max(kept.saw_until, began - UNNOTICED_S)][-MAX_DARK:]
         return True
 
     def note_alive(self, at: float) -> bool:

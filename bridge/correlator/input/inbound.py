@@ -111,7 +111,7 @@ class InboundQueue:
             )
             if isinstance(message, DomainMessage) and late:
                 message = structs.replace(message, late=True)
-            return Inbound(message, at, received.retain, late)
+            return Inbound(message, at, received.retain, late, self.gap_since if received.retain else None)
         return None
 
     def _was_kept(self, message: DomainMessage | Status, until: float | None) -> bool:

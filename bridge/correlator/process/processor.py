@@ -179,7 +179,9 @@ class Processor:
                 host.note_clock(inbound.received, message.at, is_status=not inbound.late)
                 if message.online and message.sees_libvirt:
                     host.note_saw(message.at + min(0.0, host.offset_s))
-            changed = host.note_agent(message, received=inbound.received, retained=inbound.retained)
+            changed = host.note_agent(
+                message, received=inbound.received, retained=inbound.retained, after=inbound.after
+            )
         self._note_gone(host)
         if changed:
             self._note_sight_change(batch, host, inbound.received)

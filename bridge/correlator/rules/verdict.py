@@ -216,10 +216,12 @@ def _may_have_ended_first(
 
 @exception_to("OUTCOMES", "under way: nothing began")
 def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
-    """A Prepare that failed, or a dump: only the source reported a job, and no iteration, or no end."""
-    if (a, d) != ("unseen", "job_ended"):
-        return False
-    return departure is None or not departure.iterated or departure.job_gone is None
+    """A Prepare that failed, or a dump: only the source reported a job, and no iteration, or no end, or one
+    that may be the next job's.
+    """
+    if (a, d) != ("unseen", "job_ended") or departure is None:
+        return (a, d) == ("unseen", "job_ended")
+    return not departure.iterated or departure.job_gone is None or departure.closed is not None
 
 
 @exception_to("OUTCOMES", "never published by time alone")
