@@ -22,6 +22,11 @@ MENDED: Final = {
             "one transient 9.0 live copies switches finishes source's host lost for good",
             "dead A 3…5 unsaid 0",
         ),
+        # the end of a job that is gone is that of the pause which was found with it
+        (
+            "one persistent 9.0 live copies switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end",
+            "blind A 3…8 said 15",
+        ),
         # a cancelled migration that was found belongs to an attempt
         ("one transient 9.0 non-live finishes answer lost source destroyed", "dead A 3…8 said 15"),
     ],
@@ -64,6 +69,11 @@ MENDED: Final = {
         (
             "before transient 9.0 started elsewhere 0.5 live copies breaks off ~2 S:iter guest powers off",
             "blind B 2…9 said 700",
+        ),
+        # a dump's iterations before the migration are no attempt
+        (
+            "before persistent 11.3 dump live 0.5 live copies switches finishes confirm lost destroyed later",
+            "blind A 1…8 said 0",
         ),
         # a guest that ended before the destination was prepared had been started again
         (
@@ -198,6 +208,30 @@ MENDED: Final = {
                 " 5 A live copies breaks off  aborted, destination first"
             ),
             "blind A 4…8 said 0",
+        ),
+        # what still iterates isn't the job that is gone
+        (
+            (
+                "two persistent 11.3 non-live aborted, destination first"
+                " 5 B live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+            ),
+            "blind A 7…13 said 700",
+        ),
+        # a host that was found offline may have been lost at any time of the correlator's absence
+        (
+            (
+                "two transient 9.0>11.3 non-live finishes answer lost destination destroyed"
+                " 5 B live breaks off at once source's host lost for good"
+            ),
+            "restart 27…27 30",
+        ),
+        # an arrival that was found parts no earlier one from its source's end
+        (
+            (
+                "two transient 9.0 post-copy breaks S(3,8) D(4,4) by itself"
+                " 5 C live copies breaks off ~2 S:iter guest powers off"
+            ),
+            "blind B 1…17 said 15",
         ),
         # the end of a guest that had arrived while its host was blind
         (

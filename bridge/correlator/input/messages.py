@@ -58,8 +58,9 @@ HostInput = DomainMessage | Cleared | Status | Forgotten
 
 
 class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """A decoded message with its time of receipt, in our seconds. late: it is known to have waited; after: what
-    is retained may have been published at any time since then.
+    """A decoded message with its time of receipt, in our seconds.
+
+    late: it is known to have waited. after: what is retained may have been published at any time since then.
     """
 
     message: HostInput
