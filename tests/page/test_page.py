@@ -55,7 +55,7 @@ def test_a_migration_is_on_the_screen_within_a_second(world: World, look: Look) 
 
     started_s, completed_s = [], []
     for name in (f"app{number}" for number in range(TRIES)):
-        end = world.begin("live", name, name)
+        end = world.begin("live", f"live-{name}", name)
         window.row("running", name).wait_for()
         started_s.append(world.since_told())
         end()
