@@ -29,6 +29,8 @@ _START_S: Final = 90.0
 class Running(Reachable, Protocol):
     """What a check needs of a broker."""
 
+    folder: Path
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

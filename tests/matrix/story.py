@@ -198,7 +198,10 @@ class Story:
         uuid, publications = self._migration("broker")
         self._correlator.stop()
         self._fleet.publish(publications)
-        time.sleep(2)  # mosquitto saves each second here
+        published_s = time.time()
+        time.sleep(2)
+        saved = self._broker.folder / "data" / "mosquitto.db"  # it saves each second, if it has one to spare
+        wait_until(lambda: not saved.exists() or saved.stat().st_mtime > published_s)
         connected = len(self._agent.logged("broker.connected"))
         self._broker.kill()
         self._broker.start()
