@@ -32,6 +32,7 @@ from bridge.wire.messages import Libvirt, stamp
 from bridge.wire.topics import Topics
 from tests.explorer.world import Listed
 from tests.explorer.world import Step as Happening
+from tests.support.agent_messages import STATE_ID
 
 START_S: Final = 1_790_000_000.0
 UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -40,8 +41,6 @@ FIRST_LIST_S: Final = 0.22
 """From the connection to its first list (`GRACE_S` of the supervisor, and reading it)."""
 READ_S: Final = 0.02
 """From an event to the state that is read after it."""
-_ID: Final = slice(27, 63)
-"""Where in a state its random id stands."""
 _SEEN_JOB: Final[dict[str, object]] = {"operation": "migration_out", "time_elapsed": 900}
 
 Kind = Literal["event", "state", "status", "cleared"]
@@ -388,7 +387,7 @@ class Agent:
         moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
         payload = self._encoder.state(seen, self.driver, moment_ns, self.epoch, self.sequence)
         name = f"{self.host}-{len(self.out):026}"[:36].ljust(36, "0")
-        payload = payload[: _ID.start] + name.encode() + payload[_ID.stop :]
+        payload = payload[: STATE_ID.start] + name.encode() + payload[STATE_ID.stop :]
         self._publish(t, "state", topic, payload, name, retain=True, steps=because)
 
     def _progress(self, t: float, _: object) -> None:

@@ -19,7 +19,7 @@ from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
 from tests.unit.verdicts.stage import START, Sent
 
 TOPICS: Final = Topics()
-_ID: Final = slice(27, 63)
+STATE_ID: Final = slice(27, 63)
 """Where in a state its random id stands."""
 
 
@@ -83,7 +83,7 @@ def of_domain(observation: Observation, uuid: str, *, shift_s: float | None = No
             listed, observation.driver, at_ns, epoch(host, observation.epoch), observation.sequence
         )
         name = observation.id if shift_s is None else f"{observation.id}-{uuid}"
-        return TOPICS.state(host, uuid), payload[: _ID.start] + name.encode() + payload[_ID.stop :]
+        return TOPICS.state(host, uuid), payload[: STATE_ID.start] + name.encode() + payload[STATE_ID.stop :]
     draft = _draft(observation, uuid, at_ns, shift_s or 0.0)
     return draft.topic, draft.build(epoch(host, observation.epoch), observation.sequence)
 
