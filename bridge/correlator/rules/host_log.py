@@ -99,18 +99,31 @@ class HostLog:
         del self.observations[:end]
 
     def _put_in_order(self) -> None:
-        """A cleared state has no `as_of`: it comes after all events that came before it."""
+        """A cleared state has no `as_of`: it comes after all events that came before it. Among members of a
+        group it may have overtaken some; of those that happened before, none begins the domain's next life.
+        """
         for cleared in [observation for observation in self.observations if observation.kind == "cleared"]:
-            came = [f.key for f in self.observations if not is_state(f) and f.received < cleared.received]
-            if came and came[-1] > cleared.key:
+            events = [each for each in self.observations if not is_state(each)]
+            came = (each.key for each in events if each.received < cleared.received)
+            key = max((cleared.key, *came))
+            for event in events:
+                if event.key > key:
+                    if _begins(event) or event.at >= cleared.received:
+                        break
+                    key = event.key
+            if key != cleared.key:
                 self.observations.remove(cleared)
-                epoch, sequence = came[-1]
-                insort(self.observations, replace(cleared, epoch=epoch, sequence=sequence), key=_place)
+                insort(self.observations, replace(cleared, epoch=key[0], sequence=key[1]), key=_place)
 
 
 def is_state(observation: Observation) -> bool:
     """Whether an observation is a listed or cleared state, not an event."""
     return observation.kind in ("state", "cleared")
+
+
+def _begins(event: Observation) -> bool:
+    """Whether no guest, or no domain, has been there just before the event."""
+    return event.kind == "lifecycle" and event.what.partition("/")[0] in ("defined", "started")
 
 
 def take_in_order(view: HostView, observation: Observation) -> None:
