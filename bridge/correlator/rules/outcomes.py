@@ -7,11 +7,15 @@ Perform, Finish, Confirm; `qemu_migration.c`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
+from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
-from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage
-from bridge.correlator.rules.observations import Mark
+from bridge.correlator.rules.holders import is_well_after, residency_overlaps
+from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
+from bridge.correlator.rules.observations import SKEW_S, UNNOTICED_S, Mark, is_live
 from bridge.correlator.rules.pairing import Pair, stage_then
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -178,6 +182,138 @@ def _both_ran_and_ended(pair: Pair) -> bool:
     """The guest ran on both hosts, and ended on both."""
     arrival, departure = pair.arrival, pair.departure
     return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
+
+
+def outcome_of(
+    pair: Pair,
+    states: tuple[ArrivalState, DepartureState],
+    source: HostView | None,
+    silent: Mapping[str, float],
+    newest: Mark | None,
+) -> tuple[JointOutcome, Timing]:
+    """What the legs of an attempt prove, and when it is published: by `OUTCOMES` and its exceptions. source:
+    the source's view; silent: the hosts that are blind, and since when; newest: the newest conclusive mark.
+    """
+    a, d = states
+    arrival, departure = pair.arrival, pair.departure
+    if (
+        (pair.destination in silent and _may_arrive_unheard(a, d, departure))
+        or _may_have_arrived(arrival, departure, source)
+        or _may_have_ended_first(a, d, pair, silent)
+        or (pair.source not in silent and _is_ending(arrival, departure, source))
+    ):
+        return UNDER_WAY_WATCHED
+    if _began_nothing(a, d, departure):
+        return UNDER_WAY
+    outcome, timing = OUTCOMES[a][d]
+    if outcome == "under_way" and _may_be_no_migration(a, departure):
+        return UNDER_WAY
+    if timing in ("now", "soon") and _is_more_to_come(pair, d, source, newest):
+        return outcome, "settle"
+    return outcome, timing
+
+
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
+def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
+    """A destination that was found without the guest may have had it meanwhile: its source had suspended it
+    for the switch-over, and ended later; or lost it while blind, too.
+    """
+    if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
+        return False
+    if departure is None:
+        return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
+    was_suspended = departure.suspended is not None and not departure.postcopy
+    return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
+
+
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
+def _is_ending(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
+    """The source has reported that the guest's end began, before the destination's, and not yet of which kind
+    it is.
+    """
+    residency = source.residency if source is not None else None
+    if arrival is None or arrival.ended is None or residency is None or residency.announced is None:
+        return False
+    is_open = departure is None or departure.ended is None
+    return is_open and not is_well_after(
+        residency.announced, arrival.ended, residency_overlaps(arrival, residency)
+    )
+
+
+def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
+    """Whether a host may have lost the guest in this time while it was blind: only its last residencies are
+    kept.
+    """
+    if len(source.past) == KEPT and source.past[0].began.at > begins_s:
+        return True
+    return any(
+        residency.ended is not None
+        and residency.ended.origin != "event"
+        and begins_s <= residency.ended.at <= ends_s
+        for residency in source.past
+    )
+
+
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
+def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
+    """The destination is blind, and the guest may arrive, or may have arrived before its source ended."""
+    if a != "open":
+        return False
+    if d in ("crashed", "stopped"):
+        return departure is not None and departure.suspended is not None
+    return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
+
+
+@exception_to("OUTCOMES", "under way: a conflict that was published stays one")
+def _may_have_ended_first(
+    a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
+) -> bool:
+    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first."""
+    arrival, departure = pair.arrival, pair.departure
+    if (a, d) == ("arrived", "resumed_ended") and departure is not None:
+        end, blind = departure.over or departure.ended, pair.destination
+        ended_s = pair.at_source(end) if end is not None else FOREVER
+    elif (a, d) == ("departed", "resumed") and arrival is not None and arrival.over is not None:
+        ended_s, blind = pair.at_destination(arrival.over), pair.source
+    else:
+        return False
+    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
+
+
+@exception_to("OUTCOMES", "under way: nothing began")
+def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
+    """A Prepare that failed, or a dump: only the source reported a job, and no iteration, or no end, or one
+    that may be the next job's.
+    """
+    if (a, d) != ("unseen", "job_ended") or departure is None:
+        return (a, d) == ("unseen", "job_ended")
+    return not departure.iterated or departure.job_gone is None or departure.closed is not None
+
+
+@exception_to("OUTCOMES", "never published by time alone")
+def _may_be_no_migration(a: ArrivalState, departure: Departure | None) -> bool:
+    """Without a switch-over, a job that only the source reported may be a save or a dump."""
+    is_sure = departure is not None and (departure.suspended is not None or departure.postcopy)
+    return a == "unseen" and not is_sure
+
+
+@exception_to("OUTCOMES", "published after `settle`")
+def _is_more_to_come(pair: Pair, d: DepartureState, source: HostView | None, newest: Mark | None) -> bool:
+    """The link is ambiguous, a source that failed to resume was suspended again, libvirt's figures are
+    awaited, or the newest evidence came late: a late host sends everything at once.
+    """
+    departure = pair.departure
+    return (
+        pair.ambiguous
+        or (d == "left_paused" and departure is not None and departure.returned is not None)
+        or (d == "left" and _awaits_figures(departure, source))
+        or not is_live(newest)
+    )
+
+
+def _awaits_figures(departure: Departure | None, view: HostView | None) -> bool:
+    """libvirt's own figures follow stopped/migrated at once, on drivers that have them."""
+    return departure is not None and departure.figures is None and (view is None or view.driver != "Xen")
 
 
 _LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from operator import itemgetter
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
@@ -29,17 +28,11 @@ from bridge.correlator.rules.clock_readings import (
     AFTER_S,
     FOREVER,
     ORDER_S,
-    READINGS,
-    ClockReading,
     Interval,
     Overlap,
-    by_correction,
-    by_receipt,
-    by_stamp,
-    intervals,
 )
-from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.exceptions import exception_to
+from bridge.correlator.rules.holders import holders_at, is_well_after, lasted, source_without_job
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -48,7 +41,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark, is_live
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark
 
 _ASKED_S: Final = 2.5
 """Agents poll an outgoing job every second or two."""
@@ -94,22 +87,12 @@ def pair(
         next_s = _next(began, arrival.first)
         if link is not None:
             taken.add(link.departure)
-            source = link.departure[0]
-            pairs.append(Pair(arrival, host, link.of, source, link.is_ambiguous, link.overlaps, next_s))
+            left = link.departure[0]
+            pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
         elif not arrival.tentative:
-            leg = (host, arrival.key)
-            ends = [
-                (source, end)
-                for n, (source, residency) in enumerate(residencies[leg])
-                if (n == 0 or _ended_after(arrival, residency))
-                and (end := _end_before_copy(arrival, source, residency, views, links))
-            ]
-            holder = next(iter(residencies[leg]), None)
-            if not ends and holder and (end := _ran_on(arrival, holder[1], views[holder[0]])):
-                ends = [(holder[0], end)]
-            held_by, end = ends[0] if ends else (_source(host, arrival, holder, links), None)
-            overlaps = residency_overlaps(arrival, dict(residencies[leg]).get(held_by or ""))
-            pairs.append(Pair(arrival, host, end, held_by, overlaps=overlaps, next_began=next_s))
+            holders = residencies[host, arrival.key]
+            source, departure, overlaps = source_without_job(host, arrival, holders, views, links)
+            pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
     pairs.extend(
         Pair(None, None, departure, host, next_began=_next(began, departure.opened))
         for host, departure in departures
@@ -156,24 +139,17 @@ def _linked(
     """All legs except those in `done`, where the guest was at each arrival, and each arrival's link."""
     arrivals = [(h, a) for h, t in sorted(views.items()) for a in t.arrivals if (h, a.key) not in done]
     departures = [(h, d) for h, t in sorted(views.items()) for d in t.departures if (h, d.key) not in done]
-    residencies = {(host, arrival.key): _holders(views, host, arrival) for host, arrival in arrivals}
-    lasted = {(host, arrival.key): _lasted(arrival) for host, arrival in arrivals}
-    lasted |= {(host, departure.key): _lasted(departure) for host, departure in departures}
+    residencies = {(host, arrival.key): holders_at(views, host, arrival) for host, arrival in arrivals}
+    times = {(host, arrival.key): lasted(arrival) for host, arrival in arrivals}
+    times |= {(host, departure.key): lasted(departure) for host, departure in departures}
     known = _Known(
         {leg: found[0] if found else None for leg, found in residencies.items()},
         published,
         [ends for ends in published if any(leg in done for leg in ends)],
         _proven(arrivals, departures),
-        lasted,
+        times,
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
-
-
-def _lasted(leg: Arrival | Departure) -> list[Interval]:
-    """The time of a leg, from the first to the last known moment."""
-    if isinstance(leg, Arrival):
-        return intervals(leg.first, leg.after, leg.switched or leg.ended or leg.over)
-    return intervals(leg.opened, leg.after, leg.ended or leg.closed)
 
 
 def _overlaps(
@@ -393,161 +369,3 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
             1000 * min(abs(a.read(arrival.first) - d.read(departure.opened)) for a, d in overlaps)
         ),
     )
-
-
-def _holders(
-    views: Mapping[str, HostView], destination: str, arrival: Arrival
-) -> list[tuple[str, Residency]]:
-    """The other hosts on which the guest was when this arrival was opened, and its residencies there, the
-    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened; if there
-    is none, by any other reading. More than one only if the guest runs twice, or the clocks don't decide.
-    """
-    mark = arrival.first
-    residencies = [
-        (host, residency)
-        for host, view in views.items()
-        if host != destination
-        for residency in ([*view.past, view.residency] if view.residency else view.past)
-    ]
-    found: list[tuple[float, bool, float, str, Residency]] = []
-    for host, residency in residencies:
-        away_s, began, ended = _away_at_s(residency, mark, by_correction), residency.began, residency.ended
-        is_sure = ended is None or ended.origin in AS_IT_HAPPENED or ended.earliest > mark.at
-        if away_s and _may_have_begun_before(residency, arrival):
-            away_s, is_sure = max(0.0, began.earliest - mark.at), False
-        if is_live(mark, began, ended):
-            away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
-        if away_s <= SKEW_S:
-            found.append((away_s, not is_sure, -began.at, host, residency))
-    if not found:  # their messages may be late from the first on, or a clock was set, and nothing shows it
-        found = [
-            (away_s, False, -residency.began.at, host, residency)
-            for host, residency in residencies
-            if (away_s := _least_away_s(residency, mark)) <= SKEW_S
-        ]
-    likeliest: dict[str, Residency] = {}
-    for *_, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
-        likeliest.setdefault(host, residency)
-    return list(likeliest.items())
-
-
-def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
-    """The guest was found there after this was prepared, and before it was over."""
-    over = arrival.switched or arrival.ended
-    is_found = residency.began.origin not in AS_IT_HAPPENED
-    return is_found and arrival.first.at < residency.began.at < (over.at if over else FOREVER)
-
-
-def _least_away_s(residency: Residency, mark: Mark) -> float:
-    """How far a moment is from a residency by the stamps, or by the receipt unless something held it up."""
-    marks = [each for each in (mark, residency.began, residency.ended) if each is not None]
-    readings = [by_stamp] if any(each.late for each in marks) else [by_stamp, by_receipt]
-    return min(_away_at_s(residency, mark, read) for read in readings)
-
-
-def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
-    """How far a moment is from a residency."""
-    ended_s = moment(residency.ended) if residency.ended else FOREVER
-    return max(0.0, moment(residency.began) - moment(mark), moment(mark) - ended_s)
-
-
-def _source(
-    host: str, arrival: Arrival, holder: tuple[str, Residency] | None, links: Mapping[LegId, Link]
-) -> str | None:
-    """The host that had the guest when this arrival began: its last known host, or the one to which it had
-    left from there, though that hasn't published anything of it yet.
-    """
-    if holder is None:
-        return None
-    source, residency = holder
-    if residency.ended is not None and residency.ended.at <= arrival.first.at + AFTER_S:
-        for (destination, _), link in links.items():
-            if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
-                return None if destination == host else destination
-    return source
-
-
-def _ended_after(arrival: Arrival, residency: Residency) -> bool:
-    """Whether the guest ended there later: of two hosts that had it, this was the source."""
-    end = residency.announced or residency.ended
-    return end is not None and end.origin == "event" and end.at >= arrival.first.at
-
-
-def _end_before_copy(
-    arrival: Arrival,
-    source: str,
-    residency: Residency,
-    views: Mapping[str, HostView],
-    links: Mapping[LegId, Link],
-) -> Departure | None:
-    """The source's leg if no event shows a job there, and the guest ended: the host that had the guest was
-    the source, and its end ended the last attempt that had been prepared by then.
-    """
-    if arrival.stage not in ("open", "ended"):
-        return None
-    end = residency.ended
-    stage = end_of(end) if end is not None else None
-    if end is None or stage is None:
-        return None
-    began = residency.announced or end
-    if all(read(end) + AFTER_S < read(arrival.first) for read in READINGS):
-        return None  # it had ended before; the guest was started again, unseen
-    arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
-    if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
-        return None
-    if arrival.ended is not None and is_well_after(
-        began, arrival.ended, residency_overlaps(arrival, residency)
-    ):
-        return None
-    for leg, link in links.items():
-        over = arrivals[leg].switched or arrivals[leg].ended
-        if (
-            link.departure[0] == source
-            and link.of.ended == end
-            and not (over and is_well_after(began, over, link.overlaps))
-        ):
-            return None  # it ended that attempt
-    return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
-
-
-def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departure | None:
-    """The source's leg if no event shows a job there, and it lists the guest as running after that was
-    resumed at its destination.
-    """
-    listed, switched = source.listed, arrival.switched
-    if arrival.stage not in ("arrived", "departed") or listed is None or switched is None:
-        return None
-    if residency is not source.residency or source.guest != "running":
-        return None
-    overlaps = residency_overlaps(arrival, residency)
-    if not all(d.read(listed.mark) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
-        return None
-    return Departure(key=listed.key, opened=listed.mark, stage="resumed", guest="running", ended=listed.mark)
-
-
-def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:
-    """The readings of both clocks by which the guest was on the source when the arrival was opened."""
-    if residency is None:
-        return []
-    return [(a, s) for a, s in product(_lasted(arrival), _resided(residency)) if _away_s(a, s) <= ORDER_S]
-
-
-def _resided(residency: Residency) -> list[Interval]:
-    return intervals(residency.began, None, residency.ended)
-
-
-def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
-    """Whether the source's end began well after the attempt was over at the destination, by all of these
-    readings of their clocks; if it was found afterwards, its earliest possible moment counts.
-    """
-    was_found = end.origin not in AS_IT_HAPPENED
-    readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
-    return all(
-        (end.earliest if was_found else of_source(end)) > of_destination(over) + AFTER_S
-        for of_destination, of_source in readings
-    )
-
-
-def _away_s(arrival: Interval, residency: Interval) -> float:
-    """How far the beginning of an arrival is from a residency."""
-    return max(0.0, residency.begins - arrival.begins, arrival.begins - residency.ends)

@@ -32,18 +32,18 @@ HELD_BY: Final[dict[str, str]] = {
     "outcomes._events_may_yet_come": (
         f"{_IN}rows.py::test_with_states_that_overtake_the_events_of_one_side[host1-11.3-9-copy_storage]"
     ),
-    "verdict._may_have_arrived": (
+    "outcomes._may_have_arrived": (
         f"{_FORMER}test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked"
     ),
-    "verdict._may_have_ended_first": f"{_ONCE}[ended where it was seen, blind where it ran too]",
+    "outcomes._may_have_ended_first": f"{_ONCE}[ended where it was seen, blind where it ran too]",
     "verdict._may_have_ended_later": (
         f"{_IN}exceptions.py::test_a_source_that_was_found_stopped_may_have_been_stopped_later"
     ),
-    "verdict._is_ending": f"{_ONCE}[announced long before it ended]",
-    "verdict._may_arrive_unheard": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
-    "verdict._began_nothing": f"{_ONE_SIDE_LATE}[9.0-15-prepare_fails-host1]",
-    "verdict._may_be_no_migration": f"{_ONE_SIDE_LATE}[11.3-30-source's_QEMU_crashes-host2]",
-    "verdict._is_more_to_come": f"{_ONCE}[blind from one copy to the next]",
+    "outcomes._is_ending": f"{_ONCE}[announced long before it ended]",
+    "outcomes._may_arrive_unheard": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
+    "outcomes._began_nothing": f"{_ONE_SIDE_LATE}[9.0-15-prepare_fails-host1]",
+    "outcomes._may_be_no_migration": f"{_ONE_SIDE_LATE}[11.3-30-source's_QEMU_crashes-host2]",
+    "outcomes._is_more_to_come": f"{_ONCE}[blind from one copy to the next]",
     "attempts._is_source_forgotten": (
         f"{_FORMER}test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again"
     ),
