@@ -75,6 +75,13 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """UNSUBACK."""
+
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """DISCONNECT from the broker (MQTT 5)."""
 
@@ -88,7 +95,7 @@ class Broken:
     why: str
 
 
-Report = Accepted | Refused | Subscribed | Disconnected | Broken
+Report = Accepted | Refused | Subscribed | Unsubscribed | Disconnected | Broken
 
 
 class _Client(paho.Client):
@@ -174,15 +181,21 @@ class Link:
         self._poll.register(self.wire.fileno(), POLLIN)
         self._poll.register(wake_fd, POLLIN)
 
-    def wait(self, timeout_s: float) -> tuple[bool, bool]:
-        """Waits for the broker, for space to write if needed, or for the wake-up: (readable, woken)."""
+    def wait(self, timeout_s: float, also: int | None = None) -> tuple[bool, bool]:
+        """Waits for the broker, for space to write if needed, for the wake-up, or until there is something to
+        read from the descriptor `also`: (readable, woken).
+        """
         readable = woken = False
         fd = self.wire.fileno()
+        if also is not None:
+            self._poll.register(also, POLLIN)
         for ready, events in self._poll.poll(0 if self.wire.has_more() else max(0.0, timeout_s) * 1000):
-            if ready != fd:
+            if ready == fd:
+                readable = bool(events & ~POLLOUT)
+            elif ready != also:
                 woken = True
-            elif events & ~POLLOUT:
-                readable = True
+        if also is not None:
+            self._poll.unregister(also)
         return readable or self.wire.has_more(), woken
 
     def flush(self) -> bool:
@@ -224,6 +237,13 @@ class Link:
         self._client.loop_write()
         return mid
 
+    def unsubscribe(self, filters: Sequence[str]) -> int:
+        """Sends one UNSUBSCRIBE for all of them and returns its packet identifier."""
+        _, mid = self._client.unsubscribe(list(filters))
+        assert mid is not None  # the wire stands
+        self._client.loop_write()
+        return mid
+
     def say_goodbye(self) -> None:
         """Queues DISCONNECT behind what is to be written: the broker then doesn't publish the Will."""
         self._client.disconnect()
@@ -257,6 +277,7 @@ class Link:
             client.will_set(will.topic, will.payload, 1, will.retain, properties)
         client.on_connect = self._report_connack
         client.on_subscribe = self._report_suback
+        client.on_unsubscribe = self._report_unsuback
         client.on_disconnect = self._report_disconnect
         return client
 
@@ -298,6 +319,16 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         self._reports.append(Subscribed(mid, tuple(code.value for code in codes)))
+
+    def _report_unsuback(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        mid: int,
+        _codes: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        self._reports.append(Unsubscribed(mid))
 
     def _report_disconnect(
         self,

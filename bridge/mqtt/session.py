@@ -25,6 +25,7 @@ from bridge.mqtt.link import (
     Refused,
     Report,
     Subscribed,
+    Unsubscribed,
 )
 from bridge.mqtt.messages import Publication, Received, Subscription
 from bridge.mqtt.nodes import Nodes
@@ -44,8 +45,9 @@ class Session:
     after a connection ends; on MQTT 3.1.1 `clean_start` is the clean session flag, and the broker decides how
     long. `receive_maximum` is how many QoS 1 messages the broker may send ahead of their acknowledgement,
     `maximum_packet_bytes` the largest packet that it may send (both MQTT 5). `window` is how many
-    publications may wait for their PUBACK. `will` makes the Will of each connection when it is attempted, so
-    that no two are the same.
+    publications may wait for their PUBACK. `unsubscribe` are filters to which a session that
+    the broker kept may be subscribed, from an earlier release. `will` makes the Will of each connection when
+    it is attempted, so that no two are the same.
 
     Callbacks, always inside `step`; `on_acknowledged` inside `close`, too:
 
@@ -71,6 +73,7 @@ class Session:
         session_expiry_s: int,
         will: Callable[[], Publication] | None = None,
         subscriptions: Sequence[Subscription] = (),
+        unsubscribe: Sequence[str] = (),
         receive_maximum: int = 1000,
         window: int = 100,
         keepalive_s: int = 10,
@@ -94,8 +97,8 @@ class Session:
             raise ValueError(f"session_expiry_s is 0 to 4294967295, not {session_expiry_s}")
         if maximum_packet_bytes is not None and not 1 <= maximum_packet_bytes <= packets.LARGEST_PACKET_BYTES:
             raise ValueError(f"maximum_packet_bytes is 1 or more, not {maximum_packet_bytes}")
-        for subscription in subscriptions:
-            packets.check_filter(subscription.filter)
+        for topic_filter in (*(each.filter for each in subscriptions), *unsubscribe):
+            packets.check_filter(topic_filter)
         self.connected = False
         """Whether the broker has accepted the connection."""
         self.last_refusal: str | None = None
@@ -112,6 +115,7 @@ class Session:
         self._needs = Needs(subscriptions, will and will(), session_expiry_s)
         self._shortfalls: set[str] = set()
         self._subscriptions = tuple(subscriptions)
+        self._unsubscribe = tuple(unsubscribe)
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._on_message = on_message
@@ -141,6 +145,16 @@ class Session:
     def address(self) -> str:
         """The broker, or the node that is tried or in use, for a person to read."""
         return self._nodes.address
+
+    @property
+    def node(self) -> BrokerSettings:
+        """The settings of the node that is tried or in use."""
+        return self._nodes.current
+
+    @property
+    def fileno(self) -> int | None:
+        """The descriptor of the connection, for another session's `step` to wait for; None without one."""
+        return self._link.wire.fileno() if self._link is not None else None
 
     @property
     def has_nodes(self) -> bool:
@@ -197,9 +211,10 @@ class Session:
         if link is not None and received.qos and received.generation == link.generation and self.connected:
             link.wire.outgoing += packets.pack_puback(received.mid)
 
-    def step(self, timeout_s: float) -> None:
+    def step(self, timeout_s: float, also: int | None = None) -> None:
         """Does what is due: connects, writes, waits at most `timeout_s` seconds for the broker or `wake`,
-        reads one batch (`transport.READ_BYTES`), calls back, writes again.
+        reads one batch (`transport.READ_BYTES`), calls back, writes again. While connected, something to read
+        from the descriptor `also` ends the wait, too.
 
         An attempt to connect may take `link.CONNECT_TIMEOUT_S` longer. Errors of the network or the broker
         are never raised; errors of a callback are.
@@ -214,7 +229,7 @@ class Session:
             self._hand_on_refusals()
             timeout_s = 0.0
         if self._link is link and self._flush(link):
-            readable, woken = link.wait(min(timeout_s, self._due(link) - time.monotonic()))
+            readable, woken = link.wait(min(timeout_s, self._due(link) - time.monotonic()), also)
             if woken:
                 self._wake_up.clear()
             if readable:
@@ -355,6 +370,8 @@ class Session:
                         self._subscription_refused(link, subscription, code)
                 if self._link is link and self._on_retained_complete is not None:
                     self._ask_whether_complete(link)
+            case Unsubscribed(mid):
+                self._window.release(mid)
             case Disconnected(code):
                 self._ended(
                     link,
@@ -396,6 +413,8 @@ class Session:
         link.features = report.features
         if self._subscriptions:
             self._window.reserve(link.subscribe(self._subscriptions))
+        if self._unsubscribe and report.session_present:
+            self._window.reserve(link.unsubscribe(self._unsubscribe))
         self._window.open(report.features.receive_maximum)
         self.connected = True
         self.last_refusal = self.last_failure = None

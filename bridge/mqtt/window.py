@@ -12,7 +12,7 @@ class SendWindow:
 
     The window is closed until `open()`, and again after `close()`. While it is open there are never more in
     flight than the smallest of: the limit, the broker's Receive Maximum (MQTT 5, section 3.2.2.3.3), and the
-    number of packet identifiers less one, which SUBSCRIBE may need.
+    number of packet identifiers less two, which SUBSCRIBE and UNSUBSCRIBE may need.
     """
 
     __slots__ = ("_capacity", "_in_flight", "_last_mid", "_limit", "_reserved")
@@ -37,7 +37,7 @@ class SendWindow:
     def open(self, receive_maximum: int | None = None) -> None:
         """A connection was accepted; `receive_maximum` is the broker's, None where it set none."""
         broker = MAX_PACKET_IDS if receive_maximum is None else receive_maximum
-        self._capacity = min(self._limit, broker, MAX_PACKET_IDS - 1)
+        self._capacity = min(self._limit, broker, MAX_PACKET_IDS - 2)
 
     def close(self) -> int:
         """The connection ended: everything in flight is forgotten. Returns how many that were."""

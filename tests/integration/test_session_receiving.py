@@ -1,5 +1,6 @@
 """What comes in is handed on once, and acknowledged only when the owner says so."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,22 @@ VERSIONS: list[Literal["5", "3.1.1"]] = ["5", "3.1.1"]
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with Broker(tmp_path / "broker", keeps_data=True) as broker:
         yield broker
+
+
+def test_a_session_waits_for_another_one_too(broker: Broker) -> None:
+    waiting, other = (
+        Recorder(broker.settings(), "waiting"),
+        Recorder(broker.settings(), "other", subscriptions=[Subscription("t")]),
+    )
+    for each in (waiting, other):
+        each.connect()
+        each.steps(0.2)
+    waiting.publish("t", b"1")
+    waiting.until(lambda: b"1" in waiting.acknowledged)
+    began = time.monotonic()
+    waiting.session.step(5.0, other.session.fileno)
+    assert time.monotonic() - began < 1.0
+    other.until(lambda: other.payloads == [b"1"])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -128,10 +128,10 @@ class ServedSession(Session):
         with self._serving:
             super().publish(publication, token)
 
-    def step(self, timeout_s: float) -> None:
+    def step(self, timeout_s: float, also: int | None = None) -> None:
         """As a session's."""
         with self._serving:
-            super().step(timeout_s)
+            super().step(timeout_s, also)
             self._used_s = time.monotonic()
 
     def close(self, timeout_s: float) -> None:
