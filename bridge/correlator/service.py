@@ -36,7 +36,6 @@ from bridge.correlator.store import (
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.log import get_logger
 from bridge.mqtt.reasons import REFUSAL, describe_reason
-from bridge.mqtt.retained import RetainedReader
 from bridge.mqtt.session import Received, Session
 from bridge.systemd import Notifier
 from bridge.wire.messages import correlator_source
@@ -72,7 +71,9 @@ class Correlator:
         self._instance = secrets.token_hex(8)
         self._clock = SteadyClock()
         self.counters = Counters()
-        self._inbound = InboundQueue(self._topics, self.counters, settle_s=settings.settle_s)
+        self._inbound = InboundQueue(
+            self._topics, self.counters, settle_s=settings.settle_s, sources=("durable", "retained")
+        )
         self._store, self._processor = self._new_processor()
         self._sender = Sender(self._store, self.counters)
         self._status = Status(
@@ -93,7 +94,9 @@ class Correlator:
         self._state_counts = StateCounts(settings.settle_s)
         self._replay = ReplayRequests(self._topics, self.counters, self._state_counts)
         self._session: Session | None = None
-        self._states: RetainedReader | None = None
+        self._retained = self._sessions.hosts_retained(
+            self._inbound, self._clock, on_begin=self._state_counts.begin
+        )
         self._adoption: Adoption | None = None
         self._stopping = threading.Event()
         self._trouble = StoreTrouble(str(self._store), self.counters)
@@ -153,8 +156,6 @@ class Correlator:
                 self._on_acknowledged,
             )
             self._session = self._sessions.main(self.name, self._status, handlers)
-            if self._settings.group is not None:
-                self._states = self._sessions.states(self._on_message)
             _log.info("correlator.started", id=self.name, group=self._settings.group, store=str(self._store))
             while not self._stopping.is_set():
                 self._turn()
@@ -164,8 +165,7 @@ class Correlator:
         finally:
             self._restorer.close()
             self._wildcards.close()
-            if self._states is not None:
-                self._states.close()
+            self._retained.close()
             if self._adoption is not None:
                 self._adoption.close()
             if self._session is not None:
@@ -209,13 +209,15 @@ class Correlator:
         self._status.begin()
         self._sender.look_again()
         self._restorer.begin()
-        self._state_counts.begin()
         self._wildcards.begin()
+        assert self._session is not None
+        self._retained.begin(self._session.node)
 
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
         self._inbound.lost(self._clock())
+        self._retained.close()
 
     def _on_failed(self, why: str) -> None:
         if why not in self._absences_logged:  # each attempt fails alike, on each node
@@ -226,6 +228,8 @@ class Correlator:
         if received.topic == self._status_topic:
             if received.retain:
                 self._status.holds(received.payload)
+            assert self._session is not None
+            self._session.acknowledge(received)
             return
         self._inbound.add(received, self._clock())
 
@@ -253,11 +257,8 @@ class Correlator:
                 session.reconnect()
         waiting = len(self._inbound)
         if waiting < WAITING_MESSAGES:
-            session.step(self._patience_s(waiting))
-            if self._states is not None and session.connected:
-                self._states.step()
-                if self._states.done:
-                    self._states = None
+            self._retained.read()
+            session.step(self._patience_s(len(self._inbound)), self._retained.fileno)
             before, self._looked = self._looked, self._clock()
             self._inbound.note_drained(self._looked, before)
         else:
@@ -404,4 +405,8 @@ class Correlator:
         broker = "not connected" if session is None or not session.connected else None
         if session is not None and broker and session.last_failure:
             broker = f"not connected: {session.last_failure}"
-        return {"store": self._trouble.why, "broker": broker, "retained": self._wildcards.trouble}
+        return {
+            "store": self._trouble.why,
+            "broker": broker,
+            "retained": self._wildcards.trouble or self._retained.trouble,
+        }

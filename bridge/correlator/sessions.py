@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bridge.correlator.adoption import MEMBER_EXPIRY_S, Adoption
 from bridge.correlator.counters import Counters
+from bridge.correlator.input.retained_session import RetainedSession
 from bridge.correlator.status import Status
 from bridge.log import get_logger
 from bridge.mqtt.retained import RetainedReader, WildcardProbe
@@ -16,6 +17,7 @@ from bridge.wire.topics import Topics
 
 if TYPE_CHECKING:
     from bridge.config import CorrelatorSettings
+    from bridge.correlator.input.inbound import InboundQueue
     from bridge.correlator.input.messages import Inbound
 
 RECEIVE_MAXIMUM: Final = 2000
@@ -44,6 +46,7 @@ class Sessions:
     def main(self, name: str, status: Status, handlers: Handlers) -> Session:
         """The session that receives what hosts publish, and publishes verdicts. name: the correlator's."""
         group = self._settings.group
+        subscriptions = _subscriptions(self._topics, group)
         return Session(
             self._settings.broker_settings(),
             client_id=self._client_id(name if group is None else self._member(name)),
@@ -51,21 +54,26 @@ class Sessions:
             session_expiry_s=DURABLE_EXPIRY_S if group is None else MEMBER_EXPIRY_S,
             will=status.offline,
             subscriptions=(
-                *_subscriptions(self._topics, group),
-                Subscription(status.topic, qos=0, no_local=True, needed=False),
+                *subscriptions,
+                Subscription(status.topic, no_local=True, needed=False),
             ),
+            unsubscribe=[*{*self._topics.from_hosts()[:3]} - {each.filter for each in subscriptions}],
             receive_maximum=RECEIVE_MAXIMUM,
             on_shortfall=lambda what: _log.warning("broker.falls_short", what=what),
             **handlers._asdict(),
         )
 
-    def states(self, on_message: Callable[[Received], None]) -> RetainedReader:
-        """For a member of a group: a shared subscription gets no retained messages (MQTT 5, 4.8.2)."""
-        return RetainedReader(
-            self._settings.broker_settings(),
-            client_id=self._client_id(f"{self._instance}-states"),
-            filters=self._topics.from_hosts()[1:3],
-            on_message=on_message,
+    def hosts_retained(
+        self, inbound: InboundQueue, clock: Callable[[], float], on_begin: Callable[[], None]
+    ) -> RetainedSession:
+        """The session beside the main one. A group shares what is published of jobs, too."""
+        return RetainedSession(
+            inbound,
+            client_id=self._client_id(f"{self._instance}-hosts"),
+            filters=self._topics.from_hosts()[:3],
+            elsewhere=("/state",) if self._settings.group is None else ("/state", "/job"),
+            clock=clock,
+            on_begin=on_begin,
         )
 
     def retained(
@@ -118,17 +126,11 @@ class Sessions:
 
 
 def _subscriptions(topics: Topics, group: str | None) -> tuple[Subscription, ...]:
-    """What a correlator subscribes to.
-
-    Retained messages are sent again on each connection, so QoS 0 loses nothing; at QoS 1 a broker's limit on
-    queued messages (1,000 by default in mosquitto) would cut the states of a large fleet. A shared
-    subscription gets no retained messages; a `RetainedReader` reads those.
+    """What the main session subscribes to; a `RetainedSession` reads the rest, and what is retained: a shared
+    subscription gets nothing of that (MQTT 5, 4.8.2).
     """
-    status, state, job, lifecycle, event = topics.from_hosts()
-    filters: tuple[tuple[str, int], ...]
+    _, state, job, lifecycle, event = topics.from_hosts()
     if group is None:
-        filters = ((status, 0), (state, 0), (job, 0), (lifecycle, 1), (event, 1))
-    else:
-        share = f"$share/{topics.level(group)}/"
-        filters = ((status, 0), *((share + each, 1) for each in (state, job, lifecycle, event)))
-    return tuple(Subscription(one, qos=qos) for one, qos in filters)
+        return (Subscription(state, retain_handling=2), Subscription(lifecycle), Subscription(event))
+    share = f"$share/{topics.level(group)}/"
+    return tuple(Subscription(share + each) for each in (state, job, lifecycle, event))

@@ -52,10 +52,12 @@ def test_no_line_for_an_event_while_all_is_well(tmp_path: Path) -> None:
     published = events(correlator.log)
     # The hosts of the trace have no agents that say online again: their going blind is a change, too.
     assert set(published) <= {
-        *("correlator.started", "broker.connected", "correlator.stopped", "host.blind", "host.sees"),
+        *("correlator.started", "broker.connected", "broker.retained_read", "correlator.stopped"),
+        *("host.blind", "host.sees"),
     }
     assert (
         published["broker.connected"]
+        == published["broker.retained_read"]
         == published["correlator.started"]
         == published["correlator.stopped"]
         == 1

@@ -17,7 +17,7 @@ from bridge.demo.trace import Trace
 from bridge.mqtt.session import BrokerSettings, Publication, Received, Subscription
 from bridge.wire.messages import stamp
 from bridge.wire.topics import Topics
-from tests.support.processes import ProgramProcess
+from tests.support.processes import ProgramProcess, wait_until
 from tests.support.session_recorder import Client
 
 
@@ -46,8 +46,12 @@ class CorrelatorProcess(ProgramProcess):
         super().__init__("correlator", folder / f"correlator-{self.id}.log", **options)
 
     def until_connected(self, times: int = 1) -> None:
-        """Waits until it has connected so often."""
+        """Waits until it has connected so often, and has read what is retained."""
         self.until_logged("broker.connected", times)
+        wait_until(
+            lambda: self.log.rfind('"broker.retained_read"') > self.log.rfind('"broker.connected"'),
+            lambda: self.log,
+        )
 
 
 @dataclass(frozen=True, slots=True)

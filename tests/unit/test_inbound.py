@@ -3,11 +3,13 @@
 import pytest
 
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.inbound import BATCH, InboundQueue
+from bridge.correlator.input.inbound import BATCH, InboundQueue, Source
 from bridge.demo.agents import PlayedAgent
 from bridge.mqtt.messages import Received
 from bridge.wire.messages import TYPE_PREFIX
 from bridge.wire.topics import Topics
+from tests.support.correlators import messages_of
+from tests.support.traces import load
 
 SETTLE_S = 3.0
 NOW = 100.0
@@ -86,6 +88,41 @@ def test_it_is_deaf_since_the_first_loss_and_never_since_the_future() -> None:
     inbound.gap_since = None
     inbound.lost(5020.0)
     assert inbound.gap_since == 5020.0
+
+
+def test_it_is_complete_only_while_both_sessions_are_connected_and_what_is_retained_was_read() -> None:
+    inbound = InboundQueue(Topics(), Counters(), settle_s=SETTLE_S, sources=("durable", "retained"))
+    inbound.connected(100.0)
+    inbound.note_drained(100.0, 100.0)
+    assert not inbound.is_complete(100.0)
+    inbound.connected(101.0, "retained")
+    assert not inbound.is_complete(200.0)
+    inbound.read_retained()
+    assert inbound.is_complete(101.0)
+    inbound.lost(300.0, "retained")
+    assert (inbound.gap_since, inbound.is_complete(400.0)) == (300.0, False)
+    inbound.connected(500.0, "retained")
+    assert not inbound.is_complete(500.0 + SETTLE_S)
+    inbound.read_retained()
+    assert not inbound.is_complete(500.0 + SETTLE_S - 0.1)
+    assert inbound.is_complete(500.0 + SETTLE_S)
+
+
+@pytest.mark.parametrize(("source", "is_late"), [("durable", False), ("retained", True)])
+def test_what_a_session_brings_was_kept_if_it_is_older_than_its_connection(
+    source: Source, is_late: bool
+) -> None:
+    """Each by its own: that of the states may be lost alone."""
+    inbound = InboundQueue(Topics(), Counters(), settle_s=SETTLE_S, sources=("durable", "retained"))
+    inbound.begin(stored_until=NOW, now=NOW)
+    inbound.connected(NOW)
+    inbound.connected(NOW + 1000, "retained")
+    _, messages = messages_of(load("live"), "kept", started_s=NOW + 10)
+    event = next(each for each in messages if "/lifecycle/" in each.topic)
+    inbound.add(Received(event.topic, event.payload, False, False, 1, 1, None, 1), NOW + 1000, source)
+    ((_, found),) = inbound.batch()
+    assert found is not None
+    assert found.late is is_late
 
 
 @pytest.mark.parametrize(("stood_s", "is_late"), [(1.9, False), (2.1, True)])
