@@ -93,8 +93,6 @@ class Observed:
     replays: list[tuple[str, Message, str]] = field(default_factory=list)
     hidden: frozenset[str] = frozenset()
     unseen_at_last: frozenset[str] = frozenset()
-    uncleared: set[str] = field(default_factory=set)
-    """Hosts of which nothing tells that a state was cleared: it was while the correlator was down."""
 
 
 def hosts_of(history: History) -> list[str]:
@@ -286,8 +284,8 @@ def _hole(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deli
 
 
 def _restart(seen: Observed, trouble: Trouble) -> None:
-    """The correlator is killed after a delivery, and is back later. What is retained is read anew, what has a
-    session waits for it.
+    """The correlator is killed after a delivery, and is back later. What is retained is read anew; events and
+    states wait in its durable session.
     """
     deliveries = seen.deliveries
     if trouble.first >= len(deliveries):
@@ -300,13 +298,11 @@ def _restart(seen: Observed, trouble: Trouble) -> None:
     for one in deliveries:
         if one.at <= back and one.message.retain:
             retained[one.message.topic] = one
-            if at < one.at and one.message.kind == "cleared":
-                seen.uncleared.add(one.host)
         if one.at <= at:
             before.append(one)
         elif one.at > back:
             after.append(one)
-        elif not one.message.retain:
+        elif one.message.kind != "status":
             queued.append(one._replace(at=back + 0.02))
     read = [one._replace(at=back + 0.01, retained=True) for one in retained.values() if one.message.payload]
     seen.deliveries = before + read + queued + after

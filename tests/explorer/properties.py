@@ -483,5 +483,5 @@ def _place(seen: Observed, published: Sequence[PlayedMessage]) -> Iterator[Fault
         if place == host or place in unheard or host in unheard:
             return
         yield Fault("false location", f"{place}, not {host}")
-    elif place is not None and place not in history.defined | unheard | seen.uncleared:
+    elif place is not None and place not in history.defined | unheard:
         yield Fault("false location", f"{place}, not {sorted(history.defined) or None}")
