@@ -84,7 +84,7 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
             has_listed = view.listed is not None and view.listed.mark.received >= back
             return None if has_listed else since
         marks = (view.listed.mark if view.listed else None, view.last_live)
-        return max(since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None))
+        return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
         return view.last_live.received if view.last_live else 0.0
     return None

@@ -153,3 +153,21 @@ def unfinished(said: str) -> tuple[list[TimedMessage], list[str | None]]:
     published = Conductor().deliver(in_order([*ONLINE, *played(row, "9.0", FULL, persistent=False)]))
     hold_the_contract(published)
     return published, places(published)
+
+
+def test_a_host_that_is_blind_again_before_it_lists_the_domain() -> None:
+    """What it found is all that is known of it: nothing that it saw happen, and no state."""
+    said = "D:blind D(2,1) S:iter ~1 D:back ~1 D:blind D(4,1) S(3,1) S(5,3) S:JC ~100 D:back"
+    row = replace(MIGRATIONS[0], said=said)
+    sent = [each for each in played(row, "11.3", FULL) if each.host == SOURCE or not is_state(each)]
+    conductor = Conductor()
+    published = conductor.deliver(in_order(sent))
+    hold_the_contract(published)
+    assert not conductor.counters.rejected
+    assert words(published) == ("started", "completed", "completed")
+    assert verdicts(published)[-1].confirmed_by == ["source", "destination"]
+
+
+def is_state(sent: Sent) -> bool:
+    """Whether it is a listed state."""
+    return sent.observation is not None and sent.observation.kind == "state"
