@@ -36,6 +36,11 @@ def by_receipt(moment: Mark | Instant) -> float:
     return moment.received
 
 
+def earliest(moment: Mark, read: ClockReading) -> float:
+    """Before which it can't have happened, by this reading of its host's clock."""
+    return moment.earliest - moment.at + read(moment)
+
+
 READINGS: Final[tuple[ClockReading, ...]] = (by_correction, by_stamp, by_receipt)
 
 

@@ -18,6 +18,7 @@ from bridge.correlator.rules.clock_readings import (
     by_correction,
     by_receipt,
     by_stamp,
+    earliest,
     intervals,
 )
 from bridge.correlator.rules.event_types import end_of
@@ -196,13 +197,11 @@ def _away_s(arrival: Interval, residency: Interval) -> float:
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """Whether the source's end began well after the attempt was over at the destination, by all of these
-    readings of their clocks; if it was found afterwards, its earliest possible moment counts.
+    readings of their clocks.
     """
-    was_found = end.origin not in AS_IT_HAPPENED
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     return all(
-        (end.earliest if was_found else of_source(end)) > of_destination(over) + AFTER_S
-        for of_destination, of_source in readings
+        earliest(end, of_source) > of_destination(over) + AFTER_S for of_destination, of_source in readings
     )
 
 

@@ -334,9 +334,9 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
 
 
 def _is_of(departure: Departure, began_us: int) -> bool:
-    """Whether this has an event of the job that began then."""
+    """Whether this has an event of the job that began then; what was found may have happened before."""
     marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
-    return max(seconds(mark.stamp) for mark in marks) * 1e6 >= began_us
+    return any(mark.origin in AS_IT_HAPPENED and seconds(mark.stamp) * 1e6 >= began_us for mark in marks)
 
 
 @exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")

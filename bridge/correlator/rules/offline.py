@@ -64,7 +64,7 @@ def _ran_since(view: HostView, mark: Mark) -> bool:
     """Whether the domain was active here after that happened on another host: what was defined there was a
     copy.
     """
-    return any(residency.began.at > mark.at + SKEW_S for residency in view.past)
+    return any(residency.began.earliest > mark.at + SKEW_S for residency in view.past)
 
 
 def _offline_data(
