@@ -341,11 +341,14 @@ def is_final(pair: Pair) -> bool:
 
 @exception_to("FINAL", "the verdict isn't final")
 def _events_may_yet_come(pair: Pair) -> bool:
-    """Only a state shows an end: the event itself may still come, and show more."""
+    """Only a state shows an end, or an arrival: the event itself may still come, and show more."""
     arrival, departure = pair.arrival, pair.departure
     came = arrival.ended if arrival is not None else None
+    switched = arrival.switched if arrival is not None else None
     left = departure.ended if departure is not None else None
-    return (came is not None and not is_reported(came)) or (left is not None and left.origin == "state")
+    return (came is not None and not is_reported(came)) or any(
+        mark is not None and mark.origin == "state" for mark in (switched, left)
+    )
 
 
 def is_reported(end: Mark) -> bool:

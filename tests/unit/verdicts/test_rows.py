@@ -48,6 +48,7 @@ VOICES: Final = {
 DRAWN: Final = 200
 HOURS_S: Final = 3 * 3600.0
 OVERTAKEN_S: Final = 1.5
+REPLAYED_S: Final = 30.0
 
 
 def is_persistent(row: MigrationRow) -> bool:
@@ -321,6 +322,22 @@ def test_with_states_that_overtake_the_events_of_one_side(
         )
     )
     check(published, row, FULL, revised=None)
+
+
+@every_row
+@every_release
+def test_with_any_one_event_late(row: MigrationRow, release: Release, proof: Proof) -> None:
+    """It comes long after what followed it, and after the states that show it. But for each host's first:
+    that it is missing is known by the host's status alone.
+    """
+    sent = played(row, release, FULL)
+    events = [each for each in sent if is_event(each)]
+    first = [next((each for each in events if each.host == host), None) for host in (SOURCE, DESTINATION)]
+    for missing in (each for each in events if each not in first):
+        proof(row.number, interleavings=1)
+        deliveries = [Delivery(each.t + REPLAYED_S * (each is missing), each) for each in sent]
+        published = Conductor().deliver(sorted(deliveries, key=attrgetter("received")))
+        check(published, row, FULL, revised=None)
 
 
 def is_event(sent: Sent) -> bool:
