@@ -313,7 +313,8 @@ def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
     over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
     if over is None or each.source is None or each.source not in context.silent:
         return True
-    return context.silent[each.source] > over.received + context.times.settle_s
+    last = each.departure.last_mark.received if each.departure is not None else over.received
+    return context.silent[each.source] > max(over.received, last) + context.times.settle_s
 
 
 def _publish(

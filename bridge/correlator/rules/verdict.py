@@ -120,7 +120,7 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     if d != "leaving":
         return False
     over = (arrival.switched or arrival.ended) if arrival is not None else None
-    return over is not None and lost < over.received + settle_s
+    return over is not None and lost < max(over.received, last.received) + settle_s
 
 
 def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
