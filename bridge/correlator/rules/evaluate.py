@@ -204,8 +204,19 @@ def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
             published = (
                 published for published in context.record.published if published.departure == (host, last.key)
             )
-            return None if any(each.arrival is not None for each in published) else place
+            is_known = any(each.arrival is not None for each in published) or _ran_later(context, last, host)
+            return None if is_known else place
     return None
+
+
+def _ran_later(context: EvaluationContext, last: Departure, source: str) -> bool:
+    """Whether the guest ended on another host after it had left this one."""
+    return any(
+        residency.ended is not None and last.ended is not None and residency.ended.at > last.ended.at
+        for host, view in context.views.items()
+        if host != source
+        for residency in view.past
+    )
 
 
 def _prune(context: EvaluationContext) -> None:
