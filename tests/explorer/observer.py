@@ -34,6 +34,7 @@ REST_S: Final = 4000.0
 SHORT_S: Final = 15.0
 LONG_S: Final = 700.0
 HOURS_S: Final = 10_800.0
+FOREVER: Final = float("inf")
 
 Kind = Literal[
     "none",
@@ -133,7 +134,7 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     windows: dict[str, list[Window]] = {}
     for trouble in sorted(troubles):
         if trouble.kind in HIDING:
-            if trouble.host in windows:
+            if trouble.host in windows or _parts_what_is_one(history, trouble):
                 return None
             played, window = _window(played, trouble)
             windows[trouble.host] = [window]
@@ -185,6 +186,14 @@ def _stretched(history: History, troubles: Sequence[Trouble]) -> History:
     return history
 
 
+def _parts_what_is_one(history: History, trouble: Trouble) -> bool:
+    """Whether a window ends between two steps that libvirt takes at once: the world can't wait there."""
+    following = history.steps[trouble.last + 1 : trouble.last + 2]
+    return bool(trouble.s) and any(
+        step.host == trouble.host and step.t - history.steps[trouble.last].t < BEFORE_S for step in following
+    )
+
+
 def _window(history: History, trouble: Trouble) -> tuple[History, Window]:
     """The time in which the agent doesn't see; where it is long, the world waits at its end."""
     steps = history.steps
@@ -222,8 +231,7 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
     """
     first, last = stream[trouble.first], stream[min(trouble.last, len(stream) - 1)]
     release = last.at + 0.01 + trouble.s
-    changes = [s for s in seen.history.steps if s.host == trouble.host and s.kind in ("dark", "back")]
-    if next((s.kind == "dark" for s in reversed(changes) if s.t <= release), False):
+    if _is_lost(seen.history, trouble.host, release):
         return None
     late = [
         one._replace(at=max(one.at, release)) if n >= trouble.first and not _is_will(one) else one
@@ -239,6 +247,12 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
         ]
         late.sort(key=lambda one: one.at)
     return late
+
+
+def _is_lost(history: History, host: str, t: float) -> bool:
+    """Whether the host itself is lost at that moment."""
+    changes = [step for step in history.steps if step.host == host and step.kind in ("dark", "back")]
+    return next((step.kind == "dark" for step in reversed(changes) if step.t <= t), False)
 
 
 def _is_will(one: Delivery) -> bool:
@@ -271,9 +285,13 @@ def _doubled(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[D
     return sorted([*stream, again._replace(at=at)], key=lambda one: one.at)
 
 
-def _hole(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery]:
-    """One message of the event stream doesn't come in its turn."""
+def _hole(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery] | None:
+    """One message of the event stream doesn't come in its turn. None: the host is lost by then, and answers
+    no request.
+    """
     missing = stream[trouble.first]
+    if trouble.how in ("replayed", "lost, said so") and _is_lost(seen.history, trouble.host, FOREVER):
+        return None
     rest = [one for n, one in enumerate(stream) if n != trouble.first]
     if trouble.how == "late":
         return sorted([*rest, missing._replace(at=missing.at + trouble.s)], key=lambda one: one.at)

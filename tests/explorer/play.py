@@ -96,21 +96,9 @@ def _answer(seen: Observed, path: Path, played: Played) -> int:
             seen.replays.remove((host, message, how))
         elif how == "lost, said so":
             span = Span(epoch=message.epoch, first=message.sequence, last=message.sequence)
-            said = _said(message._replace(sequence=10_000), host, at, lost=(span,))
-            del said
-            path.receive(
-                START_S + at,
-                (
-                    f"{message.topic.rsplit('/domains/')[0]}/status",
-                    _said(
-                        seen.deliveries[-1].message._replace(epoch=message.epoch, sequence=_last(seen, host)),
-                        host,
-                        at,
-                        lost=(span,),
-                    ).payload,
-                    False,
-                ),
-            )
+            near = message._replace(sequence=_last(seen, host))
+            said = _said(near, host, at, lost=(span,))
+            path.receive(START_S + at, (said.topic, said.payload, False))
             seen.replays.remove((host, message, how))
     return len(path.asked)
 

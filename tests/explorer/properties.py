@@ -69,6 +69,8 @@ class Attempted:
     job_failed: bool = False
     source_is_over: bool = False
     may_have_ended: bool = False
+    may_have_crashed: bool = False
+    """The source's guest was found crashed, later or then: as where its host is lost and comes back."""
 
 
 def wrong_with(seen: Observed, played: Played) -> list[Fault]:
@@ -94,8 +96,20 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
             faults.append(Fault("nothing: a verdict of no attempt", columns(given[-1])))
         else:
             verdicts.setdefault(owner, {})[migration] = given
-    for n, truth in enumerate(history.attempts):
-        faults += _attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.published))
+    of_each = [
+        list(_attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.published)))
+        for n, truth in enumerate(history.attempts)
+    ]
+    if len(history.attempts) == 2 and _may_be_one(seen, came):
+        told = {**verdicts.get(0, {}), **verdicts.get(1, {})}
+        if len(told) == 1:
+            one, other = (
+                list(_attempt(seen, n, truth, told, heard[n], has_gap=False))
+                for n, truth in enumerate(history.attempts)
+            )
+            kinds = {fault.kind for fault in one} & {fault.kind for fault in other}
+            of_each = [[fault for fault in one if fault.kind in kinds]]
+    faults += [fault for found in of_each for fault in found]
     faults += _conflicts(seen, played.published)
     faults += _place(seen, played.published)
     faults += _retained(played)
@@ -169,7 +183,35 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
         ended_there = any(side == "destination" and code[0] == 5 for side, code in it.live)
         later = [step for step in history.steps if step.host == truth.source and step.attempt != n]
         it.may_have_ended = not ended_there and any(step.args[:1] == (5,) for step in later)
+        crashes = {m for m, step in enumerate(history.steps) if step in later and step.args == (5, 5)}
+        it.may_have_crashed = any(
+            crashes & {*message.steps} and message.origin == "resync" for message in came
+        )
     return heard
+
+
+def _may_be_one(seen: Observed, came: Sequence[Message]) -> bool:
+    """Whether two attempts may as well be one, by all that came: they have the same hosts, neither side
+    showed more than one of them as it happened, and what both showed overlaps in time.
+    """
+    history = seen.history
+    one, other = history.attempts
+    if (one.source, one.destination) != (other.source, other.destination) or not seen.hidden:
+        return False
+    spans = []
+    for host in (one.source, one.destination):
+        of_it = [
+            (message, step)
+            for message in came
+            for step in (history.steps[n] for n in message.steps)
+            if step.host == host and step.attempt is not None and message.kind == "event"
+        ]
+        live = {step.attempt for message, step in of_it if message.origin in ("event", "poll")}
+        if len(live) > 1:
+            return False
+        if of_it:
+            spans.append((min(message.t for message, _ in of_it), max(message.t for message, _ in of_it)))
+    return max(begins for begins, _ in spans) <= min(ends for _, ends in spans) if spans else False
 
 
 def _by_migration(published: Sequence[PlayedMessage]) -> dict[str, list[PlayedMessage]]:
@@ -369,6 +411,7 @@ def _part(truth: Truth, said: dict[str, object], heard: Attempted, guests: Guest
     if said["outcome"] != truth.outcome:
         return
     reasons = {None, truth.reason, *truth.reasons} | (_ENDED if heard.may_have_ended else set())
+    reasons |= {"source_crashed"} if heard.may_have_crashed else set()
     if said["reason"] not in reasons:
         yield "reason", said["reason"], sorted(truth.reasons)
     guest = said["guest"]

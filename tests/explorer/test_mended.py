@@ -29,8 +29,29 @@ MENDED: Final = {
         ),
         # a cancelled migration that was found belongs to an attempt
         ("one transient 9.0 non-live finishes answer lost source destroyed", "dead A 3…8 said 15"),
+        # an event explains the state that showed an arrival, however late
+        ("one transient 9.0 post-copy destination's libvirtd killed", "hole B 8…8 late 30"),
+        # a guest that was found running had been there before its definition went elsewhere
+        ("one persistent 9.0 offline S(6,2) S(5,1) undefines its source", "late A 0…9 700"),
+        # a source is seen paused since its own last event, too
+        ("one persistent 9.0 live copies switches finishes source's host lost for good", "late A 0…7 700"),
     ],
     "around": [
+        # what was found says nothing of when a job began
+        (
+            "before transient 9.0 restored paused 0.5 live copies breaks off  destination's QEMU dies",
+            "dead A 2…7 unsaid 0",
+        ),
+        # what was found may have happened since then, by every reading of the host's clock
+        (
+            "before persistent 11.3 dump live 30 live copies breaks off  source's host lost found again",
+            "late A 0…15 15",
+        ),
+        # a guest that ended where it was found isn't on its source any more
+        (
+            ("after transient 9.0 post-copy breaks S(3,8) resumed, destination first later shut down"),
+            "dead B 1…13 said 0",
+        ),
         # libvirt saves no guest that it migrates: the attempt didn't end with the save
         (
             (
