@@ -274,6 +274,15 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     return "fits" if departure.postcopy and arrival.opened is not None else fit
 
 
+def _was_over(arrival: Arrival, departure: Departure) -> bool:
+    """The source was found to have ended what its destination has only prepared."""
+    return (
+        arrival.stage == "open"
+        and departure.ended is not None
+        and departure.ended.origin not in AS_IT_HAPPENED
+    )
+
+
 def _link(
     arrivals: Iterable[tuple[str, Arrival]],
     departures: Iterable[tuple[str, Departure]],
@@ -362,7 +371,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
-        unlikely=fit == "may_fit" or _is_all_a_job_that_was_gone(departure),
+        unlikely=fit == "may_fit" or _is_all_a_job_that_was_gone(departure) or _was_over(arrival, departure),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
         distance_ms=round(
