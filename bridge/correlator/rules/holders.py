@@ -23,7 +23,7 @@ from bridge.correlator.rules.clock_readings import (
 )
 from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Residency
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Mark, is_live
+from bridge.correlator.rules.observations import SKEW_S, Mark, is_found, is_live
 
 
 def holders_at(
@@ -43,7 +43,7 @@ def holders_at(
     found: list[tuple[float, bool, float, str, Residency]] = []
     for host, residency in residencies:
         away_s, began, ended = _away_at_s(residency, mark, by_correction), residency.began, residency.ended
-        is_sure = ended is None or ended.origin in AS_IT_HAPPENED or ended.earliest > mark.at
+        is_sure = ended is None or not is_found(ended) or ended.earliest > mark.at
         if away_s and _may_have_begun_before(residency, arrival):
             away_s, is_sure = max(0.0, began.earliest - mark.at), False
         if is_live(mark, began, ended):
@@ -65,8 +65,9 @@ def holders_at(
 def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
     """The guest was found there after this was prepared, and before it was over."""
     over = arrival.switched or arrival.ended
-    is_found = residency.began.origin not in AS_IT_HAPPENED
-    return is_found and arrival.first.at < residency.began.at < (over.at if over else FOREVER)
+    return is_found(residency.began) and arrival.first.at < residency.began.at < (
+        over.at if over else FOREVER
+    )
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:

@@ -132,6 +132,11 @@ class Instant(Struct, frozen=True, gc=False):
         return self.at if self.stamped_at is None else self.stamped_at
 
 
+def is_found(mark: Mark | None) -> bool:
+    """Whether this was found afterwards, not seen as it happened."""
+    return mark is not None and mark.origin not in AS_IT_HAPPENED
+
+
 def is_live(*marks: Mark | None) -> bool:
     """Whether these were received as they happened, so that their order of receipt is evidence."""
     return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)

@@ -41,7 +41,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, SKEW_S, Copied, Mark
+from bridge.correlator.rules.observations import SKEW_S, Copied, Mark, is_found
 
 _ASKED_S: Final = 2.5
 """Agents poll an outgoing job every second or two."""
@@ -165,7 +165,7 @@ def _overlaps(
     protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
     opened, however long that took.
     """
-    is_ordered = arrival.opened is not None and departure.opened.origin in AS_IT_HAPPENED
+    is_ordered = arrival.opened is not None and not is_found(departure.opened)
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
     copied = departure.copied_last
@@ -263,24 +263,19 @@ def _ended_for_its_own_reasons(arrival: Arrival, departure: Departure, overlaps:
 
 def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:
     """By `_FITS`, and both a post-copy or neither. An arrival that was found ended may have arrived."""
-    was_found = arrival.ended is not None and arrival.ended.origin not in AS_IT_HAPPENED
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
-        return "may_fit" if was_found else fit
-    if departure.postcopy != arrival.postcopy:
+        return "may_fit" if is_found(arrival.ended) else fit
+    if arrival.postcopy != departure.postcopy and not (departure.postcopy and is_found(arrival.switched)):
         return "may_fit"
     return "fits" if departure.postcopy and arrival.opened is not None else fit
 
 
 def _was_over(arrival: Arrival, departure: Departure) -> bool:
     """The source was found to have ended what its destination has only prepared."""
-    return (
-        arrival.stage == "open"
-        and departure.ended is not None
-        and departure.ended.origin not in AS_IT_HAPPENED
-    )
+    return arrival.stage == "open" and is_found(departure.ended)
 
 
 def _link(
@@ -358,7 +353,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         overlaps = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
     if not overlaps:
         return None
-    was_found = any(mark.origin not in AS_IT_HAPPENED for mark in (arrival.first, departure.opened))
+    was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came[0], left[0]) in overlaps
     if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
         return None

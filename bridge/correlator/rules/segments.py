@@ -15,7 +15,7 @@ from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, Mark
+from bridge.correlator.rules.observations import Mark, is_found
 
 Penalty = Callable[[Mapping[str, HostView]], int]
 """The penalty of the best choice of links."""
@@ -31,9 +31,9 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
 
 def was_blind(last: Mark, mark: Mark) -> bool:
     """Whether the host was blind for a while between two marks."""
-    if mark.origin not in AS_IT_HAPPENED:
-        return last.origin in AS_IT_HAPPENED or last.since != mark.since
-    if last.origin not in AS_IT_HAPPENED:
+    if is_found(mark):
+        return not is_found(last) or last.since != mark.since
+    if is_found(last):
         return mark.since is not None and mark.since >= last.at
     return mark.since != last.since
 

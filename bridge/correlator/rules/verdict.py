@@ -13,7 +13,7 @@ from typing import Final
 from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, CLOCK_EXACT, Mark
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found
 from bridge.correlator.rules.outcomes import (
     ArrivalState,
     DepartureState,
@@ -201,7 +201,7 @@ def _may_have_ended_later(pair: Pair) -> bool:
     """The guest was found stopped on its source, after the attempt had failed at its destination."""
     over = pair.arrival.ended if pair.arrival else None
     end = pair.departure.ended if pair.departure else None
-    if over is None or end is None or end.origin in AS_IT_HAPPENED or not is_reported(over):
+    if over is None or end is None or not is_found(end) or not is_reported(over):
         return False
     return pair.at_source(end) > pair.at_destination(over) + AFTER_S
 
@@ -255,7 +255,7 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
     moment = arrival.ended if arrival else None
     if arrival is None or moment is None:
         return view.guest or "unknown"
-    if moment.origin not in AS_IT_HAPPENED:
+    if is_found(moment):
         moment = arrival.announced or moment
     return view.guest_at(moment, departure.closed if departure else None) or "unknown"
 
