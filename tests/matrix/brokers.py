@@ -112,17 +112,27 @@ class Nats(Foreign):
 
 
 class RabbitMq(Foreign):
-    """RabbitMQ 4 of Debian 13 in a root of that release, with its plugin for MQTT. It needs root."""
+    """RabbitMQ 4 of Debian 13 in a root of that release, with its plugin for MQTT. It needs root. `cluster`
+    are the port of the epmd, which outlives each node, and the names of all nodes.
+    """
 
     version = "5"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, name: str = "n1", cluster: tuple[int, Sequence[str]] | None = None
+    ) -> None:
         super().__init__(folder)
         settings = {
             "listeners.tcp.1": f"127.0.0.1:{free_port()}",
             "mqtt.listeners.tcp.1": f"127.0.0.1:{self.port}",
             "loopback_users": "none",
         }
+        epmd_port, names = cluster or (free_port(), ())
+        if names:
+            settings["mqtt.durable_queue_type"] = "quorum"
+            settings["cluster_formation.peer_discovery_backend"] = "classic_config"
+        for n, each in enumerate(names, 1):
+            settings[f"cluster_formation.classic_config.nodes.{n}"] = f"{each}@localhost"
         lines = [f"{key} = {value}" for key, value in settings.items()]
         (folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
@@ -132,8 +142,8 @@ class RabbitMq(Foreign):
             "HOME": "/mnt",
             "LC_ALL": "C.UTF-8",
             "PATH": "/usr/sbin:/usr/bin",
-            "ERL_EPMD_PORT": free_port(),
-            "RABBITMQ_NODENAME": "n1@localhost",
+            "ERL_EPMD_PORT": epmd_port,
+            "RABBITMQ_NODENAME": f"{name}@localhost",
             "RABBITMQ_DIST_PORT": free_port(),
             "RABBITMQ_CONFIG_FILE": "/mnt/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": "/mnt/enabled_plugins",
@@ -159,6 +169,18 @@ class RabbitMq(Foreign):
         super().kill()
         while accepts("127.0.0.1", self.port):
             time.sleep(0.02)
+
+
+class Epmd(LoggedProcess):
+    """Erlang's port mapper, by which the nodes of a cluster find each other."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "epmd.log", folder)
+        self.port = free_port()
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ["chroot", str(roots.root("trixie", RABBITMQ)), "epmd", "-port", str(self.port)]
 
 
 class AedesBroker(Foreign):

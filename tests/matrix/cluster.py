@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.mqtt.settings import BrokerSettings
-from tests.matrix.brokers import Foreign, Nats
+from tests.matrix.brokers import Epmd, Foreign, Nats, RabbitMq
 from tests.support.broker import free_port
 
 NAMES: Final = ("n1", "n2", "n3")
@@ -46,4 +46,17 @@ def nats(folder: Path) -> Iterator[Cluster]:
         for name, port in zip(NAMES, ports, strict=True):
             (folder / name).mkdir()
             nodes.append(stack.enter_context(Nats(folder / name, "trixie", name=name, cluster=(port, ports))))
+        yield Cluster(tuple(nodes))
+
+
+@contextmanager
+def rabbitmq(folder: Path) -> Iterator[Cluster]:
+    """RabbitMQ 4, durable sessions in quorum queues. The first node forms the cluster, the others join."""
+    with ExitStack() as stack:
+        epmd = stack.enter_context(Epmd(folder))
+        nodes: list[Foreign] = []
+        for name in NAMES:
+            (folder / name).mkdir()
+            node = RabbitMq(folder / name, name=name, cluster=(epmd.port, NAMES))
+            nodes.append(stack.enter_context(node))
         yield Cluster(tuple(nodes))

@@ -90,6 +90,10 @@ KINDS: Final[dict[str, Kind]] = {
             "dotted name": ("other topic", "with `--encode-dots`: else its topics come with `/` for `.`"),
             "retained by wildcard": ("none", "**none is sent**"),
             "late correlator": ("not ready", "not ready: it knows no host, and logs why"),
+            "Will": (
+                "not ready",
+                "at once and retained; a correlator that was away isn't ready, and logs why",
+            ),
             "30,000 states": ("none", "**none is sent**"),
             "group": ("refused", "refused: it has no shared subscriptions"),
         },

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.mqtt.reasons import REFUSAL
 from bridge.mqtt.session import Publication
-from tests.matrix.cluster import Cluster, nats
+from tests.matrix.cluster import Cluster, nats, rabbitmq
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
 from tests.support.session_recorder import Recorder
 from tests.support.traces import load
@@ -62,7 +62,7 @@ def _storm(tag: str) -> tuple[list[str], list[Publication]]:
     return [uuid for uuid, _ in stories], mixed
 
 
-@pytest.mark.parametrize("start", [nats])
+@pytest.mark.parametrize("start", [nats, rabbitmq])
 def test_each_node_may_die_under_a_storm(
     tmp_path: Path,
     soak: bool,
