@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,12 +52,14 @@ def nats(folder: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def rabbitmq(folder: Path) -> Iterator[Cluster]:
-    """RabbitMQ 4, durable sessions in quorum queues. The first node forms the cluster, the others join."""
+    """RabbitMQ 4, durable sessions in quorum queues. The nodes make the cluster together."""
     with ExitStack() as stack:
         epmd = stack.enter_context(Epmd(folder))
-        nodes: list[Foreign] = []
         for name in NAMES:
             (folder / name).mkdir()
-            node = RabbitMq(folder / name, name=name, cluster=(epmd.port, NAMES))
-            nodes.append(stack.enter_context(node))
+        nodes = [RabbitMq(folder / name, name=name, cluster=(epmd.port, NAMES)) for name in NAMES]
+        for node in nodes:
+            stack.callback(node.kill)
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(RabbitMq.start, nodes))
         yield Cluster(tuple(nodes))
