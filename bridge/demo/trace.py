@@ -105,7 +105,7 @@ LOOK_AFTER_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One scenario. `happened` is the truth: what is to be told, in order, each an excerpt of `data`."""
+    """One scenario. `happened` is the truth: what has to come, in order, each an excerpt of `data`."""
 
     scenario: str
     how: str
@@ -123,7 +123,7 @@ class Trace:
         return tuple(line for line in self.lines if line.host == host)
 
     def with_lines(self, lines: tuple[Line, ...]) -> Trace:
-        """The same scenario, told by other lines."""
+        """The same scenario with other lines."""
         return replace(self, lines=lines)
 
     def from_start(self) -> Trace:

@@ -26,7 +26,7 @@ def route(data: dict[str, Any]) -> str:
 
 
 def told(outcome: str, data: dict[str, Any]) -> str:
-    """What a migration's message says, in words. A telling that replaces a former one says so."""
+    """What a migration's message says, in words; that it replaces an earlier one, too."""
     text = _TELL[outcome](data) if outcome in _TELL else outcome
     attention = data.get("attention")
     if isinstance(attention, str):

@@ -56,7 +56,7 @@ class CorrelatorProcess(ProgramProcess):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """One telling of a migration, or of a location (`word`)."""
+    """One message of a migration, or of a location (`word`)."""
 
     word: str
     uuid: str
@@ -157,7 +157,7 @@ class Fleet:
         return list(once.values())
 
     def location(self, uuid: str) -> str | None:
-        """The host that was last told to have the domain."""
+        """The host that was last published as having the domain."""
         published = self.retained("location", uuid)
         return published.data.get("host") if published is not None else None
 

@@ -109,7 +109,7 @@ class Group:
         return took_s
 
     def told_wrong(self) -> list[object]:
-        """Migrations that weren't told once, as completed, by both sides."""
+        """Migrations that weren't published once, as completed, by both sides."""
         wrong: list[object] = []
         for uuid in {published.uuid for published in self.fleet.published()}:
             published = [each for each in self.fleet.published_once(uuid) if each.word != "started"]

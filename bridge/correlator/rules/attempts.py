@@ -238,7 +238,7 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
     """What evidence is missing for a verdict, and since when."""
     missing = []
     if each.destination is None:
-        missing.append(_lack("destination", None, "not_seen", "no host told of an arrival"))
+        missing.append(_lack("destination", None, "not_seen", "no host reported an arrival"))
     elif each.arrival is not None and each.arrival.stage in ("open", "ended"):
         text = f"how the arrival on {each.destination} ended"
         missing.append(_lack("destination", each.destination, "no_end", text))
@@ -247,7 +247,7 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
             missing.append(_lack(side, host, "blind", f"{host} can't be heard"))
             since = max(since, context.silent[host]) if side == "destination" else since
     if each.source is None:
-        missing.append(_lack("source", None, "not_seen", "no host told of a departure"))
+        missing.append(_lack("source", None, "not_seen", "no host reported a departure"))
     return missing, since
 
 
