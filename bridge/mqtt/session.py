@@ -211,6 +211,11 @@ class Session:
         if link is not None and received.qos and received.generation == link.generation and self.connected:
             link.wire.outgoing += packets.pack_puback(received.mid)
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Ends these subscriptions until the next connection."""
+        if self._link is not None and self.connected:
+            self._window.reserve(self._link.unsubscribe(filters))
+
     def step(self, timeout_s: float, also: int | None = None) -> None:
         """Does what is due: connects, writes, waits at most `timeout_s` seconds for the broker or `wake`,
         reads one batch (`transport.READ_BYTES`), calls back, writes again. While connected, something to read

@@ -175,3 +175,5 @@ def test_a_state_that_changes_comes_by_the_durable_session_alone(tmp_path: Path,
             wait_until(lambda: processed() == 1 + len(states))
             fleet.publish(states[:1])
             wait_until(lambda: processed() == 2 + len(states))
+    assert re.search(rf"Sending PUBLISH to {RETAINED} \(d0, q0, r1, m0, '\S+/state'", broker.log)
+    assert not re.search(rf"Sending PUBLISH to {RETAINED} \(d0, q0, r0, m0, '\S+/state'", broker.log)

@@ -25,8 +25,9 @@ class RetainedSession:
     """Connected while the durable session is. It notes in `inbound` when it is connected, lost, and has read
     what is retained.
 
-    filters: of all that hosts retain; elsewhere: the ends of those topics whose changes come by the durable
-    session; on_begin: called at each connect, as everything is sent again; clock: the correlator's time.
+    filters: of all that hosts retain; elsewhere: the ends of those whose changes come by the durable session,
+    subscribed to until what is retained was read; on_begin: called at each connect, as everything is sent
+    again; clock: the correlator's time.
     """
 
     def __init__(
@@ -103,6 +104,10 @@ class RetainedSession:
             self._inbound.add(received, self._clock(), "retained")
 
     def _on_retained_complete(self) -> None:
+        assert self._session is not None  # it is who calls
+        self._session.unsubscribe(
+            [each.filter for each in self._subscriptions if each.filter.endswith(self._elsewhere)]
+        )
         self._inbound.read_retained()
         self.trouble = None
         self._logged.clear()
