@@ -8,6 +8,7 @@ once for each sequence of choices, always in the same order. What a choice says 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
@@ -214,7 +215,8 @@ class World:
         self.t = 0.0
         self.arrives_as = "web01"
         self._ids = dict.fromkeys(HOSTS, 0)
-        self._iterations = 0
+        self._passes: Counter[str] = Counter()
+        """Of each host's job: QEMU counts anew in the next one."""
         self._jobs = 0
         state = state_codes("shutoff", "unknown") if is_off else state_codes("running", "booted")
         self.there["A"] = Listed(*state, None if is_off else self._next_id("A"), persistent, "web01")
@@ -286,10 +288,11 @@ class World:
 
     def _word(self, host: str, word: str, operation: str | None) -> None:
         if word == "iter":
-            self._iterations += 1
-            self._happens(host, "iter", (self._iterations,), "iter")
+            self._passes[host] += 1
+            self._happens(host, "iter", (self._passes[host],), "iter")
         elif word == "JC":
             operation = operation or "migration_out"
+            self._passes[host] = 0
             if operation == "migration_out":
                 self.jobs[host] = None
             self._happens(
@@ -297,11 +300,12 @@ class World:
             )
         elif word == "job":
             self._jobs += 1
-            self._iterations = 0
+            self._passes[host] = 0
             self.jobs[host] = self._jobs
             self._happens(host, "job", (), "job")
         elif word == "end":
             self.jobs[host] = None
+            self._passes[host] = 0
             self._happens(host, "end", (), "end")
         elif word in ("blind", "dark", "back"):
             if word == "dark":
@@ -327,6 +331,7 @@ class World:
             self.there[host] = before._replace(persistent=False) if before and is_active(before) else None
         elif event == 5:
             self.jobs[host] = None
+            self._passes[host] = 0
             reason = "shutoff/crashed" if died and not (before and before.incoming) else _LEFT[code]
             self._becomes(host, reason, None)
         elif code in _LEFT:
