@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 
 from bridge import log
 from bridge.config import PROGRAMS, DashboardSettings
@@ -12,7 +10,7 @@ from bridge.dashboard.server import Server
 from bridge.dashboard.service import Dashboard
 from bridge.dashboard.web import Web
 from bridge.options import load
-from tests.bench.programs import answers
+from tests.bench.programs import intake
 
 
 def main(port: str, folder: str) -> None:
@@ -22,26 +20,9 @@ def main(port: str, folder: str) -> None:
     dashboard = Dashboard(settings)
     web = Web(settings, dashboard)
     dashboard.listener = web.feed.put
+    counters = dashboard.counters
     with Server(settings, web, dashboard.ask_to_stop) as server:
-        thread = threading.Thread(target=dashboard.run, name="dashboard")
-        thread.start()
-        counters = dashboard.counters
-        while not counters.broker_connected:
-            time.sleep(0.01)
-        time.sleep(0.3)
-        for command, *numbers in answers.words(url=server.url):
-            if command == "consume":
-                until = counters.messages + int(numbers[0])
-                cpu, own = time.process_time(), time.thread_time()
-                while counters.messages < until:
-                    time.sleep(0.001)
-                done = time.time()
-                cpu = time.process_time() - cpu - (time.thread_time() - own)
-                answers.say(done=done, cpu_us=cpu / int(numbers[0]) * 1e6)
-            elif command == "count":
-                answers.say(messages=counters.messages, cpu_s=time.process_time(), streams=counters.streams)
-        dashboard.ask_to_stop()
-        thread.join()
+        intake.serve(dashboard, counters, lambda: {"streams": counters.streams}, url=server.url)
 
 
 if __name__ == "__main__":
