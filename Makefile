@@ -48,7 +48,7 @@ check: lint
 	$(BIN)/pytest -q -n 2 -m 'not server and not lab and not slow'
 
 # pytest comes last, once, so that its closing line is the last one. Most tests wait rather than compute, so files
-# run side by side; in the order of their names those with real hosts come first, and what is short fills up.
+# run side by side, in the order of tests/conftest.py.
 test: lint
 	@if [ "$$(id -u)" -eq 0 ]; then \
 	    .ci/install-packages $(TEST_PACKAGES) && $(BIN)/python -m tests.lab install; fi

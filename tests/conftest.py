@@ -1,8 +1,9 @@
-"""What every test shares: who may run, hypothesis without deadlines, and the switch for the long runs."""
+"""What every test shares: who may run, the order, hypothesis without deadlines, the long runs' switch."""
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,12 +29,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without root there are no real hosts; the summary says so of each test that is left out."""
     if os.geteuid() != 0:
         for item in items:
             if item.get_closest_marker("lab"):
                 item.add_marker(pytest.mark.skip(reason="needs root: real hosts in namespaces"))
+    if hasattr(config, "workerinput"):
+        items[:] = in_turn(items)
+
+
+def in_turn(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Files that compute and files that wait for servers and hosts in turn, so that processes which run files
+    side by side do some of both at any time. Of those that compute the slow ones come first: the run can't
+    end before the longest file.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+
+    def has(path: Path, *names: str) -> bool:
+        return any(item.get_closest_marker(name) for item in files[path] for name in names)
+
+    waiting = [path for path in files if has(path, "server", "lab")]
+    computing = sorted(files.keys() - waiting, key=lambda path: (not has(path, "slow"), path))
+    places = {path: n / len(side) for side in (computing, waiting) for n, path in enumerate(side)}
+    return [item for path in sorted(places, key=places.__getitem__) for item in files[path]]
 
 
 @pytest.fixture(scope="session")

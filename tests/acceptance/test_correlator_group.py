@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from typing import NamedTuple
 
 import pytest
 
 from bridge.mqtt.session import Publication
+from tests.support import served
 from tests.support.broker import Broker, free_port
-from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
+from tests.support.correlators import CorrelatorProcess, Fleet, stamped_now
 from tests.support.fake_broker import Behaviour, FakeBroker
 from tests.support.postgres import Postgres
-from tests.support.traces import load
+from tests.support.streams import mixed, streams_of
 
 pytestmark = pytest.mark.server
 
-SCENARIOS = ("live", "aborted", "postcopy_recovered", "suspend_on_arrival", "src_qemu_killed")
+Streams = dict[str, list[Publication]]
+
+
+class Told(NamedTuple):
+    """What was told of a domain: all of it, and the last verdict."""
+
+    story: list[tuple[object, ...]]
+    last: tuple[object, ...]
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +64,8 @@ def test_a_broker_without_shared_subscriptions_is_refused_aloud(tmp_path: Path, 
     ):
         correlator.until_logged("broker.absent")
         assert not correlator.logged("broker.connected")
-        with pytest.raises(HTTPError) as refused:
-            urlopen(f"http://127.0.0.1:{http}/readyz", timeout=5)
-        said = json.loads(refused.value.read())["problems"]["broker"]
+        said = served.health(http)["problems"]["broker"]
         assert "the broker has no shared subscriptions, which --group needs: run one correlator" in said
-
-
-def _streams(count: int, tag: str, scenarios: Sequence[str] = SCENARIOS) -> dict[str, list[Publication]]:
-    return dict(messages_of(load(scenarios[n % len(scenarios)]), f"{tag}{n}") for n in range(count))
-
-
-def _mixed(streams: dict[str, list[Publication]], chance: random.Random) -> list[Publication]:
-    left = {uuid: list(stream) for uuid, stream in streams.items()}
-    mixed = []
-    while left:
-        uuid = chance.choice(list(left))
-        mixed.append(left[uuid].pop(0))
-        if not left[uuid]:
-            del left[uuid]
-    return mixed
 
 
 def _story(fleet: Fleet, uuid: str) -> list[tuple[object, ...]]:
@@ -103,39 +92,39 @@ def _last(fleet: Fleet, uuid: str) -> tuple[object, ...]:
     return (data["outcome"], data["source"], data["destination"], data["reason"], data["confirmed_by"])
 
 
-def _all_ended(fleet: Fleet, streams: dict[str, list[Publication]]) -> bool:
-    ended = {t.uuid for t in fleet.published() if t.word in ("completed", "failed")}
-    return ended >= streams.keys()
-
-
-def _expected(
-    tmp_path: Path,
-    streams: dict[str, list[Publication]],
-    mixed: list[Publication],
-    tell: Callable[[Fleet, str], object],
-) -> dict[str, object]:
+def _by_one(folder: Path, streams: Streams) -> dict[str, Told]:
     """What one correlator without a group tells."""
     with (
-        Broker(tmp_path / "calm-broker") as calm,
+        Broker(folder / "calm-broker") as calm,
         Fleet(calm) as fleet,
-        CorrelatorProcess(calm, tmp_path / "calm") as correlator,
+        CorrelatorProcess(calm, folder / "calm") as correlator,
     ):
         correlator.until_connected()
-        fleet.publish(stamped_now(mixed))
-        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
+        fleet.publish(stamped_now(mixed(streams, random.Random(3))))
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=30)
         fleet.listen(2.5)
-        return {uuid: tell(fleet, uuid) for uuid in streams}
+        return {uuid: Told(_story(fleet, uuid), _last(fleet, uuid)) for uuid in streams}
 
 
-def test_two_members_tell_what_one_would(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
-    streams = _streams(40, "two-")
-    mixed = _mixed(streams, random.Random(3))
+@pytest.fixture(scope="module")
+def streams() -> Streams:
+    return streams_of(40, "crew-")
+
+
+@pytest.fixture(scope="module")
+def expected(streams: Streams, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    return _by_one(tmp_path_factory.mktemp("one"), streams)
+
+
+def test_two_members_tell_what_one_would(
+    tmp_path: Path, broker: Broker, postgres: Postgres, streams: Streams, expected: dict[str, Told]
+) -> None:
     first, second = _members(broker, tmp_path, postgres.create("two"), 2, settle=3)
     with Fleet(broker) as fleet, first, second:
         first.until_connected()
         second.until_connected()
-        fleet.publish(stamped_now(mixed))
-        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
+        fleet.publish(stamped_now(mixed(streams, random.Random(3))))
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=30)
         fleet.listen(4.5)
         published = {uuid: _story(fleet, uuid) for uuid in streams}
         ids = [t.id for t in fleet.published()]
@@ -145,25 +134,25 @@ def test_two_members_tell_what_one_would(tmp_path: Path, broker: Broker, postgre
         assert sorted(names) == ["main", "main-2"]
         assert fleet.status("main")["group"] == fleet.status("main-2")["group"] == "crew"
         assert first.stop() == second.stop() == 0
-    assert published == _expected(tmp_path, streams, mixed, _story)
+    assert published == {uuid: told.story for uuid, told in expected.items()}
 
 
-def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
+def test_members_may_die_at_any_moment(
+    tmp_path: Path, broker: Broker, postgres: Postgres, streams: Streams, expected: dict[str, Told]
+) -> None:
     """What a member had in hand when it died comes late, and may change a verdict that didn't wait for it;
     in the end all is told as it was, and each message once.
     """
     chance = random.Random(5)
-    streams = _streams(40, "die-")
-    mixed = _mixed(streams, chance)
+    messages = mixed(streams, chance)
     members = _members(broker, tmp_path, postgres.create("die"), 2, settle=20, patience=120)
     with Fleet(broker) as fleet, members[0], members[1]:
         for member in members:
             member.until_connected()
         pieces = 8
         for piece in range(pieces):
-            fleet.publish(
-                stamped_now(mixed[piece * len(mixed) // pieces : (piece + 1) * len(mixed) // pieces])
-            )
+            first, end = (number * len(messages) // pieces for number in (piece, piece + 1))
+            fleet.publish(stamped_now(messages[first:end]))
             fleet.listen(chance.uniform(0, 0.2))
             victim = chance.choice(members)
             connected = len(victim.logged("broker.connected"))
@@ -171,37 +160,36 @@ def test_members_may_die_at_any_moment(tmp_path: Path, broker: Broker, postgres:
             fleet.listen(chance.uniform(0, 1.0))
             victim.start()
             victim.until_connected(connected + 1)
-        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=60)
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=60)
         fleet.listen(5)
         published = {uuid: _last(fleet, uuid) for uuid in streams}
-    assert published == _expected(tmp_path, streams, mixed, _last)
+    assert published == {uuid: told.last for uuid, told in expected.items()}
 
 
 def test_a_member_may_stall_for_longer_than_settle(
     tmp_path: Path, broker: Broker, postgres: Postgres
 ) -> None:
     """What it has in hand is late, and the other one tells without it; in the end all is told as it was."""
-    streams = _streams(40, "stall-", ("live", "aborted", "src_qemu_killed"))
-    mixed = _mixed(streams, random.Random(8))
+    streams = streams_of(40, "stall-", ("live", "aborted", "src_qemu_killed"))
     first, second = _members(broker, tmp_path, postgres.create("stall"), 2, settle=2, patience=120)
     with Fleet(broker) as fleet, first, second:
         first.until_connected()
         second.until_connected()
         os.kill(second.pid, signal.SIGSTOP)
         try:
-            fleet.publish(stamped_now(mixed))
+            fleet.publish(stamped_now(mixed(streams, random.Random(8))))
             fleet.listen(5)
         finally:
             os.kill(second.pid, signal.SIGCONT)
-        fleet.until(lambda: _all_ended(fleet, streams), timeout_s=30)
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=30)
         fleet.listen(5)
         published = {uuid: _last(fleet, uuid) for uuid in streams}
-    assert published == _expected(tmp_path, streams, mixed, _last)
+    assert published == {uuid: told.last for uuid, told in _by_one(tmp_path, streams).items()}
 
 
 def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
     """Shared subscriptions get no retained messages; the states are read all the same."""
-    streams = _streams(30, "before-")
+    streams = streams_of(30, "before-")
     states = [m for stream in streams.values() for m in stream if m.topic.endswith("/state") and m.payload]
     first, second = _members(broker, tmp_path, postgres.create("before"), 2)
     with Fleet(broker) as fleet:

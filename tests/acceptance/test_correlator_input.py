@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 
 from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
+from tests.support import served
 from tests.support.agent_messages import publication
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
@@ -93,13 +90,8 @@ def test_a_host_whose_status_was_emptied_is_not_waited_for_by_who_watches(
     statuses = {m.topic: m for m in messages if m.topic.endswith("/status")}
     port = free_port()
 
-    def blind() -> int:
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            found = re.search(
-                r"^libvirt_mqtt_correlator_blind_hosts (\d+)", answer.read().decode(), re.MULTILINE
-            )
-        assert found is not None
-        return int(found[1])
+    def blind() -> float:
+        return served.metric(port, "libvirt_mqtt_correlator_blind_hosts")
 
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, http=f"127.0.0.1:{port}") as correlator:
         correlator.until_connected()
@@ -308,12 +300,12 @@ def test_without_a_broker_it_waits_and_with_one_it_is_ready(tmp_path: Path) -> N
     waiting = Broker(tmp_path / "broker", port=port)
     with CorrelatorProcess(waiting, tmp_path, http=f"127.0.0.1:{http}") as correlator:
         wait_until(lambda: bool(correlator.logged("broker.absent")), lambda: correlator.log)
-        assert _answer(http, "livez")["ok"] is True
-        assert "broker" in _answer(http, "readyz")["problems"]
+        assert served.health(http, "livez")["ok"] is True
+        assert "broker" in served.health(http)["problems"]
         with waiting:
             correlator.until_connected()
-            assert _answer(http, "readyz")["ok"] is True
-            metrics = _text(http, "metrics")
+            assert served.health(http)["ok"] is True
+            metrics = served.text(http, "metrics")
             assert "libvirt_mqtt_correlator_messages_total 0.0" in metrics
             assert correlator.stop() == 0
 
@@ -327,9 +319,7 @@ def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(
         CorrelatorProcess(proxy, tmp_path, http=f"127.0.0.1:{http}") as correlator,
     ):
         correlator.until_logged("broker.sends_no_retained")
-        with pytest.raises(HTTPError) as refused:
-            urlopen(f"http://127.0.0.1:{http}/readyz", timeout=5)
-        said = json.loads(refused.value.read())["problems"]["retained"]
+        said = served.health(http)["problems"]["retained"]
         assert said.startswith("the broker doesn't send retained messages to subscriptions with wildcards")
 
 
@@ -371,11 +361,11 @@ def test_states_that_a_broker_keeps_back_are_asked_for(tmp_path: Path, broker: B
         fleet.until(lambda: bool(fleet.replays()))
         assert (host, {"epoch": f"epoch-{host}", "from": 1, "to": 1, "states": True}) in fleet.replays()
         missing = "libvirt_mqtt_correlator_hosts_without_states"
-        assert f"{missing} 1.0" in _text(http, "metrics")
+        assert f"{missing} 1.0" in served.text(http, "metrics")
         other = uuid.replace(uuid[0], "a" if uuid[0] != "a" else "b", 1)
         payload = state.payload.replace(uuid.encode(), other.encode())
         fleet.publish([Publication(Topics().state(host, other), payload, retain=True)])
-        wait_until(lambda: f"{missing} 0.0" in _text(http, "metrics"), lambda: correlator.log)
+        wait_until(lambda: f"{missing} 0.0" in served.text(http, "metrics"), lambda: correlator.log)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +384,7 @@ def test_a_broker_of_which_that_is_not_known_is_not(tmp_path: Path, rules: str |
     ):
         correlator.until_logged("broker.hides_status" if hidden else "broker.connected")
         time.sleep(2)
-        assert _answer(http, "readyz")["ok"] is True
+        assert served.health(http)["ok"] is True
         assert not correlator.logged("broker.sends_no_retained")
         assert bool(correlator.logged("broker.hides_status")) is hidden
 
@@ -409,17 +399,3 @@ def test_the_status_says_offline_by_itself_and_by_the_will(tmp_path: Path, broke
         fleet.until(lambda: fleet.status().get("state") == "online")
         correlator.kill()
         fleet.until(lambda: fleet.status().get("state") == "offline")
-
-
-def _text(port: int, path: str) -> str:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError as error:
-        body: bytes = getattr(error, "read", lambda: b"{}")()
-        return body.decode()
-
-
-def _answer(port: int, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_text(port, path))
-    return found

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 
 from bridge.mqtt.session import Publication, Subscription
 from bridge.mqtt.settings import Version
 from bridge.wire.topics import Topics
+from tests.support import served
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
 from tests.support.postgres import Postgres
@@ -111,11 +109,8 @@ def test_the_session_for_what_is_retained_may_be_lost_alone(tmp_path: Path, brok
     http = free_port()
 
     def problem() -> str | None:
-        try:
-            with urlopen(f"http://127.0.0.1:{http}/readyz", timeout=5):
-                return None
-        except HTTPError as error:
-            return str(json.loads(error.read())["problems"]["retained"])
+        ready = served.health(http)
+        return None if ready["ok"] else str(ready["problems"]["retained"])
 
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, http=f"127.0.0.1:{http}") as correlator:
         correlator.until_connected()
@@ -156,13 +151,8 @@ def test_a_state_that_changes_comes_by_the_durable_session_alone(tmp_path: Path,
     """There MQTT keeps it in order with the events (MQTT 5, 4.6)."""
     http = free_port()
 
-    def processed() -> int:
-        with urlopen(f"http://127.0.0.1:{http}/metrics", timeout=5) as page:
-            found = re.search(
-                r"^libvirt_mqtt_correlator_messages_total (\d+)", page.read().decode(), re.MULTILINE
-            )
-        assert found is not None
-        return int(float(found[1]))
+    def processed() -> float:
+        return served.metric(http, "libvirt_mqtt_correlator_messages_total")
 
     _, messages = messages_of(load("live"), "once")
     states = [each for each in messages if each.topic.endswith("/state")]

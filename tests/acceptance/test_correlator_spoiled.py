@@ -9,12 +9,12 @@ from bridge.mqtt.session import Publication
 from bridge.wire.topics import Topics
 from tests.support.broker import Broker
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
+from tests.support.streams import SCENARIOS
 from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 
 TOPICS = Topics()
-STORIES = ("live", "aborted", "postcopy_recovered", "suspend_on_arrival", "src_qemu_killed")
 KINDS = {"not_json", "other_version", "topic_contradicts_payload", "absurd_size"}
 SEED = 11
 
@@ -48,7 +48,7 @@ def _told(folder: Path, chance: random.Random | None) -> list[object]:
         CorrelatorProcess(broker, folder) as correlator,
     ):
         correlator.until_connected()
-        played = [messages_of(load(story), f"t{number}", started_s=0) for number, story in enumerate(STORIES)]
+        played = [messages_of(load(name), f"t{number}", started_s=0) for number, name in enumerate(SCENARIOS)]
         for publication in (each for _, publications in played for each in publications):
             if chance and TOPICS.parse(publication.topic).kind in ("lifecycle", "event"):
                 fleet.publish([_spoiled(publication, chance) for _ in range(3)])
@@ -82,5 +82,5 @@ def _told(folder: Path, chance: random.Random | None) -> list[object]:
 
 def test_bad_input_among_good_stops_nothing_and_changes_nothing(tmp_path: Path) -> None:
     clean = _told(tmp_path / "clean", None)
-    assert len(clean) > 2 * len(STORIES)
+    assert len(clean) > 2 * len(SCENARIOS)
     assert _told(tmp_path / "spoiled", random.Random(SEED)) == clean

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,9 @@ from tests.support.takeover import Group, group
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture
-def crew(tmp_path: Path) -> Iterator[Group]:
-    with group(tmp_path) as running:
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with group(tmp_path_factory.mktemp("crew")) as running:
         yield running
 
 

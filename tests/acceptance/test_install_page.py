@@ -30,15 +30,16 @@ OURS: Final = (
 )
 
 
-@pytest.fixture
-def wheels(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What pip would fetch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], "setuptools"]
     wanted += [each for extra in ("agent", "dashboard", "postgresql") for each in extras[extra]]
-    roots.run(sys.executable, "-m", "pip", "download", "-q", "-d", tmp_path / "wheels", *wanted)
-    return tmp_path / "wheels"
+    folder = tmp_path_factory.mktemp("wheels")
+    roots.run(sys.executable, "-m", "pip", "download", "-q", "-d", folder, *wanted)
+    return folder
 
 
 @pytest.fixture(params=[INSTALLED, WITHOUT_COMPILER], ids=["compiled", "without_a_compiler"])

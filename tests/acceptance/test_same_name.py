@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
 from bridge.mqtt.name_conflict import BACK_S
 from bridge.mqtt.session import Subscription
+from tests.support import served
 from tests.support.agents import DrivenAgent, Subscriber
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess
 from tests.support.session_recorder import Client
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
-
-
-def counted(port: int, metric: str) -> float:
-    """A metric as it is scraped."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        found = re.search(rf"^{metric} (\S+)$", page.read().decode(), re.MULTILINE)
-    assert found
-    return float(found[1])
 
 
 def test_agents_of_one_host_say_so_and_clear_nothing_of_each_other(tmp_path: Path) -> None:
@@ -70,6 +62,6 @@ def test_correlators_of_one_id_say_so(tmp_path: Path) -> None:
             with CorrelatorProcess(broker, tmp_path / "other"):
                 hears.until(lambda: "another correlator" in (reason() or ""), 40)
                 one.until_logged("correlator.id_conflict", timeout_s=40)
-                assert counted(port, "libvirt_mqtt_correlator_id_conflicts_total") > 0
+                assert served.metric(port, "libvirt_mqtt_correlator_id_conflicts_total") > 0
             hears.until(lambda: reason() is None, 40)
         hears.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import quantiles
 from typing import Final
 
 from tests.bench.figure import Figure, Target
+from tests.bench.numbers import percentile
 from tests.bench.place import Place
 from tests.support.takeover import Group, group
 
@@ -19,11 +19,11 @@ LOSSES: Final[tuple[tuple[str, Callable[[Group, int], float], float], ...]] = (
 
 def measure(place: Place) -> Iterator[Figure]:
     """The middle and the longest of them all, in seconds from the loss."""
-    for number, (name, lose, limit_s) in enumerate(LOSSES):
-        with group(place.state_dir(f"takeover{number}")) as crew:
+    with group(place.state_dir("takeover")) as crew:
+        for name, lose, limit_s in LOSSES:
             took_s = [lose(crew, turn) for turn in range(place.scale.losses)]
             assert crew.told_wrong() == []
-        cuts = quantiles(took_s, n=100, method="inclusive") if len(took_s) > 1 else took_s * 99
-        for percent in (50, 99):
-            target = Target("≤", limit_s, of="value") if percent == 99 else None
-            yield Figure(f"{name}: until verdicts go on, p{percent}", "s", [cuts[percent - 1]], target=target)
+            for percent in (50, 99):
+                target = Target("≤", limit_s, of="value") if percent == 99 else None
+                value = percentile(took_s, percent)
+                yield Figure(f"{name}: until verdicts go on, p{percent}", "s", [value], target=target)

@@ -18,9 +18,11 @@ from bridge.correlator.store import Draft, Store
 from bridge.mqtt.session import Publication, Subscription
 from tests.support.broker import Broker
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of
-from tests.support.outbox_sender import HOST, TOPICS, Stream, until
+from tests.support.outbox_sender import HOST, TOPICS, Stream
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_until
 from tests.support.session_recorder import Client
+from tests.support.streams import streams_of
 from tests.support.traces import load
 
 pytestmark = pytest.mark.server
@@ -110,7 +112,7 @@ class Agents(Program):
         for topic, payload in self.wanted.items():
             self._stream.sender.set_retained(topic, payload, 0)
         self._stream.start()
-        until(lambda: self._stream.sender.counters.retained_answers.total() > count, 60)
+        wait_until(lambda: self._stream.sender.counters.retained_answers.total() > count, timeout_s=60)
 
     def connections(self) -> int:
         return self._stream.sender.counters.connections
@@ -158,7 +160,7 @@ def test_a_broker_that_lost_everything_has_it_again(
 ) -> None:
     running = program(broker, tmp_path, 300)
     broker.restart()
-    until(lambda: held(broker, running.filter) == running.wanted, SOON_S)
+    wait_until(lambda: held(broker, running.filter) == running.wanted, timeout_s=SOON_S)
     running.close()
 
 
@@ -199,7 +201,7 @@ def test_a_part_that_was_damaged_while_it_was_away_is_mended_at_the_next_connect
             other.stop()
         shutil.copytree(tmp_path / "other" / "data", tmp_path / "broker" / "data", dirs_exist_ok=True)
         broker.start()
-        until(lambda: held(broker, running.filter) == running.wanted, SOON_S)
+        wait_until(lambda: held(broker, running.filter) == running.wanted, timeout_s=SOON_S)
         running.close()
 
 
@@ -215,7 +217,7 @@ def test_of_many_only_the_difference_is_published(
     witness = Witness(broker, running.filter)
     before, began = running.connections(), time.monotonic()
     cut_off(broker, running.client_id)
-    until(lambda: running.connections() > before)
+    wait_until(lambda: running.connections() > before)
     assert sorted(witness.hears(lost)) == sorted(gone)
     took_s = time.monotonic() - began
     assert len(held(broker, running.filter)) == DOMAINS
@@ -237,7 +239,7 @@ def test_a_location_that_should_be_gone_is_cleared(tmp_path: Path, broker: Broke
     store.close()
     retain(broker, [(gone, b"somewhere"), (unknown, b"there")])
     with CorrelatorProcess(broker, tmp_path, store=url):
-        until(lambda: gone not in held(broker, LOCATIONS), SOON_S)
+        wait_until(lambda: gone not in held(broker, LOCATIONS), timeout_s=SOON_S)
     assert held(broker, LOCATIONS) == {unknown: b"there"}
 
 
@@ -253,14 +255,14 @@ def test_a_correlator_that_is_killed_in_mid_copy_leaves_nothing_standing(
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as killed:
         killed.until_connected()
         fleet.publish(stream[:copying])
-        until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), SOON_S)
+        wait_until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), timeout_s=SOON_S)
         killed.kill()
     broker.restart()
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path):
-        until(lambda: current in held(broker, CURRENTS), SOON_S)
+        wait_until(lambda: current in held(broker, CURRENTS), timeout_s=SOON_S)
         fleet.publish(stream[copying:])
         fleet.until(lambda: "completed" in [each.word for each in fleet.published(uuid)])
-        until(lambda: current not in held(broker, CURRENTS), SOON_S)
+        wait_until(lambda: current not in held(broker, CURRENTS), timeout_s=SOON_S)
         verdict = next(each for each in fleet.published(uuid) if each.word == "completed")
     assert held(broker, LASTS) == {last: verdict.payload}
 
@@ -279,7 +281,7 @@ def test_what_a_correlator_with_another_store_left_under_way_is_cleared(
     with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as killed:
         killed.until_connected()
         fleet.publish(stream[:copying])
-        until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), SOON_S)
+        wait_until(lambda: b"copying" in held(broker, CURRENTS).get(current, b""), timeout_s=SOON_S)
         killed.kill()
     left = held(broker, CURRENTS)[current]
     another = left.replace(b"/correlators/main", b"/correlators/other")
@@ -287,7 +289,7 @@ def test_what_a_correlator_with_another_store_left_under_way_is_cleared(
     retain(broker, [(others, another), (last, b"a verdict")])
     shutil.rmtree(tmp_path / "state")
     with CorrelatorProcess(broker, tmp_path):
-        until(lambda: current not in held(broker, CURRENTS), SOON_S)
+        wait_until(lambda: current not in held(broker, CURRENTS), timeout_s=SOON_S)
     assert held(broker, CURRENTS) == {others: another}
     assert held(broker, LASTS) == {last: b"a verdict"}
 
@@ -303,11 +305,11 @@ def test_devices_and_states_of_an_agent_are_there_again(tmp_path: Path, broker: 
     agent = Agent(settings)
     agent.start()
     try:
-        until(lambda: len(held(broker, "homeassistant/#")) > 0 and len(held(broker, "libvirt/#")) > 1)
+        wait_until(lambda: len(held(broker, "homeassistant/#")) > 0 and len(held(broker, "libvirt/#")) > 1)
         time.sleep(1.0)  # what else there is at the beginning
         before = held(broker, "#")
         broker.restart()
-        until(lambda: held(broker, "#").keys() == before.keys(), SOON_S)
+        wait_until(lambda: held(broker, "#").keys() == before.keys(), timeout_s=SOON_S)
         after = held(broker, "#")
         assert [topic for topic in before if before[topic] != after[topic]] == [TOPICS.host_status(HOST)]
     finally:
@@ -315,7 +317,7 @@ def test_devices_and_states_of_an_agent_are_there_again(tmp_path: Path, broker: 
 
 
 def test_one_member_of_a_group_does_it_and_another_when_it_is_gone(tmp_path: Path, broker: Broker) -> None:
-    streams = dict(messages_of(load("live"), f"lost-{n}") for n in range(20))
+    streams = streams_of(20, "lost-", ("live",))
     with Postgres() as postgres, Fleet(broker) as fleet:
         url = postgres.create("lost")
         members = [
@@ -334,7 +336,7 @@ def test_one_member_of_a_group_does_it_and_another_when_it_is_gone(tmp_path: Pat
                 for member, times in zip(members, connections, strict=True):
                     member.until_connected(times + 1)
                 witness = Witness(broker, LOCATIONS)
-                until(lambda: held(broker, LOCATIONS) == before, SOON_S)
+                wait_until(lambda: held(broker, LOCATIONS) == before, timeout_s=SOON_S)
                 assert len(witness.hears(0)) <= len(before)
                 leaders = [member for member in members if member.logged("broker.lacks")]
                 assert len(leaders) == 1

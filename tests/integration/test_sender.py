@@ -14,16 +14,8 @@ from bridge.wire import messages
 from bridge.wire.messages import CONTENT_TYPE, Libvirt, Span
 from tests.support.broker import Broker
 from tests.support.fake_broker import Behaviour, FakeBroker
-from tests.support.outbox_sender import (
-    HOST,
-    TOPICS,
-    UUID,
-    Stream,
-    Subscriber,
-    contents,
-    lifecycle,
-    until,
-)
+from tests.support.outbox_sender import HOST, TOPICS, UUID, Stream, Subscriber, contents, lifecycle
+from tests.support.processes import wait_until
 from tests.support.session_recorder import Recorder
 from tests.support.small_disk import fill_up, small_disk
 
@@ -87,7 +79,7 @@ def test_what_is_committed_while_connected_is_sent_at_once_and_in_order(
     with Stream(tmp_path, broker.settings()) as stream:
         seen: list[float] = []
         stream.sender.counters.observe_latency_s = seen.append
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         stream.append([lifecycle() for _ in range(3000)])
         stream.all_acknowledged()
         subscriber.until(lambda: len(subscriber.sequences) == 3000)
@@ -120,9 +112,9 @@ def test_the_status_tells_how_it_goes_and_says_offline_in_the_end(
 
 def test_stopping_sends_what_there_is(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
     with Stream(tmp_path, broker.settings()) as stream:
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         stream.append([lifecycle() for _ in range(2000)])
-        until(lambda: stream.outbox.last_sequence == 2000)
+        wait_until(lambda: stream.outbox.last_sequence == 2000)
         stream.stop()
     subscriber.until(lambda: len(subscriber.sequences) == 2000)
     outbox = Outbox.open(tmp_path)
@@ -149,10 +141,10 @@ def test_a_state_never_runs_ahead_of_its_events(
     tmp_path: Path, broker: Broker, subscriber: Subscriber
 ) -> None:
     with Stream(tmp_path, broker.settings()) as stream:
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         for number in range(1, 51):
             stream.append([lifecycle() for _ in range(4)])
-            until(lambda last=number * 4: stream.outbox.last_sequence == last)  # type: ignore[misc]
+            wait_until(lambda last=number * 4: stream.outbox.last_sequence == last)  # type: ignore[misc]
             stream.sender.set_retained(STATE, f"{number * 4}".encode(), as_of=number * 4)
         subscriber.until(lambda: any(one.payload == b"200" for one in subscriber.received))
     sent = 0
@@ -179,7 +171,7 @@ def test_an_empty_payload_clears_a_state(tmp_path: Path, broker: Broker, subscri
 def test_states_are_published_again_to_a_broker_that_lost_them(tmp_path: Path, broker: Broker) -> None:
     with Stream(tmp_path, broker.settings()) as stream:
         stream.sender.set_retained(STATE, b"there", as_of=0)
-        until(lambda: stream.sender.counters.retained_answers.total() >= 2)
+        wait_until(lambda: stream.sender.counters.retained_answers.total() >= 2)
         broker.kill()
         broker.start()
         with Subscriber(broker.settings(), "late") as late:
@@ -192,7 +184,7 @@ def test_a_refused_message_is_parked_and_holds_up_no_other(tmp_path: Path) -> No
     acl = f"topic readwrite #\ntopic deny {TOPICS.lifecycle(HOST, UUID, 'stopped')}\n"
     with Broker(tmp_path / "broker", "max_queued_messages 100000", acl=acl) as broker:
         with Subscriber(broker.settings()) as subscriber, Stream(tmp_path, broker.settings()) as stream:
-            until(lambda: stream.sender.connected)
+            wait_until(lambda: stream.sender.connected)
             stream.append([lifecycle("stopped" if number % 3 == 0 else "started") for number in range(300)])
             stream.all_acknowledged()
             subscriber.until(lambda: len(subscriber.sequences) == 200)
@@ -219,11 +211,11 @@ def test_a_broker_that_ends_the_connection_over_a_message_gets_the_others(tmp_pa
         Subscriber(broker.settings()) as subscriber,
         Stream(tmp_path, broker.settings()) as stream,
     ):
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         stream.append([lifecycle("stopped" if number in {30, 60} else "started") for number in range(300)])
         subscriber.until(lambda: len(subscriber.first_times) == 298, 60.0)
         assert subscriber.first_times == [number for number in range(1, 301) if number not in {31, 61}]
-        until(lambda: stream.outbox.parked == 2)
+        wait_until(lambda: stream.outbox.parked == 2)
 
 
 def test_a_message_that_is_too_large_is_parked(tmp_path: Path) -> None:
@@ -232,7 +224,7 @@ def test_a_message_that_is_too_large_is_parked(tmp_path: Path) -> None:
         Subscriber(broker.settings()) as subscriber,
         Stream(tmp_path, broker.settings()) as stream,
     ):
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         stream.append([lifecycle(), lifecycle(padding=3000), lifecycle()])
         stream.all_acknowledged()
         subscriber.until(lambda: subscriber.sequences == [1, 3])
@@ -245,7 +237,7 @@ def test_a_topic_that_no_broker_takes_is_parked(
     from dataclasses import replace
 
     with Stream(tmp_path, broker.settings()) as stream:
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         stream.append([lifecycle(), replace(lifecycle(), topic="a\tb"), lifecycle()])
         stream.all_acknowledged()
         subscriber.until(lambda: subscriber.sequences == [1, 3])
@@ -261,7 +253,7 @@ class TestReplay:
             subscriber.until(lambda: len(subscriber.sequences) == 500)
             subscriber.ask_again(replay(stream.outbox.epoch, 101, 400))
             subscriber.until(lambda: len(subscriber.sequences) == 800)
-            until(lambda: stream.sender.counters.replayed == 300)
+            wait_until(lambda: stream.sender.counters.replayed == 300)
             assert subscriber.sequences[500:] == list(range(101, 401))
             assert all(len(payloads) == 1 for payloads in contents(subscriber.events).values())
             assert not any(one.retain for one in subscriber.events)
@@ -309,10 +301,10 @@ class TestReplay:
         self, tmp_path: Path, broker: Broker, subscriber: Subscriber
     ) -> None:
         with Stream(tmp_path, broker.settings()) as stream:
-            until(lambda: stream.sender.connected)
+            wait_until(lambda: stream.sender.connected)
             for payload in (b"", b"{}", b"\xff" * 100, b"[" * 3000, b"{}", b"x" * 9000):
                 subscriber.ask_again(payload)
-            until(lambda: stream.sender.counters.replay_requests["malformed"] == 6)
+            wait_until(lambda: stream.sender.counters.replay_requests["malformed"] == 6)
             stream.append([lifecycle()])
             subscriber.until(lambda: subscriber.sequences == [1])
 
@@ -377,7 +369,7 @@ def test_damage_while_running_begins_a_new_epoch_and_says_so(
         assert subscriber.sequences[-3:] == [1, 2, 3]
         subscriber.until(lambda: subscriber.statuses[-1].epoch != old)
         assert "damaged" in (subscriber.statuses[-1].reason or "")
-        until(lambda: stream.sender.counters.connections == 2)
+        wait_until(lambda: stream.sender.counters.connections == 2)
         before = len(subscriber.received)
         stream.sender.set_retained(STATE, b"after", as_of=10)
         subscriber.until(lambda: any(one.payload == b"after" for one in subscriber.received[before:]))
@@ -389,7 +381,7 @@ def test_the_will_of_each_connection_is_another_message(
     """Whoever drops what he has seen by its id must not miss the second loss."""
     with Stream(tmp_path, broker.settings()) as stream:
         for times in (1, 2):
-            until(lambda: stream.sender.connected)
+            wait_until(lambda: stream.sender.connected)
             stream.append([lifecycle() for _ in range(10)])
             stream.all_acknowledged()
             usurper = Recorder(broker.settings(), client_id=f"libvirt-mqtt-agent-{HOST}")

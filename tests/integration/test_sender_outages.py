@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.outbox_sender import Stream, Subscriber, contents, lifecycle, until
+from tests.support.outbox_sender import Stream, Subscriber, contents, lifecycle
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -39,7 +40,7 @@ def test_a_broker_that_is_absent_at_the_start_gets_everything_later(tmp_path: Pa
         broker.stop()  # not killed: it has to keep that session
     with Stream(tmp_path, broker.settings()) as stream:
         stream.append([lifecycle() for _ in range(500)])
-        until(lambda: stream.outbox.last_sequence == 500)
+        wait_until(lambda: stream.outbox.last_sequence == 500)
         assert stream.sender.problem
         broker.start()
         try:
@@ -57,7 +58,7 @@ def test_a_broker_that_is_restarted_under_load_loses_nothing(tmp_path: Path) -> 
         Subscriber(broker.settings()) as subscriber,
         Stream(tmp_path, broker.settings()) as stream,
     ):
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         thread = storm(stream, 3000, 0.01)
         for _ in range(3):
             time.sleep(0.5)
@@ -79,7 +80,7 @@ def test_after_a_broker_was_killed_all_is_sent_that_it_had_not_acknowledged(tmp_
         Stream(tmp_path, broker.settings()) as stream,
         Subscriber(broker.settings()) as subscriber,
     ):
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         thread = storm(stream, 2000, 0.005)
         time.sleep(0.3)
         broker.kill()
@@ -99,12 +100,12 @@ def test_a_broker_that_hangs_and_comes_back_gets_everything(tmp_path: Path) -> N
         Subscriber(broker.settings()) as subscriber,
         Stream(tmp_path, broker.settings()) as stream,
     ):
-        until(lambda: stream.sender.connected)
+        wait_until(lambda: stream.sender.connected)
         thread = storm(stream, 1000, 0.005)
         time.sleep(0.2)
         broker.hang()
         try:
-            until(lambda: not stream.sender.connected, 15)
+            wait_until(lambda: not stream.sender.connected, timeout_s=15)
         finally:
             broker.go_on()
         thread.join()
@@ -122,7 +123,7 @@ def test_a_stop_while_the_broker_is_silent_ends_in_time(tmp_path: Path) -> None:
             subscriber.until(lambda: subscriber.statuses)
             broker.hang()
             stream.append([lifecycle() for _ in range(1000)])
-            until(lambda: stream.outbox.last_sequence == 1000)
+            wait_until(lambda: stream.outbox.last_sequence == 1000)
             try:
                 assert stream.stop(5.0) < 5.0
             finally:

@@ -1,4 +1,7 @@
-"""The harness itself: hosts come up, go without a trace, and emit what the table of migrations says."""
+"""The harness itself: hosts come up, and go without a trace.
+
+That they emit what the scenarios say is checked as each is played: `tests/acceptance/test_lab_migrations.py`.
+"""
 
 import re
 import shutil
@@ -62,8 +65,6 @@ ROWS = {
     ),
     *("37", "38", "39"),
 }
-
-HANDFUL = ("live", "aborted", "finish_answer_lost", "postcopy_recovered")
 
 HARNESS = """
 import sys, time
@@ -182,21 +183,6 @@ def test_killed_harness_leaves_no_process_network_or_mount() -> None:
     waiting.until(lambda: not _traces(), what="the killed lab's network and mounts to vanish")
     assert Path(folder) in clean_up()
     assert not Path(folder).exists()
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All scenarios in `make soak` only: the acceptance tests play them all beside agents."""
-    if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", SCENARIOS if metafunc.config.getoption("--soak") else HANDFUL)
-
-
-@pytest.mark.lab
-def test_libvirt_emits_what_the_table_says(name: str, lab: Lab, witness: Witness) -> None:
-    stage = Stage(lab, witness, name)
-    try:
-        SCENARIOS[name].play(stage)
-    finally:
-        stage.clean()
 
 
 def _reaches(one: object, other: object) -> bool:

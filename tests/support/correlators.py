@@ -74,6 +74,8 @@ class Fleet:
         self.topics = topics or Topics()
         self.answers_replays = answers_replays
         self._heard = 0
+        self._read = 0  # of what was received
+        self._messages: list[ReceivedMessage] = []
         root = self.topics.root
         self._recorder = Client(
             broker.settings(),
@@ -156,6 +158,10 @@ class Fleet:
             assert once.setdefault(each.id, each).payload == each.payload, each
         return list(once.values())
 
+    def have_ended(self, uuids: Iterable[str]) -> bool:
+        """Whether a migration of each of these domains has its verdict."""
+        return {t.uuid for t in self.published() if t.word in ("completed", "failed")}.issuperset(uuids)
+
     def location(self, uuid: str) -> str | None:
         """The host that was last published as having the domain."""
         published = self.retained("location", uuid)
@@ -177,15 +183,20 @@ class Fleet:
                 found.append((address.host, json.loads(received.payload)))
         return found
 
-    def _all(self) -> Iterable[ReceivedMessage]:
-        for received in self.received:
+    def _all(self) -> list[ReceivedMessage]:
+        fresh = self.received[self._read :]
+        self._read += len(fresh)  # more may come meanwhile: an idle client is served
+        for received in fresh:
             address = self.topics.parse(received.topic)
             if address.kind in ("migration", "location"):
                 message: dict[str, Any] = {"id": "", "data": {}}
                 if received.payload:
                     message = json.loads(received.payload)
                 word = address.name or "location"
-                yield ReceivedMessage(word, address.uuid, message["id"], received.payload, message["data"])
+                self._messages.append(
+                    ReceivedMessage(word, address.uuid, message["id"], received.payload, message["data"])
+                )
+        return self._messages
 
 
 def messages_of(trace: Trace, tag: str, *, started_s: float | None = None) -> tuple[str, list[Publication]]:

@@ -15,6 +15,7 @@ from bridge.mqtt.session import BrokerSettings, Received, Session, Subscription
 from bridge.wire import messages
 from bridge.wire.messages import Domain, HostStatus, Libvirt, Lifecycle
 from bridge.wire.topics import Topics
+from tests.support.processes import wait_until
 
 HOST = "host1"
 TOPICS = Topics()
@@ -95,7 +96,8 @@ class Stream:
         done = threading.Event()
         self._queue.put(lambda _outbox: done.set())
         assert done.wait(timeout_s)
-        until(lambda: self.outbox.acknowledged == self.outbox.last_sequence, timeout_s, lambda: vars(self))
+        outbox = self.outbox
+        wait_until(lambda: outbox.acknowledged == outbox.last_sequence, lambda: vars(self), timeout_s)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -194,7 +196,7 @@ class Subscriber:
 
     def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
         """Waits until `condition` holds."""
-        until(condition, timeout_s, lambda: [one.topic for one in self.received][-20:])
+        wait_until(condition, lambda: [one.topic for one in self.received][-20:], timeout_s)
 
     def _on_message(self, received: Received) -> None:
         self.received.append(received)
@@ -209,16 +211,6 @@ class Subscriber:
                 self._session.publish(Publication(topic, payload), payload)
             self._session.step(0.2)
         self._session.close(1.0)
-
-
-def until(
-    condition: Callable[[], object], timeout_s: float = 20.0, explain: Callable[[], object] = lambda: ""
-) -> None:
-    """Waits until `condition` holds; fails with what `explain` says."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {explain()}"
-        time.sleep(0.01)
 
 
 def contents(received: Sequence[Received]) -> dict[str, set[bytes]]:
