@@ -184,6 +184,7 @@ class EventSender:
             self._ask(_flush)
 
     def _refuse(self, row: Row, code: int) -> None:
+        """The outbox parks the row after the next `report`: it is kept, and sent again on request only."""
         self._refused.append(Refused(row.sequence, f"{reason_name(code)} (0x{code:02X})"))
         self._log_refused(row, code)
 
