@@ -186,10 +186,10 @@ class Agent:
             problems[worker.name] = None if worker.is_alive else f"died: {worker.error!r}"
         for worker in self._loops:
             if worker.is_alive and worker.silent_s > STALLED_S:
-                problems[worker.name] = f"hasn't turned for {worker.silent_s:.0f} s"
+                problems[worker.name] = f"blocked for {worker.silent_s:.0f} s"
         loop_silent_s = self.hypervisor.loop_silent_s
-        stuck = f"hasn't turned for {loop_silent_s:.0f} s" if loop_silent_s > STALLED_S else None
-        problems["libvirt-events"] = stuck if self.hypervisor.loop_alive else "died"
+        blocked = f"blocked for {loop_silent_s:.0f} s" if loop_silent_s > STALLED_S else None
+        problems["libvirt-events"] = blocked if self.hypervisor.loop_alive else "died"
         return problems
 
     def ready(self) -> Mapping[str, str | None]:

@@ -1,7 +1,7 @@
-"""Bytes under a topic to what a correlator published, or a named refusal. Pure.
+"""Reads and validates what a correlator published on a topic. Pure.
 
-Words that this version doesn't know are taken as they are: while the contract is 0.x, reasons, attentions and
-modes may gain some.
+Values that this version doesn't know are passed on: while the contract is 0.x, reasons, attentions and modes
+may gain some.
 """
 
 from __future__ import annotations

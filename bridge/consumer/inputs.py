@@ -1,4 +1,4 @@
-"""What an agent published, once it was found good. Plain values."""
+"""What an agent published, validated. Plain values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class JobOf:
-    """The job of a domain that is under way on a host, and how far it is; None: there is none."""
+    """The job of a domain that is under way on a host, with its progress; None: there is none."""
 
     host: str
     uuid: str

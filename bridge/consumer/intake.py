@@ -1,6 +1,6 @@
-"""Bytes under a topic to what an agent published, or a named refusal. Pure: no clock, no memory.
+"""Reads and validates what an agent published on a topic. Pure.
 
-A message is taken as `shapes` reads it, and held against the topic that it came under.
+A message is read by `shapes`, and compared with its topic.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Intake:
         if kind not in DECODED and kind not in ("job", "object_lifecycle", "object_event"):
             raise Rejected("not_ours", f"nothing that an agent publishes ({kind})")
         if retain and kind not in ("state", "job"):
-            raise Rejected("retained_event", "events tell of a moment and are never retained")
+            raise Rejected("retained_event", "events are never retained")
         if address.object:
             return _of_object(address, decode_object(payload, address.object, kind))
         if not payload and kind == "state":
@@ -121,7 +121,7 @@ def _of_domain(address: Address, message: Message) -> HostMessage:
 
 
 def _place(message: Message | ObjectMessage) -> tuple[str, int]:
-    """The epoch and the sequence of a message of the event stream: its id and its sequence both tell."""
+    """The epoch and the sequence of a message of the event stream, from its id; its `sequence` must agree."""
     digits = message.sequence
     if digits is None or len(digits) != 20 or not (digits.isascii() and digits.isdigit()):
         raise Rejected("malformed", "no sequence of 20 digits")

@@ -73,7 +73,7 @@ _KIND_UNDER: Final[dict[str, Callable[[Address], messages.Kind | None]]] = {
 }
 """The kind of the messages under a kind of topic that is retained, beside those that `Intake` reads."""
 _OPEN: Final = {("data", "reason"), ("data", "attention"), ("data", "mode")}
-"""What may gain words: a reader takes one that it doesn't know as it is."""
+"""The enumerations that may gain values: a reader passes on one that it doesn't know."""
 _RETAINED_MIGRATIONS: Final = ("current", "last")
 _OF_AGENTS: Final = ("host_status", "state", "job", "lifecycle", "event", "object_lifecycle", "object_event")
 
@@ -169,7 +169,7 @@ class Reader:
     def _read_other(self, address: Address, topic: str, payload: bytes, retain: bool) -> Message | None:
         is_retained = address.kind in _KIND_UNDER or address.name in _RETAINED_MIGRATIONS
         if retain and not is_retained:
-            raise Rejected("retained_event", "what tells of a moment is never retained")
+            raise Rejected("retained_event", "events and verdicts are never retained")
         message = Message(topic, payload, retain, address)
         if is_retained and not payload:
             return message
@@ -217,7 +217,7 @@ def _read(address: Address, payload: bytes) -> Envelope[Any]:
 
 
 def _parse(payload: bytes) -> Envelope[Any]:
-    """As `messages.parse`, but for words that this version doesn't know where there may be new ones."""
+    """As `messages.parse`, but accepts unknown values in the enumerations of `_OPEN`."""
     try:
         return messages.parse(payload)
     except ValidationError as error:
@@ -225,7 +225,7 @@ def _parse(payload: bytes) -> Envelope[Any]:
         if error.error_count() != len(unknown) or not unknown <= _OPEN:
             raise
         content = json.loads(payload)
-        words = {str(name): content["data"].pop(name) for _, name in unknown}
-        known = {**content["data"], **dict.fromkeys(words)}
+        values = {str(name): content["data"].pop(name) for _, name in unknown}
+        known = {**content["data"], **dict.fromkeys(values)}
         event = messages.parse(json.dumps({**content, "data": known}).encode())
-        return event.model_copy(update={"data": event.data.model_copy(update=words)})
+        return event.model_copy(update={"data": event.data.model_copy(update=values)})

@@ -1,4 +1,4 @@
-"""Why a message is put aside: each reason by its name, and what is too large or too odd to be believed."""
+"""Why a message is rejected: each reason by its name, and the limits beyond which a value is absurd."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RejectionKind = Literal[
     "topic_contradicts_payload",
     "retained_event",
 ]
-"""Why a message was put aside. `malformed` is a message of a type of ours that breaks its model."""
+"""Why a message was rejected. `malformed` is a message of a type of ours that breaks its model."""
 
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
 MAX_SEQUENCE: Final = 2**62
@@ -44,7 +44,7 @@ _OUR_NAMES: Final = {kind.rpartition(".")[0] for kind in KINDS}
 
 
 class Rejected(ValueError):
-    """A message that is put aside: counted and logged by `kind`, acknowledged, and never heard of again."""
+    """An invalid message: it is counted and logged by `kind`, acknowledged, and has no other effect."""
 
     def __init__(self, kind: RejectionKind, why: str) -> None:
         self.kind: RejectionKind = kind
@@ -53,9 +53,9 @@ class Rejected(ValueError):
 
 
 def contradiction(what: str, topic: str, payload: str | None) -> Rejected:
-    """The payload says of itself another thing than its topic."""
-    said = None if payload is None else payload[:100]
-    return Rejected("topic_contradicts_payload", f"{what} {topic[:100]!r} against {said!r}")
+    """The payload contradicts its topic."""
+    found = None if payload is None else payload[:100]
+    return Rejected("topic_contradicts_payload", f"{what} {topic[:100]!r} against {found!r}")
 
 
 def wrong_type(found: str, expected: str) -> Rejected:
@@ -69,7 +69,7 @@ def wrong_type(found: str, expected: str) -> Rejected:
 
 
 def refusal(payload: bytes, error: ValidationError, expected: str) -> Rejected:
-    """The name for what the models refused: the worst that is wrong with the bytes."""
+    """What the models refused, by the most fundamental error of the bytes."""
     try:
         text = payload.decode()
     except UnicodeDecodeError as bad:

@@ -1,4 +1,4 @@
-"""The sequences of one epoch of a host: which came, which are missing, which were given up. Bounded, pure."""
+"""The sequences of one epoch of a host: received, missing, given up. Bounded; sans-I/O."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Range = list[int]
 
 
 class Epoch(msgspec.Struct, gc=False):
-    """One epoch's sequences: `ranges` that came, ascending and apart; `lost`, those that were given up.
+    """One epoch's sequences: `ranges` are those received, ascending and disjoint; `lost` those given up.
 
-    base: sequences up to here are not expected; they were sent before this consumer listened.
-    expected: the last sequence that the agent says it has given out.
+    base: sequences up to here are not expected; they were sent before this consumer subscribed.
+    expected: the last sequence that the agent has reported as sent.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Epoch(msgspec.Struct, gc=False):
         return True
 
     def is_whole(self) -> bool:
-        """Whether there is plainly nothing missing: the usual case, and the quickest to tell."""
+        """Whether nothing is missing, as far as the fast path shows: the usual case."""
         ranges = self.ranges
         return (
             len(ranges) == 1
@@ -82,7 +82,7 @@ class Epoch(msgspec.Struct, gc=False):
         return (at, top) if at <= top else None
 
     def holes(self) -> list[tuple[int, int, bool]]:
-        """What didn't come, as first and last, and whether it was given up."""
+        """What is missing, as first and last, and whether it was given up."""
         found: list[tuple[int, int, bool]] = []
         if self.base < 0:
             return found
@@ -100,7 +100,7 @@ class Epoch(msgspec.Struct, gc=False):
         return found
 
     def give_up(self, first: int, last: int) -> bool:
-        """These won't come any more. False: there was nothing left to give up in them."""
+        """These will not arrive any more. False: none of them was missing."""
         if self.base < 0:
             return False
         first = max(first, self.base + 1)

@@ -124,7 +124,7 @@ DECODED: Final = frozenset(_DECODE)
 
 
 def decode(payload: bytes, kind: str) -> Message:
-    """A message of an event, by the short way or the long one. Raises `Rejected` and nothing else.
+    """A message of an event, by the fast path or the models. Raises `Rejected` and nothing else.
 
     kind: one of `DECODED`, as the topic says.
     """
@@ -152,7 +152,7 @@ _DECODE_OBJECT: Final = msgspec.json.Decoder(ObjectMessage).decode
 
 
 def read_model(payload: bytes, expected: str) -> messages.Envelope[Any]:
-    """A message of this type as its model has it: the long way. Raises `Rejected` and nothing else."""
+    """A message of this type, read by its model. Raises `Rejected` and nothing else."""
     try:
         envelope = messages.parse(payload)
     except UnknownTypeError as error:

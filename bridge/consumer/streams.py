@@ -1,9 +1,8 @@
-"""What is known of each host's event stream: what came, what is missing, what was given up.
+"""What is known of each host's event stream: what arrived, what is missing, what was given up. Sans-I/O.
 
-Pure: time is an argument. Sequences count within an epoch; an epoch that wasn't seen before is a host that
-was installed anew, and gets the next ordinal; it is expected from its first message on. So is a host that is
-new after its consumer. Any other stream that is met in its middle begins there: what came before is no hole.
-All memory is bounded: what no longer fits is given up, and said.
+Sequences count within an epoch. A new epoch gets the next ordinal, and is expected from sequence 1: its agent
+began with a new outbox. So is a host that appears while its consumer runs. Any other stream is expected from
+its first received message on. All memory is bounded: what no longer fits is given up and reported as lost.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from bridge.consumer.sequences import Epoch
 
 MAX_EPOCHS: Final = 64
 GRACE_S: Final = 2.0
-"""How long a hole may fill by itself, and the stream be silent, before the agent is asked."""
+"""How long to wait, in a silent stream, for a hole to fill by itself before requesting it."""
 FLOWING_S: Final = 8.0
-"""How long a hole may stay while the stream flows past it: it isn't a backlog on its way."""
+"""The same while later messages arrive."""
 TRIES: Final = 5
 FIRST_PATIENCE_S: Final = 2.0
 LONGEST_PATIENCE_S: Final = 60.0
 LARGEST_REQUEST: Final = 1000
-"""Sequences asked for at once; more are asked for when these came."""
+"""The most sequences in one request; the rest is requested after these arrived."""
 
 
 class Ask(msgspec.Struct, gc=False):
-    """A request for replay that was made, or is about to be."""
+    """A replay request, sent or due."""
 
     epoch: str
     first: int
@@ -51,7 +50,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Sequences that won't come any more, both ends included, and why."""
+    """Sequences that will not arrive any more, both ends included, and why."""
 
     host: str
     epoch: str
@@ -76,8 +75,8 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 class Stream(ABC, Generic[KeptT]):
     """One host's event stream.
 
-    suspect: whether there may be a hole, so that `tend` has something to look at. losses: what was given up
-    and nobody has taken note of yet. from_start: the host is new after its consumer.
+    suspect: whether there may be a hole, so that `tend` is to be called. losses: what was given up; the
+    caller clears it. from_start: the host appeared while its consumer runs.
     """
 
     def __init__(self, name: str, kept: KeptT, *, from_start: bool = False) -> None:
@@ -95,7 +94,7 @@ class Stream(ABC, Generic[KeptT]):
     @property
     @abstractmethod
     def is_absent(self) -> bool:
-        """Whether its agent isn't there to be asked."""
+        """Whether its agent is offline, so that nothing can be requested."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -105,7 +104,7 @@ class Stream(ABC, Generic[KeptT]):
 
     @property
     def has_gap(self) -> bool:
-        """Whether something that its agent has given out isn't here, and may still come."""
+        """Whether a message that its agent has sent is missing and may still arrive."""
         current = self.kept.current
         return self.suspect and current >= 0 and self._epoch(current).first_hole() is not None
 
@@ -156,7 +155,7 @@ class Stream(ABC, Generic[KeptT]):
         return self._ordinal(epoch)
 
     def note_status(self, status: Status, *, retained: bool) -> None:
-        """Its agent says how far the stream goes, and what can't be had any more."""
+        """The agent's status: its last sequence, and what it can't send any more."""
         if status.epoch is not None:
             one = self._epoch(self.ordinal_of(status.epoch))
             if one.base < 0 and not retained:
@@ -168,13 +167,13 @@ class Stream(ABC, Generic[KeptT]):
             self.give_up(name, first, last, "the agent no longer has them")
 
     def give_up(self, epoch: str, first: int, last: int, why: str) -> None:
-        """These won't come any more; what of them was expected goes to `losses`."""
+        """These will not arrive any more; those that were expected are added to `losses`."""
         known = next((one for one in self.kept.epochs if one.name == epoch), None)
         if known is not None:
             self._lose(known, first, last, why)
 
     def tend(self, now: float) -> tuple[str, int, int] | None:
-        """What to ask the agent for now, if anything: epoch, first, last. Gives up what can't be had.
+        """What to request from the agent now, if anything: epoch, first, last. Gives up what is unavailable.
 
         To be called at `due` while `suspect`, or about once a second. Losses are appended to `losses`.
         """
@@ -221,7 +220,7 @@ class Stream(ABC, Generic[KeptT]):
         return max(ask.due, min(self.kept.last_event + GRACE_S, ask.since + FLOWING_S))
 
     def _lasts(self, since: float, now: float) -> bool:
-        """Whether a hole that is there since then is none that fills by itself."""
+        """Whether a hole since then is old enough that it doesn't fill by itself."""
         is_silent = now >= self.kept.last_event + GRACE_S
         return now >= since + (GRACE_S if is_silent else FLOWING_S)
 
@@ -251,7 +250,7 @@ class Stream(ABC, Generic[KeptT]):
 
 
 class Hole(NamedTuple):
-    """Sequences of an epoch that don't come, both ends included. lost: they were given up."""
+    """Missing sequences of an epoch, both ends included. lost: they were given up."""
 
     epoch: str
     first: int

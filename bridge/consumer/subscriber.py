@@ -1,4 +1,4 @@
-"""A session with the broker that reads what is published, and asks agents for what is missing. No threads."""
+"""A session with the broker that reads what is published, and requests missing messages. No threads."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bridge.wire.topics import Topics, encode_level
 from bridge.wire.triggers import OUTCOMES
 
 What = Literal["events", "states", "migrations", "locations", "progress", "verdicts"]
-"""What can be subscribed to. As it happens: agents' whole event streams, with their statuses; what becomes of
-migrations. As it is now: states of domains, networks and pools; which host has a domain; jobs and migrations
-that are under way; each domain's newest verdict.
+"""What can be subscribed to. Events: agents' whole event streams, with their statuses; migrations' outcomes.
+Retained: states of domains, networks and pools; which host has a domain; jobs and migrations that are under
+way; each domain's newest verdict.
 """
 RECEIVE_MAXIMUM: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as the broker delivered it, to be acknowledged when it was dealt with.
+    """One message as the broker delivered it, to be acknowledged after it was processed.
 
-    message: None for one that came before, or that was `rejected`.
+    message: None for a duplicate, or one that was `rejected`.
     """
 
     received: Received
@@ -35,11 +35,11 @@ class Delivery:
 
 
 class Subscriber:
-    """One subscriber, whose session the broker keeps for `session_expiry_s` after it is gone.
+    """One subscriber, whose session the broker keeps for `session_expiry_s` after a disconnect.
 
-    outcomes: which of the migrations' messages. streams: what `changed_streams` had given before. group: the
-    name under which several share the messages, each of which then comes to one of them; none of them can
-    see a gap.
+    outcomes: which of the migrations' messages. streams: what `changed_streams` returned earlier. group: the
+    name of a shared subscription, by which each message is delivered to one member; none of them can detect a
+    gap.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Subscriber:
         return self._session.last_failure
 
     def receive(self, timeout_s: float = math.inf) -> list[Delivery | Gap]:
-        """What came, in its order; waits so long at most for something to come, or for `wake`."""
+        """What was received, in order; waits at most this long for a message or for `wake`."""
         self._session.step(min(timeout_s, self._tends_in_s()))
         if self._tends_in_s() == 0.0:
             self._tend()
@@ -93,7 +93,7 @@ class Subscriber:
         return items
 
     def acknowledge(self, received: Received) -> None:
-        """This was dealt with: the broker needn't deliver it again."""
+        """This was processed: the broker needn't deliver it again."""
         self._session.acknowledge(received)
 
     def changed_streams(self) -> dict[str, bytes]:
@@ -105,11 +105,11 @@ class Subscriber:
         self._session.wake()
 
     def reconnect(self) -> None:
-        """Connects anew, with certificates as they are now; the session stays."""
+        """Reconnects with the current certificates; the broker keeps the session."""
         self._session.reconnect()
 
     def close(self) -> None:
-        """Says goodbye to the broker, which keeps what comes from now on."""
+        """Disconnects; the broker keeps the session."""
         self._session.close(1.0)
 
     def _tends_in_s(self) -> float:
@@ -135,8 +135,8 @@ class Subscriber:
 def subscriptions(
     topics: Topics, what: Collection[What], outcomes: Collection[str], group: str | None = None
 ) -> list[Subscription]:
-    """What the broker is asked for. What is retained comes anew with each connection, so QoS 0 loses nothing
-    of it; at QoS 1 a broker's limit on queued messages would cut the states of a large fleet.
+    """The subscriptions. Retained messages are sent again at each connect, so QoS 0 loses none of them; at
+    QoS 1 a broker's limit on queued messages would cut the states of a large fleet.
     """
     status, _, job, lifecycle, event = topics.from_hosts()
     filters: Mapping[What, tuple[tuple[str, int], ...]] = {

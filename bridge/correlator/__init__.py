@@ -1,1 +1,1 @@
-"""Consumes every host's events and publishes what became of each migration."""
+"""Consumes every host's events and publishes the outcome of each migration."""

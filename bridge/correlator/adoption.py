@@ -1,7 +1,7 @@
-"""What a member of a group that is gone left at the broker: its share, which nobody else is sent.
+"""Takes over the messages that a member of a group left at the broker when it died.
 
-The broker keeps a member's session for a while, in case it comes back, and goes on to put messages into it.
-Another member connects as that one, takes in what waits there, and ends the session.
+The broker keeps a member's session for a while and continues to queue the member's share of messages in it.
+Another member connects under the same client id, processes what is queued, and ends the session.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ class CountersCollector(Collector):
             attention.add_metric([kind], counters.attention[kind])
         yield attention
         verdicts = CounterMetricFamily(
-            _PREFIX + "verdicts", "Tellings of what became of migrations.", labels=["outcome", "reason"]
+            _PREFIX + "verdicts",
+            "Published outcomes of migrations, without `started`.",
+            labels=["outcome", "reason"],
         )
         for (outcome, reason), count in (_NO_VERDICTS | dict(counters.verdicts)).items():
             verdicts.add_metric([outcome, reason], count)

@@ -1,4 +1,4 @@
-"""Where programs keep what they know, by SQLAlchemy: SQLite, or PostgreSQL."""
+"""The programs' stores, by SQLAlchemy: SQLite or PostgreSQL."""
 
 from bridge.database.connection import (
     Database,

@@ -1,4 +1,4 @@
-"""The way to a store: connecting, locking, and turning trouble that may pass into one kind of error.
+"""The connection to a store: connecting, locking, and one kind of error for failures that may pass.
 
 SQLite runs with a write-ahead log and synchronous FULL: a commit is on the disk.
 """
@@ -49,15 +49,15 @@ class StoreTroubleError(Exception):
 
 
 class StoreConflictError(StoreTroubleError):
-    """Another member of the group was in the way. To be tried again at once."""
+    """A conflict with another member of the group. To be retried at once."""
 
 
 class Database:
     """A store of one owner, by its name: `correlator main`.
 
-    tables: what is made in it; version: theirs. Connects when first used, and again after trouble. Raises
-    `StateInUseError` when another process has it, `ConfigError` when it belongs to somebody else or can't be
-    one, `StoreTroubleError` for what may pass, `StoreRemovedError` when its file was removed meanwhile.
+    tables: those that it creates; version: of these. Connects when first used, and again after a failure.
+    Raises `StateInUseError` if another process uses it, `ConfigError` if it has another owner or can't be a
+    store, `StoreTroubleError` for failures that may pass, `StoreRemovedError` if its file was removed.
     """
 
     def __init__(self, url: str, *, owner: str, tables: MetaData, version: int) -> None:
@@ -81,7 +81,7 @@ class Database:
 
     @contextmanager
     def begin_on_connection(self) -> Iterator[Connection]:
-        """One transaction: all of it happens when the block ends well, nothing of it otherwise."""
+        """One transaction: committed when the block ends, rolled back when it raises."""
         try:
             connection = self._connected()
             with connection.begin():
@@ -92,14 +92,14 @@ class Database:
             raise self._trouble(error) from error
 
     def look(self) -> None:
-        """Raises `StoreRemovedError` where the file that is open isn't the one of this name any more."""
+        """Raises `StoreRemovedError` if the path no longer leads to the open file."""
         if not all(identity.holds for identity in self._identities):
             _log.error("store.removed", store=str(self), now="ending")
             why = f"store: {self._url.database} was removed while the {self._program} ran"
             raise StoreRemovedError(f"{why}; what it held is lost, and the next start begins a new one")
 
     def close(self) -> None:
-        """Lets go of the store, and of its lock."""
+        """Closes the store and releases its lock."""
         self._disconnect()
         if self._engine is not None:
             self._engine.dispose()
@@ -109,7 +109,7 @@ class Database:
             self._lock_file = None
 
     def _trouble(self, error: SQLAlchemyError) -> Exception:
-        """What may pass is trouble; what is wrong with the statement is a defect, and stays what it is."""
+        """A StoreTroubleError for a failure that may pass; the error itself for a defect."""
         cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS:
             return StoreConflictError(cause)
@@ -216,24 +216,24 @@ _KEEP_META = text(
 
 
 def meta_table(tables: MetaData) -> Table:
-    """The table for what a store keeps of its own."""
+    """The table for the store's own values, by key."""
     key, value = Column("key", Text, primary_key=True), Column("value", Text, nullable=False)
     return Table("meta", tables, key, value)
 
 
 def read_meta(connection: Connection, key: str) -> str | None:
-    """What was kept by `keep_meta`."""
+    """A value that `keep_meta` stored."""
     found: str | None = connection.execute(_READ_META, {"key": key}).scalar()
     return found
 
 
 def keep_meta(connection: Connection, key: str, value: str) -> None:
-    """Keeps something of the store's own."""
+    """Stores one of the store's own values."""
     connection.execute(_KEEP_META, {"key": key, "value": value})
 
 
 def _of_another(error: OSError) -> str:
-    """Whose a file is that can't be opened: a program that was once started as root leaves one of root."""
+    """The owner of a file that can't be opened: a program that was started as root leaves root's files."""
     try:
         owner = Path(str(error.filename)).stat().st_uid
     except OSError:
@@ -275,7 +275,7 @@ def lock_member_name(connection: Connection, store: str, wish: str, former: str 
 
 _POSTGRESQL: Final[dict[str, Any]] = {
     "connect_timeout": 5,
-    # A database made in the locale C says SQL_ASCII, and then the driver would return bytes for text.
+    # A database created in the locale C has the encoding SQL_ASCII: the driver would return bytes for text.
     "client_encoding": "UTF8",
     # A member's machine that is gone must not hold its locks for two hours.
     "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
@@ -310,7 +310,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _set_aside_if_no_database(path: Path) -> None:
-    """A file that isn't SQLite's is kept under another name, and the store begins anew."""
+    """Renames a file that isn't SQLite's; the store starts empty."""
     try:
         with path.open("rb") as file:
             head = file.read(16)

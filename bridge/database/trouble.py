@@ -1,4 +1,4 @@
-"""A store that takes nothing: what is said of it, and when it is tried again."""
+"""A store that can't be used at present: the log line, and when to retry."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _log = get_logger()
 
 
 class Counters(Protocol):
-    """Where troubles are counted."""
+    """Where failures are counted."""
 
     store_troubles: int
 
 
 class StoreTrouble:
-    """Whether the store is in trouble. `store` is how the log names it."""
+    """Whether the store fails at present. `store` is its name in the log."""
 
     def __init__(self, store: str, counters: Counters) -> None:
         self.why: str | None = None
-        """What the trouble is; None while there is none."""
+        """Why it fails; None while it doesn't."""
         self._store = store
         self._counters = counters
         self._next_s = 0.0
@@ -33,11 +33,11 @@ class StoreTrouble:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the store is to be tried again; 0 if it may be used now."""
+        """Seconds until the next try; 0 if the store may be used now."""
         return max(0.0, self._next_s - time.monotonic())
 
     def note(self, error: StoreTroubleError) -> None:
-        """It failed. A conflict with another member is none: that is tried again at once."""
+        """A transaction failed. After a conflict with another member it is retried at once."""
         self._counters.store_troubles += 1
         if isinstance(error, StoreConflictError):
             _log.debug("store.conflict", why=str(error))
@@ -49,7 +49,7 @@ class StoreTrouble:
         self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
 
     def over(self) -> None:
-        """It took something."""
+        """A transaction succeeded."""
         if self.why is not None:
             _log.info("store.back", store=self._store)
             self.why = None

@@ -215,10 +215,10 @@ def correlator_status(data: dict[str, Any]) -> str:
     count = data.get("open_migrations")
     under_way = f", {count} under way" if is_figure(count) and count else ""
     holes = data.get("holes")
-    missed = f", misses messages of {len(holes)} spans" if isinstance(holes, list) and holes else ""
+    missed = f", lost messages in {len(holes)} gaps" if isinstance(holes, list) and holes else ""
     rejected = data.get("rejected")
     refused = sum(int(n) for n in rejected.values() if is_figure(n)) if isinstance(rejected, dict) else 0
-    return f"correlator online{under_way}{missed}" + (f", put {refused} messages aside" if refused else "")
+    return f"correlator online{under_way}{missed}" + (f", rejected {refused} messages" if refused else "")
 
 
 def progress(data: object) -> str:

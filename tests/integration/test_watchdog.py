@@ -64,7 +64,7 @@ def test_it_starves_when_a_loop_stands_still(
     monkeypatch.setattr(worker, "beat", lambda: None)
     worker._beat_at_s -= service.STALLED_S + 1
     assert not is_fed(agent, systemd)
-    assert (agent.live()[name] or "").startswith("hasn't turned for 3")
+    assert (agent.live()[name] or "").startswith("blocked for 3")
 
 
 def test_it_starves_when_libvirts_event_loop_stands_still(
@@ -72,7 +72,7 @@ def test_it_starves_when_libvirts_event_loop_stands_still(
 ) -> None:
     monkeypatch.setattr(type(agent.hypervisor), "loop_silent_s", service.STALLED_S + 1)
     assert not is_fed(agent, systemd)
-    assert agent.live()["libvirt-events"] == "hasn't turned for 31 s"
+    assert agent.live()["libvirt-events"] == "blocked for 31 s"
 
 
 def test_every_loop_says_so_when_it_turns(agent: Agent) -> None:

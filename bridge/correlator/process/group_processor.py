@@ -64,7 +64,7 @@ class GroupProcessor(Processor):
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
         self._caught_up_by_all = 0.0
-        """The moment that timers are held against: what another member has in hand is late for all."""
+        """The moment that timers are compared with: what another member is processing is late for all."""
 
     def load(self, clock: SteadyClock | None = None) -> None:
         """As for a single correlator, except for the clock: members run on different machines.
@@ -99,8 +99,8 @@ class GroupProcessor(Processor):
         return self._process([], self._statuses.keys() | self._left, now, evaluated_at)
 
     def look_around(self, now: float, *, is_complete: bool) -> None:
-        """Looks for messages that wait though no member processes them, and up to when all members have
-        received everything; reports whether this one has. Raises StoreTroubleError.
+        """Finds messages in the inbox that no member processes, and the moment up to which all members have
+        received everything; notes whether this one has. Raises StoreTroubleError.
         """
         with self._group_store.begin_shared() as tx:
             self._caught_up_by_all = now - tx.note_member(
@@ -261,7 +261,7 @@ class GroupProcessor(Processor):
             host.note_agent(message, received=inbound.received, retained=inbound.retained)
 
     def _loaded(self, name: str, data: bytes) -> Host:
-        """The host as the store has it, with what this member knows of its blindness and clock."""
+        """The stored host, with what this member knows of its blindness and clock."""
         host = Host.load(name, data) if data else Host(name, from_start=self.was_complete)
         mine = self.hosts.get(name)
         if mine is not None:
@@ -280,8 +280,8 @@ class GroupProcessor(Processor):
     def _gaps(self, batch: Batch, tx: Transaction) -> frozenset[str]:
         assert isinstance(tx, GroupTransaction)
         hosts = {name: batch.hosts.get(name) for record in batch.records.values() for name in record.logs}
-        guest_elsewhere = tx.suspects([name for name, host in hosts.items() if host is None])
-        found = [*batch.hosts.values(), *(Host.load(name, data) for name, data in guest_elsewhere.items())]
+        others = tx.suspects([name for name, host in hosts.items() if host is None])
+        found = [*batch.hosts.values(), *(Host.load(name, data) for name, data in others.items())]
         return frozenset(host.name for host in found if host.has_gap)
 
     def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
@@ -297,7 +297,7 @@ class GroupProcessor(Processor):
         self._records.clear()
 
     def _take_back(self, batch: Batch) -> None:
-        """Nothing: the statuses that this member received are right, though the transaction failed."""
+        """Nothing: the statuses that this member received stay valid when a transaction fails."""
 
     def _note_stored(self, tx: Transaction, now: float) -> None:
         """Nothing: `look_around` does it; here members would wait for each other's locks."""

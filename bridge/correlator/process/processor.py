@@ -320,7 +320,7 @@ class Processor:
         return {name: until - self._times.settle_s for name, until in self.returning.items()}
 
     def _due(self, evaluation: Evaluation, batch: Batch, now: float) -> float | None:
-        """When to judge again though nothing comes."""
+        """When to evaluate again without a new message."""
         del batch, now
         return evaluation.due
 

@@ -1,7 +1,7 @@
-"""A store that the members of a group share, on PostgreSQL: what they claim, lock and hand to each other.
+"""A store that the members of a group share, on PostgreSQL: claims, locks and the inbox.
 
-A member that dies lets go of its locks with its connection. Locks are taken in one order: hosts, which nobody
-waits for (`SKIP LOCKED`), then cases by UUID; so two members can't wait for each other.
+The locks of a member that dies end with its connection. Locks are taken in one order: hosts, for which no
+member waits (`SKIP LOCKED`), then domains by UUID; so two members can't deadlock.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class GroupTransaction(Transaction):
     _retained_on = _LOCK_RETAINED_ON
 
     def records(self, uuids: Collection[str]) -> dict[str, bytes]:
-        """The cases of these domains, locked to the end; those that there weren't are locked, too."""
+        """The records of these domains, locked to the end of the transaction, new ones too."""
         if not uuids:
             return {}
         wanted = sorted(uuids)
@@ -108,22 +108,23 @@ class GroupTransaction(Transaction):
         return {uuid: data for uuid, data in found.items() if data}
 
     def due(self, now: float, limit: int) -> list[str]:
-        """As for one correlator, without those that another member has in hand."""
+        """As for one correlator, without those that another member is processing."""
         return [row.uuid for row in self._connection.execute(_CLAIM_DUE, {"now": now, "limit": limit})]
 
     def open_on(self, hosts: Collection[str]) -> list[str]:
-        """Domains with something still to come, for whom the silence of one of these hosts would matter."""
+        """The pending domains that depend on one of these hosts."""
         if not hosts:
             return []
         needles = [json.dumps(host) for host in hosts]
         return [row.uuid for row in self._connection.execute(_OPEN_ON, {"needles": needles})]
 
     def count_open(self) -> int:
-        """How many domains have something still to come."""
+        """The number of pending domains."""
         return int(self._connection.execute(_COUNT_OPEN).scalar_one())
 
     def claim(self, hosts: Collection[str], new: Collection[str]) -> dict[str, tuple[bytes, bool]]:
-        """Those of these hosts that no other member has in hand, with whether there may be holes.
+        """Claims those of these hosts that no other member is processing; returns each with whether it may
+        have holes.
 
         `new` are those of them that may not be in the store yet; their bytes are empty.
         """
@@ -136,30 +137,30 @@ class GroupTransaction(Transaction):
         return {decode_level(row.host): (row.data, row.suspect) for row in rows}
 
     def claim_suspects(self) -> dict[str, bytes]:
-        """The hosts with holes that no other member has in hand."""
+        """Claims the hosts with holes that no other member is processing."""
         return {decode_level(row.host): row.data for row in self._connection.execute(_CLAIM_SUSPECTS)}
 
     def suspects(self, hosts: Collection[str]) -> dict[str, bytes]:
-        """Those of these hosts that may have holes, whoever has them in hand."""
+        """Those of these hosts that may have holes, whichever member is processing them."""
         if not hosts:
             return {}
         rows = self._connection.execute(_SUSPECTS, {"hosts": [encode_level(name) for name in hosts]})
         return {decode_level(row.host): row.data for row in rows}
 
     def note_member(self, name: str, *, is_complete: bool) -> float:
-        """Notes that a member lives, and whether it is complete now. Returns how many seconds ago all
-        members did, by the database's clock: theirs may differ. One that never did has missed nothing.
+        """Notes that a member is alive, and whether it has received everything. Returns how many seconds ago
+        all members had, by the database's clock: theirs may differ. A member that never had doesn't count.
         """
         self._connection.execute(_NOTE_MEMBER, {"name": name, "is_complete": is_complete})
         return float(self._connection.execute(_LAG).scalar() or 0.0)
 
     def waiting_hosts(self, limit: int) -> list[str]:
-        """Hosts of which something waits."""
+        """Hosts with messages in the inbox."""
         rows = self._connection.execute(_WAITING_HOSTS, {"limit": limit})
         return [decode_level(row.host) for row in rows]
 
     def inbox(self, hosts: Collection[str], limit: int) -> list[InboxRow]:
-        """What waits of these hosts, the oldest first."""
+        """The messages of these hosts in the inbox, the oldest first."""
         if not hosts:
             return []
         wanted = {"hosts": [encode_level(name) for name in hosts], "limit": limit}
@@ -167,11 +168,11 @@ class GroupTransaction(Transaction):
         return [InboxRow(row.n, decode_level(row.host), row.received, row.said) for row in rows]
 
     def deliver(self, rows: Sequence[InboxRow]) -> None:
-        """Lets these wait for their turn."""
+        """Adds messages to the inbox."""
         self._many(_DELIVER, [(encode_level(row.host), row.received, row.said) for row in rows])
 
     def taken(self, numbers: Collection[int]) -> None:
-        """These were taken in."""
+        """Deletes processed messages from the inbox."""
         if numbers:
             self._connection.execute(_TAKEN, {"numbers": list(numbers)})
 
@@ -181,9 +182,9 @@ class GroupTransaction(Transaction):
 
 
 class GroupStore(Store):
-    """One member's way to the store of its group.
+    """One member's connection to the store of its group.
 
-    name: the group's; wish: the name that this member wants, `wish-2` and so on when others have it.
+    name: the group's; wish: the preferred name of this member, `wish-2` and so on if others have it.
     """
 
     def __init__(self, url: str, *, name: str, wish: str, instance: str) -> None:
@@ -197,7 +198,7 @@ class GroupStore(Store):
         return cast("AbstractContextManager[GroupTransaction]", self.begin())
 
     def take_over_from_the_dead(self) -> int:
-        """Makes the tellings of members that are gone our own; returns how many."""
+        """Takes over the queued messages of members that are gone; returns how many."""
         with self.begin_shared() as tx:
             owners = tx.other_owners()
         taken = 0
@@ -206,18 +207,18 @@ class GroupStore(Store):
         return taken
 
     def gone(self, expiry_s: float) -> list[str]:
-        """The members that ended, or weren't seen for so long, and left something to take over."""
+        """The members that ended, or weren't seen for this long, and whose session may have messages."""
         with self.begin_on_connection() as connection:
             rows = connection.execute(_GONE, {"own": self.member_name, "expiry_s": expiry_s})
             return [row.name for row in rows]
 
     def forget(self, name: str, expiry_s: float) -> None:
-        """What this member left was taken over, unless it is back."""
+        """Forgets a member whose messages were taken over, unless it is back."""
         with self.begin_on_connection() as connection:
             connection.execute(_FORGET, {"name": name, "own": self.member_name, "expiry_s": expiry_s})
 
     def try_to_lead(self) -> bool:
-        """As for one correlator; the member that has it keeps it while it lives."""
+        """As for one correlator; a leader keeps its lock until it dies."""
         if not self._leads:
             with self.begin():
                 pass
