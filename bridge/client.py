@@ -1,10 +1,10 @@
-"""Reads what libvirt-mqtt publishes, for programs of your own: each message once, and what is missing.
+"""Reads what libvirt-mqtt publishes, for your own programs: each message once, and the gaps between them.
 
     async for message in Client("mqtt://broker.example", id="alerts", what=["migrations"]).messages():
         if isinstance(message, Message) and message.address.name == "failed":
             print(message.data.domain.name, message.data.reason)
 
-What this module offers stays as it is within a major version.
+The public names of this module are stable within a major version.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ _POSITIONS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
 class Client:
-    """A subscriber whose session the broker keeps under `id` for `session_expiry_s` while it is away.
+    """A subscriber whose session the broker keeps under `id` for `session_expiry_s` after a disconnect.
 
-    broker: as in `--broker`, `mqtt[s]://[user@]host[:port][,host…]` or
-    `ws[s]://…`. what: any of `events` (all that
-    agents publish as it happens, and their statuses), `migrations` (what becomes of them), and of what is
-    retained `states`, `locations`, `progress` (jobs and migrations under way) and `verdicts` (each domain's
-    newest). positions: what `positions()` had returned before, so that what was lost while the program was
-    away shows, too. Raises
-    ValueError for a broker, an id or a prefix that can't be one; trouble with the network is never raised,
-    the client connects again by itself.
+    broker: as in `--broker`, `mqtt[s]://[user@]host[:port][,host…]` or `ws[s]://…`. what: any of `events`
+    (the event streams of agents, and their statuses), `migrations` (their outcomes), and of the retained
+    messages `states`, `locations`, `progress` (jobs and migrations under way) and `verdicts` (the newest).
+    positions: what `positions()` returned earlier, so that messages that were lost since are detected, too.
+    Raises ValueError for an invalid broker, id or prefix. Network errors are never raised: the client
+    reconnects.
     """
 
     def __init__(
@@ -101,10 +99,10 @@ class Client:
         return self._subscriber.last_failure
 
     async def messages(self, *, acknowledge: bool = True) -> AsyncGenerator[Message | Gap, None]:
-        """Each message once, as it comes, and a `Gap` for messages that agents no longer have.
+        """Each message once, in order of receipt, and a `Gap` for messages that agents no longer have.
 
-        A message is acknowledged when the next one is requested, so one whose handling fails is delivered to
-        the next client of the same id; with `acknowledge` false by `acknowledge` only. To be called once.
+        A message is acknowledged when the next one is requested, so one whose processing fails is delivered
+        to the next client of the same id; with `acknowledge` false only by `acknowledge`. To be called once.
         """
         if self._loop is not None:
             raise RuntimeError("messages() was called before")
@@ -127,7 +125,7 @@ class Client:
             await asyncio.to_thread(thread.join)
 
     def acknowledge(self, message: Message) -> None:
-        """The message was handled: it is not delivered again. In the event loop's thread."""
+        """The message was processed: it is not delivered again. In the event loop's thread."""
         if message.place is not None:
             self._stream(message.place.host).see(message.place.epoch, message.place.sequence, 0.0)
         self._hand_back(self._unacknowledged.pop((message.topic, message.payload), ()))

@@ -1,7 +1,7 @@
-"""What each program needs of a broker, tried one need after the other with its credentials.
+"""Tests what each program needs of a broker, one need after the other, with its credentials.
 
-A role that publishes tries all on one topic that its access rules let it both write and read, the state or
-the location of a domain that there isn't. What it leaves there it clears.
+A role that publishes tests on one topic that its access rules let it both write and read: the state or the
+location of a domain that doesn't exist. It clears that topic in the end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Mark = Literal["ok", "missing", "note", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one need. `missing` makes the broker unfit for the role, a `note` doesn't."""
+    """The result for one need. `missing` makes the broker unsuitable for the role, a `note` doesn't."""
 
     need: str
     mark: Mark
@@ -117,10 +117,10 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
 
 
 def examine(settings: CheckSettings, name: str, *, sends_retained: bool = True) -> list[Finding]:
-    """Tries all that one role needs. Trouble with the broker is a finding, never raised.
+    """Tests all that one role needs. A failure of the broker is a finding, never raised.
 
-    sends_retained: False where another role found that the broker sends no retained message to a wildcard,
-    which one that only reads can't find.
+    sends_retained: False if another role found that the broker sends no retained message to a wildcard, which
+    a role that only reads can't detect.
     """
     return list(_Examination(settings, roles(settings)[name], sends_retained=sends_retained).findings())
 
@@ -242,7 +242,7 @@ class _Examination:
             yield Finding("QoS 1", "missing", f"a message is not acknowledged within {WAIT_S:g} s")
         elif code >= REFUSAL:
             yield Finding("QoS 1", "missing", f"{self._echo} can't be written: {describe_reason(code)}")
-        elif not client.hears(payload):
+        elif not client.receives(payload):
             yield Finding(
                 "QoS 1",
                 "missing",
@@ -269,7 +269,7 @@ class _Examination:
             yield Finding("writes", mark, f"not {topic}: {why}; {_RULES}")
         if not refused:
             yield Finding(
-                "writes", "ok" if self._v5 else "unknown", "what it has to" if self._v5 else _SILENT
+                "writes", "ok" if self._v5 else "unknown", "all its topics" if self._v5 else _SILENT
             )
 
     def _speed(self, client: Client) -> Iterator[Finding]:
@@ -277,7 +277,7 @@ class _Examination:
         for number in range(ROUND_TRIPS):
             began_s = time.monotonic()
             client.publish(self._echo, payload := self._payload(f"trip {number}"))
-            if not client.hears(payload):
+            if not client.receives(payload):
                 yield Finding("speed", "missing", "a message was lost")
                 return
             trips_ms.append((time.monotonic() - began_s) * 1000)
@@ -302,7 +302,7 @@ class _Examination:
         while probe.answer is None:
             client.session.step(0.1)
         if probe.answer == "sent":
-            yield Finding("retained messages", "ok", "kept, and sent to who subscribes by a wildcard")
+            yield Finding("retained messages", "ok", "kept, and sent to subscriptions with wildcards")
         elif probe.answer == "not_readable":
             yield Finding("retained messages", "missing", f"none is sent: it keeps none; {_OTHER_BROKER}")
         else:
@@ -320,7 +320,7 @@ class _Examination:
     def _unsent(self) -> Finding:
         mark, consequence = _WITHOUT_RETAINED.get(self._role.name, ("missing", _OTHER_BROKER))
         return Finding(
-            "retained messages", mark, f"none is sent to who subscribes by a wildcard: {consequence}"
+            "retained messages", mark, f"none is sent to subscriptions with wildcards: {consequence}"
         )
 
     def _dies(self, client: Client) -> Iterator[Finding]:
@@ -328,12 +328,12 @@ class _Examination:
         dying = self._client("dying", will=Publication(self._echo, payload, retain=True))
         dying.connect()
         dying.vanish()
-        if not client.hears(payload):
+        if not client.receives(payload):
             yield Finding("Will", "missing", f"not published for a client that is gone: {_OTHER_BROKER}")
             return
         reader = self._client("reader", (self._echo,))
         reader.connect()
-        kept = reader.hears(payload, retained=True)
+        kept = reader.receives(payload, retained=True)
         yield Finding(
             "Will", "ok" if kept else "missing", "published" + (" and retained" if kept else ", not retained")
         )
@@ -352,17 +352,17 @@ class _Examination:
             client.publish(echo, payload)
         again = self._client("kept", (self._role.own,), expiry_s=self._role.session_expiry_s)
         again.connect()
-        kept = again.session_present and (echo is None or again.hears(payload))
+        kept = again.session_present and (echo is None or again.receives(payload))
         again.close()
         self._client("kept").connect()  # a clean start ends what was kept
         if kept:
-            found = "what comes meanwhile is delivered later" if echo else "it is there at the next connect"
+            found = "messages are kept and delivered later" if echo else "it is there at the next connect"
             yield Finding("kept session", "ok", found)
         elif self._role.needs_wildcards:
-            yield Finding("kept session", "missing", f"what comes while it is away is lost: {_OTHER_BROKER}")
+            yield Finding("kept session", "missing", f"messages while disconnected are lost: {_OTHER_BROKER}")
         else:
             yield Finding(
-                "kept session", "note", "replay requests made while it is away are lost; asked again"
+                "kept session", "note", "replay requests while disconnected are lost, and made again"
             )
 
     def _shares_nothing(self, _client: Client) -> Iterator[Finding]:
@@ -374,9 +374,9 @@ class _Examination:
         member.connect()
         payload = self._payload("shared")
         client.publish(self._echo, payload)
-        if member.refused_filters or not member.hears(payload):
+        if member.refused_filters or not member.receives(payload):
             yield Finding(
-                "shared subscriptions", "missing", "nothing comes by one: run one correlator without --group"
+                "shared subscriptions", "missing", "not delivered: run one correlator without --group"
             )
         else:
             yield Finding("shared subscriptions", "ok", "delivered")
@@ -408,7 +408,7 @@ class _Examination:
 
 
 _BY_ECHO: Final = ("speed", "retained messages", "Will", "kept session", "shared subscriptions")
-"""What can't be found out where nothing of our own comes back."""
+"""The needs that can't be tested by a role that doesn't receive its own messages."""
 _WITHOUT_RETAINED: Final[dict[str, tuple[Mark, str]]] = {
     "agent": ("note", "the agent publishes all its states at each connect"),
     "hook": ("note", "if the broker loses the session, what it missed isn't run"),

@@ -1,4 +1,4 @@
-"""A session that waits for what was asked of the broker."""
+"""A session that waits for the broker's answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAIT_S: Final = CONNECT_TIMEOUT_S
 
 
 class NoConnectionError(Exception):
-    """There is no connection, or none any more; with the reason in words."""
+    """There is no connection, or it has ended; with the reason."""
 
 
 class Client:
@@ -58,7 +58,7 @@ class Client:
         self._next_token = 0
 
     def connect(self) -> Features:
-        """Connects and subscribes; returns what the broker says that it can do."""
+        """Connects and subscribes; returns the broker's features."""
         session = self.session
         self._until(lambda: session.connected or session.last_failure is not None, CONNECT_TIMEOUT_S)
         self._until(lambda: self._subscribed)
@@ -79,15 +79,15 @@ class Client:
         return self._next_token
 
     def publish_many(self, topic: str, payloads: Sequence[bytes]) -> float | None:
-        """How many a second are acknowledged; None if not all are."""
+        """The number acknowledged per second; None if not all are."""
         began_s = time.monotonic()
         tokens = {self.send(topic, payload) for payload in payloads}
         self._until(lambda: tokens <= self._answers.keys())
         took_s = time.monotonic() - began_s
         return len(payloads) / took_s if tokens <= self._answers.keys() else None
 
-    def hears(self, payload: bytes, *, retained: bool = False) -> bool:
-        """Whether this comes, or has come."""
+    def receives(self, payload: bytes, *, retained: bool = False) -> bool:
+        """Whether this message arrives, or has arrived."""
 
         def came() -> bool:
             return any(each.payload == payload and each.retain == retained for each in self.received)
@@ -95,7 +95,7 @@ class Client:
         return self._until(came)
 
     def vanish(self) -> None:
-        """Ends the connection as a client that dies."""
+        """Ends the connection without DISCONNECT, as a client that dies."""
         self.session.abandon()
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Client:
         self.session.close(1.0)
 
     def _until(self, condition: Callable[[], bool], wait_s: float = WAIT_S) -> bool:
-        """Steps until it holds; whether it does."""
+        """Steps until the condition holds; returns whether it does."""
         end_s = time.monotonic() + wait_s
         while not condition():
             left_s = end_s - time.monotonic()

@@ -161,7 +161,7 @@ class Correlator:
                 self._turn()
                 notifier.watchdog()
             notifier.stopping()
-            self._say_goodbye()
+            self._finish()
         finally:
             self._restorer.close()
             self._wildcards.close()
@@ -373,7 +373,7 @@ class Correlator:
 
     # The end
 
-    def _say_goodbye(self) -> None:
+    def _finish(self) -> None:
         session = self._session
         assert session is not None
         deadline = time.monotonic() + STOP_S

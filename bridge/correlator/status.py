@@ -91,10 +91,10 @@ class Status:
         self._counters.holes = len(holes)
         now = time.monotonic()
         self.namesake.due(now)
-        says = (self._counters.open_migrations, dict(self._counters.rejected), holes, self.namesake.found)
-        if says == self._last or (self._last is not None and now < self._due_s):
+        content = (self._counters.open_migrations, dict(self._counters.rejected), holes, self.namesake.found)
+        if content == self._last or (self._last is not None and now < self._due_s):
             return None
-        self._last, self._due_s = says, now + STATUS_EVERY_S
+        self._last, self._due_s = content, now + STATUS_EVERY_S
         return self._make("online", holes)
 
     def offline(self) -> Publication:

@@ -1,4 +1,4 @@
-"""`libvirt-mqtt dashboard`: keeps what happened, and shows it and the fleet in a browser.
+"""`libvirt-mqtt dashboard`: stores the history, and shows it and the live fleet in a browser.
 
 A subscriber like any other: it reads what agents and correlators publish, and publishes nothing.
 """

@@ -1,4 +1,4 @@
-"""Who may look, and what a browser may do with what it is served."""
+"""Access to the dashboard: the password, sessions, and the headers that restrict a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bridge.addresses import HttpAddress
 
 COOKIE: Final = "libvirt_mqtt"
 PROTECTED: Final = ("/api/", "/metrics")
-"""What needs the password. The page has nothing of the fleet in it, and asks for it."""
+"""The paths that need the password. The page itself contains no data, and asks for the password."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -38,7 +38,7 @@ _LARGEST_FORM: Final = 16_384
 
 
 class Password:
-    """The password, and what shows that somebody knew it: a session's cookie, or the password itself."""
+    """The password, and its proofs in a request: a session's cookie, or the password itself."""
 
     def __init__(self, password: str) -> None:
         self._key = self._derived(password)
@@ -50,13 +50,13 @@ class Password:
         return hashlib.scrypt(password.encode(), salt=b"libvirt-mqtt dashboard", **_SCRYPT)
 
     async def is_right(self, password: str) -> bool:
-        """Whether it is this one. Guesses wait for each other."""
+        """Whether the password is right. Guesses are checked one after the other."""
         async with self._guess:
             derived = await asyncio.to_thread(self._derived, password)
         return hmac.compare_digest(derived, self._key)
 
     def session(self) -> str:
-        """A new session: a value for the cookie that only who has the password's key can make."""
+        """A new session: a value for the cookie, signed with the password's key."""
         nonce = secrets.token_urlsafe(18)
         return f"{nonce}.{self._signed(nonce)}"
 
@@ -86,7 +86,7 @@ class Password:
         return True
 
     async def log_in(self, request: Request) -> Response:
-        """`POST /login`: a session for who sends the password."""
+        """`POST /login`: a session in exchange for the password."""
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -109,20 +109,20 @@ async def log_out(_: Request) -> Response:
 
 
 def refusal(status: int, error: str, **more: object) -> Response:
-    """An answer that says what is wrong."""
+    """A response with an error as JSON."""
     return JSONResponse({"error": error} | more, status, headers={"Cache-Control": "no-store"})
 
 
 def own_names(address: HttpAddress) -> frozenset[str]:
-    """The hosts under which a browser on this machine asks for us."""
+    """The names by which a browser on this machine reaches the dashboard."""
     return frozenset({"localhost", "127.0.0.1", "[::1]", address.host.lower(), f"[{address.host.lower()}]"})
 
 
 class Guard:
-    """Adds the headers, and lets in whoever may look.
+    """Adds the headers, and checks access.
 
-    password None: everybody. names: the hosts that may be asked for, None for any; without a password another
-    site's page, whose name was made to mean this machine, must not read what is here (DNS rebinding).
+    password None: none is needed. names: the accepted values of the header Host, None for any; without a
+    password a page of another site must not read the API by a name that resolves to us (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, password: Password | None, names: Iterable[str] | None) -> None:
@@ -131,7 +131,7 @@ class Guard:
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """The ASGI interface."""
         if scope["type"] != "http":
             return
 

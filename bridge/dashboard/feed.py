@@ -21,11 +21,11 @@ GATHERED_S: Final = 0.25
 may cost a tenth of a core (`make bench`).
 """
 SUMMARY_EVERY_S: Final = 10.0
-"""So that a page can tell a quiet fleet from a connection that is gone."""
+"""So that a page can distinguish a quiet fleet from a lost connection."""
 MOST_AT_ONCE: Final = 10_000
-"""Rows that a stream is sent to catch up, and what may gather; more is a `reset`, for pages to read anew."""
+"""The most rows that a stream is sent to catch up, or that wait; more is a `reset`: pages read again."""
 MOST_WAITING_BYTES: Final = 8 << 20
-"""What a browser that doesn't read may leave unread."""
+"""The most bytes that may wait for a browser that doesn't read."""
 READ_AT_ONCE: Final = 500
 NAMES: Final = ("event", "migration", "progress", "host", "domain", "summary", "reset")
 

@@ -146,8 +146,8 @@ class Items:
             "migration": current.data if current is not None else None,
         }
 
-    def needs_somebody(self, item: Item) -> bool:
-        """Whether what a migration left to see to still is so, as far as that can be seen."""
+    def needs_attention(self, item: Item) -> bool:
+        """Whether what a migration left still needs attention, as far as the states show it."""
         data = item["data"]
         side = _LEFT_AT.get(str(data.get("attention")))
         if side is None:

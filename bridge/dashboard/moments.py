@@ -1,4 +1,4 @@
-"""A message that tells of a moment, as a row of the store: what it is found by, and its own bytes. Pure."""
+"""An event or a migration's message as a row of the store: the fields it is found by, and its bytes. Pure."""
 
 from __future__ import annotations
 

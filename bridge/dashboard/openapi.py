@@ -154,7 +154,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
 
 OF_PATHS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "/api/v1/migrations": (
-        "What became of each attempt, and what is under way.",
+        "The outcome of each attempt, and the attempts under way.",
         (*OF_ROWS, "running"),
         "Migrations",
     ),

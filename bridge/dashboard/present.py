@@ -1,6 +1,6 @@
-"""What is now: what the broker retains, as it last came. Changed in one thread, read in any.
+"""The present: the newest retained messages. Changed in one thread, read in any.
 
-A reader copies a dictionary's values in one step and then has time; an entry is replaced, never changed.
+A reader copies a dictionary's values in one atomic step; an entry is replaced, never changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bridge.view import words
 
 
 class Change(NamedTuple):
-    """Something that is otherwise now. kind: `host`, `domain` or `progress`; key: its name or UUID."""
+    """Something that changed. kind: `host`, `domain` or `progress`; key: its name or UUID."""
 
     kind: str
     key: str
@@ -34,14 +34,14 @@ ValueT = TypeVar("ValueT", bound=_Kept)
 
 
 class Retained(Generic[KeyT, ValueT]):
-    """Messages by what their topics name. What a new connection doesn't bring again was cleared meanwhile."""
+    """Messages by what their topics name. One that isn't sent again after a new connection was cleared."""
 
     def __init__(self) -> None:
         self.values: dict[KeyT, ValueT] = {}
         self._unseen: set[KeyT] = set()
 
     def put(self, key: KeyT, value: ValueT | None) -> bool:
-        """The topic holds this now; None: nothing. False: it held the same before."""
+        """The topic now holds this; None: it was cleared. False: nothing changed."""
         self._unseen.discard(key)
         before = self.values.get(key)
         if value is None:
@@ -50,11 +50,11 @@ class Retained(Generic[KeyT, ValueT]):
         return before is None or before.payload != value.payload
 
     def begin(self) -> None:
-        """All that is retained comes anew."""
+        """A new connection: the broker sends everything again."""
         self._unseen = set(self.values)
 
     def unseen(self) -> list[KeyT]:
-        """The keys of what didn't come again."""
+        """The keys that weren't sent again."""
         return list(self._unseen)
 
 
@@ -77,7 +77,7 @@ class RetainedMessage(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """How the broker is: since when, and why it isn't there."""
+    """The connection to the broker: since when, and why there is none."""
 
     connected: bool
     since: float
@@ -105,19 +105,19 @@ class Present:
         self.states: Counter[str] = Counter()
         """How many domains are in each state, where they run or else are defined."""
         self.came_at: float | None = None
-        """When the newest message came."""
+        """When the newest message was received."""
         self.named_at = 0
-        """How often a domain came, went or was named otherwise."""
+        """How often a domain appeared, disappeared or changed its name."""
         self._places: Retained[tuple[str, str], Place] = Retained()
         self._jobs: Retained[tuple[str, str], RetainedMessage] = Retained()
 
     def begin(self) -> None:
-        """The broker is there: all that it retains comes anew."""
+        """A new connection: the broker sends all retained messages again."""
         for each in self._all:
             each.begin()
 
     def complete(self) -> Iterator[Change]:
-        """All of it has come: what didn't come is gone."""
+        """Everything was sent: what wasn't is gone."""
         for host in self.statuses.unseen():
             yield from self.put_status(host, None)
         for key in self._places.unseen():

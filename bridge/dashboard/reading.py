@@ -26,7 +26,7 @@ KNOWN_NAMES: Final = 200_000
 
 
 def subscriptions(topics: Topics) -> list[Subscription]:
-    """What a dashboard subscribes to: moments durably; what is retained comes anew on each connect."""
+    """The subscriptions: events and verdicts at QoS 1, retained messages at QoS 0."""
     root = topics.root
     moments = [f"{root}/hosts/+/+/+/lifecycle/+", f"{root}/hosts/+/+/+/event/+"]
     moments += [f"{root}/domains/+/migration/{outcome}" for outcome in OF_A_MOMENT]
@@ -42,7 +42,7 @@ class Batch:
     """What a number of messages change. streams: those of the hosts that changed."""
 
     moments: list[Moment] = field(default_factory=list)
-    doubtful: list[Moment] = field(default_factory=list)
+    possible_duplicates: list[Moment] = field(default_factory=list)
     """Those of the moments that may be stored already."""
     names: set[tuple[str, str]] = field(default_factory=set)
     streams: set[str] = field(default_factory=set)
@@ -83,7 +83,7 @@ class Reading:
         batch.moments.append(moment)
         host = message.address.host
         if not self._stream(host, batch).see(message.epoch, message.sequence, at).is_new:
-            batch.doubtful.append(moment)
+            batch.possible_duplicates.append(moment)
         if moment.uuid is not None:
             self._name(moment.uuid, message.message.data.domain.name, batch)  # type: ignore[union-attr]
 
@@ -97,11 +97,11 @@ class Reading:
         if address.name == "last" and (not received.retain or not payload):
             return  # the verdict itself comes, too
         if received.retain and address.name != "last":
-            raise Rejected("retained_event", "verdicts tell of a moment and are never retained")
+            raise Rejected("retained_event", "verdicts are never retained, except on `last`")
         message = read_migration(address, payload)
         moment = _storable(moment_of_migration(message, payload))
         batch.moments.append(moment)
-        batch.doubtful.append(moment)
+        batch.possible_duplicates.append(moment)
         if message.data.domain.name is not None:
             self._name(address.uuid, message.data.domain.name, batch)
 

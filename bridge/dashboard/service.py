@@ -36,13 +36,13 @@ GATHERED_S: Final = 0.05
 twentieth of the second in which a row has to be on the page.
 """
 WAITING_MESSAGES: Final = 5000
-"""With more messages waiting for a store in trouble, the broker's connection isn't read any more."""
+"""With more messages waiting while the store fails, the broker's connection isn't read any more."""
 TICK_S: Final = 1.0
 CLOSE_S: Final = 1.0
 _DAY_US: Final = 86_400_000_000
 
 Listener = Callable[[Sequence[Stored], Sequence[Change]], None]
-"""Takes what is stored and what is otherwise now; called in the dashboard's thread."""
+"""Takes stored rows and changes of the present; called in the dashboard's thread."""
 
 _log = get_logger()
 
@@ -72,7 +72,7 @@ class Dashboard:
         self._stopping = threading.Event()
         self._last_loop = time.monotonic()
         self._next_tick = 0.0
-        self._absence_said = ""
+        self._absence_logged = ""
 
     @property
     def streams(self) -> dict[str, AgentStream]:
@@ -149,7 +149,7 @@ class Dashboard:
     def _on_connected(self, session_present: bool) -> None:
         address = self._settings.broker_settings().address
         _log.info("broker.connected", broker=address, session_present=session_present)
-        self._absence_said = ""
+        self._absence_logged = ""
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
         self.broker = Broker(connected=True, since=time.time(), why=None)
@@ -163,8 +163,8 @@ class Dashboard:
         self.listener((), (_BROKER,))
 
     def _on_failed(self, why: str) -> None:
-        if why != self._absence_said:  # each attempt says the same
-            self._absence_said = why
+        if why != self._absence_logged:  # each attempt says the same
+            self._absence_logged = why
             _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
             self.broker = Broker(connected=False, since=self.broker.since, why=why)
             self.listener((), (_BROKER,))
@@ -250,14 +250,14 @@ class Dashboard:
         self.counters.rejected[kind] += 1
         if self.counters.rejected[kind] == 1:
             topic = received.topic[:300]
-            _log.warning("message.rejected", kind=kind, topic=topic, why=why, said="once a kind")
+            _log.warning("message.rejected", kind=kind, topic=topic, why=why, logged="once a kind")
 
     def _keep(self, batch: Batch) -> list[Stored]:
         if not (batch.moments or batch.names or batch.streams):
             return []
         came = micros(time.time())
         with self._store.begin() as transaction:
-            known = transaction.known(batch.doubtful)
+            known = transaction.known(batch.possible_duplicates)
             new = [
                 m
                 for m in {(m.source, m.id): m for m in batch.moments}.values()
@@ -281,7 +281,7 @@ class Dashboard:
         self.listener((), [Change("host", stream.name) for stream in suspect if stream.look(now)])
 
     def _prune(self) -> None:
-        """Removes the oldest rows: those past their days, and those that there is no room for."""
+        """Deletes the oldest rows, by `--keep-days` and `--keep-bytes`."""
         before = micros(time.time()) - round(self._settings.keep_days * _DAY_US)
         try:
             with self._store.begin() as transaction:

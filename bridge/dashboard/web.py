@@ -181,7 +181,7 @@ class Web:
         return _json(
             {
                 "conflicts": latest(outcomes=("conflict",)),
-                "paused": [item for item in latest(attention=True) if self._items.needs_somebody(item)],
+                "paused": [item for item in latest(attention=True) if self._items.needs_attention(item)],
                 "unresolved": latest(outcomes=("unresolved",)),
                 "blind": [self._items.host(host) for host in blind],
                 "as_of": self._as_of(),

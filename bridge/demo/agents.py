@@ -84,7 +84,7 @@ class PlayedAgent:
         self._encoder = Encoder(self.topics, self.host)
         self._inventory = Inventory(self._encoder, {})
 
-    def tell(self, line: Line, stamp_s: float) -> list[Publication]:
+    def messages(self, line: Line, stamp_s: float) -> list[Publication]:
         """The messages for one line. `stamp_s` is when the agent received it, in seconds since the epoch."""
         return list(self._messages(line, stamp_s))
 

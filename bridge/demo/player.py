@@ -45,7 +45,7 @@ class Cast:
         for line in trace.lines:
             agent = self._agent(self.hosts.get(line.host, line.host), trace)
             stamp_s = started_s + line.at_s + self.skew_s.get(line.host, 0.0)
-            for publication in agent.tell(renamed(line, self.names), stamp_s):
+            for publication in agent.messages(renamed(line, self.names), stamp_s):
                 yield Timed(line.at_s, agent.host, publication)
 
     def farewell(self, stamp_s: float) -> Iterator[Publication]:

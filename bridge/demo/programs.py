@@ -45,7 +45,7 @@ class Program:
             last = words[-1] if words else "it said nothing"
             raise ProgramEndedError(f"the {self._name} ended with status {status}: {last}")
 
-    def tell(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Writes a line to its standard input. Raises ProgramEndedError when it no longer reads."""
         assert self._process.stdin is not None
         try:

@@ -108,7 +108,7 @@ class Script:
 
         def act() -> None:
             assert self._programs is not None
-            self._programs.agent.tell(action)
+            self._programs.agent.write_line(action)
 
         return act, [happened, is_now]
 

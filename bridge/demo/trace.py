@@ -98,7 +98,7 @@ class JobGone:
 Line = Connected | Disconnected | LifecycleEvent | Iteration | JobCompleted | Looked | JobGone
 
 JOB_POLL_S: Final = 1.5
-"""How long after a copy's end an agent finds its job gone: it asks every second, twice before it tells."""
+"""How long after a copy's end an agent finds its job gone: it asks every second, twice before it reports."""
 LOOK_AFTER_S: Final = 5.0
 """How long after the last event an agent is taken to look for unannounced changes."""
 
@@ -135,7 +135,7 @@ class Trace:
         )
 
     def as_agents_saw_it(self) -> Trace:
-        """The same with what agents find out by asking, which no event tells: an outgoing job that is gone, a
+        """The same with what agents find by polling, without an event: an outgoing job that is gone, a
         domain that left without UNDEFINED.
         """
         return self.with_lines(

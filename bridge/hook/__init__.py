@@ -1,1 +1,1 @@
-"""Runs programs when something was published: each message once, in its domain's order."""
+"""Runs programs for published messages: each message once, in its domain's order."""

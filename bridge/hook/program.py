@@ -1,4 +1,4 @@
-"""`libvirt-mqtt hook`: a runner as a process; and what a person does with what it put aside."""
+"""`libvirt-mqtt hook`: a runner as a process; and listing and retrying parked messages."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def run(settings: HookSettings, reload: Callable[[], bool]) -> int:
-    """Runs a runner until SIGTERM or SIGINT, or shows or revives what one put aside; the exit status. SIGHUP:
-    see `bridge.reload`.
+    """Runs a runner until SIGTERM or SIGINT, or lists or retries parked messages; returns the exit status.
+    SIGHUP: see `bridge.reload`.
     """
     if settings.parked or settings.again is not None:
-        return _see_to_parked(settings)
+        return _list_or_retry(settings)
     runner = Runner(settings, reload)
     with signals(runner.ask_to_stop, runner.ask_to_reload), _health(settings, runner):
         runner.run(Notifier())
     return 0
 
 
-def _see_to_parked(settings: HookSettings) -> int:
+def _list_or_retry(settings: HookSettings) -> int:
     owner = f"hook {settings.id}" if settings.group is None else f"hook group {settings.group}"
     store = OpenedBeside(settings.store_url(), owner=owner)
     try:

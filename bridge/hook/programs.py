@@ -1,4 +1,4 @@
-"""Which programs there are: one command, or the executables of a folder, as it is at the moment."""
+"""The programs to run: one command, or the executables of a folder at the moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from bridge.wire.triggers import OF_DOMAINS, covers, is_trigger
 
 _LEFTOVERS: Final = ("~", ".swp", ".rpmsave", ".rpmnew", ".rpmorig", ".dpkg-old", ".dpkg-new", ".dpkg-dist")
-"""How editors and package managers call what they put beside a file."""
+"""The names of backups that editors and package managers make."""
 
 
 class Programs(Protocol):
@@ -43,7 +43,7 @@ class Command:
         return [self.arguments[0]] if any(covers(name, trigger) for name in self.on) else []
 
     def command(self, name: str) -> list[str]:
-        """With its arguments, whatever has become of its file: that it isn't there is a failure like any."""
+        """With its arguments, even if the file is gone: running it then fails as any program may."""
         del name
         return list(self.arguments)
 

@@ -16,11 +16,11 @@ KILL_AFTER_S: Final = 5.0
 KEPT_BYTES: Final = 4096
 KEPT_LINES: Final = 10
 _OURS: Final = ("LIBVIRT_MQTT_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
-"""What of our own environment is no business of the program's."""
+"""The variables of our own environment that a program doesn't get."""
 PIPE_BYTES: Final = 65_536
 """What a pipe holds (pipe(7)): all that a program wrote before it ended is read in one go."""
 STOPPED: Final = "the runner was stopped"
-"""Why a program ended that nobody has found fault with."""
+"""Why a program was ended that had not failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The runner as a whole: one thread that reads, stores, acknowledges and decides; programs run in others.
 
-A message is acknowledged once it is stored, and stays there until its programs have ended well, or too often
-badly. What ended well is stored before the next program begins, so a runner that is killed runs only what was
-running again.
+A message is acknowledged after it is stored, and stays in the store until its programs have succeeded, or one
+failed for the last time. Each success is stored before the next program begins, so a killed runner repeats
+only programs that were running.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bridge.config import HookSettings
 
 TICK_S: Final = 1.0
-"""How often the folder is looked at, and the store for what others put there."""
+"""How often the folder is read, and the store for messages that other members added."""
 LONGEST_RETRY_S: Final = 3600.0
 
 _log = get_logger()
@@ -43,8 +43,8 @@ _log = get_logger()
 class Runner:
     """One runner. `run` works in the caller's thread.
 
-    Raises `ConfigError` where the store can't be used; neither an absent broker nor a store in trouble is an
-    error.
+    Raises `ConfigError` if the store can't be used; neither an absent broker nor a store that fails for a
+    while is an error.
     """
 
     def __init__(self, settings: HookSettings, reload: Callable[[], bool] = bool) -> None:
@@ -77,7 +77,7 @@ class Runner:
         self._next_tick_s = 0.0
         self._next_due: float | None = None
         self._last_loop_s = time.monotonic()
-        self._absence_said = ""
+        self._absence_logged = ""
 
     def ask_to_stop(self) -> None:
         """Lets `run` return soon. From any thread, and from a signal's handler."""
@@ -101,7 +101,7 @@ class Runner:
         finally:
             self._stop.set()
             self._pool.shutdown()
-            self._say_goodbye()
+            self._finish()
         _log.info("hook.stopped")
 
     # One turn of the loop
@@ -208,7 +208,7 @@ class Runner:
         if self.counters.rejected[rejected.kind] == 1:
             topic = delivery.received.topic[:300]
             _log.warning(
-                "message.rejected", kind=rejected.kind, topic=topic, why=rejected.why, said="once a kind"
+                "message.rejected", kind=rejected.kind, topic=topic, why=rejected.why, logged="once a kind"
             )
 
     def _note_gap(self, gap: Gap) -> None:
@@ -320,7 +320,7 @@ class Runner:
     def _on_connected(self, session_present: bool) -> None:
         address = self._settings.broker_settings().address
         _log.info("broker.connected", broker=address, session_present=session_present)
-        self._absence_said = ""
+        self._absence_logged = ""
         self._session_kept = session_present
         self.counters.broker_connected = True
         self.counters.broker_connections += 1
@@ -330,8 +330,8 @@ class Runner:
         self.counters.broker_connected = False
 
     def _on_failed(self, why: str) -> None:
-        if why != self._absence_said:  # each attempt says the same
-            self._absence_said = why
+        if why != self._absence_logged:  # each attempt says the same
+            self._absence_logged = why
             _log.warning("broker.absent", broker=self._settings.broker_settings().address, why=why)
 
     # The end
@@ -341,7 +341,7 @@ class Runner:
         if subscriber is not None:
             subscriber.wake()
 
-    def _say_goodbye(self) -> None:
+    def _finish(self) -> None:
         try:
             while self._ended:
                 self._store_end(*self._ended.popleft())

@@ -1,7 +1,7 @@
-"""What programs are still to run for, what they have ended well for, and what was put aside.
+"""The messages that programs are still to run for, those that are done, and those that are parked.
 
-A message is stored before it is acknowledged, under a key made of its CloudEvents source and id; so however
-often it is delivered it is one row. A row that is done keeps its key, and nothing else.
+A message is stored before it is acknowledged, under a key made of its CloudEvents source and id: repeated
+deliveries are one row. Of a message that is done only the key is kept.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from bridge.wire.topics import decode_level, encode_level
 
 VERSION: Final = 1
 REMEMBERED: Final = 100_000
-"""Messages that are done and whose keys are kept: what comes again after so many others runs again."""
+"""Keys of processed messages that are kept: one that is delivered again after so many others runs again."""
 MAX_PARKED: Final = 10_000
-"""Messages that were put aside and are kept; beyond that the oldest goes."""
+"""Parked messages that are kept; beyond that the oldest is deleted."""
 CANDIDATES: Final = 20
 """Domains that a member of a group looks at for one that no other works on."""
 
@@ -85,7 +85,7 @@ Table(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A message that programs are to run for. programs: those that ended well for it already."""
+    """A message that programs are to run for. programs: those that have succeeded for it."""
 
     n: int
     domain: str
@@ -217,25 +217,25 @@ class Store(Database):
             self._trim("done", REMEMBERED)
 
     def retry(self, job: Job, due: float, why: str) -> None:
-        """A program failed; the message is to be tried again then."""
+        """A program failed; the message is retried at `due`."""
         self._change(_RETRY, job, tries=job.tries + 1, due=due, why=_storable(why))
 
     def park(self, job: Job, why: str) -> None:
-        """A program failed too often: the message is put aside, and the domain's next one has its turn."""
+        """A program failed for the last time: the message is parked, and the domain's next one is due."""
         self._change(_PARK, job, tries=job.tries + 1, why=_storable(why))
         self._trim("parked", MAX_PARKED)
 
     def parked(self) -> list[Job]:
-        """What was put aside, the oldest first."""
+        """The parked messages, the oldest first."""
         with self.begin_on_connection() as connection:
             return [_job(row) for row in connection.execute(_PARKED)]
 
     def again(self, job: Job) -> None:
-        """What was put aside is tried anew, but for the programs that ended well for it."""
+        """A parked message is due again, for the programs that haven't succeeded for it."""
         self._change(_AGAIN, job)
 
     def count(self, state: Literal["waiting", "parked"]) -> int:
-        """How many messages wait, or were put aside."""
+        """The number of messages that wait or are parked."""
         with self.begin_on_connection() as connection:
             return int(connection.execute(_COUNT, {"state": state}).scalar_one())
 
@@ -249,9 +249,9 @@ class Store(Database):
 
 
 class SharedStore(Store):
-    """The store of a group, as one member has it: each works on domains that no other works on.
+    """One member's connection to the store of a group: each member works on domains that no other works on.
 
-    wish: see `lock_member_name`. A claim lives as long as the member's connection.
+    wish: see `lock_member_name`. A claim lasts as long as the member's connection.
     """
 
     def __init__(self, url: str, *, owner: str, wish: str) -> None:
@@ -288,7 +288,7 @@ class SharedStore(Store):
 
 
 class OpenedBeside(Store):
-    """The store of a runner, or of a group, that may be at work: opened without its lock."""
+    """The store of a runner or group that may be running: opened without its lock."""
 
     def _lock_sqlite(self) -> None:
         """None."""
@@ -302,7 +302,7 @@ def _key(source: str, id: str) -> str:  # noqa: A002 - CloudEvents' name
 
 
 def _storable(why: str) -> str:
-    """PostgreSQL's texts hold neither a NUL nor half a character."""
+    """The text without what PostgreSQL can't store: NUL and lone surrogates."""
     return why.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

@@ -1,4 +1,4 @@
-"""What is to be read for triggers, which messages are let through, and what a program is told. Pure."""
+"""The subscriptions that triggers need, the filters, and a program's environment variables. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bridge.wire.triggers import ANY, BY_PREFIX, LOCATION, OUTCOMES
 
 
 def subscribed(wanted: Collection[str]) -> tuple[set[What], set[str]]:
-    """What has to be read for these triggers, and which of migrations' messages.
+    """What to subscribe to for these triggers, and which outcomes.
 
-    An event of a host means its whole stream: only so is it known that none is missing. Each domain's newest
-    verdict is always read: which of them programs weren't wanted for has to be known before they are.
+    An event of a host needs the whole event stream: only then a missing message is detected. Each domain's
+    newest verdict is always read: when a program for verdicts is added, those from before must be known.
     """
     what: set[What] = {"verdicts"}
     if any(name.startswith(BY_PREFIX) for name in wanted):
@@ -83,10 +83,10 @@ VARIABLES: Final = ("TRIGGER", "ID", "TIME", *_VARIABLES)
 
 
 def variables(message: Message, trigger: str) -> dict[str, str]:
-    """What is most used of a message, for a program's environment. What isn't there is empty.
+    """The most used fields of a message as environment variables. Absent fields are empty.
 
-    No value can hold a NUL, or be longer than the system takes: what no variable can hold is replaced by
-    U+FFFD or cut; standard input has it as it is.
+    A variable can hold no NUL and is limited in length: a NUL becomes U+FFFD, and a long value is cut;
+    standard input has both unchanged.
     """
     event = message.event
     assert event is not None

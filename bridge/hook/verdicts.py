@@ -1,7 +1,7 @@
-"""Which verdicts a broker has lost. Pure.
+"""Which verdicts a broker has lost. Sans-I/O.
 
-Verdicts have no sequence. But `migration/last` retains the newest of each domain, the bytes that were
-published: one that is later than what came of its domain was lost on its way.
+Verdicts have no sequence. But `migration/last` retains the newest of each domain, with the published bytes:
+one that is later than all that was received about its domain was lost.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ VERDICTS: Final = ("completed", "failed")
 
 
 class NewestVerdicts:
-    """Each domain's newest verdict that was dealt with, by its stamp.
+    """The stamp of each domain's newest processed verdict.
 
-    times: by the domain's UUID. began: what is older than this was dealt with before there was a store.
+    times: by the domain's UUID. began: verdicts older than this are from before there was a store.
     """
 
     def __init__(self, times: Mapping[str, str], began: str) -> None:

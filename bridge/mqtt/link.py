@@ -244,7 +244,7 @@ class Link:
         self._client.loop_write()
         return mid
 
-    def say_goodbye(self) -> None:
+    def disconnect(self) -> None:
         """Queues DISCONNECT behind what is to be written: the broker then doesn't publish the Will."""
         self._client.disconnect()
         self._client.loop_write()

@@ -1,8 +1,8 @@
 """Detects another program with our name, by the status that the broker retains of us. Sans-I/O.
 
 Both have the same client id, so the broker ends the connection of one when the other connects, and each finds
-the other's status. An earlier life of this program may have left one, too: whose status was last tells the
-two apart.
+the other's status. An earlier run of this program may have left one, too: whose status came last decides
+between the two.
 """
 
 from __future__ import annotations

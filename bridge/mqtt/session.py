@@ -253,7 +253,7 @@ class Session:
         was_connected, self._leaving = self.connected, True
         try:
             if was_connected:
-                self._say_goodbye(link, time.monotonic() + timeout_s)
+                self._disconnect_cleanly(link, time.monotonic() + timeout_s)
         finally:
             self._leaving = False
             if self._link is link:
@@ -272,7 +272,7 @@ class Session:
         self._closed = True
         try:
             if self._link is not None and self.connected:
-                self._say_goodbye(self._link, time.monotonic() + timeout_s)
+                self._disconnect_cleanly(self._link, time.monotonic() + timeout_s)
         finally:
             self._end()
 
@@ -439,13 +439,13 @@ class Session:
         try:
             link.flush()
         except OSError as error:
-            self._hear_last_words(link)
+            self._read_rest(link)
             if self._link is link:
                 self._lost_by(link, error)
             return False
         return True
 
-    def _hear_last_words(self, link: Link) -> None:
+    def _read_rest(self, link: Link) -> None:
         """Writing failed: what the broker sent before it closed may say why."""
         with contextlib.suppress(MalformedPacketError):
             while self._link is link:
@@ -540,13 +540,13 @@ class Session:
         self._refused_here.clear()
         link.close()
 
-    def _say_goodbye(self, link: Link, deadline: float) -> None:
+    def _disconnect_cleanly(self, link: Link, deadline: float) -> None:
         """DISCONNECT, then reading until the broker closes.
 
         Closing with bytes unread would reset the connection, and the broker might never see the DISCONNECT.
         """
         with contextlib.suppress(OSError):
-            link.say_goodbye()
+            link.disconnect()
             while not link.flush() and time.monotonic() < deadline:
                 link.wait(deadline - time.monotonic())
             link.wire.finish_writing()

@@ -1,6 +1,6 @@
-"""What a person sees of the messages: aligned lines, coloured where colours are, harmless everywhere.
+"""Messages as lines for people: aligned, coloured if the terminal has colours, control characters escaped.
 
-Pure: messages and the time go in, lines come out.
+Sans-I/O: messages and the time are arguments, lines are returned.
 """
 
 from bridge.view.lines import View

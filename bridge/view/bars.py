@@ -1,4 +1,4 @@
-"""What is under way, a row each, with a bar of how far it is."""
+"""Migrations and jobs under way, a row each, with a progress bar."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bars:
         return address.kind == "job" or (address.kind, address.name) == ("migration", "current")
 
     def take(self, address: Address, row: Summary, data: Mapping[str, Any] | None) -> bool:
-        """Takes a message of these in, None for one that clears its topic; whether it is seen in `rows`."""
+        """Notes such a message, None for one that clears its topic; returns whether it has a row."""
         key = (address.uuid, address.host)
         if data is None:
             self._rows.pop(key, None)
@@ -36,7 +36,7 @@ class Bars:
         return self._is_seen(key)
 
     def forget(self) -> None:
-        """The broker is about to tell anew what is under way."""
+        """A new connection: the broker sends all retained messages again."""
         self._rows.clear()
 
     def rows(self) -> list[Summary]:
@@ -49,7 +49,7 @@ class Bars:
 
 
 def bar(progress: object) -> str:
-    """A bar, all of it empty where it isn't known how far something is."""
+    """A progress bar, empty if the progress is unknown."""
     percent = progress.get("percent") if isinstance(progress, Mapping) else None
     known = isinstance(percent, int | float) and math.isfinite(percent)
     full = max(0, min(WIDTH, int(percent * WIDTH / 100))) if known and percent is not None else 0

@@ -18,9 +18,9 @@ _DOMAIN: Final = 10
 """Columns that a domain's name has from the start; it gets more when a longer one comes."""
 _WHERE: Final = 13
 _TEXT: Final = 24
-"""What is left to the words, however narrow the terminal."""
+"""The least width of the text, however narrow the terminal."""
 _BELOW: Final = 4
-"""Where words begin that stand below the names."""
+"""Where the text begins if it stands below the names."""
 _NAMED: Final = 6
 """How many domains of a host the summary names."""
 
@@ -54,16 +54,17 @@ class View:
         self._where = _WHERE
 
     def line(self, topic: str, payload: bytes, *, now_s: float, retain: bool = False) -> str:
-        """The line for one message, without a newline at its end; a long one may hold newlines inside. Empty
-        for one that says what was said before but for its numbers.
+        """The line for one message, without a final newline; a long one may contain newlines. Empty for one
+        that differs from the one before in numbers only.
 
-        `now_s`, in seconds since 1970, is shown where a message has no time, and tells today from other days.
+        `now_s`, in seconds since 1970, is shown if a message has no time, and distinguishes today from other
+        days.
         """
         row = self._reader.read(topic, payload)
         return self._render(row, now_s, dim=retain) if row.is_news else ""
 
     def wants(self, topic: str, payload: bytes) -> bool:
-        """Whether a message is among what is selected."""
+        """Whether a message is selected."""
         if not self._selection:
             return True
         found = self._reader.look(topic, payload)
@@ -73,13 +74,13 @@ class View:
         return self._selection.takes(address, data, self._reader.named(address.uuid, data))
 
     def adds(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Whether a message says what none has said: a verdict is published before it is retained."""
+        """Whether a message is no repetition: a verdict is published, and then again as `last`."""
         found = self._reader.look(topic, payload)
         return retain or found is None or (found[0].kind, found[0].name) != ("migration", "last")
 
     def progress(self, topic: str, payload: bytes) -> bool | None:
-        """Takes a message of what is under way in, for `bars`, and returns whether there is something new to
-        see; None for another message.
+        """Notes a message about a migration or job under way, for `bars`, and returns whether these change;
+        None for another message.
         """
         found = self._reader.look(topic, payload)
         if found is None or not self._bars.knows(found[0]):
@@ -88,25 +89,25 @@ class View:
         return self._bars.take(address, self._reader.read(topic, payload), data if payload else None)
 
     def bars(self) -> list[str]:
-        """What is under way, one line each, without colours and never wider than the terminal."""
+        """Migrations and jobs under way, one line each, without colours, never wider than the terminal."""
         lines = [self._render(row, None, dim=False) for row in self._bars.rows()]
         return lines if self.width is None else [cut(line, self.width) for line in lines]
 
     def moment(self, address: Address, message: dict[str, Any], *, now_s: float) -> str:
-        """As `line`, for a message of ours that was read already. address: what its topic named."""
+        """As `line`, for a message that was parsed already. address: what its topic named."""
         return self._render(self._reader.row(address, message), now_s, dim=False)
 
     def learn(self, topic: str, payload: bytes) -> None:
-        """Takes a retained message in without a line: names, statuses and states for `summary`."""
+        """Notes a retained message without a line: names, statuses and states for `summary`."""
         self._reader.read(topic, payload)
 
     def forget(self) -> None:
-        """Drops what `summary` would tell: the broker is about to say it anew. Names are kept."""
+        """A new connection: drops what `summary` shows, as the broker sends it again. Names are kept."""
         self._reader.forget()
         self._bars.forget()
 
     def summary(self) -> list[str]:
-        """What `learn` was told, one line a host."""
+        """What `learn` noted, one line a host."""
         reader = self._reader
         rows = [
             Summary(None, "", host, f"{self._agent(host)}: {self._domains(host)}")
@@ -171,15 +172,15 @@ class View:
         return text if self.width is None and columns(text) > width else fit(text, width)
 
     def _widen(self, domain: str, where: str) -> None:
-        """Room for these two, but never so much that the words have none."""
+        """Widens the columns for these two, as far as the text keeps its least width."""
         if self.width is not None:
             room = max(0, self.width - _TIME - 7 - _TEXT)
             self._domain = max(self._domain, min(columns(domain), room * 2 // 5))
             self._where = max(self._where, min(columns(where), room * 3 // 5))
 
     def _broken(self, text: str, left: int, *, whole: bool) -> tuple[int, list[str]]:
-        """Where the words begin, and the words in the room that they have: all of them in several lines, or
-        one line, cut. On a terminal that is too narrow beside the names, all of them begin below.
+        """Where the text begins, and the text in lines: all of it in several lines, or one line, cut. On a
+        terminal that is too narrow for text beside the names, it begins below them.
         """
         if self.width is None:
             return left, [text]

@@ -1,4 +1,4 @@
-"""A migration in words: what its message says of it, and how much it should stand out."""
+"""A migration's message as text, and its tone."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def route(data: dict[str, Any]) -> str:
     return f"{_host(data, 'source')} → {_host(data, 'destination')}"
 
 
-def told(outcome: str, data: dict[str, Any]) -> str:
-    """What a migration's message says, in words; that it replaces an earlier one, too."""
-    text = _TELL[outcome](data) if outcome in _TELL else outcome
+def outcome_text(outcome: str, data: dict[str, Any]) -> str:
+    """A migration's message as text; a revision is marked as a correction."""
+    text = _TEXT[outcome](data) if outcome in _TEXT else outcome
     attention = data.get("attention")
     if isinstance(attention, str):
         text += "; " + words.ATTENTION.get(attention, attention).format_map(_places(data))
@@ -36,7 +36,7 @@ def told(outcome: str, data: dict[str, Any]) -> str:
 
 
 def tone(outcome: str, data: dict[str, Any]) -> Tone:
-    """How much a line stands out: a success that leaves something to see to is a warning."""
+    """The tone of a line: a success that needs attention is a warning."""
     if outcome == "completed" and data.get("attention"):
         return "warn"
     return MARK.get(outcome, ("", "bold"))[1]
@@ -95,7 +95,7 @@ def _current(data: dict[str, Any]) -> str:
     return words.PHASE.get(phase, phase) + (f", {how_far}" if how_far else "")
 
 
-_TELL: Final = {
+_TEXT: Final = {
     "started": _started,
     "interrupted": _interrupted,
     "unresolved": _unresolved,

@@ -93,7 +93,7 @@ class Reader:
         return address, data if isinstance(data, dict) else {}
 
     def forget(self) -> None:
-        """Drops statuses and states, which a new connection brings anew. Names are kept."""
+        """A new connection: drops statuses and states, which the broker sends again. Names are kept."""
         self.statuses.clear()
         self.correlators.clear()
         self.domains.clear()
@@ -158,7 +158,7 @@ class Reader:
             None,
             self.named(address.uuid, data),
             migrations.route(data),
-            migrations.told(outcome, data),
+            migrations.outcome_text(outcome, data),
             migrations.tone(outcome, data),
             migrations.MARK.get(outcome, ("•", "bold"))[0],
             whole=True,

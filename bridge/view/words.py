@@ -123,7 +123,7 @@ MODE: Final[dict[str, str]] = {"postcopy": "by post-copy", "offline": "offline"}
 
 
 def lifecycle(data: dict[str, Any]) -> str:
-    """A lifecycle event in words; what a resync concluded is said to be that."""
+    """A lifecycle event in words; one that a resync concluded is marked `unseen`."""
     event, detail = str(data.get("event", "?")), str(data.get("detail", "?"))
     words = LIFECYCLE.get((event, detail))
     if words is None:
@@ -135,7 +135,7 @@ def lifecycle(data: dict[str, Any]) -> str:
 
 
 def state(data: dict[str, Any]) -> str:
-    """A domain's state in words, with the reason where it tells more than the state."""
+    """A domain's state in words, with its reason if that adds anything."""
     name, reason = str(data.get("state", "?")), str(data.get("reason", ""))
     words = STATE.get(name, name)
     more = STATE_REASON.get((name, reason))
@@ -150,7 +150,7 @@ def object_state(data: dict[str, Any]) -> str:
 
 
 def event(data: dict[str, Any]) -> str:
-    """Another event in words, with the figures that a person looks for."""
+    """Another event in words, with its main figures."""
     params = data.get("params")
     figures: dict[str, Any] = params if isinstance(params, dict) else {}
     operation = str(figures.get("operation", "job")).replace("_", " ")
@@ -187,7 +187,7 @@ _DONE: Final = {"migration out": "migrated out", "migration in": "migrated in"}
 
 
 def host_status(data: dict[str, Any]) -> str:
-    """An agent's word about itself."""
+    """An agent's status in words."""
     if data.get("state") != "online":
         return "agent offline"
     libvirt = data.get("libvirt")
@@ -209,7 +209,7 @@ def host_status(data: dict[str, Any]) -> str:
 
 
 def correlator_status(data: dict[str, Any]) -> str:
-    """A correlator's word about itself."""
+    """A correlator's status in words."""
     if data.get("state") != "online":
         return "correlator offline"
     count = data.get("open_migrations")

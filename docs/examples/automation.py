@@ -1,4 +1,4 @@
-"""Says of each migration that failed where the guest is now."""
+"""Prints where the guest is now, for each migration that failed."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from bridge.client import Client, Message
 
 
 async def main() -> None:
-    """Runs for ever, whatever becomes of the broker. It gets what fails while this is down, and each once."""
+    """Runs for ever, and reconnects. Failures while it is down are delivered later, each once."""
     client = Client(
         os.environ.get("BROKER", "mqtt://127.0.0.1:1883"), id="failed-migrations", what=["migrations"]
     )

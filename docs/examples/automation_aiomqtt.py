@@ -1,4 +1,4 @@
-"""Tells on `alerts/migration` of each migration that failed."""
+"""Publishes on `alerts/migration` for each migration that failed."""
 
 import asyncio
 import json

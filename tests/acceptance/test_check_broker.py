@@ -152,7 +152,7 @@ def test_a_session_that_is_not_kept_is_missing_for_who_reads_durably() -> None:
     assert checked.status == 1
     for role in ("dashboard", "hook"):
         assert "kept session" in checked.marks(role, "missing")
-        assert "what comes while it is away is lost" in checked.found[role]["kept session"][1]
+        assert "messages while disconnected are lost" in checked.found[role]["kept session"][1]
     assert "kept session" not in checked.found["watch"]
 
 
@@ -186,7 +186,7 @@ LACKS: dict[str, dict[tuple[str, str], str]] = {
         },
         ("correlator", "shared subscriptions"): "run one correlator without it",
         **{
-            (role, "retained messages"): "none is sent to who subscribes by a wildcard: take another broker"
+            (role, "retained messages"): "none is sent to subscriptions with wildcards: take another broker"
             for role in ("correlator", "dashboard", "watch")
         },
         ("hook", "retained messages"): "what it missed isn't run",

@@ -167,7 +167,7 @@ def test_unknown_variables_are_named_and_do_no_harm() -> None:
     assert agent(environ=environ).unknown_variables == {"LIBVIRT_MQTT_HSOT": "LIBVIRT_MQTT_HOST"}
 
 
-# A value for each option that it can't take; what isn't here takes any text.
+# For each option a value that it can't take.
 WRONG = {
     "log_format": "xml",
     "log_level": "loud",

@@ -135,9 +135,9 @@ class Inventory:
                 self._objects.asked(plural)
             case ObjectsListed():
                 step = Step()
-                step.drafts, standing, is_doubted = self._objects.listed(report, step.snapshots)
+                step.drafts, standing, is_unconfirmed = self._objects.listed(report, step.snapshots)
                 step.objects.append(standing)
-                step.unconfirmed = {plural} if is_doubted else set()
+                step.unconfirmed = {plural} if is_unconfirmed else set()
                 yield step
 
     def release(self) -> Iterator[Step]:

@@ -328,10 +328,10 @@ class Sender:
             ):
                 session.step(left_s)
         events.report(time.monotonic(), at_once=True)
-        left = "all that there was" if events.finished else "not all that there was"
+        sent = "everything" if events.finished else "not everything"
         if not self.counters.connections:
-            left = "nothing, as the broker was never reached"
-        log.info("broker.left", sent=left, said_offline=self._offline_answered)
+            sent = "nothing, as the broker was never reached"
+        log.info("broker.left", sent=sent, offline_published=self._offline_answered)
         session.close(max(0.0, stop_at_s - OFFLINE_S / 4 - time.monotonic()))
         events.report(time.monotonic(), at_once=True)
 

@@ -145,5 +145,5 @@ class InboundQueue:
         self._counters.rejected[kind] += 1
         if self._counters.rejected[kind] == 1:
             _log.warning(
-                "message.rejected", kind=kind, topic=received.topic[:300], why=why, said="once a kind"
+                "message.rejected", kind=kind, topic=received.topic[:300], why=why, logged="once a kind"
             )

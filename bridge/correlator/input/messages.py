@@ -74,7 +74,7 @@ def message_of(read: Input) -> HostInput:
     """The part of a validated message that the decision needs."""
     if isinstance(read, JobOf):
         return _job(read)
-    return _said(read) if isinstance(read, HostMessage) else read
+    return _domain_message(read) if isinstance(read, HostMessage) else read
 
 
 def _job(read: JobOf) -> DomainMessage:
@@ -87,7 +87,7 @@ def _job(read: JobOf) -> DomainMessage:
     )
 
 
-def _said(read: HostMessage) -> DomainMessage:
+def _domain_message(read: HostMessage) -> DomainMessage:
     address, message = read.address, read.message
     if isinstance(message, ObjectMessage):
         return DomainMessage(

@@ -32,7 +32,7 @@ class Batch:
         self.hosts_before: dict[str, bytes] = {}
         self.new_hosts: list[str] = []
         self.records: dict[str, DomainRecord] = {}
-        self.knowledge = Hosts()
+        self.known_hosts = Hosts()
         self.rows: list[tuple[DomainRow, Iterable[str]]] = []
         self.messages: list[tuple[OutboundMessage, float | None]] = []
         self.duplicates = 0

@@ -277,7 +277,7 @@ class Processor:
             batch, tx, batch.observations.keys() | batch.jobs.keys() | batch.uuids | waiting
         )
         gaps = self._gaps(batch, tx)
-        batch.knowledge = Hosts(self.epochs, frozenset(self.gone), gaps, self._came_back())
+        batch.known_hosts = Hosts(self.epochs, frozenset(self.gone), gaps, self._came_back())
         drafts: list[Draft] = []
         for uuid in sorted(records):
             try:
@@ -307,7 +307,7 @@ class Processor:
         if not changed:
             batch.duplicates += len(observations)
             return []
-        evaluation = evaluate(record, evaluated_at, self.blind, self._times, batch.knowledge)
+        evaluation = evaluate(record, evaluated_at, self.blind, self._times, batch.known_hosts)
         drafts = [self._draft(message, uuid, now) for message in evaluation.messages]
         batch.rows.append((_row(record, evaluation, self._due(evaluation, batch, now)), evaluation.waits))
         if evaluation.messages:

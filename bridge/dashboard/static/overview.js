@@ -9,7 +9,7 @@ import { Stream } from "./stream.js";
 import "./plot.js";
 
 const PLOTTED = 500; // newest points
-const MOST = 10_000; // rows of the past that came while nobody scrolled; then it is read anew
+const MOST = 10_000; // rows of the past that arrived without scrolling; beyond that the list is read again
 const OUTCOMES = ["completed", "failed", "conflict", "resolved", "unresolved", "interrupted"];
 const FIELDS = {
   domain: { label: "Guest" },
@@ -28,7 +28,7 @@ export class FleetOverview extends HTMLElement {
   #past = null;
   #filters = {};
   #changed = new Set(); // names of sections to be drawn
-  #asking = false; // for what needs somebody
+  #asking = false; // for what needs attention
   #lists = {
     needs: listed("needs", "Needs attention", showNeed),
     running: listed("running", "Migrations under way", showRunning),

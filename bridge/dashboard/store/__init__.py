@@ -1,4 +1,4 @@
-"""What the dashboard keeps: a row for each message that tells of a moment, and each agent's sequences."""
+"""The dashboard's store: a row for each event and each migration's message, and each agent's sequences."""
 
 from bridge.dashboard.store.archive import Archive, CursorGoneError, Page
 from bridge.dashboard.store.query import Cursor, Filter, Stored

@@ -69,7 +69,7 @@ class Archive:
         return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes the store."""
         self._engine.dispose()
 
     def page(
@@ -100,12 +100,12 @@ class Archive:
             return _ends(connection)
 
     def count(self) -> int:
-        """How many rows there are, but for those that were removed in between: none is."""
+        """The number of rows: rows are deleted at the old end only, so their numbers have no gaps."""
         with self._begin() as connection:
             return int(connection.execute(_COUNT).scalar() or 0)
 
     def uuids(self, name: str) -> tuple[str, ...]:
-        """The domains that were ever called so."""
+        """The domains that ever had this name."""
         with self._begin() as connection:
             return tuple(connection.execute(_UUIDS, {"name": encode_level(name)}).scalars())
 

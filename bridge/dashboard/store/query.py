@@ -43,7 +43,7 @@ class Stored(NamedTuple):
 
     @property
     def cursor(self) -> Cursor:
-        """Its place."""
+        """The row's cursor."""
         return Cursor(self.at, self.n)
 
 
@@ -65,13 +65,13 @@ class Filter:
 
 
 def downtime_class(downtime_ms: int) -> int:
-    """How many bits it has: what is at least so long is in few classes, each in the order of a page."""
+    """The number of bits: downtimes from a minimum on are in few classes, each indexed in a page's order."""
     return min(downtime_ms.bit_length(), LONGEST_CLASS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """A part of one index, and what its rows have to have besides."""
+    """A range of one index, and further conditions on its rows."""
 
     index: str
     conditions: tuple[str, ...]

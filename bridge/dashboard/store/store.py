@@ -64,7 +64,7 @@ class Store(Database):
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """One transaction: all of it happens when the block ends well, nothing of it otherwise."""
+        """One transaction: committed when the block ends, rolled back when it raises."""
         with self.begin_on_connection() as connection:
             yield Transaction(connection)
 
@@ -77,7 +77,7 @@ class Transaction:
         self._dialect = connection.dialect.name
 
     def last(self) -> int:
-        """The number of the last row that there ever was; 0 before the first."""
+        """The number of the last row ever stored; 0 before the first."""
         found = self._connection.execute(_LAST).scalar()
         return int(found or read_meta(self._connection, HORIZON) or 0)
 
@@ -133,17 +133,17 @@ class Transaction:
         return self._connection.execute(_ATTEMPT_OF, former).scalar() or moment.supersedes
 
     def keep_names(self, names: Collection[tuple[str, str]]) -> None:
-        """What domains are called, as name and UUID."""
+        """Stores names of domains, as name and UUID."""
         if names:
             rows = [{"name": encode_level(name), "uuid": uuid} for name, uuid in sorted(names)]
             self._connection.execute(_KEEP_NAME, rows)
 
     def hosts(self) -> dict[str, bytes]:
-        """Which sequences came from each host."""
+        """The received sequences of each host."""
         return {decode_level(row.host): row.data for row in self._connection.execute(_HOSTS)}
 
     def keep_hosts(self, hosts: Collection[tuple[str, bytes]]) -> None:
-        """Keeps that of these hosts."""
+        """Stores those of these hosts."""
         if hosts:
             rows = [{"host": encode_level(name), "data": data} for name, data in hosts]
             self._connection.execute(_KEEP_HOST, rows)
