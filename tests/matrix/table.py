@@ -12,15 +12,15 @@ from tests.matrix.story import WORKS
 
 CHECKS: Final[dict[str, str]] = {
     "dotted name": "a host's name with a dot in it",
-    "retained by wildcard": "a reader that comes late gets the status of a host by a filter with `+`",
+    "retained by wildcard": "a late subscriber receives the status of a host by a filter with `+`",
     "verdicts": "a migration is published, once",
     "hole and replay": "a missing message is requested, and the migration is published",
-    "correlator killed": "SIGKILL amid a migration: it is published once when the correlator is back",
+    "correlator killed": "SIGKILL during a migration: it is published once when the correlator is back",
     "late correlator": "one that starts late knows the hosts, and publishes nothing wrong",
-    "Will": "of an agent that dies while the correlator is away: at once, retained, and noticed later",
-    "broker killed": "SIGKILL of the broker: what it had acknowledged for the correlator is published later",
-    "clearing": "an emptied topic is empty for a late reader",
-    "30,000 states": "all of them come to a late reader",
+    "Will": "of an agent that dies while the correlator is down: published at once, retained, and read later",
+    "broker killed": "SIGKILL of the broker: messages that it had acknowledged are delivered later",
+    "clearing": "a late subscriber receives nothing on a cleared topic",
+    "30,000 states": "a late subscriber receives all of them",
     "group": "correlators that share the work (`--group`)",
 }
 """The checks of `story.Story`, in its order."""
@@ -52,7 +52,7 @@ class Kind:
 
 
 _NO_GROUP_CELL: Final = (_NO_GROUP, "refused: needs MQTT 5")
-_FEWER: Final = ("fewer", "**some are dropped in silence**")
+_FEWER: Final = ("fewer", "**some are silently dropped**")
 
 KINDS: Final[dict[str, Kind]] = {
     "mosquitto": Kind(

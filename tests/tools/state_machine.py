@@ -20,13 +20,13 @@ from tests.unit.verdicts.exceptions import HELD_BY
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow
 
 PHASES: Final[dict[HostPhase, str]] = {
-    "away": "not active here: shut off, or never heard of",
+    "away": "not active here: shut off, or unknown",
     "here": "active, with no part in a migration",
     "copying": "an outgoing job was seen; it may be a save or a dump as well",
     "leaving": "suspended for the switch-over",
     "leaving_postcopy": "the guest runs on the destination, this side serves its memory",
     "leaving_broken": "as before, and the post-copy is interrupted",
-    "incoming": "prepared for an arrival, nothing came yet",
+    "incoming": "prepared for an arrival, and nothing more",
     "incoming_postcopy": "the guest runs here, its memory is still coming",
     "incoming_broken": "as before, and the post-copy is interrupted",
     "restored": "a driver that announces an arrival as a restore: it may be either",
@@ -59,8 +59,8 @@ STAGES: Final[dict[str, str]] = {
     "departed": "it arrived, and that residency is over by now",
     "copying": "the source sends memory, the guest runs on it",
     "leaving": "the source is suspended for the switch-over",
-    "unpaused": "somebody resumed the source after that",
-    "left": "the source says that the guest left: the one event that proves it alone",
+    "unpaused": "the source was resumed by hand after that",
+    "left": "the source emitted *stopped, migrated*: the one event that proves success alone",
     "resumed": "cancelled after the suspend: the guest runs on the source again",
     "resumed_ended": "as before, and that residency is over by now",
     "left_paused": "cancelled, and the source couldn't be resumed",
@@ -68,7 +68,7 @@ STAGES: Final[dict[str, str]] = {
     "job_ended": "the source's job is gone, and it was never suspended",
     "crashed": "the source's QEMU died",
     "stopped": "the source was shut down or destroyed",
-    "vanished": "the source is gone, and nobody saw how",
+    "vanished": "the guest is gone from the source, and no event shows how",
 }
 """What each stage of a leg means."""
 
@@ -143,7 +143,7 @@ def transitions() -> str:
 
 
 def outcomes() -> str:
-    """The whole table of two legs: what they prove together, and when it is told."""
+    """The whole table of two legs: what they prove together, and when it is published."""
     columns: tuple[DepartureState, ...] = tuple(
         dict.fromkeys(stage for row in OUTCOMES.values() for stage in row)
     )
@@ -181,14 +181,15 @@ def _ruling(a: ArrivalState, d: DepartureState) -> str:
 def rows() -> str:
     """Every way a migration goes: what the hosts say of it, and what is published."""
     return table(
-        ("", "what happens", "what the hosts say", "published"),
+        ("", "what happens", "events of the hosts", "published"),
         [(row.number, _what(row), f"`{row.said}`", _published(row)) for row in MIGRATIONS],
     )
 
 
 def look_alikes() -> str:
     """What resembles a migration."""
-    return table(("what happens", "what the hosts say"), [(row.what, f"`{row.said}`") for row in LOOK_ALIKES])
+    rows = [(row.what, f"`{row.said}`") for row in LOOK_ALIKES]
+    return table(("what happens", "events of the hosts"), rows)
 
 
 def _what(row: MigrationRow) -> str:

@@ -1,4 +1,4 @@
-"""The table of migrations, row by row: what the hosts say, what is left, and what is to be published.
+"""The table of migrations, row by row: the hosts' events, what libvirt lists then, and what to publish.
 
 `said` is written as the table writes it. S is the source, D the destination:
 
@@ -298,7 +298,7 @@ MIGRATIONS: Final[tuple[MigrationRow, ...]] = (
     ),
     _failure(
         "29",
-        "guest powers off, its end told last",
+        "guest powers off, its end reported last",
         "D(2,1) S:iter ~2 S(6,1) ~0.2 D(5,5) ~1.5 S(5,0)",
         STOPPED,
         source_alone=(),
@@ -306,7 +306,7 @@ MIGRATIONS: Final[tuple[MigrationRow, ...]] = (
     ),
     _failure(
         "31",
-        "source destroyed, its end told last",
+        "source destroyed, its end reported last",
         "D(2,1) S:iter ~2 S(6,2) ~0.2 D(5,5) ~1.5 S(5,1)",
         STOPPED,
         source_alone=(),
@@ -397,7 +397,7 @@ MIGRATIONS: Final[tuple[MigrationRow, ...]] = (
     ),
     _failure(
         "39",
-        "source can't resume, said so",
+        "source can't resume, and reports that",
         "D(2,1) S:iter S(3,1) S:iter ~1.4 D(5,5) S(3,6) S:end",
         ExpectedVerdict("failed", ("S", "paused"), "destination_failed", attention="guest_left_paused"),
     ),
