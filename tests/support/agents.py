@@ -97,6 +97,10 @@ class Subscriber:
         data = self._last(self.topics.state(host, uuid))
         return f"{data['state']}/{data['reason']}" if data else None
 
+    def job(self, uuid: str, host: str = "h1") -> dict[str, Any] | None:
+        """The progress of a domain's job; None if there is none, or it is over."""
+        return self._last(self.topics.job(host, uuid))
+
     def status(self, host: str = "h1") -> dict[str, Any]:
         """The last word of an agent about itself."""
         return self._last(self.topics.host_status(host)) or {}
