@@ -1,12 +1,12 @@
 """One host's agent without libvirt, disk and broker: reports go in, its MQTT messages come out.
 
 What it knows, concludes and encodes is `bridge.agent`; in place of the outbox are a count and a dictionary.
-All that plays hosts makes their messages here: the demo, and the tests' rows and histories.
+All that plays hosts makes their messages here: the demo, and the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from bridge import __version__
@@ -62,23 +62,41 @@ class HostMessages:
 class MemoryAgent:
     """One host's agent over its lives. `sequence` is the last one given out, `states` what is retained."""
 
-    def __init__(self, messages: HostMessages, epoch: str, driver: str) -> None:
+    def __init__(
+        self, messages: HostMessages, epoch: str, driver: str, stored: Mapping[str, bytes] | None = None
+    ) -> None:
         self.epoch = epoch
         self.driver = driver
         self.sequence = 0
         self.states: dict[str, ListedDomain] = {}
+        self.stored = dict(stored or {})
         self._messages = messages
-        self._snapshots: dict[str, bytes] = {}
         self.start()
 
     def start(self) -> None:
         """The agent's process begins, and knows what a former one stored."""
-        self._inventory = Inventory(self._messages.encoder, self._snapshots)
+        self.inventory = Inventory(self._messages.encoder, self.stored)
 
     def take(self, report: Report, now_s: float) -> Iterator[tuple[Step, list[Publication]]]:
         """Each step that follows from a report, once it is stored, with its messages of the event stream."""
-        for step in self._inventory.take(report, now_s):
-            yield step, self._store(step)
+        for step in self.inventory.take(report, now_s):
+            yield step, self.store(step)
+
+    def store(self, step: Step) -> list[Publication]:
+        """Numbers and stores what a step says; its messages of the event stream."""
+        published = []
+        snapshots = dict(step.snapshots)
+        for draft in step.drafts:
+            self.sequence += 1
+            published.append(self._messages.event(draft, (self.epoch, self.sequence)))
+            if draft.known is not None:
+                snapshots[draft.uuid] = draft.known
+        for uuid, snapshot in snapshots.items():
+            if snapshot:
+                self.stored[uuid] = snapshot
+            else:
+                self.stored.pop(uuid, None)
+        return published
 
     def read(
         self, uuid: str, seen: ListedDomain | None, at_ns: int, *, message_id: str | None = None
@@ -90,8 +108,8 @@ class MemoryAgent:
             return self._messages.state(seen, self.driver, at_ns, as_of, message_id=message_id)
         if self.states.pop(uuid, None) is None:
             return None
-        for step in self._inventory.take(StateCleared(uuid), 0.0):
-            self._store(step)
+        for step in self.inventory.take(StateCleared(uuid), 0.0):
+            self.store(step)
         return self._messages.cleared(uuid)
 
     def status(
@@ -100,21 +118,6 @@ class MemoryAgent:
         """The agent's status. `now_s` is by the wall clock."""
         data = StatusData(self.epoch, libvirt, None, self.sequence)
         return self._messages.status(data, state, now_s, suffix=suffix)
-
-    def _store(self, step: Step) -> list[Publication]:
-        published = []
-        snapshots = dict(step.snapshots)
-        for draft in step.drafts:
-            self.sequence += 1
-            published.append(self._messages.event(draft, (self.epoch, self.sequence)))
-            if draft.known is not None:
-                snapshots[draft.uuid] = draft.known
-        for uuid, snapshot in snapshots.items():
-            if snapshot:
-                self._snapshots[uuid] = snapshot
-            else:
-                self._snapshots.pop(uuid, None)
-        return published
 
 
 def as_listed(uuid: str, known: Known) -> ListedDomain:
