@@ -61,7 +61,6 @@ class Role:
     writes: tuple[str, ...]
     forbidden: tuple[str, ...]
     session_expiry_s: int
-    needs_wildcards: bool
     group: str | None = None
 
 
@@ -77,8 +76,7 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         reads=topics.replays_of(host),
         writes=(topics.lifecycle(host, NOBODY, "check"), topics.event(host, NOBODY, "check")),
         forbidden=(topics.state(f"{host}-other", NOBODY), location),
-        session_expiry_s=3_600,
-        needs_wildcards=False,
+        session_expiry_s=0,
     )
     correlator = Role(
         name="correlator",
@@ -89,7 +87,6 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         writes=(topics.migration(NOBODY, "check"), topics.replay(host)),
         forbidden=(state,),
         session_expiry_s=DURABLE_EXPIRY_S,
-        needs_wildcards=True,
         group=settings.group,
     )
 
@@ -103,7 +100,6 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
             writes=writes,
             forbidden=(location, state),
             session_expiry_s=session_expiry_s,
-            needs_wildcards=True,
         )
 
     seen = [each.filter for each in dashboard_subscriptions(topics)]
@@ -175,14 +171,13 @@ class _Examination:
             if role.writes:
                 yield "writes", self._writes
             yield "retained messages", self._any_retained
-            if role.session_expiry_s:
-                yield "kept session", self._keeps_session
         else:
             yield "QoS 1", self._qos_1
             yield "writes", self._writes
             yield "speed", self._speed
             yield "retained messages", self._retained
             yield "Will", self._dies
+        if role.session_expiry_s:
             yield "kept session", self._keeps_session
         if role.group is not None:
             shared = self._v5 and features.shared
@@ -358,12 +353,8 @@ class _Examination:
         if kept:
             found = "messages are kept and delivered later" if echo else "it is there at the next connect"
             yield Finding("kept session", "ok", found)
-        elif self._role.needs_wildcards:
-            yield Finding("kept session", "missing", f"messages while disconnected are lost: {_OTHER_BROKER}")
         else:
-            yield Finding(
-                "kept session", "note", "replay requests while disconnected are lost, and made again"
-            )
+            yield Finding("kept session", "missing", f"messages while disconnected are lost: {_OTHER_BROKER}")
 
     def _shares_nothing(self, _client: Client) -> Iterator[Finding]:
         yield Finding("shared subscriptions", "missing", describe_reason(SHARED_NOT_SUPPORTED))

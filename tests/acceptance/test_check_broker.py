@@ -23,7 +23,7 @@ from tests.support.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 
-NEEDS = ["connects", "reads", "QoS 1", "writes", "speed", "retained messages", "Will", "kept session"]
+NEEDS = ["connects", "reads", "QoS 1", "writes", "speed", "retained messages", "Will"]
 
 
 class Checked:
@@ -76,7 +76,7 @@ def test_a_broker_that_has_all_is_enough_and_is_left_as_it_was(tmp_path: Path) -
         checked = Checked(broker.port, group="crew")
         assert checked.status == 0, checked.text
         assert checked.marks("agent", "ok") == NEEDS
-        assert checked.marks("correlator", "ok") == [*NEEDS, "shared subscriptions"]
+        assert checked.marks("correlator", "ok") == [*NEEDS, "kept session", "shared subscriptions"]
         assert checked.marks("dashboard", "ok") == ["connects", "reads", "kept session"]
         assert checked.marks("hook", "ok") == ["connects", "reads", "writes", "kept session"]
         assert checked.marks("watch", "ok") == ["connects", "reads"]
@@ -102,8 +102,8 @@ def test_with_the_access_rules_that_are_shipped_each_may_do_what_it_has_to(tmp_p
         checked = Checked(0, *users, config=settings, broker=url)
         assert checked.status == 0, checked.text
         assert list(checked.found) == list(users)
-        for role in ("agent", "correlator"):
-            assert checked.marks(role, "ok") == [*NEEDS, "access rules"]
+        assert checked.marks("agent", "ok") == [*NEEDS, "access rules"]
+        assert checked.marks("correlator", "ok") == [*NEEDS, "kept session", "access rules"]
         reads = ["connects", "reads", "kept session", "access rules"]
         assert checked.marks("dashboard", "ok") == reads
         assert checked.marks("hook", "ok") == [*reads[:2], "writes", *reads[2:]]
