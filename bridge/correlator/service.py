@@ -21,7 +21,7 @@ from bridge.correlator.output.outbound import draft
 from bridge.correlator.output.replay_requests import ReplayRequests
 from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
-from bridge.correlator.process.group_processor import IN_HAND_S, RETRY_S, GroupProcessor
+from bridge.correlator.process.group_processor import PROCESSING_S, RETRY_S, GroupProcessor
 from bridge.correlator.process.processor import Processor
 from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.correlator.sessions import Handlers, Sessions
@@ -113,7 +113,7 @@ class Correlator:
             times = Times(settings.settle_s, settings.patience_s)
             store = Store(url, owner=f"correlator {settings.id}")
             return store, Processor(store, times, self._draft, self.counters)
-        times = Times(settings.settle_s, settings.patience_s, IN_HAND_S)
+        times = Times(settings.settle_s, settings.patience_s, PROCESSING_S)
         shared = GroupStore(url, name=settings.group, wish=settings.id, instance=self._instance)
         return shared, GroupProcessor(shared, times, self._draft, self.counters)
 

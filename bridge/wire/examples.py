@@ -101,9 +101,7 @@ _MIGRATIONS: Final = {
     "unresolved": _migration(
         "unresolved",
         guest=Guest(host="host1", state="running"),
-        missing=[
-            Missing(side="destination", host="host2", code="blind", text="destination: host2 can't be heard")
-        ],
+        missing=[Missing(side="destination", host="host2", code="blind", text="destination: host2 is blind")],
         **_OPEN,
     ),
     "completed": _migration("completed"),

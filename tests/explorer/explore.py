@@ -143,7 +143,7 @@ def try_all(bounds: Bounds, numbers: Iterable[int]) -> Found:
 
 
 def shape(history: History) -> str:
-    """What kind of history it is: its story, and what became of its attempts."""
+    """What kind of history it is: its story, and how its attempts ended."""
     story = history.name.split(" transient")[0].split(" persistent")[0]
     attempts = " then ".join(
         f"{a.outcome or 'none'} {a.reason or a.attention or a.mode}" for a in history.attempts

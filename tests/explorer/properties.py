@@ -434,7 +434,7 @@ def _part(truth: Truth, said: dict[str, object], heard: Attempted, guests: Guest
 
 
 def _conclusive(truth: Truth, heard: Attempted) -> set[str]:
-    """The sides that saw conclusively, as it happened, what became of the attempt."""
+    """The sides that conclusively saw, as it happened, how the attempt ended."""
     live, found = heard.live, set()
     prepared = ("destination", (2, 1)) in live
     switched = {("source", (3, 1)), ("source", (3, 7))} & live

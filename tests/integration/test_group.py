@@ -15,7 +15,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import Inbound, message_of
 from bridge.correlator.output.outbound import draft
-from bridge.correlator.process.group_processor import IN_HAND_S, GroupProcessor
+from bridge.correlator.process.group_processor import PROCESSING_S, GroupProcessor
 from bridge.correlator.rules.record import Times
 from bridge.correlator.store import GroupStore, HostRow
 from bridge.mqtt.messages import Publication
@@ -44,7 +44,7 @@ class Member:
 
     def __init__(self, url: str, instance: str) -> None:
         self.store = GroupStore(url, name="crew", wish="main", instance=instance)
-        times = Times(settle_s=SETTLE_S, patience_s=120.0, in_hand_s=IN_HAND_S)
+        times = Times(settle_s=SETTLE_S, patience_s=120.0, processing_s=PROCESSING_S)
         self.work = GroupProcessor(
             self.store,
             times,

@@ -27,7 +27,7 @@ from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft, GroupStore, GroupTransaction, InboxRow, Transaction
 from bridge.log import get_logger
 
-IN_HAND_S: Final = 20.0
+PROCESSING_S: Final = 20.0
 """How long another member may be processing a message: if that member died, the agent's status shows within
 seconds that something is missing, and it is requested. Until then no state replaces a lost event: which
 events came before a state, or before it was cleared, isn't known while others process them.
@@ -248,7 +248,7 @@ class GroupProcessor(Processor):
         events.sort(key=lambda event: event[:2])
         held = []
         for ordinal, sequence, row, message in events:
-            may_come = self._caught_up_by_all <= row.received and row.received + IN_HAND_S > now
+            may_come = self._caught_up_by_all <= row.received and row.received + PROCESSING_S > now
             if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
                 continue

@@ -244,7 +244,7 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
         missing.append(_lack("destination", each.destination, "no_end", text))
     for side, host in _sides(each):
         if host in context.silent:
-            missing.append(_lack(side, host, "blind", f"{host} can't be heard"))
+            missing.append(_lack(side, host, "blind", f"{host} is blind"))
             since = max(since, context.silent[host]) if side == "destination" else since
     if each.source is None:
         missing.append(_lack("source", None, "not_seen", "no host reported a departure"))

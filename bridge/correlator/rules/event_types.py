@@ -212,7 +212,7 @@ def event_type_of_state(view: HostView) -> EventType | None:
     if view.phase == "away":
         was_here = what == "gone" and view.persistent and view.present
         return "undefined_silently" if was_here else None
-    if _tells_of_an_earlier_job(view, what):
+    if _is_of_an_earlier_job(view, what):
         return None
     row = STATE_EVENT_TYPES.get(view.phase, {})
     event_type = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
@@ -220,7 +220,7 @@ def event_type_of_state(view: HostView) -> EventType | None:
 
 
 @exception_to("STATE_EVENT_TYPES", "nothing")
-def _tells_of_an_earlier_job(view: HostView, what: str) -> bool:
+def _is_of_an_earlier_job(view: HostView, what: str) -> bool:
     """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
     if view.phase != "copying":
         return False

@@ -1,4 +1,4 @@
-"""Where the guest was when a migration to another host was prepared, and what became of it there. Pure."""
+"""Where the guest was when a migration to another host was prepared, and how it fared there. Pure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:
-    """How far a moment is from a residency by the stamps, or by the receipt unless something held it up."""
+    """How far a moment is from a residency by the stamps, or by the receipt unless it was delayed."""
     marks = [each for each in (mark, residency.began, residency.ended) if each is not None]
     readings = [by_stamp] if any(each.late for each in marks) else [by_stamp, by_receipt]
     return min(_away_at_s(residency, mark, read) for read in readings)
@@ -90,7 +90,7 @@ def source_without_job(
     views: Mapping[str, HostView],
     links: Mapping[LegId, Link],
 ) -> tuple[str | None, Departure | None, Sequence[Overlap]]:
-    """The source of an arrival without a link, what became of the guest there, where that is known, and the
+    """The source of an arrival without a link, how the guest fared there, where that is known, and the
     readings of both clocks by which it was there.
     """
     ends = [

@@ -127,7 +127,7 @@ def _begins(event: Observation) -> bool:
 
 
 def take_in_order(view: HostView, observation: Observation) -> None:
-    """Folds the next observation of a host of which nothing waits."""
+    """Folds the next observation of a host with no observation that waits."""
     _take(view, (observation,), 1)
 
 

@@ -429,7 +429,7 @@ def apply_listed_presence(view: HostView) -> None:
 
 def _apply_listed_arrival(view: HostView, mark: Mark) -> None:
     """It came by a migration: by the one that was over, or under way, when the host became blind; else by an
-    unknown one, which counts if a source is known to have let it go.
+    unknown one, which counts if a source is known to have sent it.
     """
     last = view.arrivals[-1] if view.arrivals else None
     if last is not None and last.stage == "arrived":

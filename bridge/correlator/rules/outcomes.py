@@ -1,7 +1,8 @@
 """What the two legs of an attempt prove together: the table, and its exceptions. Pure.
 
 `OUTCOMES` is the rule: (the arrival's state, the departure's state) -> the outcome and its timing. `unseen`
-stands for a leg without any message. The source of the rules is libvirt's migration protocol (Begin, Prepare,
+stands for a leg without any message, `resumed` for a source that resumed the guest (`resumed/migrated`), so
+that the attempt failed. The source of the rules is libvirt's migration protocol (Begin, Prepare,
 Perform, Finish, Confirm; `qemu_migration.c`).
 """
 
@@ -197,7 +198,7 @@ def outcome_of(
     a, d = states
     arrival, departure = pair.arrival, pair.departure
     if (
-        (pair.destination in silent and _may_arrive_unheard(a, d, departure))
+        (pair.destination in silent and _may_arrive_unseen(a, d, departure))
         or _may_have_arrived(arrival, departure, source)
         or _may_have_ended_first(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
@@ -255,7 +256,7 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_arrive_unheard(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
+def _may_arrive_unseen(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
     """The destination is blind, and the guest may arrive, or may have arrived before its source ended."""
     if a != "open":
         return False
@@ -331,9 +332,7 @@ FINAL: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
 
 
 def is_final(pair: Pair) -> bool:
-    """Whether nothing can come that changes the verdict: see `FINAL`; or the source ended for reasons of
-    its own.
-    """
+    """Whether nothing can change the verdict: see `FINAL`; or the source's end isn't the attempt's."""
     states = states_of(pair)
     is_over = states in FINAL or (pair.departure is not None and states[1] != pair.departure.stage)
     return is_over and not _events_may_yet_come(pair)

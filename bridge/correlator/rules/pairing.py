@@ -109,7 +109,7 @@ def _next(began: Sequence[float], first: Mark) -> float:
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
     """The penalty of the best choice of links; legs without a link count most, but for an arrival that is
-    open: its source may be heard later.
+    open: messages of its source may still arrive.
     """
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
@@ -248,12 +248,12 @@ _OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
 
 def stage_then(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> DepartureStage:
     """The source's stage when the attempt was over."""
-    is_its_own = _ended_for_its_own_reasons(arrival, departure, overlaps)
+    is_its_own = _ended_independently(arrival, departure, overlaps)
     return departure.before_end if is_its_own else departure.stage
 
 
 @exception_to("OUTCOMES", "its stage before that end counts")
-def _ended_for_its_own_reasons(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
+def _ended_independently(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
     """The source ended well after the attempt was over at the destination."""
     end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
     if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):

@@ -34,12 +34,12 @@ class Times:
 
     settle_s: float = 10.0
     patience_s: float = 600.0
-    in_hand_s: float = 0.0
+    processing_s: float = 0.0
 
     @property
     def unexplained_s(self) -> float:
         """How long a state waits for the event that explains it, before it replaces that event."""
-        return max(self.settle_s, self.in_hand_s)
+        return max(self.settle_s, self.processing_s)
 
 
 RETAINED: Final = ("location", "current", "last")

@@ -12,7 +12,7 @@ _FORMER: Final = f"{_IN}former_lives.py::"
 HELD_BY: Final[dict[str, str]] = {
     "segments.was_unseen": f"{_ONCE}[blind from one copy to the next]",
     "event_types._went_silently": f"{_IN}traces.py::test_played_as_it_was[9.0-offline]",
-    "event_types._tells_of_an_earlier_job": (
+    "event_types._is_of_an_earlier_job": (
         f"{_FORMER}test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs"
     ),
     "machine._may_be_the_next_job": f"{_ONCE}[suspended before it iterated]",
@@ -22,7 +22,7 @@ HELD_BY: Final[dict[str, str]] = {
     "host_log._is_explained": (
         f"{_IN}rows.py::test_with_states_that_overtake_the_events_of_one_side[host1-11.3-9-copy_storage]"
     ),
-    "pairing._ended_for_its_own_reasons": (
+    "pairing._ended_independently": (
         f"{_IN}rows.py::test_what_becomes_of_the_guest_afterwards_changes_no_verdict"
         "[2.0-events and states-9.0-16-destination's_QEMU_dies]"
     ),
@@ -38,7 +38,7 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_IN}exceptions.py::test_a_source_that_was_found_stopped_may_have_been_stopped_later"
     ),
     "outcomes._is_ending": f"{_ONCE}[announced long before it ended]",
-    "outcomes._may_arrive_unheard": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
+    "outcomes._may_arrive_unseen": f"{_ONE_SIDE_LATE}[9.0-21-destination's_host_lost-host1]",
     "outcomes._began_nothing": f"{_ONE_SIDE_LATE}[9.0-15-prepare_fails-host1]",
     "outcomes._may_be_no_migration": f"{_ONE_SIDE_LATE}[11.3-30-source's_QEMU_crashes-host2]",
     "outcomes._is_more_to_come": f"{_ONCE}[blind from one copy to the next]",

@@ -7,7 +7,7 @@
     S:job_failed  the agent says that the job before the one under way failed
     S:end         the outgoing job is gone and nothing tells; the agent finds out by asking
     S:blind       the connection to libvirt is lost; `S:back`: it is there again
-    S:dark        the host can't be heard at all; `S:back` again
+    S:dark        the host is blind; `S:back` again
     S=gone        what libvirt's list says from now on, without an event
     ~5            seconds go by
 

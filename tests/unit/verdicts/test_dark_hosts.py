@@ -1,4 +1,4 @@
-"""What can't be judged while a host can't be heard is judged once it can, and nothing ripens while what a
+"""What can't be judged while a host is blind is judged once it isn't, and nothing ripens while what a
 host has given out is still on its way.
 """
 

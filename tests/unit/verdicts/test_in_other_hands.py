@@ -15,7 +15,7 @@ from tests.unit.verdicts.rows import MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Sent, Stage
 from tests.unit.verdicts.test_rows import DESTINATION, DOMAIN, SOURCE
 
-TIMES = Times(settle_s=3.0, in_hand_s=20.0)
+TIMES = Times(settle_s=3.0, processing_s=20.0)
 LATE_S = 15.0
 EVENTS = ("lifecycle", "iteration", "job_completed")
 ROWS = [row for row in MIGRATIONS if row.number not in ("28", "Xen")]
@@ -85,6 +85,6 @@ def test_the_end_of_the_guest_comes_when_its_state_was_taken_for_it(row: Migrati
     """And a verdict by the destination alone had ended the source's part."""
     proof(row.number, interleavings=1)
     sent = sent_of(row)
-    published = told_late(sent, SOURCE, 1, 2 * TIMES.in_hand_s, cleared_by_s=2 * TIMES.settle_s)
+    published = told_late(sent, SOURCE, 1, 2 * TIMES.processing_s, cleared_by_s=2 * TIMES.settle_s)
     assert len(verdicts(published)) == 2
     assert last_of(published) == last_of(Conductor(times=TIMES).deliver(in_order(sent)))

@@ -70,7 +70,7 @@ def test_a_broken_post_copy_is_published_from_the_states_alone_and_so_is_its_end
 
 
 def test_a_guest_that_came_long_ago_is_no_news() -> None:
-    """Its state still says how it came; no source let it go just now."""
+    """Its state still shows that it came by a migration; no source sent it just now."""
     stage = Stage()
     host = stage.host(DESTINATION)
     stage.at(0.0, partial(stage.place, host, DOMAIN, "running/migrated", persistent=False))
