@@ -400,8 +400,8 @@ def _outcomes(truth: Truth, heard: Attempted) -> set[str | None]:
             found.add("completed")
         if ("destination", (4, 1)) not in live:
             found.add("failed")
-        if ("source", (5, 1)) not in live and ("destination", (5, 1)) not in live:
-            found.add("conflict")
+        if ("source", (5, 1)) not in live and (("destination", (5, 1)) not in live or heard.source_is_over):
+            found.add("conflict")  # the source may have ended first, unheard
     return found
 
 

@@ -37,6 +37,8 @@ MENDED: Final = {
         ("one persistent 9.0 live copies switches finishes source's host lost for good", "late A 0…7 700"),
     ],
     "around": [
+        # a residency that fits by the stamps comes before one that fits by no clock
+        ("before transient 9.0 saved and restored 0.5 storage breaks off guest powers off", "late A 0…19 5"),
         # a listed state shows that a guest runs again whose event is lost
         (
             (

@@ -30,8 +30,8 @@ def holders_at(
     views: Mapping[str, HostView], destination: str, arrival: Arrival
 ) -> list[tuple[str, Residency]]:
     """The other hosts on which the guest was when this arrival was opened, and its residencies there, the
-    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened; if there
-    is none, by any other reading. More than one only if the guest runs twice, or the clocks don't decide.
+    likeliest first: by the corrected clocks, or by the receipt if all was received as it happened; then by
+    any other reading. More than one only if the guest runs twice, or the clocks don't decide.
     """
     mark = arrival.first
     residencies = [
@@ -48,14 +48,10 @@ def holders_at(
             away_s, is_sure = max(0.0, began.earliest - mark.at), False
         if is_live(mark, began, ended):
             away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
+        if away_s > ORDER_S:  # by another reading of the clocks
+            away_s = min(away_s, ORDER_S + _least_away_s(residency, mark))
         if away_s <= SKEW_S:
             found.append((away_s, not is_sure, -began.at, host, residency))
-    if not found:  # their messages may be late from the first on, or a clock was set, and nothing shows it
-        found = [
-            (away_s, False, -residency.began.at, host, residency)
-            for host, residency in residencies
-            if (away_s := _least_away_s(residency, mark)) <= SKEW_S
-        ]
     likeliest: dict[str, Residency] = {}
     for *_, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, residency)

@@ -178,7 +178,7 @@ def _overlaps(
         slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
         if is_ordered and a.begins > d.begins + order_s:
             continue
-        if copied is not None and d.read(copied) > a.ends + AFTER_S:
+        if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
