@@ -167,9 +167,7 @@ class GroupProcessor:
 
     def _note_status(self, message: Status | Forgotten, inbound: Inbound) -> None:
         """Every member receives every status: blindness counts at once, the rest when the host is claimed."""
-        host = self.sight.hosts.get(message.host)
-        if host is None:
-            host = self.sight.hosts[message.host] = Host(message.host)
+        host = self.sight.host(message.host)
         if self.sight.take_status(host, message, inbound):
             self._sight_changed_on.add(host.name)
         self._statuses[message.host].append(inbound)
@@ -207,13 +205,9 @@ class GroupProcessor:
         if len(rows) == ROWS:
             left |= batch.hosts.keys()
         by_host: defaultdict[str, list[InboxRow]] = defaultdict(list)
-        waits: list[InboxRow] = []
         for row in (*rows, *fresh):
-            if row.host in batch.hosts:
-                by_host[row.host].append(row)
-            else:
-                waits.append(row)
-        taken: list[int] = []
+            by_host[row.host].append(row)
+        waits = [row for row in fresh if row.host not in batch.hosts]
         for name, host in batch.hosts.items():
             for inbound in self._statuses.get(name, ()):
                 if isinstance(inbound.message, Status):
@@ -221,13 +215,10 @@ class GroupProcessor:
             held = self._take_in_host(batch, host, by_host.get(name, ()))
             if held:
                 left.add(name)
-            waits += [row for row in held if row.n is None]
-            held_numbers = {row.n for row in held}
-            taken += [
-                row.n for row in by_host.get(name, ()) if row.n is not None and row.n not in held_numbers
-            ]
-        tx.deliver(waits)
-        tx.taken(taken)
+            waits += held
+        waiting = {row.n for row in waits}
+        tx.deliver([row for row in waits if row.n is None])
+        tx.taken([row.n for row in rows if row.n is not None and row.n not in waiting])
 
     def _take_in_host(self, batch: Batch, host: Host, rows: Sequence[InboxRow]) -> list[InboxRow]:
         """Processes one host's messages in its order; returns those that wait for others before them, until

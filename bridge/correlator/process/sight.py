@@ -41,6 +41,13 @@ class Sight:
             if host.blind_since is None:
                 self.returning[name] = 0.0  # what waited for it may not have been evaluated again
 
+    def host(self, name: str, *, from_start: bool = False) -> Host:
+        """The host. from_start: where it is new, its stream is expected from its first message on."""
+        host = self.hosts.get(name)
+        if host is None:
+            host = self.hosts[name] = Host(name, from_start=from_start)
+        return host
+
     def note(self, host: Host) -> None:
         """The host may have changed."""
         self.epochs[host.name] = max(0, host.kept.current)

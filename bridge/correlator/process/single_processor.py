@@ -11,7 +11,6 @@ from typing import Final
 
 from bridge.consumer.inputs import Forgotten, Status
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import Inbound
 from bridge.correlator.process.batch import Batch, of_domain, take_domain_message
 from bridge.correlator.process.evaluator import Evaluator
@@ -113,17 +112,11 @@ class SingleProcessor:
         host = batch.hosts.get(message.host)
         if host is None:
             before.remember(message.host)
-            host = batch.hosts[message.host] = self._host(message.host)
+            host = batch.hosts[message.host] = self.sight.host(message.host, from_start=self.was_complete)
         if not isinstance(message, Status | Forgotten):
             take_domain_message(batch, self.sight, host, of_domain(message), inbound.received)
         elif self.sight.take_status(host, message, inbound):
             batch.sight_changed.add(host.name)
-
-    def _host(self, name: str) -> Host:
-        host = self.sight.hosts.get(name)
-        if host is None:
-            host = self.sight.hosts[name] = Host(name, from_start=self.was_complete)
-        return host
 
     def _note_filled(self, batch: Batch) -> None:
         batch.gaps_filled.update(name for name in batch.hosts if self._index.waiting_on([name]))
