@@ -6,23 +6,31 @@ from collections.abc import Mapping
 
 from bridge.check_broker.checks import Finding, examine, finds_retained
 from bridge.config import CheckSettings
+from bridge.mqtt.settings import BrokerSettings
 
 __all__ = ["Finding", "examine", "run"]
 
 
 def run(roles: Mapping[str, CheckSettings]) -> int:
-    """Prints what each role finds at its broker; returns the exit status, 1 if something is missing."""
+    """Prints what each role finds at each node of its broker; returns the exit status, 1 if something is
+    missing.
+    """
     sends_no_retained: set[str] = set()
-    missing = [_check(role, settings, sends_no_retained) for role, settings in roles.items()]
+    missing = [
+        _check(role, settings, node, sends_no_retained)
+        for role, settings in roles.items()
+        for node in settings.broker_settings().each
+    ]
     return int(any(missing))
 
 
-def _check(role: str, settings: CheckSettings, sends_no_retained: set[str]) -> list[str]:
-    broker = str(settings.broker)
-    found = examine(settings, role, sends_retained=broker not in sends_no_retained)
+def _check(
+    role: str, settings: CheckSettings, node: BrokerSettings, sends_no_retained: set[str]
+) -> list[str]:
+    found = examine(settings, node, role, sends_retained=node.address not in sends_no_retained)
     if not finds_retained(found):
-        sends_no_retained.add(broker)
-    print(f"{role} at {settings.broker}")
+        sends_no_retained.add(node.address)
+    print(f"{role} at {node.address}")
     for finding in found:
         print(f"  {finding.mark:8} {finding.need:22} {finding.text}")
     missing = [finding.need for finding in found if finding.mark == "missing"]

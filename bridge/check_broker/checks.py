@@ -25,7 +25,7 @@ from bridge.mqtt.features import Features
 from bridge.mqtt.messages import Publication
 from bridge.mqtt.reasons import REFUSAL, SHARED_NOT_SUPPORTED, describe_reason
 from bridge.mqtt.retained import WildcardProbe
-from bridge.mqtt.settings import DURABLE_EXPIRY_S
+from bridge.mqtt.settings import DURABLE_EXPIRY_S, BrokerSettings
 from bridge.wire.topics import Topics
 from bridge.wire.triggers import ANY, BY_PREFIX
 
@@ -51,6 +51,7 @@ class Finding:
 class Role:
     """What a program does at a broker. `echo` is a topic that it may write and read, which `own` matches;
     None for one that only reads. `status` is its Will's, `forbidden` what it should not be able to write.
+    `has_two_sessions`: side by side, at the same node.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Role:
     writes: tuple[str, ...]
     forbidden: tuple[str, ...]
     session_expiry_s: int
-    needs_wildcards: bool
+    has_two_sessions: bool = False
     group: str | None = None
 
 
@@ -77,8 +78,7 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         reads=topics.replays_of(host),
         writes=(topics.lifecycle(host, NOBODY, "check"), topics.event(host, NOBODY, "check")),
         forbidden=(topics.state(f"{host}-other", NOBODY), location),
-        session_expiry_s=3_600,
-        needs_wildcards=False,
+        session_expiry_s=0,
     )
     correlator = Role(
         name="correlator",
@@ -89,7 +89,7 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
         writes=(topics.migration(NOBODY, "check"), topics.replay(host)),
         forbidden=(state,),
         session_expiry_s=DURABLE_EXPIRY_S,
-        needs_wildcards=True,
+        has_two_sessions=True,
         group=settings.group,
     )
 
@@ -103,7 +103,6 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
             writes=writes,
             forbidden=(location, state),
             session_expiry_s=session_expiry_s,
-            needs_wildcards=True,
         )
 
     seen = [each.filter for each in dashboard_subscriptions(topics)]
@@ -116,13 +115,17 @@ def roles(settings: CheckSettings) -> dict[str, Role]:
     return {role.name: role for role in (agent, correlator, *readers)}
 
 
-def examine(settings: CheckSettings, name: str, *, sends_retained: bool = True) -> list[Finding]:
-    """Tests all that one role needs. A failure of the broker is a finding, never raised.
+def examine(
+    settings: CheckSettings, node: BrokerSettings, name: str, *, sends_retained: bool = True
+) -> list[Finding]:
+    """Tests all that one role needs of one of the broker's nodes. A failure of the broker is a finding, never
+    raised.
 
     sends_retained: False if another role found that the broker sends no retained message to a wildcard, which
     a role that only reads can't detect.
     """
-    return list(_Examination(settings, roles(settings)[name], sends_retained=sends_retained).findings())
+    role = roles(settings)[name]
+    return list(_Examination(settings, node, role, sends_retained=sends_retained).findings())
 
 
 def finds_retained(findings: Sequence[Finding]) -> bool:
@@ -131,15 +134,17 @@ def finds_retained(findings: Sequence[Finding]) -> bool:
 
 
 class _Examination:
-    def __init__(self, settings: CheckSettings, role: Role, *, sends_retained: bool) -> None:
+    def __init__(
+        self, settings: CheckSettings, node: BrokerSettings, role: Role, *, sends_retained: bool
+    ) -> None:
         self._sends_retained = sends_retained
-        self._broker = settings.broker_settings()
+        self._broker = node
         self._topics: Topics = settings.topics()
         self._role = role
         self._v5 = settings.broker_version == "5"
         self._mark = f"check-{secrets.token_hex(6)}"
         self._open: list[Client] = []
-        self._hears_nothing = False
+        self._left_out: tuple[str, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
         role = self._role
@@ -154,17 +159,17 @@ class _Examination:
         for shortfall in client.shortfalls:
             yield Finding("limits", "note", shortfall)
         for need, check in self._checks(features):
-            if self._hears_nothing and need in _BY_ECHO:
+            if need in self._left_out:
                 continue
             try:
                 found = list(check(client))
             except NoConnectionError as error:
-                hint = f"the broker ended the connection: {error}{self._dot_hint}"
-                found = [Finding(need, "missing", hint)]
+                found = [self._ended(need, error)]
                 client = self._client("main", (role.own, *role.reads))
                 with contextlib.suppress(NoConnectionError):  # the next check finds it again
                     client.connect()
-            self._hears_nothing |= need == "QoS 1" and any(each.mark == "missing" for each in found)
+            if any(each.mark != "ok" for each in found):
+                self._left_out += _UNTESTABLE_WITHOUT.get(need, ())
             yield from found
         self._clean_up()
 
@@ -175,19 +180,19 @@ class _Examination:
             if role.writes:
                 yield "writes", self._writes
             yield "retained messages", self._any_retained
-            if role.session_expiry_s:
-                yield "kept session", self._keeps_session
         else:
             yield "QoS 1", self._qos_1
+            yield "two sessions", self._two_sessions
             yield "writes", self._writes
             yield "speed", self._speed
             yield "retained messages", self._retained
             yield "Will", self._dies
-            yield "kept session", self._keeps_session
         if role.group is not None:
             shared = self._v5 and features.shared
             yield ("shared subscriptions", self._shares) if shared else ("group", self._shares_nothing)
         yield "access rules", self._forbidden
+        if role.session_expiry_s:
+            yield "kept session", self._keeps_session
 
     def _client(
         self, name: str, filters: tuple[str, ...] = (), *, will: Publication | None = None, expiry_s: int = 0
@@ -201,6 +206,17 @@ class _Examination:
         )
         self._open.append(client)
         return client
+
+    def _ended(self, need: str, error: NoConnectionError) -> Finding:
+        if need != "two sessions":
+            return Finding(need, "missing", f"the broker ended the connection: {error}{self._dot_hint}")
+        why = (
+            f"the second one ended the first ({error}): the client id is the user here, as with mosquitto's "
+            "use_username_as_clientid"
+        )
+        if self._role.has_two_sessions:
+            return Finding(need, "missing", f"{why}; use a listener without it (docs/brokers.md)")
+        return Finding(need, "note", f"{why}; the {self._role.name} needs only one, {_NOT_TESTED}")
 
     def _payload(self, what: str) -> bytes:
         return f"{self._mark} {what}".encode()
@@ -259,6 +275,11 @@ class _Examination:
                 "ok" if came.qos == 1 else "missing",
                 f"acknowledged, and delivered at QoS {came.qos}",
             )
+
+    def _two_sessions(self, client: Client) -> Iterator[Finding]:
+        self._client("second").connect()
+        client.publish(self._echo, b"")
+        yield Finding("two sessions", "ok", "of one user, side by side")
 
     def _writes(self, client: Client) -> Iterator[Finding]:
         codes = {topic: client.publish(topic, b"") for topic in self._role.writes}
@@ -358,12 +379,8 @@ class _Examination:
         if kept:
             found = "messages are kept and delivered later" if echo else "it is there at the next connect"
             yield Finding("kept session", "ok", found)
-        elif self._role.needs_wildcards:
-            yield Finding("kept session", "missing", f"messages while disconnected are lost: {_OTHER_BROKER}")
         else:
-            yield Finding(
-                "kept session", "note", "replay requests while disconnected are lost, and made again"
-            )
+            yield Finding("kept session", "missing", f"messages while disconnected are lost: {_OTHER_BROKER}")
 
     def _shares_nothing(self, _client: Client) -> Iterator[Finding]:
         yield Finding("shared subscriptions", "missing", describe_reason(SHARED_NOT_SUPPORTED))
@@ -407,8 +424,12 @@ class _Examination:
             last.close()
 
 
-_BY_ECHO: Final = ("speed", "retained messages", "Will", "kept session", "shared subscriptions")
-"""The needs that can't be tested by a role that doesn't receive its own messages."""
+_UNTESTABLE_WITHOUT: Final = {
+    "QoS 1": ("two sessions", "speed", "retained messages", "Will", "kept session", "shared subscriptions"),
+    "two sessions": ("retained messages", "Will", "kept session", "shared subscriptions"),
+}
+"""The needs whose test takes one that is missing."""
+_NOT_TESTED: Final = "but retained messages and the Will can't be tested"
 _WITHOUT_RETAINED: Final[dict[str, tuple[Mark, str]]] = {
     "agent": ("note", "the agent publishes all its states at each connect"),
     "hook": ("note", "if the broker loses the session, what it missed isn't run"),

@@ -139,12 +139,14 @@ class Stream(ABC, Generic[KeptT]):
         return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
 
     def note_as_of(self, epoch: str, sequence: int) -> int:
-        """A state takes account of the event stream up to this sequence. Returns the epoch's ordinal."""
+        """A state takes account of the event stream up to this sequence, also where the status that begins
+        the stream comes later, by another session. Returns the epoch's ordinal.
+        """
         ordinal = self.ordinal_of(epoch)
         one = self._epoch(ordinal)
-        if one.base >= 0 and sequence > one.expected:
+        if sequence > one.expected:
             one.expected = sequence
-            self.suspect = self.suspect or not one.is_whole()
+            self.suspect = self.suspect or (one.base >= 0 and not one.is_whole())
         return ordinal
 
     def ordinal_of(self, epoch: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.correlator.adoption import MEMBER_EXPIRY_S, Adoption
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.inbound import InboundQueue
-from bridge.correlator.input.state_counts import StateCounts
+from bridge.correlator.input.received_states import ReceivedStates
 from bridge.correlator.input.wildcards import WildcardCheck
 from bridge.correlator.output.outbound import draft
 from bridge.correlator.output.replay_requests import ReplayRequests
@@ -92,11 +92,11 @@ class Correlator:
             self._store, self._sessions.retained, self._wake, self._topics, self._source
         )
         self._wildcards = WildcardCheck(self._sessions.probe)
-        self._state_counts = StateCounts(settings.settle_s)
-        self._replay = ReplayRequests(self._topics, self.counters, self._state_counts)
+        self._states = ReceivedStates(settings.settle_s)
+        self._replay = ReplayRequests(self._topics, self.counters, self._states.counts)
         self._session: Session | None = None
         self._retained = self._sessions.hosts_retained(
-            self._inbound, self._clock, on_begin=self._state_counts.begin
+            self._inbound, self._clock, on_begin=self._states.begin
         )
         self._adoption: Adoption | None = None
         self._stopping = threading.Event()
@@ -329,7 +329,7 @@ class Correlator:
         for received, inbound in messages:
             session.acknowledge(received)
             if inbound is not None:
-                self._state_counts.take(inbound.message)
+                self._states.take(inbound.message)
         self._inbound.taken()
 
     def _take(self, batch: Sequence[Inbound]) -> None:

@@ -20,5 +20,6 @@ class Counters:
     store_troubles: int = 0
     store_bytes: int = 0
     streams: int = 0
+    hosts_without_states: int = 0
     streams_reset: int = 0
     requests: Counter[str] = field(default_factory=Counter)

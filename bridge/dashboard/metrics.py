@@ -27,6 +27,7 @@ _GAUGES = {
     "broker_connected": "1 while the broker is connected.",
     "store_bytes": "The size of the rows.",
     "streams": "Open streams.",
+    "hosts_without_states": "Hosts of which the broker sent fewer states than it retains.",
 }
 _PREFIX = "libvirt_mqtt_dashboard_"
 

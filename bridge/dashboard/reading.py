@@ -14,7 +14,8 @@ from bridge.consumer.inputs import Cleared, HostMessage, Status
 from bridge.consumer.intake import Intake
 from bridge.consumer.rejected import Rejected
 from bridge.consumer.shapes import State
-from bridge.consumer.streams import AgentStream
+from bridge.consumer.state_counts import StateCounts
+from bridge.consumer.streams import FLOWING_S, AgentStream
 from bridge.dashboard.moments import OPEN, OVER, Moment, moment_of_event, moment_of_migration
 from bridge.dashboard.present import Change, Place, Present, RetainedMessage
 from bridge.mqtt.messages import Received, Subscription
@@ -54,6 +55,7 @@ class Reading:
 
     def __init__(self, topics: Topics, present: Present) -> None:
         self.streams: dict[str, AgentStream] = {}
+        self.state_counts = StateCounts(FLOWING_S, lambda host: len(present.hosts.get(host, ())))
         self._address = lru_cache(maxsize=8192)(topics.parse)
         self._intake = Intake(topics)
         self._present = present
@@ -118,12 +120,12 @@ class Reading:
         self._name(address.uuid, data.domain.name, batch)
 
     def _status(self, address: Address, received: Received, _: float, batch: Batch) -> None:
-        status = self._intake.read(received.topic, received.payload, received.retain)
+        read = self._intake.read(received.topic, received.payload, received.retain)
+        status = read if isinstance(read, Status) else None
         retained = _retained(received.payload)
         batch.changes += self._present.put_status(address.host, retained)
-        self._stream(address.host, batch).note_agent(
-            status if isinstance(status, Status) else None, retained=received.retain
-        )
+        self._stream(address.host, batch).note_agent(status, retained=received.retain)
+        self.state_counts.note_status(address.host, status)
 
     def _location(self, address: Address, received: Received, _: float, batch: Batch) -> None:
         batch.changes += self._present.put_location(address.uuid, _retained(received.payload))

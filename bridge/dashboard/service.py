@@ -39,6 +39,11 @@ WAITING_MESSAGES: Final = 5000
 """With more messages waiting while the store fails, the broker's connection isn't read any more."""
 TICK_S: Final = 1.0
 CLOSE_S: Final = 1.0
+NAMED_HOSTS: Final = 10
+FEW_STATES: Final = (
+    "the broker sent fewer states than it retains; a correlator that lacks them too requests them, else "
+    "restart the agent, which publishes them again"
+)
 _DAY_US: Final = 86_400_000_000
 
 Listener = Callable[[Sequence[Stored], Sequence[Change]], None]
@@ -73,6 +78,8 @@ class Dashboard:
         self._last_loop = time.monotonic()
         self._next_tick = 0.0
         self._absence_logged = ""
+        self._is_complete = False
+        self._hosts_without_states: list[str] = []
 
     @property
     def streams(self) -> dict[str, AgentStream]:
@@ -154,6 +161,9 @@ class Dashboard:
         self.counters.broker_connections += 1
         self.broker = Broker(connected=True, since=time.time(), why=None)
         self.present.begin()
+        self._reading.state_counts.begin()
+        self._is_complete = False
+        self._hosts_without_states = []
         self.listener((), (_BROKER,))
 
     def _on_disconnected(self, why: str) -> None:
@@ -179,6 +189,7 @@ class Dashboard:
             if not self._take_batch():
                 return  # a store in trouble: what was cleared meanwhile is seen on the next connection
         self.listener((), tuple(self.present.complete()))
+        self._is_complete = True
 
     # One turn of the loop
 
@@ -198,6 +209,8 @@ class Dashboard:
         if time.monotonic() >= self._next_tick and self._trouble.left_s == 0:
             self._next_tick = time.monotonic() + TICK_S
             self._look_for_holes()
+            if self._is_complete:
+                self._look_for_states()
             self._prune()
 
     def _patience_s(self) -> float:
@@ -280,6 +293,17 @@ class Dashboard:
         suspect = [stream for stream in self.streams.values() if stream.suspect]
         self.listener((), [Change("host", stream.name) for stream in suspect if stream.look(now)])
 
+    def _look_for_states(self) -> None:
+        counts, now = self._reading.state_counts, time.monotonic()
+        missing = counts.missing(now)
+        self._hosts_without_states = [
+            f"{status.host} ({counts.came(status.host)} of {status.states})" for status in missing
+        ]
+        self.counters.hosts_without_states = len(missing)
+        for status in counts.news(now, len(missing)):
+            came = counts.came(status.host)
+            _log.warning("host.states_missing", host=status.host, came=came, of=status.states)
+
     def _prune(self) -> None:
         """Deletes the oldest rows, by `--keep-days` and `--keep-bytes`."""
         before = micros(time.time()) - round(self._settings.keep_days * _DAY_US)
@@ -308,6 +332,14 @@ class Dashboard:
         broker = self.broker
         wrong = None if broker.connected else f"not connected: {broker.why or 'not yet'}"
         return {"store": self._trouble.why, "broker": wrong}
+
+    def detail(self) -> dict[str, str | None]:
+        """What is missing though messages are taken in."""
+        few = self._hosts_without_states
+        if not few:
+            return {}
+        more = f" and {len(few) - NAMED_HOSTS} more" if len(few) > NAMED_HOSTS else ""
+        return {"states": f"{FEW_STATES}: {', '.join(few[:NAMED_HOSTS])}{more}"}
 
 
 _BROKER: Final = Change("broker", "")

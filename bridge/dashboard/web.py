@@ -63,7 +63,7 @@ class Web:
             Mount("/static", StaticFiles(directory=STATIC)),
             Route("/logout", log_out, methods=["POST"]),
             Route("/livez", lambda _: _plain(health(dashboard.live))),
-            Route("/readyz", lambda _: _plain(health(dashboard.ready))),
+            Route("/readyz", lambda _: _plain(health(dashboard.ready, dashboard.detail))),
             Route("/metrics", self._metrics),
             Route("/api/v1/migrations", self._migrations),
             Route("/api/v1/migrations/{key:path}", self._story),

@@ -1,7 +1,6 @@
-"""One host's agent, played: the program's own inventory and messages over a recording in place of libvirt.
+"""One host's agent, played: the program's own (`memory_agent`) over a recording in place of libvirt.
 
-What the agent knows, concludes after it was blind, and publishes is `bridge.agent`. Only libvirt is modelled:
-what its list of domains has between the lists that were recorded.
+Only libvirt is modelled: what its list of domains has between the lists that were recorded.
 """
 
 from __future__ import annotations
@@ -13,10 +12,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from bridge import __version__
 from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
-from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -26,10 +22,9 @@ from bridge.agent.inventory.reports import (
     JobFound,
     Occurrence,
     Report,
-    StateCleared,
 )
 from bridge.agent.inventory.step import Step
-from bridge.agent.publish import status
+from bridge.demo.memory_agent import HostMessages, MemoryAgent, as_listed
 from bridge.demo.trace import (
     Connected,
     Disconnected,
@@ -42,9 +37,9 @@ from bridge.demo.trace import (
     Looked,
 )
 from bridge.mqtt.messages import Publication
-from bridge.wire.messages import CONTENT_TYPE, Libvirt
+from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
-from bridge.wire.vocabulary import detail_name, lifecycle_name, reason_name, state_codes, state_name
+from bridge.wire.vocabulary import detail_name, lifecycle_name, state_codes
 
 _ABSENT: Final = Known("", None, *state_codes("shutoff", "unknown"), persistent=False)
 _QEMU: Final[dict[tuple[str, str, str], tuple[int, int]]] = {
@@ -67,43 +62,28 @@ class PlayedAgent:
     epoch: str = field(default_factory=lambda: uuid4().hex)
     driver: str = "QEMU"
     libvirt: str = "9.0.0"
-    sequence: int = 0
     connected: bool = False
     undefines_source: bool = False
     """Whether a migration takes the definition away with it (`--undefinesource`): no event says so."""
-    _encoder: Encoder = field(init=False)
-    _inventory: Inventory = field(init=False)
+    _agent: MemoryAgent = field(init=False)
     _there: dict[str, Known] = field(default_factory=dict)
     """The domains that libvirt has."""
-    _retained: dict[str, ListedDomain] = field(default_factory=dict)
-    """The states that are published."""
     _names: dict[str, str] = field(default_factory=dict)
     _lists: int = 0
 
     def __post_init__(self) -> None:
-        self._encoder = Encoder(self.topics, self.host)
-        self._inventory = Inventory(self._encoder, {})
+        self._agent = MemoryAgent(HostMessages(self.topics, self.host), self.epoch, self.driver)
 
     def messages(self, line: Line, stamp_s: float) -> list[Publication]:
         """The messages for one line. `stamp_s` is when the agent received it, in seconds since the epoch."""
-        return list(self._messages(line, stamp_s))
+        return list(self._received(line, stamp_s))
 
     def status(self, stamp_s: float, *, state: Literal["online", "offline"] = "online") -> Publication:
         """The agent's status, `online` or `offline`."""
         libvirt = Libvirt(connected=self.connected, uri="qemu:///system", hypervisor_version=self.libvirt)
-        payload = status.build(
-            self.host,
-            __version__,
-            status.StatusData(self.epoch, libvirt, None, self.sequence),
-            state=state,
-            now_s=stamp_s,
-            suffix=f"-{uuid4().hex}",
-        )
-        return Publication(
-            self.topics.host_status(self.host), payload, retain=True, content_type=CONTENT_TYPE
-        )
+        return self._agent.status(libvirt, stamp_s, state=state, suffix=f"-{uuid4().hex}")
 
-    def _messages(self, line: Line, stamp_s: float) -> Iterator[Publication]:
+    def _received(self, line: Line, stamp_s: float) -> Iterator[Publication]:
         match line:
             case Connected(domains=domains):
                 self.connected = True
@@ -180,7 +160,7 @@ class PlayedAgent:
     def _list(self, stamp_s: float, *, first: bool = False) -> Iterator[Publication]:
         self._lists += 1
         yield from self._take(DomainsRequested(self._lists), stamp_s)
-        seen = {uuid: _listed(uuid, known) for uuid, known in self._there.items()}
+        seen = {uuid: as_listed(uuid, known) for uuid, known in self._there.items()}
         listed = DomainsListed(self._lists, self.driver, seen, first, _ns(stamp_s))
         yield from self._take(listed, stamp_s)
 
@@ -193,42 +173,25 @@ class PlayedAgent:
         return as_known(ListedDomain(domain.uuid, domain.name, domain.id, *codes, persistent), before)
 
     def _take(self, report: Report, stamp_s: float) -> Iterator[Publication]:
-        for step in self._inventory.take(report, stamp_s):
+        for step, published in self._agent.take(report, stamp_s):
+            yield from published
             yield from self._after(step, stamp_s)
 
     def _after(self, step: Step, stamp_s: float) -> Iterator[Publication]:
-        """The messages of a step, then the states that it asks for."""
-        for draft in step.drafts:
-            self.sequence += 1
-            payload = draft.build(self.epoch, self.sequence)
-            yield Publication(draft.topic, payload, content_type=CONTENT_TYPE)
+        """The states that a step asks for, and the list."""
         read = step.changed | step.gone
         if step.listed is not None:
             read |= step.listed.seen.keys()
         if step.compared is not None:
-            read |= {uuid for uuid, seen in step.compared.items() if seen != self._retained.get(uuid)}
+            read |= {uuid for uuid, seen in step.compared.items() if seen != self._agent.states.get(uuid)}
         for uuid in sorted(read):
-            yield from self._state(uuid, stamp_s)
+            known = self._there.get(uuid)
+            seen = None if known is None else as_listed(uuid, known)
+            if (state := self._agent.read(uuid, seen, _ns(stamp_s))) is not None:
+                yield state
         if step.list_after_s is not None:
             yield from self._list(stamp_s)
-
-    def _state(self, uuid: str, stamp_s: float) -> Iterator[Publication]:
-        known, topic = self._there.get(uuid), self.topics.state(self.host, uuid)
-        if known is not None:
-            seen = self._retained[uuid] = _listed(uuid, known)
-            payload = self._encoder.state(seen, self.driver, _ns(stamp_s), self.epoch, self.sequence)
-            yield Publication(topic, payload, retain=True, content_type=CONTENT_TYPE)
-        elif self._retained.pop(uuid, None) is not None:
-            yield Publication(topic, b"", retain=True)
-            yield from self._take(StateCleared(uuid), stamp_s)
 
 
 def _ns(stamp_s: float) -> int:
     return round(stamp_s * 1_000_000) * 1000
-
-
-def _listed(uuid: str, known: Known) -> ListedDomain:
-    """libvirt says of a domain that is paused for a migration whether it is its destination."""
-    where = (state_name(known.state), reason_name(known.state, known.reason))
-    incoming = known.incoming if where == ("paused", "migration") else None
-    return ListedDomain(uuid, known.name, known.id, known.state, known.reason, known.persistent, incoming)

@@ -5,6 +5,7 @@ external loop on a wire of ours. It reads only what `let_paho_read` passes to it
 as a list: no callback of the session's owner ever runs inside paho.
 """
 
+import math
 import socket
 import ssl
 import time
@@ -22,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.mqtt import packets, reasons
+from bridge.mqtt.backoff import BackOff
 from bridge.mqtt.burst import Burst
 from bridge.mqtt.features import Features
 from bridge.mqtt.keepalive import KeepAlive
@@ -176,6 +178,9 @@ class Link:
         self.connack_due = now + CONNECT_TIMEOUT_S
         self.keepalive = KeepAlive(greeting.keepalive_s, now)
         self.burst = Burst()
+        self.subscribing: Sequence[Subscription] = ()
+        self.subscribe_due = math.inf
+        self.subscribe_back_off = BackOff()
         self._blocked = False
         self._poll = poll()
         self._poll.register(self.wire.fileno(), POLLIN)

@@ -7,6 +7,7 @@ from bridge.mqtt.settings import BrokerSettings
 
 SUCCESS = 0x00
 REFUSAL = 0x80
+UNSPECIFIED = 0x80
 """Reason codes from here on are refusals (MQTT 5, section 2.4)."""
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 SESSION_TAKEN_OVER = 0x8E

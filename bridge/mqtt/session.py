@@ -7,6 +7,7 @@ messages to send again, the owner's outbox is the only queue.
 """
 
 import contextlib
+import math
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -55,7 +56,9 @@ class Session:
     - `on_disconnected(why)`, once for each `on_connected`, except where `close` ends the connection
     - `on_failed(why)`, for each attempt that led to no connection
     - `on_message(received)`
-    - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without
+    - `on_subscription_refused(filter, reason_code)`, for one that isn't needed; the session goes on without,
+      and requests it again where the reason is unspecified: for a moment a cluster of NATS whose node died
+      refuses so, and MQTT 3.1.1 has no other reason
     - `on_shortfall(what)`, once for each feature of which the broker has less than requested, with its
       consequence; what makes it useless ends the connection
     - `on_retained_complete()`, once for each connection: the retained messages that the subscriptions match
@@ -370,11 +373,7 @@ class Session:
                 self._ended(link, f"connection refused: {reasons.describe_reason(code)}", refused=True)
             case Subscribed(mid, codes):
                 self._window.release(mid)
-                for subscription, code in zip(self._subscriptions, codes, strict=False):
-                    if code >= reasons.REFUSAL and self._link is link:
-                        self._subscription_refused(link, subscription, code)
-                if self._link is link and self._on_retained_complete is not None:
-                    self._ask_whether_complete(link)
+                self._subscribed(link, codes)
             case Unsubscribed(mid):
                 self._window.release(mid)
             case Disconnected(code):
@@ -398,6 +397,22 @@ class Session:
         elif complete and self._on_retained_complete is not None:
             self._on_retained_complete()
 
+    def _subscribe(self, link: Link, subscriptions: Sequence[Subscription]) -> None:
+        link.subscribing, link.subscribe_due = subscriptions, math.inf
+        self._window.reserve(link.subscribe(subscriptions))
+
+    def _subscribed(self, link: Link, codes: Sequence[int]) -> None:
+        is_first = link.subscribing is self._subscriptions
+        answers = list(zip(link.subscribing, codes, strict=False))
+        for subscription, code in answers:
+            if code >= reasons.REFUSAL and self._link is link:
+                self._subscription_refused(link, subscription, code)
+        link.subscribing = [each for each, code in answers if code == reasons.UNSPECIFIED]
+        if link.subscribing:
+            link.subscribe_due = time.monotonic() + link.subscribe_back_off.failed()
+        if self._link is link and is_first and self._on_retained_complete is not None:
+            self._ask_whether_complete(link)
+
     def _subscription_refused(self, link: Link, subscription: Subscription, code: int) -> None:
         if subscription.needed:
             why = reasons.describe_reason(code)
@@ -417,7 +432,7 @@ class Session:
         link.keepalive.limit(report.keepalive_s or 0)
         link.features = report.features
         if self._subscriptions:
-            self._window.reserve(link.subscribe(self._subscriptions))
+            self._subscribe(link, self._subscriptions)
         if self._unsubscribe and report.session_present:
             self._window.reserve(link.unsubscribe(self._unsubscribe))
         self._window.open(report.features.receive_maximum)
@@ -464,7 +479,7 @@ class Session:
 
     def _due(self, link: Link) -> float:
         """When `step` has something to do though nothing is received."""
-        return link.keepalive.next_due() if self.connected else link.connack_due
+        return min(link.keepalive.next_due(), link.subscribe_due) if self.connected else link.connack_due
 
     def _stay_alive(self, link: Link) -> None:
         now = time.monotonic()
@@ -479,6 +494,9 @@ class Session:
             self._ended(link, f"nothing has come from the broker for {link.keepalive.silent_s(now):.0f} s")
         elif link.keepalive.ping_due(now):
             self._ping(link)
+            self._flush(link)
+        elif now >= link.subscribe_due:
+            self._subscribe(link, link.subscribing)
             self._flush(link)
 
     def _ping(self, link: Link) -> None:

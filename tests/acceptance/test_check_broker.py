@@ -23,7 +23,7 @@ from tests.support.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 
-NEEDS = ["connects", "reads", "QoS 1", "writes", "speed", "retained messages", "Will", "kept session"]
+NEEDS = ["connects", "reads", "QoS 1", "two sessions", "writes", "speed", "retained messages", "Will"]
 
 
 class Checked:
@@ -49,13 +49,14 @@ class Checked:
         self.text = done.stdout
         assert not done.stderr, done.stderr
         self.found: dict[str, dict[str, tuple[str, str]]] = {}
+        self.found_at: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
         role = ""
         for line in done.stdout.splitlines():
             if row := re.fullmatch(r"  (ok|missing|note|unknown) +(\S.*?)  +(\S.*)", line):
                 self.found[role][row[2]] = row[1], row[3]
             elif not line.startswith("  "):
-                role = line.partition(" ")[0]
-                self.found[role] = {}
+                role, _, address = line.partition(" at ")
+                self.found[role] = self.found_at[role, address] = {}
 
     def marks(self, role: str, mark: str) -> list[str]:
         """The needs that have this mark."""
@@ -76,7 +77,7 @@ def test_a_broker_that_has_all_is_enough_and_is_left_as_it_was(tmp_path: Path) -
         checked = Checked(broker.port, group="crew")
         assert checked.status == 0, checked.text
         assert checked.marks("agent", "ok") == NEEDS
-        assert checked.marks("correlator", "ok") == [*NEEDS, "shared subscriptions"]
+        assert checked.marks("correlator", "ok") == [*NEEDS, "shared subscriptions", "kept session"]
         assert checked.marks("dashboard", "ok") == ["connects", "reads", "kept session"]
         assert checked.marks("hook", "ok") == ["connects", "reads", "writes", "kept session"]
         assert checked.marks("watch", "ok") == ["connects", "reads"]
@@ -102,9 +103,9 @@ def test_with_the_access_rules_that_are_shipped_each_may_do_what_it_has_to(tmp_p
         checked = Checked(0, *users, config=settings, broker=url)
         assert checked.status == 0, checked.text
         assert list(checked.found) == list(users)
-        for role in ("agent", "correlator"):
-            assert checked.marks(role, "ok") == [*NEEDS, "access rules"]
-        reads = ["connects", "reads", "kept session", "access rules"]
+        assert checked.marks("agent", "ok") == [*NEEDS, "access rules"]
+        assert checked.marks("correlator", "ok") == [*NEEDS, "access rules", "kept session"]
+        reads = ["connects", "reads", "access rules", "kept session"]
         assert checked.marks("dashboard", "ok") == reads
         assert checked.marks("hook", "ok") == [*reads[:2], "writes", *reads[2:]]
 
@@ -154,6 +155,38 @@ def test_a_session_that_is_not_kept_is_missing_for_who_reads_durably() -> None:
         assert "kept session" in checked.marks(role, "missing")
         assert "messages while disconnected are lost" in checked.found[role]["kept session"][1]
     assert "kept session" not in checked.found["watch"]
+
+
+def test_each_node_is_tested_and_reported_by_its_address(tmp_path: Path) -> None:
+    with Broker(tmp_path / "good") as good, Broker(tmp_path / "poor", "retain_available false") as poor:
+        ports = [good.port, poor.port, free_port()]
+        nodes = [f"mqtt://127.0.0.1:{port}" for port in ports]
+        checked = Checked(0, "agent", "watch", broker=",".join([nodes[0], *(each[7:] for each in nodes[1:])]))
+    assert checked.status == 1
+    assert list(checked.found_at) == [(role, node) for role in ("agent", "watch") for node in nodes]
+    fine, unfit, down = (checked.found_at["agent", node] for node in nodes)
+    assert list(fine) == [*NEEDS, "access rules"]
+    assert "keeps no retained messages" in unfit["connects"][1]
+    assert f"{nodes[2]}: connection refused" in down["connects"][1]
+    assert checked.text.count("enough for agent") == 1
+    assert checked.text.count("enough for watch") == 2
+
+
+def test_one_connection_for_each_user_is_too_few_for_a_correlator(tmp_path: Path) -> None:
+    with SecuredBroker(tmp_path / "broker", one_connection_each=True) as broker:
+        settings = tmp_path / "settings.toml"
+        tables = [f'broker_ca_file = "{broker.authority}"']
+        users = {"agent": "host1", "correlator": "correlator-main", "dashboard": "dashboard"}
+        for role, user in users.items():
+            certificate, key = broker.certificate(user)
+            tables += [f"[{role}]", f'broker_cert_file = "{certificate}"', f'broker_key_file = "{key}"']
+        settings.write_text("\n".join(tables))
+        checked = Checked(0, *users, config=settings, broker=f"mqtts://127.0.0.1:{broker.tls_port}")
+    assert checked.marks("correlator", "missing") == ["two sessions"]
+    assert "use a listener without it" in checked.found["correlator"]["two sessions"][1]
+    for role in ("agent", "dashboard"):
+        assert f"enough for {role}" in checked.text
+    assert checked.marks("agent", "note") == ["two sessions"]
 
 
 def test_shared_subscriptions_are_missing_only_for_a_group() -> None:

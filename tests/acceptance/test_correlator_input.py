@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.mqtt.session import Publication
+from bridge.wire.messages import host_source
 from bridge.wire.topics import Topics
 from tests.support import served
 from tests.support.agent_messages import publication
@@ -366,6 +368,26 @@ def test_states_that_a_broker_keeps_back_are_asked_for(tmp_path: Path, broker: B
         payload = state.payload.replace(uuid.encode(), other.encode())
         fleet.publish([Publication(Topics().state(host, other), payload, retain=True)])
         wait_until(lambda: f"{missing} 0.0" in served.text(http, "metrics"), lambda: correlator.log)
+
+
+def test_more_hosts_than_the_broker_takes_messages_at_a_time_are_asked_for_states(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """mosquitto takes 20 unacknowledged ones."""
+    hosts = [f"host{n}" for n in range(30)]
+    _, messages = messages_of(load("live"), "many")
+    status = json.loads(next(each for each in messages if each.topic.endswith("/status")).payload)
+    status["data"] |= {"state": "online", "last_sequence": 0, "states": 1}
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+        fleet.publish(_status_of(host, status) for host in hosts)
+        fleet.until(lambda: {host for host, asked in fleet.replays() if asked.get("states")} == {*hosts})
+        assert len(correlator.logged("host.states_missing")) == len(hosts)
+
+
+def _status_of(host: str, like: dict[str, Any]) -> Publication:
+    data = {**like["data"], "host": host, "epoch": f"epoch-{host}"}
+    status = {**like, "source": host_source(host), "data": data}
+    return Publication(Topics().host_status(host), json.dumps(status).encode(), retain=True)
 
 
 @pytest.mark.parametrize(

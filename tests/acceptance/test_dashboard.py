@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,9 @@ from bridge.wire.topics import Topics
 from tests.page.parts import ROOMY, DashboardProcess, World
 from tests.support.broker import Broker, free_port
 from tests.support.certificates import Certificates
+from tests.support.correlators import messages_of
 from tests.support.processes import environment, wait_until
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 
@@ -314,6 +317,41 @@ def test_health_and_metrics_are_served(client: Client) -> None:
     metrics = client.ask("/metrics")[1].decode()
     assert "libvirt_mqtt_dashboard_broker_connected 1.0" in metrics
     assert "process_resident_memory_bytes" in metrics
+
+
+def test_states_that_the_broker_does_not_send_are_reported(tmp_path: Path) -> None:
+    """The statuses of two hosts count one state each, and that of one host doesn't come."""
+    _, messages = messages_of(load("live"), "few")
+    state = next(each for each in messages if each.topic.endswith("/state") and each.payload)
+    host = TOPICS.parse(state.topic).host
+    statuses = [each for each in messages if each.topic.endswith("/status") and b'"online"' in each.payload]
+    (other,) = {TOPICS.parse(each.topic).host for each in statuses} - {host}
+    with World(tmp_path, correlates=False) as world:
+        dashboard, client = world.dashboard, Client(world.dashboard)
+
+        def ready() -> Any:
+            answer, body = client.ask("/readyz")
+            assert answer.status == 200
+            return json.loads(body)
+
+        counted = [
+            replace(each, payload=each.payload.replace(b'"states":0', b'"states":1')) for each in statuses
+        ]
+        world.agents.publish([*counted, state])
+        dashboard.until_logged("host.states_missing")
+        ((missing, came, of),) = [
+            (line["host"], line["came"], line["of"]) for line in dashboard.logged("host.states_missing")
+        ]
+        assert (missing, came, of) == (other, 0, 1)
+        assert (
+            f"restart the agent, which publishes them again: {other} (0 of 1)" in ready()["detail"]["states"]
+        )
+        assert b"_hosts_without_states 1.0" in client.ask("/metrics")[1]
+        topic = TOPICS.state(other, TOPICS.parse(state.topic).uuid)
+        payload = state.payload.replace(host.encode(), other.encode())
+        world.agents.publish([replace(state, topic=topic, payload=payload)])
+        wait_until(lambda: "detail" not in ready())
+        assert b"_hosts_without_states 0.0" in client.ask("/metrics")[1]
 
 
 def test_the_command_line_prints_the_same_history(world: World, client: Client) -> None:

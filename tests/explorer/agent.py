@@ -1,5 +1,4 @@
-"""What one host's agent publishes of what happens there: the program's own inventory and messages, on its
-clock.
+"""What one host's agent publishes of what happens there: the program's own (`MemoryAgent`), on its clock.
 
 Events become messages as they come; after blindness the list is compared with what was known; states are read
 after each change; an outgoing job is asked for every second, as `bridge.agent.jobs` does; libvirt's list is
@@ -12,9 +11,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent.inventory.domains import ListedDomain
-from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import Inventory
+from bridge.agent.inventory.domains import PAUSED_FOR_MIGRATION, ListedDomain
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -27,12 +24,13 @@ from bridge.agent.inventory.reports import (
 )
 from bridge.agent.inventory.step import Step
 from bridge.agent.jobs.watcher import ASK_EVERY_S
-from bridge.agent.publish import status
-from bridge.wire.messages import Libvirt, stamp
-from bridge.wire.topics import Topics
+from bridge.agent.publish.status import QUIET_S
+from bridge.demo.memory_agent import MemoryAgent
+from bridge.mqtt.messages import Publication
+from bridge.wire.messages import Libvirt
 from tests.explorer.world import Listed
 from tests.explorer.world import Step as Happening
-from tests.support.agent_messages import STATE_ID
+from tests.support.agent_messages import messages_of
 
 START_S: Final = 1_790_000_000.0
 UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -88,9 +86,12 @@ class Clock(NamedTuple):
         """What it shows, in seconds since the epoch."""
         return START_S + t + self.ahead_s + (self.step_s if self.step_s and t >= self.steps_at else 0.0)
 
+    def at_ns(self, t: float) -> int:
+        """The same in nanoseconds, to a microsecond."""
+        return int(self.at(t) * 1_000_000) * 1000
+
 
 TRUE: Final = Clock()
-_tellers: dict[str, Encoder] = {}
 
 
 def host_name(letter: str) -> str:
@@ -116,17 +117,13 @@ class Agent:
         self.job: int | None = None
         self.out: list[Message] = []
         self.epoch = f"{self.host}-epoch"
-        self.sequence = 0
-        self._encoder = _tellers.setdefault(self.host, Encoder(Topics(), self.host))
-        self._stored: dict[str, bytes] = {}
-        self._inventory = Inventory(self._encoder, {})
+        self._agent = MemoryAgent(messages_of(self.host), self.epoch, driver)
         self._sees: Literal["yes", "libvirt", "agent"] = "yes"
         self._plan: list[tuple[float, int, str, object]] = []
         self._count = 0
         self._look = 0
         self._generation = 0
         self._connected_at = 0.0
-        self._published: ListedDomain | None = None
         self._unseen: list[int] = []
         """Steps that no message told of yet."""
         self._to_compare = False
@@ -191,32 +188,17 @@ class Agent:
             self._unseen.append(n)
             self._to_compare = self._to_compare or step.kind == "quietly"
             return
-        moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
         there = step.there
-        name = there.name if there else "web01"
-        number = there.id if there else None
+        named = (self.driver, UUID, there.name if there else "web01", there.id if there else None)
         self._because, self._origin = (n,), "event"
+        moment_ns = self.clock.at_ns(t)
         if step.kind == "event":
-            code, detail = step.args
-            if (code, detail) == (6, 2) and there is None:
-                number = None
-            report = Occurrence(moment_ns, t, "lifecycle", self.driver, UUID, name, number, code, detail)  # type: ignore[arg-type]
+            report = Occurrence(moment_ns, t, "lifecycle", *named, *step.args)  # type: ignore[arg-type]
         elif step.kind == "iter":
-            report = Occurrence(
-                moment_ns,
-                t,
-                "migration_iteration",
-                self.driver,
-                UUID,
-                name,
-                number,
-                arguments=(step.args[0],),
-            )
+            report = Occurrence(moment_ns, t, "migration_iteration", *named, arguments=step.args)
         else:
-            done = ({"operation": step.args[0], "time_elapsed": 948, "downtime": 27},)
-            report = Occurrence(
-                moment_ns, t, "job_completed", self.driver, UUID, name, number, arguments=done
-            )
+            done = {"operation": step.args[0], "time_elapsed": 948, "downtime": 27}
+            report = Occurrence(moment_ns, t, "job_completed", *named, arguments=(done,))
         self._take(t, report)
 
     def _blind(self, t: float, why: Literal["libvirt", "agent"]) -> None:
@@ -234,7 +216,7 @@ class Agent:
 
     def _back(self, t: float, _: object) -> None:
         if self._sees == "agent":
-            self._inventory = Inventory(self._encoder, self._stored)
+            self._agent.start()
             self._leaving, self._missed, self._seen_leaving = None, 0, None
         self._sees = "yes"
         self._connects(t, None)
@@ -262,16 +244,14 @@ class Agent:
             self._list(t, first=False)
 
     def _list(self, t: float, *, first: bool) -> None:
-        if not (first or self._to_compare) and self._seen() == self._published:
+        if not (first or self._to_compare) and self._seen() == self._agent.states.get(UUID):
             return
         self._look += 1
         seen = self._seen()
         self._take(t, DomainsRequested(self._look))
         self._because, self._origin = tuple(self._unseen), "resync"
         listed = {} if seen is None else {UUID: seen}
-        looked = DomainsListed(
-            self._look, self.driver, listed, first, int(self.clock.at(t) * 1_000_000) * 1000
-        )
+        looked = DomainsListed(self._look, self.driver, listed, first, self.clock.at_ns(t))
         self._to_compare = False
         self._take(t, looked)
 
@@ -279,7 +259,7 @@ class Agent:
         there = self.there
         if there is None:
             return None
-        incoming = there.incoming if (there.state, there.reason) in ((3, 2), (3, 11)) else None
+        incoming = there.incoming if (there.state, there.reason) in PAUSED_FOR_MIGRATION else None
         return ListedDomain(UUID, there.name, there.id, there.state, there.reason, there.persistent, incoming)
 
     def _asks(self, t: float, _: object) -> None:
@@ -291,7 +271,7 @@ class Agent:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
             if self._leaving is None:
-                self._take(t, JobFound(UUID, int(self.clock.at(self._job_began) * 1_000_000) * 1000))
+                self._take(t, JobFound(UUID, self.clock.at_ns(self._job_began)))
             self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
@@ -311,9 +291,8 @@ class Agent:
     def _gone(self, t: float) -> None:
         seen = self._seen_leaving
         if seen is not None:
-            moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-            params = dict(_SEEN_JOB)
-            self._take(t, JobEnded(moment_ns, self._there, self.driver, UUID, seen.name, seen.id, params))
+            named = (self.driver, UUID, seen.name, seen.id)
+            self._take(t, JobEnded(self.clock.at_ns(t), self._there, *named, dict(_SEEN_JOB)))
         self._leaving = None
 
     def _ask(self, t: float) -> None:
@@ -321,34 +300,23 @@ class Agent:
         self._at(t, "asks", None)
 
     def _take(self, t: float, report: Report) -> None:
-        for step in self._inventory.take(report, t):
-            self._store(t, step)
+        for step, published in self._agent.take(report, t):
+            self._stored(t, step, published)
 
-    def _store(self, t: float, step: Step) -> None:
-        for uuid, snapshot in step.snapshots.items():
-            self._keep(uuid, snapshot)
+    def _stored(self, t: float, step: Step, published: list[Publication]) -> None:
         because, origin = self._because, self._origin
-        for draft in step.drafts:
-            self.sequence += 1
-            if draft.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
+        for sequence, message in enumerate(published, self._agent.sequence - len(published) + 1):
+            if message.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
                 self._because, self._origin = tuple(self._of_job.get(self._leaving, ())), "poll"
-            self._publish(
-                t,
-                "event",
-                draft.topic,
-                draft.build(self.epoch, self.sequence),
-                f"{self.epoch}-{self.sequence}",
-            )
+            self._publish(t, "event", message, sequence, f"{self.epoch}-{sequence}")
             self._because, self._origin = because, origin
-            if draft.known is not None:
-                self._keep(draft.uuid, draft.known or None)
             if self._origin != "event":
                 self._unseen = [n for n in self._unseen if n not in self._because]
         if (
             step.changed
             or step.listed
             or step.gone
-            or (step.compared is not None and self._published != self._seen())
+            or (step.compared is not None and self._agent.states.get(UUID) != self._seen())
         ):
             self._at(t + READ_S, "reads", self._because)
         if step.list_after_s is not None:
@@ -362,33 +330,20 @@ class Agent:
             self._watching = True
             self._ask(t + 0.01)
         if step.drafts and self._quiet_status is None:
-            self._quiet_status = t + status.QUIET_S
+            self._quiet_status = t + QUIET_S
             self._at(self._quiet_status, "progress", None)
         elif step.drafts:
-            self._quiet_status = t + status.QUIET_S
-
-    def _keep(self, uuid: str, snapshot: bytes | None) -> None:
-        if snapshot is None:
-            self._stored.pop(uuid, None)
-        else:
-            self._stored[uuid] = snapshot
+            self._quiet_status = t + QUIET_S
 
     def _reads(self, t: float, because: tuple[int, ...]) -> None:
         if self._sees != "yes":
             return
-        seen = self._seen()
-        topic = self._encoder.topics.state(self.host, UUID)
-        before, self._published = self._published, seen
-        because = (*because, *self._unseen)
-        if seen is None:
-            if before is not None:
-                self._publish(t, "cleared", topic, b"", "", retain=True, steps=because)
-            return
-        moment_ns = int(self.clock.at(t) * 1_000_000) * 1000
-        payload = self._encoder.state(seen, self.driver, moment_ns, self.epoch, self.sequence)
         name = f"{self.host}-{len(self.out):026}"[:36].ljust(36, "0")
-        payload = payload[: STATE_ID.start] + name.encode() + payload[STATE_ID.stop :]
-        self._publish(t, "state", topic, payload, name, retain=True, steps=because)
+        state = self._agent.read(UUID, self._seen(), self.clock.at_ns(t), message_id=name)
+        if state is not None:
+            kind: Kind = "state" if state.payload else "cleared"
+            because = (*because, *self._unseen)
+            self._publish(t, kind, state, self._agent.sequence, name if state.payload else "", steps=because)
 
     def _progress(self, t: float, _: object) -> None:
         """A status that tells how far the stream is, once nothing came for a while."""
@@ -397,7 +352,7 @@ class Agent:
             self._at(quiet, "progress", None)
             return
         self._quiet_status = None
-        if self._sees == "yes" and self.sequence != self._said_sequence:
+        if self._sees == "yes" and self._agent.sequence != self._said_sequence:
             self._status(t)
 
     def _status(
@@ -408,53 +363,25 @@ class Agent:
         state: Literal["online", "offline"] = "online",
         stamped: float | None = None,
     ) -> None:
-        facts = status.StatusData(
-            self.epoch,
-            Libvirt(connected=connected, uri="qemu:///system"),
-            None,
-            self.sequence,
-        )
-        self._said_sequence = self.sequence
+        self._said_sequence = self._agent.sequence
+        libvirt = Libvirt(connected=connected, uri="qemu:///system")
         now_s = self.clock.at(t if stamped is None else stamped)
-        payload = _status_bytes(self.host, facts, state, now_s)
-        self._publish(
-            t, "status", self._encoder.topics.host_status(self.host), payload, "", retain=True, steps=()
-        )
+        message = self._agent.status(libvirt, now_s, state=state)
+        self._publish(t, "status", message, self._agent.sequence, "", steps=())
 
     def _publish(
         self,
         t: float,
         kind: Kind,
-        topic: str,
-        payload: bytes,
+        message: Publication,
+        sequence: int,
         id_: str,
         *,
-        retain: bool = False,
         steps: tuple[int, ...] | None = None,
     ) -> None:
         self.out.append(
             Message(
-                t, kind, topic, payload, retain, self.sequence, self.epoch, id_,
+                t, kind, message.topic, message.payload, message.retain, sequence, self.epoch, id_,
                 self._because if steps is None else steps, self._origin,
             )
         )  # fmt: skip
-
-
-_templates: dict[tuple[str, str, bool], bytes] = {}
-
-
-def _status_bytes(
-    host: str, facts: status.StatusData, state: Literal["online", "offline"], now_s: float
-) -> bytes:
-    """The agent's status. Its models are slow, so that two of one kind share all but stamp and sequence."""
-    key = (host, state, facts.libvirt.connected)
-    template = _templates.get(key)
-    if template is None:
-        marked = status.StatusData(facts.epoch, facts.libvirt, None, 987654321)
-        template = status.build(host, "1.0", marked, state=state, now_s=0.0)
-        _templates[key] = template
-    return (
-        template.replace(b"987654321", b"%d" % facts.last_sequence)
-        .replace(b"1970-01-01T00:00:00.000000Z", stamp(now_s).encode())
-        .replace(b"-status-0", b"-status-%d" % int(now_s * 1_000_000))
-    )

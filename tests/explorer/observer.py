@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from bridge.agent.publish import status
+from bridge.agent.publish.status import StatusData
 from bridge.wire.messages import Libvirt, Span
 from tests.explorer.agent import TRUE, Agent, Clock, Message, Window, host_name
 from tests.explorer.world import History, Step, stretched
+from tests.support.agent_messages import messages_of
 
 WAY_S: Final = 0.05
 """How long a message is on its way."""
@@ -269,10 +270,9 @@ def _said(
 ) -> Message:
     """A status of the agent, as it or the broker sends it."""
     libvirt = Libvirt(connected=True, uri="qemu:///system")
-    facts = status.StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
-    payload = status.build(host_name(host), "1.0", facts, state=state, now_s=TRUE.at(t))
-    topic = f"libvirt/v1/hosts/{host_name(host)}/status"
-    return Message(t, "status", topic, payload, True, near.sequence, near.epoch, "", (), "event")
+    data = StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
+    said = messages_of(host_name(host)).status(data, state, TRUE.at(t))
+    return Message(t, "status", said.topic, said.payload, True, near.sequence, near.epoch, "", (), "event")
 
 
 def _late(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery]:

@@ -18,8 +18,8 @@ Honesty
     attempt; of two that both run, completed may be told while nothing of the source's resuming was heard,
     failed while nothing of the arrival was, and a conflict until its end was. What a side saw
     conclusively, as it happened, is told: there is a verdict, it names that side's host, and that side
-    confirms it if it does where all is seen; but while messages of a host are known to be missing, that is
-    told instead. Conclusive is, of the source: stopped/migrated;
+    confirms it if it does where all is seen; but while messages of a host are known to be missing, or of
+    two that both ran one is blind, that is told instead. Conclusive is, of the source: stopped/migrated;
     resumed/migrated after suspended/migrated; its own end before the switch-over, once the destination
     was prepared; job_failed. Of the destination: that it was prepared, and then resumed, or paused, or
     ended. The location is where the guest is active if that host is heard at last; else that, or none, or
@@ -97,14 +97,14 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         else:
             verdicts.setdefault(owner, {})[migration] = given
     of_each = [
-        list(_attempt(seen, n, truth, verdicts.get(n, {}), heard[n], has_gap=_has_gap(played.published)))
+        list(_attempt(seen, n, truth, verdicts.get(n, {}), heard[n], missing=_missing(played.published)))
         for n, truth in enumerate(history.attempts)
     ]
     if len(history.attempts) == 2 and _may_be_one(seen, came):
         told = {**verdicts.get(0, {}), **verdicts.get(1, {})}
         if len(told) == 1:
             one, other = (
-                list(_attempt(seen, n, truth, told, heard[n], has_gap=False))
+                list(_attempt(seen, n, truth, told, heard[n], missing=set()))
                 for n, truth in enumerate(history.attempts)
             )
             kinds = {fault.kind for fault in one} & {fault.kind for fault in other}
@@ -244,7 +244,7 @@ def _owner(history: History, published: PlayedMessage, owners: dict[str, Counter
         truth = history.attempts[n]
         return sum(said == true for said, true in zip(hosts, (truth.source, truth.destination), strict=True))
 
-    return max(votes, key=lambda n: (fits(n), votes[n], -n))
+    return max(votes, key=lambda n: (fits(n), votes[n], n))
 
 
 # The rules
@@ -285,7 +285,7 @@ def _attempt(
     verdicts: dict[str, list[PlayedMessage]],
     heard: Attempted,
     *,
-    has_gap: bool,
+    missing: set[str],
 ) -> Iterator[Fault]:
     published = sorted(verdicts.values(), key=lambda given: given[-1].t)
     if truth.outcome is None:
@@ -301,7 +301,8 @@ def _attempt(
     conclusive = _conclusive(truth, heard)
     whole = not seen.hidden
     if not published:
-        if (whole or conclusive) and not (truth.silent and not heard.job_failed) and not has_gap:
+        is_named = "gap" in missing or (truth.was_conflict and "blind" in missing)
+        if (whole or conclusive) and not (truth.silent and not heard.job_failed) and not is_named:
             yield Fault("untold", f"true: {true_columns(truth)}")
         return
     last = published[0][-1]
@@ -323,10 +324,10 @@ def _is_lost(history: History, n: int) -> bool:
     return any(step.kind == "dark" and step.t <= over + TIMES.settle_s for step in history.steps)
 
 
-def _has_gap(published: Sequence[PlayedMessage]) -> bool:
-    """Whether the last that was told is that messages are missing, which never came."""
+def _missing(published: Sequence[PlayedMessage]) -> set[str]:
+    """The codes of what the last message names as missing."""
     last = next((one.data for one in reversed(published) if one.data and one.word != "location"), None)
-    return bool(last and any(one["code"] == "gap" for one in last.get("missing") or ()))
+    return {one["code"] for one in (last or {}).get("missing") or ()}
 
 
 Difference = tuple[str, object, object]

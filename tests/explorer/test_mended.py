@@ -37,6 +37,19 @@ MENDED: Final = {
         ("one persistent 9.0 live copies switches finishes source's host lost for good", "late A 0…7 700"),
     ],
     "around": [
+        # a listed state shows that a guest runs again whose event is lost
+        (
+            (
+                "before transient 9.0 paused by hand 0.5"
+                " live copies breaks off ~2 S:iter source's libvirtd killed, p2p"
+            ),
+            "hole A 5…5 lost, said so 0",
+        ),
+        # no host has a guest that left one, and that none lists
+        (
+            "after transient 9.0 post-copy breaks S(3,8) resumed, destination first later shut down",
+            "dead B 1…14 said 0",
+        ),
         # what was found says nothing of when a job began
         (
             "before transient 9.0 restored paused 0.5 live copies breaks off  destination's QEMU dies",
@@ -261,6 +274,62 @@ MENDED: Final = {
                 " 5 C live copies breaks off ~2 S:iter guest powers off"
             ),
             "dead B 8…17 unsaid 0",
+        ),
+        # a copy doesn't go on into a destination that reported the beginning of its end
+        (
+            (
+                "two transient 9.0>11.3 storage breaks off destination's libvirtd killed"
+                " 5 B post-copy breaks D(4,4) resumed"
+            ),
+            "blind B 7…18 for good 0",
+        ),
+        # nor into one of which only that was seen, and the end was found
+        (
+            (
+                "two persistent 11.3 storage breaks off destination's libvirtd killed"
+                " 0.5 C post-copy breaks D(4,4) source destroyed"
+            ),
+            "cut A 9…13 said 10800",
+        ),
+        # a pass of a post-copy is its own, after the attempt before
+        (
+            (
+                "two persistent 11.3 live copies breaks off ~2 S:iter aborted, destination first"
+                " 5 B post-copy source's libvirtd killed"
+            ),
+            "dead A 0…12 said 15",
+        ),
+        # a job that failed isn't the post-copy's that goes on
+        (
+            (
+                "two persistent 11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 5 B post-copy breaks S(3,8) resumed, destination first"
+            ),
+            "blind A 3…13 said 0",
+        ),
+        # a job that is gone resumes nothing
+        (
+            (
+                "two persistent 11.3 non-live aborted, destination first"
+                " 5 B live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+            ),
+            "blind A 7…14 said 700",
+        ),
+        # how the guest fared by the reading of the clocks that holds
+        (
+            (
+                "two transient 9.0 live breaks off at once destination's QEMU dies"
+                " 5 C live breaks off at once guest powers off"
+            ),
+            "late B 0…5 10800",
+        ),
+        # stamps count more than the times of receipt
+        (
+            (
+                "two transient 9.0>11.3 live breaks off at once destination's libvirtd killed"
+                " 5 B live copies breaks off ~2 S:iter aborted"
+            ),
+            "cut B 2…15 unsaid 10800",
         ),
     ],
     "none": [

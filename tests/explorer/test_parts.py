@@ -166,7 +166,7 @@ def test_a_cut_that_is_left_out_changes_nothing(live: History) -> None:
 
 
 def test_messages_are_the_agents_own() -> None:
-    """Their bytes are made by short cuts: from the agent's for another moment, or with another id."""
+    """Only a state's id is the explorer's: the same each time."""
     agent = Agent("A", driver="QEMU", first=None)
     (first, *_) = agent.run((), (), 0.0)
     facts = status.StatusData(agent.epoch, Libvirt(connected=True, uri="qemu:///system"), None, 0)

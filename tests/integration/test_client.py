@@ -25,6 +25,7 @@ pytestmark = pytest.mark.server
 TOPICS = Topics()
 FAILED = TOPICS.migration("c7a5fdbd-edaf-9455-926a-d65c16db1809", "failed")
 EXAMPLE = examples()[f"{TYPE_PREFIX}migration.failed.v1"]
+PUBLISHED_REPLAY = "'libvirt/v1/hosts/h1/replay'"
 MIGRATION = b"0b5e1a52c9d04d0c8f0b5f6a0d5b8f7e"
 
 
@@ -178,6 +179,26 @@ def test_what_a_broker_lost_is_asked_for_and_comes_in_the_end(broker: Broker, tm
             reading.until(lambda: before | set(reading.sequences) == set(range(1, last + 1)))
             assert not before & set(reading.sequences)
             assert len(reading.sequences) == len(set(reading.sequences))
+            assert not reading.gaps
+
+
+def test_an_agent_that_is_offline_is_asked_when_it_is_back(broker: Broker, tmp_path: Path) -> None:
+    """While it is offline it would not receive the request."""
+    with DrivenAgent(broker, tmp_path) as agent:
+        with Reading(broker, what=["events"]) as reading:
+            last = agent.drive(2).last_sequence
+            reading.until(lambda: last in reading.sequences)
+            before = set(reading.sequences)
+        positions = reading.client.positions()
+        last = agent.drive(20).last_sequence
+        agent.stop()
+        with Reading(broker, what=["events"], positions=positions) as reading:
+            reading.until(lambda: len(reading.sequences) == 10)
+            time.sleep(4.0)  # time enough to ask
+            assert PUBLISHED_REPLAY not in broker.log
+            agent.start()
+            reading.until(lambda: before | set(reading.sequences) >= set(range(1, last + 1)))
+            assert PUBLISHED_REPLAY in broker.log
             assert not reading.gaps
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.agent.outbox import Limits, Outbox
-from bridge.mqtt.settings import BrokerSettings
+from bridge.mqtt.settings import BrokerSettings, Version
 from bridge.wire import messages
 from bridge.wire.messages import CONTENT_TYPE, Libvirt, Span
 from tests.support.broker import Broker
@@ -322,16 +322,19 @@ class TestReplay:
             subscriber.until(lambda: len(subscriber.sequences) == 301)
             assert [number for number in subscriber.sequences if number <= 1000] == list(range(1, 301))
 
-    def test_a_request_made_while_the_agent_was_away_is_served(
-        self, tmp_path: Path, broker: Broker, subscriber: Subscriber
-    ) -> None:
-        epoch = filled(tmp_path, 20)
-        with Stream(tmp_path, broker.settings()):
-            subscriber.until(lambda: len(subscriber.sequences) == 20)
-        subscriber.ask_again(replay(epoch, 5, 8))
-        with Stream(tmp_path, broker.settings()):
-            subscriber.until(lambda: len(subscriber.sequences) == 24)
-        assert subscriber.sequences[20:] == [5, 6, 7, 8]
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_the_broker_keeps_no_session(tmp_path: Path, broker: Broker, version: Version) -> None:
+    """So none of its subscriptions, some of which are at QoS 0, ties it to a node of a cluster."""
+    client_id = f"libvirt-mqtt-agent-{HOST}"
+    former = Recorder(broker.settings(), client_id, clean_start=False, session_expiry_s=3600)
+    former.connect()
+    former.close()
+    with Stream(tmp_path, broker.settings(version=version)) as stream:
+        wait_until(lambda: stream.sender.connected)
+    latter = Recorder(broker.settings(), client_id, clean_start=False)
+    latter.connect()
+    assert latter.connected == [False]
 
 
 def test_mqtt_3_1_1_carries_the_same(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:

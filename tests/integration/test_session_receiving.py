@@ -185,6 +185,27 @@ def test_without_a_subscription_that_isn_t_needed_the_session_goes_on() -> None:
         client.close()
 
 
+def test_a_subscription_that_is_refused_without_a_reason_is_requested_again() -> None:
+    """As a cluster of NATS does for a moment after a node's death."""
+    complete: list[bool] = []
+    with FakeBroker(Behaviour(suback_code=0x80)) as fake:
+        client = Recorder(
+            BrokerSettings(port=fake.port),
+            subscriptions=[Subscription("t/#", needed=False)],
+            on_retained_complete=lambda: complete.append(True),
+        )
+        client.connect()
+        client.until(lambda: len(fake.subscribed) == 3)
+        fake.behaviour.suback_code = 1
+        client.until(lambda: len(fake.subscribed) == 4)
+        client.steps(1.0)
+        assert len(fake.subscribed) == 4
+        assert all(b"t/#" in each for each in fake.subscribed)
+        assert complete == [True]
+        assert client.disconnected == []
+        client.close()
+
+
 def test_two_members_of_a_group_share_the_messages(broker: Broker) -> None:
     members = [
         Recorder(broker.settings(), f"m{number}", subscriptions=[Subscription("$share/group/t")])

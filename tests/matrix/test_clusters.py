@@ -13,7 +13,9 @@ import pytest
 
 from bridge.mqtt.reasons import REFUSAL
 from bridge.mqtt.session import Publication
+from bridge.wire.messages import ReplayRequest
 from tests.matrix.cluster import Cluster, nats, rabbitmq
+from tests.support.agents import DrivenAgent, Subscriber
 from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
 from tests.support.session_recorder import Recorder
 from tests.support.traces import load
@@ -101,6 +103,59 @@ def test_each_node_may_die_under_a_storm(
                     assert published == ["completed"]
             publisher.close()
             assert correlator.stop() == 0
+
+
+@pytest.mark.parametrize("start", [nats, rabbitmq])
+def test_an_agent_goes_on_at_another_node(
+    tmp_path: Path,
+    soak: bool,
+    start: Callable[[Path], AbstractContextManager[Cluster]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each node dies, so also the one that it is connected to. All events arrive, and it receives what is
+    requested of it.
+    """
+    if not soak:
+        return
+    with start(tmp_path) as cluster:
+        settings = cluster.settings()
+        Publisher(cluster).close()  # it waits until they are a cluster
+        with (
+            Subscriber(cluster) as subscriber,
+            DrivenAgent(cluster, tmp_path, broker=cluster.url, broker_version=settings.version) as agent,
+        ):
+            for number, node in enumerate(cluster.nodes, 1):
+                last = agent.drive(5).last_sequence
+                subscriber.until(partial(_came, subscriber, last), TOLD_S)
+                node.kill()
+                died_s = time.monotonic()
+                last = agent.drive(5).last_sequence
+                subscriber.until(partial(_came, subscriber, last), TOLD_S)
+                with capsys.disabled():
+                    took_s = time.monotonic() - died_s
+                    print(f"\n{start.__name__}: events go on {took_s:.1f} s after node {number} died")
+                _receives_requests(subscriber, number)
+                node.start()
+                subscriber.listen(10)  # the node catches up
+            assert len(agent.logged("broker.connected")) > 1
+            assert agent.stop() == 0
+
+
+def _came(subscriber: Subscriber, last: int) -> bool:
+    return {int(each.sequence or 0) for each in subscriber.stream()} == set(range(1, last + 1))
+
+
+def _receives_requests(subscriber: Subscriber, sequence: int) -> None:
+    """The agent sends this message again."""
+    sent = next(each for each in subscriber.stream() if int(each.sequence or 0) == sequence)
+    before = _times(subscriber, sent.id)
+    request = ReplayRequest(epoch=sent.id.rpartition("-")[0], first=sequence, last=sequence)
+    subscriber.recorder.publish_all(subscriber.topics.replay("h1"), [request.payload()])
+    subscriber.until(lambda: _times(subscriber, sent.id) > before, TOLD_S)
+
+
+def _times(subscriber: Subscriber, message_id: str) -> int:
+    return sum(message_id.encode() in each.payload for each in subscriber.received)
 
 
 def _have_ended(fleet: Fleet, uuids: Iterable[str], number: int) -> bool:

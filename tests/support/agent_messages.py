@@ -1,7 +1,8 @@
-"""What the agents of a played fleet send, as the messages of the contract."""
+"""The messages of the hosts that tests play, as their agents make them (`bridge.demo.memory_agent`)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -10,17 +11,23 @@ from bridge.agent.inventory.drafts import Draft
 from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, Occurrence
 from bridge.agent.inventory.resync import Change
+from bridge.agent.publish.status import StatusData
 from bridge.correlator.rules.observations import Observation
+from bridge.demo.memory_agent import HostMessages
 from bridge.mqtt.messages import Publication
 from bridge.wire import messages
-from bridge.wire.messages import CONTENT_TYPE, HostStatus, Libvirt
+from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import UNKNOWN, lifecycle_codes, state_codes
 from tests.unit.verdicts.stage import START, Sent
 
 TOPICS: Final = Topics()
-STATE_ID: Final = slice(27, 63)
-"""Where in a state its random id stands."""
+
+
+@cache
+def messages_of(host: str) -> HostMessages:
+    """What makes the messages of a host."""
+    return HostMessages(TOPICS, host, "1.0")
 
 
 def publication(sent: Sent, *, began_s: float, retains: bool = True) -> Publication:
@@ -31,9 +38,8 @@ def publication(sent: Sent, *, began_s: float, retains: bool = True) -> Publicat
     observation = sent.observation
     if observation is None:
         return status(sent, at_s=began_s + sent.t)
-    topic, payload = of_domain(observation, sent.uuid, shift_s=began_s - START)
-    retain = retains and observation.kind in ("state", "cleared")
-    return Publication(topic, payload, retain=retain, content_type=CONTENT_TYPE if payload else None)
+    message = of_domain(observation, sent.uuid, shift_s=began_s - START)
+    return message if retains else replace(message, retain=False)
 
 
 def epoch(host: str, ordinal: int) -> str:
@@ -49,47 +55,32 @@ def event_id(observation: Observation) -> str:
 def status(sent: Sent, *, at_s: float) -> Publication:
     """An agent's status, or its Will; stamped at `at_s`."""
     ordinal, last_sequence = sent.place or (None, 0)
-    data = HostStatus(
-        host=sent.host,
-        state="offline" if sent.why == "agent" else "online",
-        epoch=None if ordinal is None else epoch(sent.host, ordinal),
-        version="1.0",
-        libvirt=None if sent.why == "agent" else Libvirt(connected=bool(sent.sees)),
-        last_sequence=last_sequence,
-    )
-    payload = messages.build(
-        messages.HOST_STATUS,
-        id=f"{sent.host}-status-{sent.t}",
-        source=messages.host_source(sent.host),
-        time=messages.stamp(at_s),
-        data=data,
-    )
-    return Publication(TOPICS.host_status(sent.host), payload, retain=True, content_type=CONTENT_TYPE)
+    name = None if ordinal is None else epoch(sent.host, ordinal)
+    libvirt = Libvirt(connected=bool(sent.sees))
+    data = StatusData(name, libvirt, None, last_sequence)  # type: ignore[arg-type]  # the contract allows null
+    return messages_of(sent.host).status(data, "offline" if sent.why == "agent" else "online", at_s)
 
 
-def of_domain(observation: Observation, uuid: str, *, shift_s: float | None = None) -> tuple[str, bytes]:
-    """The topic and the bytes of an observation's message, by the agent's own encoder.
+def of_domain(observation: Observation, uuid: str, *, shift_s: float | None = None) -> Publication:
+    """The message of an observation.
 
     shift_s: how much later everything happened; None: it keeps its stamp.
     """
-    host = observation.host
+    made = messages_of(observation.host)
     if observation.kind == "cleared":
-        return TOPICS.state(host, uuid), b""
+        return made.cleared(uuid)
+    place = epoch(observation.host, observation.epoch), observation.sequence
     at_ns = round((observation.at + (shift_s or 0.0)) * 1e6) * 1000
     if observation.kind == "state":
         state = state_codes(*observation.what.split("/"))
         listed = ListedDomain(uuid, observation.name or "", None, *state, observation.persistent)
-        payload = _encoder(host).state(
-            listed, observation.driver, at_ns, epoch(host, observation.epoch), observation.sequence
-        )
         name = observation.id if shift_s is None else f"{observation.id}-{uuid}"
-        return TOPICS.state(host, uuid), payload[: STATE_ID.start] + name.encode() + payload[STATE_ID.stop :]
-    draft = _draft(observation, uuid, at_ns, shift_s or 0.0)
-    return draft.topic, draft.build(epoch(host, observation.epoch), observation.sequence)
+        return made.state(listed, observation.driver, at_ns, place, message_id=name)
+    return made.event(_draft(made.encoder, observation, uuid, at_ns, shift_s or 0.0), place)
 
 
-def _draft(observation: Observation, uuid: str, at_ns: int, shift_s: float) -> Draft:
-    encoder, driver, name = _encoder(observation.host), observation.driver, observation.name or ""
+def _draft(encoder: Encoder, observation: Observation, uuid: str, at_ns: int, shift_s: float) -> Draft:
+    driver, name = observation.driver, observation.name or ""
     first, second = observation.figures
     if observation.kind == "lifecycle":
         event, _, detail = observation.what.partition("/")
@@ -109,8 +100,3 @@ def _draft(observation: Observation, uuid: str, at_ns: int, shift_s: float) -> D
         ("migration_iteration", first) if observation.kind == "iteration" else ("job_completed", params)
     )
     return encoder.event(Occurrence(at_ns, 0.0, kind, driver, uuid, name, None, arguments=(argument,)), None)
-
-
-@cache
-def _encoder(host: str) -> Encoder:
-    return Encoder(TOPICS, host)

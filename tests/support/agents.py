@@ -13,8 +13,7 @@ from typing import Any, Self
 from bridge.mqtt.session import Received, Subscription
 from bridge.wire import messages
 from bridge.wire.topics import Topics
-from tests.support.broker import Broker
-from tests.support.correlators import Listening
+from tests.support.correlators import Listening, Reachable
 from tests.support.processes import ProgramProcess
 from tests.support.session_recorder import Client
 
@@ -22,7 +21,7 @@ from tests.support.session_recorder import Client
 class Subscriber:
     """Hears everything, by a session that the broker keeps while it is away."""
 
-    def __init__(self, broker: Broker, topics: Topics | None = None) -> None:
+    def __init__(self, broker: Reachable, topics: Topics | None = None) -> None:
         self.broker = broker
         self.topics = topics or Topics()
         self._read = 0  # of what was received
@@ -97,6 +96,10 @@ class Subscriber:
         data = self._last(self.topics.state(host, uuid))
         return f"{data['state']}/{data['reason']}" if data else None
 
+    def job(self, uuid: str, host: str = "h1") -> dict[str, Any] | None:
+        """The progress of a domain's job; None if there is none, or it is over."""
+        return self._last(self.topics.job(host, uuid))
+
     def status(self, host: str = "h1") -> dict[str, Any]:
         """The last word of an agent about itself."""
         return self._last(self.topics.host_status(host)) or {}
@@ -127,10 +130,10 @@ def assert_no_hole(stream: Iterable[messages.Envelope[Any]], first: int = 1) -> 
 class AgentProcess(ProgramProcess):
     """`libvirt-mqtt agent`."""
 
-    def __init__(self, broker: Listening, folder: Path, *, connect: str, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, /, *, connect: str, **options: object) -> None:
         self.folder = folder
         options = {"host": "h1", "state_dir": folder / "state", "log_format": "json"} | options
-        options |= {"broker": f"mqtt://127.0.0.1:{broker.port}", "connect": connect}
+        options = {"broker": f"mqtt://127.0.0.1:{broker.port}", "connect": connect} | options
         super().__init__("agent", folder / "agent.log", **options)
 
 
@@ -146,7 +149,7 @@ class Emitted:
 class DrivenAgent(AgentProcess):
     """An agent on the test hypervisor, in a process that also drives its domains (`driven_agent`)."""
 
-    def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, /, **options: object) -> None:
         super().__init__(broker, folder, connect="test:///default", **options)
 
     @property

@@ -144,6 +144,7 @@ def test_two_states_never_share_an_id() -> None:
     seen = ListedDomain("4106a9ae-aa3b-59c3-9bad-37d3a5270c9c", "web01", 1, 1, 1, persistent=True)
     ids = {json.loads(encoder.state(seen, "QEMU", 0, EPOCH, 9))["id"] for _ in range(100)}
     assert len(ids) == 100
+    assert json.loads(encoder.state(seen, "QEMU", 0, EPOCH, 9, message_id="given"))["id"] == "given"
 
 
 @given(st.integers(0, 4_000_000_000_000_000).map(lambda micros: micros * 1000 + 999))

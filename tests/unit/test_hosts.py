@@ -42,6 +42,17 @@ def test_a_stream_met_in_its_middle_has_no_hole() -> None:
     assert host.tend(100.0) is None
 
 
+def test_a_state_that_came_before_the_first_status_shows_what_is_missing_too() -> None:
+    """The two come by different sessions."""
+    host = Host("h")
+    host.note_as_of("e", 2)
+    _status(host, 0)
+    assert host.has_gap
+    for sequence in (1, 2):
+        host.see("e", sequence, 0.0)
+    assert host.contiguous_to == (0, 2)
+
+
 def test_a_stream_that_begins_after_its_consumer_is_expected_from_its_first_message_on() -> None:
     host = Host("h", from_start=True)
     assert not host.see("e", 3, 0.0).contiguous

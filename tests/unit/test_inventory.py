@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from bridge.agent.inventory.domains import ListedDomain, encode
-from bridge.agent.inventory.drafts import FORGET
-from bridge.agent.inventory.encoder import Encoder
-from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS, Inventory
+from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -24,6 +22,7 @@ from bridge.agent.inventory.reports import (
     StateRetained,
 )
 from bridge.agent.inventory.step import Step
+from bridge.demo.memory_agent import HostMessages, MemoryAgent
 from bridge.wire import messages
 from bridge.wire.topics import Topics
 from bridge.wire.vocabulary import lifecycle_codes, state_codes
@@ -53,11 +52,11 @@ def iteration(uuid: str, number: int = 1, at_s: float = 1.0) -> Occurrence:
 
 
 class Host:
-    """A inventory, and what came of it: `published` all messages in order, `stored` as the outbox has it."""
+    """An inventory, and what came of it: `published` all messages in order, `stored` as the outbox has it."""
 
     def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
-        self.stored = dict(stored or {})
-        self.inventory = Inventory(Encoder(Topics(), "h"), self.stored)
+        self._agent = MemoryAgent(HostMessages(Topics(), "h"), "e", "QEMU", stored)
+        self.stored, self.inventory = self._agent.stored, self._agent.inventory
         self.published: list[str] = []
         self.began: list[str | None] = []
         self.steps: list[Step] = []
@@ -72,21 +71,10 @@ class Host:
     def _do(self, steps: Iterable[Step]) -> None:
         for step in steps:
             self.steps.append(step)
-            for uuid, snapshot in step.snapshots.items():
-                self._store(uuid, snapshot or FORGET)
-            for draft in step.drafts:
-                payload = draft.build("e", 1)
-                self.published.append(spoken(payload))
-                if draft.topic.endswith("/job_failed"):
-                    self.began.append(messages.parse(payload).data.params["started_at"])
-                if draft.known is not None:
-                    self._store(draft.uuid, draft.known)
-
-    def _store(self, uuid: str, snapshot: bytes) -> None:
-        if snapshot == FORGET:
-            self.stored.pop(uuid, None)
-        else:
-            self.stored[uuid] = snapshot
+            for message in self._agent.store(step):
+                self.published.append(spoken(message.payload))
+                if message.topic.endswith("/job_failed"):
+                    self.began.append(messages.parse(message.payload).data.params["started_at"])
 
     def look(self, *seen: ListedDomain, first: bool = False, meanwhile: Iterable[Report] = ()) -> "Host":
         """A complete list, with what came while it was read."""

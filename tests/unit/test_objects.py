@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.inventory.drafts import FORGET
 from bridge.agent.inventory.encoder import Encoder
 from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.reports import (
@@ -18,6 +17,7 @@ from bridge.agent.inventory.reports import (
     ObjectsRequested,
 )
 from bridge.agent.inventory.step import Step
+from bridge.demo.memory_agent import HostMessages, MemoryAgent
 from bridge.wire.events import NETWORK, NODEDEV, POOL, SECRET
 from bridge.wire.topics import Topics
 
@@ -45,26 +45,22 @@ _CHANGES = {
 
 
 class Host:
-    """A inventory, what came of it, and what is stored: one that is made of `stored` is the next agent."""
+    """An inventory, what came of it, and what is stored: one that is made of `stored` is the next agent."""
 
     def __init__(self, stored: dict[str, bytes] | None = None) -> None:
-        self.stored = stored or {}
         self.steps: list[Step] = []
         self._told: list[str] = []
-        self._inventory = Inventory(Encoder(Topics(), "h1"), self.stored)
+        self._agent = MemoryAgent(HostMessages(Topics(), "h1"), "e", "QEMU", stored)
         self.take(ConnectionOpened(1, "QEMU"))
 
     def take(self, *reports: ObjectOccurrence | ObjectsRequested | ObjectsListed | ConnectionOpened) -> Self:
         for report in reports:
-            for step in self._inventory.take(report, 0.0):
+            for step, published in self._agent.take(report, 0.0):
                 self.steps.append(step)
-                for draft in step.drafts:
-                    data = json.loads(draft.build("e", 1))["data"]
+                for message in published:
+                    data = json.loads(message.payload)["data"]
                     mark = "~" if data["origin"] == "resync" else ""
                     self._told.append(f"{data['network']['name']} {mark}{data['event']}")
-                    self._store(draft.uuid, draft.known)
-                for key, snapshot in step.snapshots.items():
-                    self._store(key, snapshot or FORGET)
         return self
 
     def lists(self, *seen: ListedObject, during: tuple[ObjectOccurrence, ...] = ()) -> Self:
@@ -77,7 +73,7 @@ class Host:
 
     def again(self) -> "Host":
         """The agent is started anew."""
-        return Host(self.stored)
+        return Host(self._agent.stored)
 
     def follow(self, published: dict[str, bool]) -> None:
         """What a reader makes of the news: each event has to change something."""
@@ -85,12 +81,6 @@ class Host:
             what, value = _CHANGES[said.split()[1].removeprefix("~")]
             assert published[what] != value, said
             published[what] = value
-
-    def _store(self, key: str, snapshot: bytes | None) -> None:
-        if snapshot == FORGET:
-            self.stored.pop(key, None)
-        elif snapshot is not None:
-            self.stored[key] = snapshot
 
 
 def test_a_first_list_of_all_tells_nothing() -> None:

@@ -22,7 +22,7 @@ from bridge.agent.hypervisor.caller import Caller
 from bridge.agent.hypervisor.connection import Connection
 from bridge.agent.hypervisor.guest_calls import GuestCalls
 from bridge.agent.hypervisor.loop import EventLoop, running_loop
-from bridge.agent.inventory.domains import ListedDomain
+from bridge.agent.inventory.domains import PAUSED_FOR_MIGRATION, ListedDomain
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -32,7 +32,6 @@ from bridge.agent.inventory.reports import (
     Report,
 )
 from bridge.agent.worker import Worker
-from bridge.wire import vocabulary
 from bridge.wire.events import chosen
 
 PING_EVERY_S: Final = 5.0
@@ -48,9 +47,6 @@ LIST_RETRY_S: Final = 1.0
 GRACE_S: Final = 0.2
 """An event may arrive this long after a first list that already shows its change."""
 
-_PAUSED_FOR_MIGRATION: Final = frozenset(
-    vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
-)
 _log = structlog.get_logger()
 
 
@@ -292,7 +288,7 @@ class Hypervisor:
 
     def _with_direction(self, listed: dict[str, ListedDomain]) -> dict[str, ListedDomain]:
         """Adds the direction of domains paused for a migration, as far as libvirt answers in time."""
-        ambiguous = [seen for seen in listed.values() if (seen.state, seen.reason) in _PAUSED_FOR_MIGRATION]
+        ambiguous = [seen for seen in listed.values() if (seen.state, seen.reason) in PAUSED_FOR_MIGRATION]
         answers: queue.SimpleQueue[tuple[str, bool | None]] = queue.SimpleQueue()
 
         def ask(seen: ListedDomain) -> None:

@@ -13,6 +13,11 @@ import msgspec
 
 from bridge.wire import vocabulary
 
+PAUSED_FOR_MIGRATION: Final = frozenset(
+    vocabulary.state_codes("paused", reason) for reason in ("migration", "starting_up")
+)
+"""States that a domain has on either side of a migration: libvirt is asked which one it is."""
+
 
 class ListedDomain(msgspec.Struct, frozen=True, gc=False):
     """One domain of a complete list, as libvirt returned it.

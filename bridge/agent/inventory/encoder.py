@@ -260,13 +260,24 @@ class Encoder:
 
         return Draft(topic, build, f"{each.plural}/{occurrence.key}", known, occurrence.received_s)
 
-    def state(self, seen: ListedDomain, driver: str, moment_ns: int, epoch: str, as_of: int) -> bytes:
-        """The bytes of a domain's state, read at a moment, that takes account of everything up to `as_of`."""
+    def state(
+        self,
+        seen: ListedDomain,
+        driver: str,
+        moment_ns: int,
+        epoch: str,
+        as_of: int,
+        *,
+        message_id: str | None = None,
+    ) -> bytes:
+        """The bytes of a domain's state, read at a moment, that takes account of everything up to `as_of`;
+        `message_id` is random by default.
+        """
         persistent = {True: "true", False: "false", None: "null"}[seen.persistent]
         head = self._heads[messages.STATE.type]
         return (
-            f'{{"specversion":"1.0","id":"{uuids.uuid4()}{head}{seen.uuid}","time":"{stamp_ns(moment_ns)}",'
-            f'"dataschema":"{messages.STATE.dataschema}","partitionkey":"{seen.uuid}",'
+            f'{{"specversion":"1.0","id":"{message_id or uuids.uuid4()}{head}{seen.uuid}",'
+            f'"time":"{stamp_ns(moment_ns)}","dataschema":"{messages.STATE.dataschema}","partitionkey":"{seen.uuid}",'
             f'"data":{{{self._domain_members(driver, seen.uuid, seen.name, seen.id)}'
             f'{_state_members(seen.state, seen.reason)},"persistent":{persistent},'
             f'"epoch":{_text(epoch)},"as_of":{as_of}}}}}'

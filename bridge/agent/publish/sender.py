@@ -3,9 +3,10 @@
 `run` is what the thread does. `committed` is called by the outbox's thread after each append; `set_retained`,
 `set_status` and `stop` by any thread. After `stop`, this thread is joined before the outbox's ends.
 
-The session isn't a clean start: the broker keeps it for an hour, so that a replay request made while the
-agent is away is served when it is back. Messages in flight aren't left to the broker: they are sent again
-from the outbox.
+The broker keeps no session: there it could hold QoS 1 subscriptions only (a cluster of RabbitMQ ties one with
+QoS 0 to a node), and a limit on queued messages would cut the retained states of a large host. A replay
+request made while the agent is offline is lost; its sender waits for the status `online`. Messages in flight
+are sent again from the outbox.
 """
 
 import time
@@ -46,7 +47,6 @@ class _StatusMessage(msgspec.Struct):
 _decode_status: Final = msgspec.json.Decoder(_StatusMessage).decode
 
 WINDOW: Final = 100
-SESSION_EXPIRY_S: Final = 3_600
 KEEPALIVE_S: Final = 10
 TICK_S: Final = 1.0
 """Changes that don't wake the thread (a full disk, parked messages) are noticed within this time."""
@@ -356,8 +356,8 @@ class Sender:
         return Session(
             self._broker,
             client_id=f"{self._topics.prefix}-mqtt-agent-{self._topics.level(self._host)}",
-            clean_start=False,
-            session_expiry_s=SESSION_EXPIRY_S,
+            clean_start=True,
+            session_expiry_s=0,
             will=self._will,
             subscriptions=[
                 *(

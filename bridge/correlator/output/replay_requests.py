@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bridge.consumer.state_counts import StateCounts
 from bridge.correlator.counters import Counters
-from bridge.correlator.input.state_counts import StateCounts
 from bridge.log import get_logger
 from bridge.mqtt.session import Publication, Session
 from bridge.wire.messages import ReplayRequest
@@ -31,9 +31,7 @@ class ReplayRequests:
     def request_states(self, session: Session, now: float) -> None:
         """Requests states that the broker didn't send, with the host's last message of the event stream."""
         self._counters.hosts_without_states = len(self._state_counts.missing(now))
-        if session.room() <= 0:
-            return
-        for status in self._state_counts.news(now):
+        for status in self._state_counts.news(now, max(0, session.room())):
             came = self._state_counts.came(status.host)
             _log.warning("host.states_missing", host=status.host, came=came, of=status.states)
             last = max(1, status.last_sequence)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from bridge.correlator.rules.clock_readings import Overlap
@@ -29,7 +30,8 @@ class Link:
     proven: equal figures of both hosts prove it. contradictory: their ends don't go together.
     guest_elsewhere: the guest was on another host, or had come back since. between_readings: no reading of
     the clocks allows it, only an offset between two readings. unlikely: their ends rarely go together.
-    unpublished: it differs from what was published. distance_ms: the time between their beginnings.
+    clock_set: only if a clock was set, against the stamps. unpublished: it differs from what was published.
+    distance_ms: the time between their beginnings.
     """
 
     arrival: LegId
@@ -41,6 +43,7 @@ class Link:
     guest_elsewhere: bool = False
     between_readings: bool = False
     unlikely: bool = False
+    clock_set: bool = False
     unpublished: bool = False
     distance_ms: int = 0
     overlaps: Sequence[Overlap] = ()
@@ -65,6 +68,7 @@ class Link:
             self.guest_elsewhere,
             self.between_readings,
             self.unlikely,
+            self.clock_set,
             self.unpublished,
         ):
             found = found * _MOST + digit
@@ -74,7 +78,7 @@ class Link:
 _MOST: Final = 1000
 """More than the number of links."""
 _MOST_MS: Final = 10**12
-UNLINKED_PENALTY: Final = _MOST**5
+UNLINKED_PENALTY: Final = _MOST**6
 """The penalty of an arrival without a departure: only a proof outweighs it."""
 OPEN_PENALTY: Final = _MOST // 2
 """That of an arrival which is still open: an unlikely link outweighs it."""
@@ -83,30 +87,26 @@ OPEN_PENALTY: Final = _MOST // 2
 def best_links(links: Iterable[Link]) -> list[Link]:
     """At most one link for each arrival and each departure, and no two that cross.
 
-    Exact between two hosts. With three or more, each two are aligned; where two alignments use the same leg,
-    the costlier link is barred, and its hosts are aligned again.
+    Exact between two hosts. With three or more, each two are aligned; a link whose leg has a cheaper one that
+    stays is barred, and its hosts are aligned again.
     """
     by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
     for link in links:
         by_hosts[frozenset((link.arrival[0], link.departure[0]))][link.ends] = link
     aligned = {hosts: _aligned(list(of_them.values())) for hosts, of_them in by_hosts.items()}
     while len(by_hosts) > 1:
-        barred: dict[frozenset[str], set[Ends]] = defaultdict(set)
-        holders: dict[LegId, tuple[Link, frozenset[str]]] = {}
-        for hosts, chosen in aligned.items():
-            for link in chosen:
-                for leg in link.ends:
-                    other = holders.setdefault(leg, (link, hosts))
-                    if other[0] is not link:
-                        worse = max((link, hosts), other, key=lambda each: each[0].cost)
-                        barred[worse[1]].add(worse[0].ends)
-                        holders[leg] = min((link, hosts), other, key=lambda each: each[0].cost)
+        taken: set[LegId] = set()
+        barred: set[frozenset[str]] = set()
+        for link in sorted((link for chosen in aligned.values() for link in chosen), key=attrgetter("cost")):
+            if taken.isdisjoint(link.ends):
+                taken.update(link.ends)
+            else:
+                hosts = frozenset((link.arrival[0], link.departure[0]))
+                del by_hosts[hosts][link.ends]
+                barred.add(hosts)
         if not barred:
             break
-        for hosts, ends in barred.items():
-            for each in ends:
-                del by_hosts[hosts][each]
-            aligned[hosts] = _aligned(list(by_hosts[hosts].values()))
+        aligned |= {hosts: _aligned(list(by_hosts[hosts].values())) for hosts in barred}
     return [link for chosen in aligned.values() for link in chosen]
 
 

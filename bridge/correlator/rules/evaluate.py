@@ -187,7 +187,7 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
 
 def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
     """Where a guest is that left its published location, and isn't known to be anywhere else: at its
-    destination, or still there while its destination is unknown.
+    destination, or still there until the verdict is published.
     """
     place = context.record.location
     for host, view in context.views.items():
@@ -201,22 +201,9 @@ def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
             if is_open and place in (host, of_it.destination):
                 return of_it.destination
         elif host == place:
-            published = (
-                published for published in context.record.published if published.departure == (host, last.key)
-            )
-            is_known = any(each.arrival is not None for each in published) or _ran_later(context, last, host)
-            return None if is_known else place
+            published = (each for each in context.record.published if each.departure == (host, last.key))
+            return None if any(each.last is not None for each in published) else place
     return None
-
-
-def _ran_later(context: EvaluationContext, last: Departure, source: str) -> bool:
-    """Whether the guest ended on another host after it had left this one."""
-    return any(
-        residency.ended is not None and last.ended is not None and residency.ended.at > last.ended.at
-        for host, view in context.views.items()
-        if host != source
-        for residency in view.past
-    )
 
 
 def _prune(context: EvaluationContext) -> None:

@@ -218,8 +218,8 @@ class HostView:
         """The guest's present run state here."""
         return self.run_states[-1].guest if self.run_states else None
 
-    def guest_at(self, mark: Mark, before: Mark | None = None) -> GuestHere | None:
-        """The run state here when `mark` happened on another host, and before `before` happened here; if it
+    def guest_at(self, moment_s: float, before: Mark | None = None) -> GuestHere | None:
+        """The run state here at that moment on another host, and before `before` happened here; if it
         wasn't here then, the next one. A change that was found afterwards may have happened by then. None: it
         may have ended by then.
         """
@@ -227,9 +227,9 @@ class HostView:
         for run_state in reversed(self.run_states):
             if before is not None and run_state.at >= before.at:
                 continue
-            if run_state.at <= mark.at:
+            if run_state.at <= moment_s:
                 return run_state.guest or after
-            if run_state.earliest <= mark.at:
+            if run_state.earliest <= moment_s:
                 return run_state.guest
             after = run_state.guest or after
         return after

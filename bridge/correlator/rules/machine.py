@@ -39,7 +39,15 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Listed,
 )
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, LIVE_S, Instant, Mark, Observation
+from bridge.correlator.rules.observations import (
+    AS_IT_HAPPENED,
+    CLEARED,
+    LIVE_S,
+    Instant,
+    Mark,
+    Observation,
+    is_found,
+)
 from bridge.correlator.rules.segments import begin_segment, was_unseen
 from bridge.wire.messages import seconds
 
@@ -125,6 +133,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "vanished": ("away", ("vanish", "end")),
     },
     "leaving_postcopy": {
+        "iteration": ("leaving_postcopy", ("mark_iteration",)),
         "source_broke": ("leaving_broken", ("break_out",)),
         "resumed_migrated": ("here", ("resume",)),
         "incoming": ("incoming", ("vanish", "end", "open_arrival")),
@@ -296,7 +305,9 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
     """If the host was blind since a leg's last event, that leg may have ended and another one begun."""
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
-        if departure is not None and not departure.is_over and was_unseen(departure, mark):
+        # A job that is gone resumes nothing any more: that is the next one's doing.
+        is_next = departure is not None and departure.stage == "job_lost" and "resume" in actions
+        if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
             begin_segment(view, departure, mark)
     is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
     if is_of_an_arrival and view.arrivals and was_unseen(view.arrivals[-1], mark):
@@ -328,7 +339,9 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     n = next((n for n, each in enumerate(known) if not each.is_over or _is_of(each, began_us)), None)
     if n is None:
         return None
-    while n + 1 < len(known) and known[n + 1].continues and known[n + 1].opened.origin in AS_IT_HAPPENED:
+    for each in known[n + 1 :]:
+        if not each.continues or is_found(each.opened) or each.postcopy:
+            break  # a post-copy's job doesn't end while the guest stays
         n += 1  # the agent saw that happen, and knows the job still: it is that job's, too
     return known[n]
 
@@ -410,9 +423,11 @@ def apply_listed_presence(view: HostView) -> None:
     what = listed.what
     if view.unclassified_resume is not None and what in ("running/migrated", "running/migration_canceled"):
         _classify_resume(view, what, view.unclassified_resume)
+    guest = _ACTIVE_STATES.get(what.partition("/")[0])
+    if view.phase == "here" and guest is not None and what not in PART_IN_A_MIGRATION:
+        view.set_run_state(guest, listed.mark)
     if view.phase != "away":
         return
-    guest = _ACTIVE_STATES.get(what.partition("/")[0])
     if guest is not None and what not in PART_IN_A_MIGRATION:
         begin(view, listed.mark)
         view.phase = "here"

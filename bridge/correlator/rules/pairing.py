@@ -30,6 +30,7 @@ from bridge.correlator.rules.clock_readings import (
     ORDER_S,
     Interval,
     Overlap,
+    by_receipt,
 )
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import holders_at, is_well_after, lasted, source_without_job
@@ -367,6 +368,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         unlikely=fit == "may_fit" or _is_all_a_job_that_was_gone(departure) or _was_over(arrival, departure),
+        clock_set=all(by_receipt in (a.read, d.read) for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
         distance_ms=round(

@@ -257,7 +257,8 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
         return view.guest or "unknown"
     if is_found(moment):
         moment = arrival.announced or moment
-    return view.guest_at(moment, departure.closed if departure else None) or "unknown"
+    then_s = pair.at_destination(moment)
+    return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {

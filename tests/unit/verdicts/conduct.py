@@ -124,14 +124,15 @@ class Conductor:
 
     def _message(self, received: float, sent: Sent) -> tuple[str, bytes, bool]:
         """The topic, the bytes, and that it isn't retained. A clock that isn't told of seems right."""
-        if sent.observation is None:
-            at_s = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
-            published = status(sent, at_s=at_s)
-            return published.topic, published.payload, False
         observation = sent.observation
-        if observation.kind not in ("state", "cleared"):
-            self._ids[wire.host_source(observation.host), event_id(observation)] = observation.id
-        return (*of_domain(observation, sent.uuid), False)
+        if observation is None:
+            at_s = START + (sent.t + self.clocks[sent.host] if sent.host in self.clocks else received)
+            message = status(sent, at_s=at_s)
+        else:
+            message = of_domain(observation, sent.uuid)
+            if observation.kind not in ("state", "cleared"):
+                self._ids[wire.host_source(observation.host), event_id(observation)] = observation.id
+        return message.topic, message.payload, False
 
     def _read(self, at_s: float, topic: str, payload: bytes) -> TimedMessage:
         uuid, word = topic.split("/")[3], topic.rpartition("/")[2]

@@ -124,12 +124,12 @@ def test_an_arrival_that_never_ran_is_no_location() -> None:
     assert unfinished(said)[1] == [SOURCE, None]
 
 
-def test_the_location_stays_until_it_is_known_where_the_guest_went() -> None:
-    """The source says that the guest left, and the destination isn't heard for an hour."""
+def test_no_host_is_the_location_once_it_is_published_that_the_guest_left() -> None:
+    """The source reports that, and nothing comes of the destination for an hour."""
     sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=False)]
     late = [Delivery(each.t + 3600.0 * (each.host == DESTINATION and each.t > 5.0), each) for each in sent]
     published = Conductor().deliver(sorted(late, key=lambda each: each.received))
-    assert places(published) == [SOURCE, DESTINATION]
+    assert places(published) == [SOURCE, None, DESTINATION]
 
 
 def test_a_domain_that_is_renamed_is_at_its_place_under_its_new_name() -> None:

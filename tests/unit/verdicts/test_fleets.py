@@ -100,6 +100,7 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
             "a first iteration begins a job; the suspend before it belongs to the one that couldn't resume",
         ),
         (7324, "a clock that seems right parts no halves that nothing else parts"),
+        (720, "a link that gives way to a cheaper one takes no leg from a third"),
     ],
 )
 def test_a_fleet_that_was_published_wrong_once(seed: int, what: str) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import pytest
 
-from bridge.consumer.inputs import Cleared, Status
-from bridge.consumer.intake import Intake
-from bridge.correlator.input.messages import DomainMessage, message_of
-from bridge.correlator.rules.observations import Observation
-from bridge.wire.messages import stamp
-from bridge.wire.topics import Topics
+from bridge.consumer.inputs import Status
+from bridge.correlator.input.messages import DomainMessage, HostInput
 from tests.support.coverage_table import Proof
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, RELEASES, MigrationRow, Release
-from tests.unit.verdicts.stage import EVENTS_AND_JOBS, FULL, START, Sent, Voice
+from tests.unit.verdicts.stage import EVENTS_AND_JOBS, FULL, Sent, Voice
 from tests.unit.verdicts.test_rows import check, played
-from tests.unit.verdicts.trace_input import observation_of_message
+from tests.unit.verdicts.trace_input import decoded, sent_of
 
 GAP_S: Final = 0.2
 RECORDED: Final = Path(__file__).parents[2] / "data" / "recorded"
@@ -113,31 +110,22 @@ def test_a_recorded_source_that_was_destroyed_on_a_busy_host() -> None:
 
 def recorded(name: str) -> list[Sent]:
     """What agents published, as it was recorded (retain flag, topic and payload, by tabs), from START on."""
-    intake = Intake(Topics())
-    sent: list[Sent] = []
+    lines = (line.split("\t", 2) for line in (RECORDED / name).read_text().splitlines())
+    return sent_of(
+        timed(
+            decoded(topic, payload.encode(), retain=retain == "1")
+            for retain, topic, payload in lines
+            if "/hosts/" in topic
+        )
+    )
+
+
+def timed(received: Iterable[HostInput]) -> Iterator[tuple[float, HostInput]]:
+    """Each message with its moment by its stamp, but none before the former one."""
     begun_s: float | None = None
     at_s = 0.0
-    last: dict[str, int] = {}
-    for line in (RECORDED / name).read_text().splitlines():
-        retain, topic, payload = line.split("\t", 2)
-        if "/hosts/" not in topic:
-            continue
-        word = message_of(intake.read(topic, payload.encode(), retain == "1"))
-        if isinstance(word, (DomainMessage, Status)):
-            begun_s = word.at if begun_s is None else begun_s
-            at_s = max(at_s, word.at - begun_s)
-        if isinstance(word, Status):
-            sees = word.online and word.sees_libvirt
-            why: Literal["", "libvirt", "agent"] = "" if sees else "libvirt" if word.online else "agent"
-            sent.append(Sent(at_s, word.host, sees=not why, why=why, place=(0, word.last_sequence)))
-        elif isinstance(word, DomainMessage) and word.kind is not None:
-            last[word.host] = max(last.get(word.host, 0), word.sequence)
-            sent.append(Sent(at_s, word.host, word.uuid, observation_of_message(word, START + at_s)))
-        elif isinstance(word, Cleared):
-            at = START + at_s
-            place = last.get(word.host, 0)
-            gone = Observation(
-                word.host, 0, place, "cleared", "gone", "state", "", None, at, at, stamp(at), "cleared"
-            )
-            sent.append(Sent(at_s, word.host, word.uuid, gone))
-    return sent
+    for message in received:
+        if isinstance(message, (DomainMessage, Status)):
+            begun_s = message.at if begun_s is None else begun_s
+            at_s = max(at_s, message.at - begun_s)
+        yield at_s, message
