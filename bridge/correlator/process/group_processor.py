@@ -64,6 +64,7 @@ class GroupProcessor:
         self.was_complete = False
         self._statuses: defaultdict[str, list[Inbound]] = defaultdict(list)
         self._sight_changed_on: set[str] = set()
+        """Hosts whose sight changed, until what depends on them is stored."""
         self._left: set[str] = set()
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
@@ -128,14 +129,15 @@ class GroupProcessor:
         """
         until = min(now, self._caught_up_by_all)
         back = self.sight.settled(until)
+        self.sight.note_settled(back)
+        self._sight_changed_on.update(back)
         found = 0
-        if back or (self.next_due is not None and self.next_due <= until):
-            batch = Batch(until, until)
-            self.sight.note_settled(back)
-            batch.sight_changed.update(back)
+        if self._sight_changed_on or (self.next_due is not None and self.next_due <= until):
+            batch = Batch(until, until, sight_changed=set(self._sight_changed_on))
             with self._store.begin_shared() as tx:
                 found = self._evaluator.process(batch, tx, StoreIndex(tx, batch.hosts), limit)
                 attention = tx.attention()
+            self._sight_changed_on.clear()
             self._counters.attention = attention
             self._evaluator.committed(batch)
         if self.next_due is not None and self.next_due > self._caught_up_by_all:
