@@ -67,6 +67,7 @@ def _placed(each: Sent, came: int) -> Sent:
     return replace(each, observation=structs.replace(observation, sequence=min(came, observation.sequence)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [SOURCE, DESTINATION])
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -150,6 +150,7 @@ def test_a_transient_guest_whose_host_was_lost_is_not_known_to_be_lost() -> None
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in MIGRATIONS if row.leaves in ("S", "D")], ids=str)
 @every_release
 @every_voice
@@ -234,6 +235,7 @@ def test_with_every_message_doubled_and_the_whole_day_again(
     assert published == Conductor().deliver(once)
 
 
+@pytest.mark.slow
 @every_row
 @every_release
 def test_with_the_correlator_restarted_after_every_prefix(

@@ -39,6 +39,7 @@ def stretched(said: str, n: int, times: float) -> str:
     return " ".join(words_of_it)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [*MIGRATIONS, *LOOK_ALIKES], ids=str)
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("voice", [FULL, EVENTS_AND_JOBS], ids=["full", "events and jobs"])

@@ -114,6 +114,7 @@ def test_played_doubled_and_again(row: str, trace: Trace, proof: Proof) -> None:
     assert Conductor().deliver([*twice, *again]) == Conductor().deliver(once)
 
 
+@pytest.mark.slow
 @every_trace
 def test_played_with_the_correlator_restarted_after_each_message(
     row: str, trace: Trace, proof: Proof
