@@ -56,7 +56,7 @@ class Sight:
         self._note_gone(host)
 
     def share(self, host: Host) -> None:
-        """Another object of the host was stored; ours takes over what this knows of its sight and epoch."""
+        """Another object of the host was processed and stored: ours takes over its sight and epoch."""
         self.hosts.setdefault(host.name, host).share_sight(host)
         self.epochs[host.name] = max(0, host.kept.current)
 
