@@ -23,6 +23,7 @@ from bridge.correlator.output.restorer import Restorer
 from bridge.correlator.output.sender import Sender
 from bridge.correlator.process.group_processor import PROCESSING_S, RETRY_S, GroupProcessor
 from bridge.correlator.process.processor import Processor
+from bridge.correlator.process.single_processor import SingleProcessor
 from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.correlator.sessions import Handlers, Sessions
 from bridge.correlator.status import Status
@@ -83,7 +84,7 @@ class Correlator:
             group=settings.group,
             name=lambda: self.name,
             counters=self.counters,
-            hosts=self._processor.hosts.values,
+            hosts=self._processor.sight.hosts.values,
         )
         self._status_topic = ""
         self._sessions = Sessions(settings, self._instance)
@@ -112,7 +113,7 @@ class Correlator:
         if settings.group is None:
             times = Times(settings.settle_s, settings.patience_s)
             store = Store(url, owner=f"correlator {settings.id}")
-            return store, Processor(store, times, self._draft, self.counters)
+            return store, SingleProcessor(store, times, self._draft, self.counters)
         times = Times(settings.settle_s, settings.patience_s, PROCESSING_S)
         shared = GroupStore(url, name=settings.group, wish=settings.id, instance=self._instance)
         return shared, GroupProcessor(shared, times, self._draft, self.counters)
@@ -342,11 +343,10 @@ class Correlator:
         now = self._clock()
         self._store.look()
         if isinstance(self._store, GroupStore):
-            assert isinstance(self._processor, GroupProcessor)
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
             self._adopt(session)
-            self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
+        self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
         for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
             self._replay.request_messages(session, host, epoch, first, last)
         if self._settings.group is None:  # a member is sent a part of them

@@ -13,7 +13,7 @@ from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.inbound import InboundQueue
 from bridge.correlator.output.outbound import draft
-from bridge.correlator.process.processor import Processor
+from bridge.correlator.process.single_processor import SingleProcessor
 from bridge.correlator.rules.record import OutboundMessage, Times
 from bridge.correlator.steady_clock import SteadyClock
 from bridge.correlator.store import Draft
@@ -70,7 +70,7 @@ class Path:
         """A process begins, and its session with the broker."""
         self._now_s = self._received_s = self._next_tick_s = at_s
         self._clock = SteadyClock(lambda: self._now_s + self.clock_s, lambda: self._now_s)
-        self._processor = Processor(self._store, self._times, _drafted, self.counters)
+        self._processor = SingleProcessor(self._store, self._times, _drafted, self.counters)
         self._processor.load(self._clock)
         self._inbound = InboundQueue(TOPICS, self.counters, settle_s=self._times.settle_s)
         self._inbound._intake.read = _read  # type: ignore[method-assign]
@@ -109,10 +109,10 @@ class Path:
         processor, inbound = self._processor, self._inbound
         ahead_s = self._clock() - self._now_s
         due = [] if processor.next_due is None else [processor.next_due - ahead_s]
-        due += [until - ahead_s for until in processor.returning.values()]
+        due += [until - ahead_s for until in processor.sight.returning.values()]
         if due and not inbound.is_complete(self._clock()):
             due = [self._now_s + _TICK_S]
-        if inbound.gap_since is not None or any(host.suspect for host in processor.hosts.values()):
+        if inbound.gap_since is not None or any(host.suspect for host in processor.sight.hosts.values()):
             due.append(max(self._next_tick_s, self._now_s))
         return min(due, default=None)
 

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 from sqlalchemy import text
 
+from bridge.consumer.inputs import Status
 from bridge.consumer.intake import Intake
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
@@ -18,6 +19,7 @@ from bridge.correlator.output.outbound import draft
 from bridge.correlator.process.group_processor import PROCESSING_S, GroupProcessor
 from bridge.correlator.rules.record import Times
 from bridge.correlator.store import GroupStore, HostRow
+from bridge.database import StoreTroubleError
 from bridge.mqtt.messages import Publication
 from bridge.wire.messages import correlator_source
 from bridge.wire.topics import Topics
@@ -122,6 +124,26 @@ def test_a_verdict_by_the_clock_comes_when_all_members_heard_that_nothing_else_c
     first.take(_sides()[0], START + 3.0)
     assert first.look(START + 3.0) == []
     assert second.look(START + 7.0) == ["completed"]
+
+
+def test_a_revision_since_a_host_is_back_comes_though_the_store_failed_then(members: list[Member]) -> None:
+    """The source was away, and is back with the guest left paused there."""
+    first, second = members
+    source, destination = _sides()
+    left = next(n for n, each in enumerate(source) if each.topic.endswith("/lifecycle/stopped"))
+    first.take([*source[:left], *destination], START + 3.0)
+    for now, online, looked, published in ((3.0, False, 8.0, ["completed"]), (10.0, True, 11.0, [])):
+        status = Status("host1-group", online, online, None, 0, (), START + now)
+        first.work.take([Inbound(status, START + now, retained=False)], START + now, START + now)
+        assert first.look(START + looked) == published
+    first.work.look_around(START + 13.0, is_complete=True)
+    with second.store.begin() as tx:
+        tx._connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid <> pg_backend_pid()")
+        )
+    with pytest.raises(StoreTroubleError):
+        first.work.evaluate_due(START + 13.0)
+    assert first.look(START + 14.0) == ["completed"]
 
 
 @pytest.mark.parametrize("missing", ["started", "resumed"])

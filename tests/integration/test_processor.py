@@ -8,9 +8,9 @@ import pytest
 
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.messages import DomainMessage, Inbound
-from bridge.correlator.process.processor import Processor
+from bridge.correlator.process.single_processor import SingleProcessor
 from bridge.correlator.rules.record import OutboundMessage, Times
-from bridge.correlator.store import Draft, Store
+from bridge.correlator.store import Draft, Store, Transaction
 from bridge.database import StoreTroubleError
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -34,15 +34,15 @@ def test_a_batch_that_is_tried_again_counts_its_duplicates_once(
 
     counters = Counters()
     store = Store(f"sqlite:///{tmp_path}/store.db", owner="correlator main")
-    processor = Processor(store, Times(), draft, counters)
+    processor = SingleProcessor(store, Times(), draft, counters)
     processor.load()
     processor.take([said(1)], 100.0, 100.0)
     with monkeypatch.context() as full:
 
-        def note_stored(*_: object) -> None:
+        def keep_meta(*_: object) -> None:
             raise StoreTroubleError("no space left on device")
 
-        full.setattr(processor, "_note_stored", note_stored)
+        full.setattr(Transaction, "keep_meta", keep_meta)
         for _ in range(3):
             with pytest.raises(StoreTroubleError):
                 processor.take([said(1), said(2)], 100.0, 100.0)

@@ -1,0 +1,152 @@
+"""The hosts, and which of them are blind. Sans-I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+from bridge.consumer.inputs import Forgotten, Status
+from bridge.correlator.counters import Counters
+from bridge.correlator.input.hosts import GONE, Host
+from bridge.correlator.input.messages import Inbound
+from bridge.correlator.rules.record import Hosts
+from bridge.log import get_logger
+
+_log = get_logger()
+
+
+class Sight:
+    """A copy in memory of what the store has of hosts.
+
+    A host that comes back counts as blind until it has had `settle` to publish what it found; if it is lost
+    before that, it is blind since the first time.
+
+    blind: since when each blind host is. gone: blind hosts that were taken out of service. epochs: the
+    ordinal of each host's newest epoch. returning: until when each host that came back counts as blind.
+    """
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self.hosts: dict[str, Host] = {}
+        self.blind: dict[str, float] = {}
+        self.gone: set[str] = set()
+        self.epochs: dict[str, int] = {}
+        self.returning: dict[str, float] = {}
+
+    def load(self, stored: Mapping[str, bytes]) -> None:
+        """The process starts with these hosts."""
+        for name, data in stored.items():
+            host = self.hosts[name] = Host.load(name, data) if data else Host(name)
+            self.note(host)
+            if host.blind_since is None:
+                self.returning[name] = 0.0  # what waited for it may not have been evaluated again
+
+    def host(self, name: str, *, from_start: bool = False) -> Host:
+        """The host. from_start: where it is new, its stream is expected from its first message on."""
+        host = self.hosts.get(name)
+        if host is None:
+            host = self.hosts[name] = Host(name, from_start=from_start)
+        return host
+
+    def note(self, host: Host) -> None:
+        """The host may have changed."""
+        self.epochs[host.name] = max(0, host.kept.current)
+        if (since := host.dark_since) is not None:
+            self.blind.setdefault(host.name, since)
+        self._note_gone(host)
+
+    def share(self, host: Host) -> None:
+        """Another object of the host was processed and stored: ours takes over its sight and epoch."""
+        self.hosts.setdefault(host.name, host).share_sight(host)
+        self.epochs[host.name] = max(0, host.kept.current)
+
+    def take_status(self, host: Host, message: Status | Forgotten, inbound: Inbound) -> bool:
+        """The agent's status, or its removal. True: whether the host is blind has changed."""
+        if isinstance(message, Forgotten):
+            changed = host.note_sight(GONE, since=inbound.received)
+        else:
+            if not inbound.retained:
+                host.note_clock(inbound.received, message.at, is_status=not inbound.late)
+                if message.online and message.sees_libvirt:
+                    host.note_saw(message.at + min(0.0, host.offset_s))
+            changed = host.note_agent(
+                message, received=inbound.received, retained=inbound.retained, after=inbound.after
+            )
+        self._note_gone(host)
+        if changed:
+            self._note_change(host, inbound.received)
+        return changed
+
+    def take_event(self, host: Host, at: float, received: float) -> bool:
+        """An event that the agent stamped at `at` (corrected). True: the host isn't blind any more."""
+        if host.blind_since is None or not host.note_alive(at):
+            return False
+        self._note_change(host, received)
+        return True
+
+    def settled(self, now: float) -> list[str]:
+        """The hosts that have been back for `settle`."""
+        return [name for name, until in self.returning.items() if until <= now]
+
+    def note_settled(self, names: Iterable[str]) -> None:
+        """These don't count as blind any more."""
+        for name in names:
+            del self.returning[name]
+            self.blind.pop(name, None)
+
+    def known(self, gaps: AbstractSet[str]) -> Hosts:
+        """What an evaluation needs to know of the hosts, with those that have gaps."""
+        returned = {name: until - self._settle_s for name, until in self.returning.items()}
+        return Hosts(self.epochs, frozenset(self.gone), gaps, returned)
+
+    def count(self, counters: Counters) -> None:
+        """Counts the hosts, and those that are blind and not gone."""
+        counters.hosts = len(self.hosts)
+        counters.blind_hosts = len(self.blind) - len(self.gone)
+
+    def _note_change(self, host: Host, now: float) -> None:
+        if (since := host.dark_since) is not None:
+            self.blind.setdefault(host.name, since)
+            self.returning.pop(host.name, None)
+            _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
+        else:
+            self.gone.discard(host.name)
+            self.returning[host.name] = now + self._settle_s
+            _log.info("host.sees", host=host.name)
+
+    def _note_gone(self, host: Host) -> None:
+        if host.is_gone:
+            self.gone.add(host.name)
+        else:
+            self.gone.discard(host.name)
+
+
+class SightBefore:
+    """What is known of hosts before a transaction changes it, to be restored if that fails."""
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._blind = dict(sight.blind)
+        self._returning = dict(sight.returning)
+        self._hosts: dict[str, bytes | None] = {}
+
+    def remember(self, name: str) -> None:
+        """A host is about to change, or to be added."""
+        if name not in self._hosts:
+            host = self._sight.hosts.get(name)
+            self._hosts[name] = None if host is None else host.dump()
+
+    def restore(self) -> None:
+        """Everything is as before, except for replay requests under way."""
+        sight = self._sight
+        sight.blind, sight.returning = self._blind, self._returning
+        for name, data in self._hosts.items():
+            if data is None:
+                del sight.hosts[name]
+                sight.gone.discard(name)
+                sight.epochs.pop(name, None)
+            else:
+                host = Host.load(name, data)
+                host.ask = sight.hosts[name].ask
+                sight.hosts[name] = host
+                sight.note(host)
