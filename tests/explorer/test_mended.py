@@ -277,6 +277,14 @@ MENDED: Final = {
             ),
             "dead B 8…17 unsaid 0",
         ),
+        # a source that resumes after the next attempt was prepared ends that one
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies switches finishes answer lost destination destroyed"
+            ),
+            "blind A 0…15 said 0",
+        ),
         # a copy doesn't go on into a destination that reported the beginning of its end
         (
             (

@@ -169,7 +169,7 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
         return a, "unseen"
     if arrival is None:
         return a, departure.stage
-    d: DepartureState = stage_then(arrival, departure, pair.overlaps)
+    d: DepartureState = stage_then(arrival, departure, pair.overlaps, pair.next_began)
     if (a, d) == ("arrived", "unpaused") and d != departure.stage:
         return a, "resumed_ended"  # both ran, and now one does
     if _both_ran_and_ended(pair) and arrival.over and departure.over:

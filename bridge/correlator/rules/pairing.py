@@ -149,6 +149,7 @@ def _linked(
         [ends for ends in published if any(leg in done for leg in ends)],
         _proven(arrivals, departures),
         times,
+        [arrival.opened for _, arrival in arrivals if arrival.opened is not None],
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
 
@@ -232,6 +233,7 @@ class _Known:
     fixed: Collection[Ends]
     proven: Mapping[LegId, LegId]
     lasted: Mapping[LegId, list[Interval]]
+    prepared: Sequence[Mark]
 
     def proves(self, arrival: LegId, departure: LegId) -> bool | None:
         """Whether equal figures prove that these belong together, or that they don't; None: neither."""
@@ -247,18 +249,26 @@ _OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
 }
 
 
-def stage_then(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> DepartureStage:
-    """The source's stage when the attempt was over."""
-    is_its_own = _ended_independently(arrival, departure, overlaps)
+def stage_then(
+    arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap], next_began: float = FOREVER
+) -> DepartureStage:
+    """The source's stage when the attempt was over. next_began: as in `Pair`."""
+    is_its_own = _ended_independently(arrival, departure, overlaps, next_began)
     return departure.before_end if is_its_own else departure.stage
 
 
 @exception_to("OUTCOMES", "its stage before that end counts")
-def _ended_independently(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
-    """The source ended well after the attempt was over at the destination."""
+def _ended_independently(
+    arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap], next_began: float
+) -> bool:
+    """The source ended well after the attempt was over at the destination, or was found to have ended after
+    the next attempt was prepared.
+    """
     end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
     if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
         return False
+    if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
+        return True
     return is_well_after(end, over, overlaps)
 
 
@@ -277,6 +287,14 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
 def _was_over(arrival: Arrival, departure: Departure) -> bool:
     """The source was found to have ended what its destination has only prepared."""
     return arrival.stage == "open" and is_found(departure.ended)
+
+
+def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
+    """Another attempt was prepared before the source's end: a source begins one job after the other."""
+    end = departure.ended
+    if end is None or end.origin != "event" or departure.stage not in _OF_A_MIGRATION:
+        return False
+    return any(arrival.first.at < prepared.at < end.at - AFTER_S for prepared in known.prepared)
 
 
 def _link(
@@ -367,7 +385,10 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
-        unlikely=fit == "may_fit" or _is_all_a_job_that_was_gone(departure) or _was_over(arrival, departure),
+        unlikely=fit == "may_fit"
+        or _is_all_a_job_that_was_gone(departure)
+        or _was_over(arrival, departure)
+        or _was_followed(arrival, departure, known),
         clock_set=all(by_receipt in (a.read, d.read) for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),

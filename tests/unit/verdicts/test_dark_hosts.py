@@ -171,3 +171,11 @@ def test_a_host_that_is_blind_again_before_it_lists_the_domain() -> None:
 def is_state(sent: Sent) -> bool:
     """Whether it is a listed state."""
     return sent.observation is not None and sent.observation.kind == "state"
+
+
+def test_a_guest_that_was_found_gone_was_there_when_the_next_attempt_was_prepared() -> None:
+    """So the first attempt didn't end with it, and its source confirms nothing."""
+    published, _ = unfinished("D(2,1) S:iter ~1 D(6,1) D(5,1) ~1 D(2,1) ~2 S:dark ~90 S=gone S:back ~20")
+    (first,) = [one for one in verdicts(published) if one.outcome == "failed"]
+    assert (first.reason, first.confirmed_by) == ("destination_destroyed", ["destination"])
+    assert first.guest.host == SOURCE
