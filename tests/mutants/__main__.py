@@ -52,7 +52,7 @@ def main() -> int:
     session = Session(options)
     of_pytest = ["-q", "-s", "-x", "--timeout=0", "-p", "no:xdist", f"--ignore={_OF_THE_PAGE}"]
     root = Path(__file__).parents[2]
-    marked = ["-m", "not slow and not server and not lab"]
+    marked = [] if given.exceptions else ["-m", "not slow and not server and not lab"]
     ended = pytest.main([*of_pytest, *marked, f"--rootdir={root}", *tests], plugins=[session])
     print(f"{session.said}; {monotonic() - began:.0f} s", flush=True)
     return int(ended) or session.is_wrong
