@@ -21,7 +21,7 @@ def measure(place: Place) -> Iterator[Figure]:
     """The same messages through a correlator without a group (0 members), a group of one and one of two."""
     rates: dict[int, list[float]] = {0: [], 1: [], 2: []}
     costs: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    messages = place.scale.messages // 2
+    messages = 4 * place.scale.messages  # for seconds: what one batch costs grows with what is under way
     with Postgres() as postgres:
         for turn in range(max(1, place.scale.rounds - 2)):
             for members in (0, 1, 2) if turn % 2 else (2, 1, 0):

@@ -173,7 +173,7 @@ def test_a_gap_that_another_member_fills_is_looked_at_as_soon_as_all_have_caught
     for now in (3.5, 5.5, 6.0):
         assert first.look(START + now) + second.look(START + now) == []
     with second.store.begin_shared() as tx:
-        ((name, (data, _)),) = tx.claim(["host2-group"], []).items()
+        ((name, data),) = tx.claim(["host2-group"], []).items()
         host = Host.load(name, data)
         host.see("epoch-host2-group", 2, START + 6.0)
         assert not host.has_gap

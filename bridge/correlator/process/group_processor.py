@@ -159,7 +159,8 @@ class GroupProcessor:
                     asks.append((name, *ask))
                 if host.ask is not None:
                     self._asks[name] = host.ask
-                batch.gaps_filled.add(name)
+                if host.losses:
+                    batch.gaps_filled.add(name)
             self._evaluator.process(batch, tx, StoreIndex(tx, batch.hosts))
         self._evaluator.committed(batch)
         return asks
@@ -180,9 +181,9 @@ class GroupProcessor:
         names = {row.host for row in fresh} | set(sorted(self._statuses.keys() | self._left)[:HOSTS])
         with self._store.begin_shared() as tx:
             claimed = tx.claim(names, names - self._in_store)
-            for name, (data, suspect) in claimed.items():
-                batch.hosts[name] = self._loaded(name, data)
-                if suspect:
+            for name, data in claimed.items():
+                host = batch.hosts[name] = self._loaded(name, data)
+                if host.suspect:  # as loaded: it has a hole, that may be filled now
                     batch.gaps_filled.add(name)
             left = names - claimed.keys()
             self._take_in(batch, tx, fresh, left)

@@ -51,7 +51,7 @@ _MAKE_HOSTS = text(
     " SELECT host, '', false FROM unnest(CAST(:hosts AS text[])) AS host ON CONFLICT (host) DO NOTHING"
 )
 _CLAIM_HOSTS = text(
-    "SELECT host, data, suspect FROM hosts WHERE host = ANY(:hosts) ORDER BY host FOR UPDATE SKIP LOCKED"
+    "SELECT host, data FROM hosts WHERE host = ANY(:hosts) ORDER BY host FOR UPDATE SKIP LOCKED"
 )
 _CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host FOR UPDATE SKIP LOCKED")
 _SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect AND host = ANY(:hosts)")
@@ -122,11 +122,9 @@ class GroupTransaction(Transaction):
         """The number of pending domains."""
         return int(self._connection.execute(_COUNT_OPEN).scalar_one())
 
-    def claim(self, hosts: Collection[str], new: Collection[str]) -> dict[str, tuple[bytes, bool]]:
-        """Claims those of these hosts that no other member is processing; returns each with whether it may
-        have holes.
-
-        `new` are those of them that may not be in the store yet; their bytes are empty.
+    def claim(self, hosts: Collection[str], new: Collection[str]) -> dict[str, bytes]:
+        """Claims those of these hosts that no other member is processing. new: those of them that may not be
+        in the store yet; their bytes are empty.
         """
         if new:
             self._connection.execute(_MAKE_HOSTS, {"hosts": [encode_level(name) for name in sorted(new)]})
@@ -134,7 +132,7 @@ class GroupTransaction(Transaction):
             return {}
         wanted = {"hosts": [encode_level(name) for name in hosts]}
         rows = self._connection.execute(_CLAIM_HOSTS, wanted)
-        return {decode_level(row.host): (row.data, row.suspect) for row in rows}
+        return {decode_level(row.host): row.data for row in rows}
 
     def claim_suspects(self) -> dict[str, bytes]:
         """Claims the hosts with holes that no other member is processing."""
