@@ -37,6 +37,7 @@ def run_and_kill(folder: Path, after_s: float, *arguments: str) -> tuple[str, di
     return epoch, {int(sequence): int(checksum) for sequence, checksum in map(str.split, lines)}
 
 
+@pytest.mark.slow
 def test_an_outbox_killed_at_random_moments_keeps_what_it_said(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

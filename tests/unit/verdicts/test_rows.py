@@ -270,6 +270,7 @@ def test_with_one_side_late_by_less_than_settle(
     check(published, row, FULL)
 
 
+@pytest.mark.slow
 @every_row_told_once
 @pytest.mark.parametrize("host", [SOURCE, DESTINATION])
 @pytest.mark.parametrize("late_s", [3.0, 5.5])
@@ -326,6 +327,7 @@ def test_with_states_that_overtake_the_events_of_one_side(
     check(published, row, FULL, revised=None)
 
 
+@pytest.mark.slow
 @every_row
 @every_release
 def test_with_any_one_event_late(row: MigrationRow, release: Release, proof: Proof) -> None:
