@@ -31,11 +31,16 @@ def _story(fleet: Fleet, uuid: str) -> list[tuple[str, str | None, str | None, s
 
 
 def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path, broker: Broker) -> None:
-    """Twelve times killed while messages flow; the tellings are those of one that lived."""
+    """Twelve times killed while messages flow; the tellings are those of one that lived.
+
+    A domain's messages are up to four kills apart; `settle` is longer, so the one that is killed waits
+    for the same messages as the other.
+    """
+    waits = {"settle": 10, "patience": 30}
     chance = random.Random(7)
     streams = streams_of(60, "1-")
     messages = mixed(streams, chance)
-    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path) as correlator:
+    with Fleet(broker) as fleet, CorrelatorProcess(broker, tmp_path, **waits) as correlator:
         correlator.until_connected()
         pieces = 12
         for piece in range(pieces):
@@ -46,18 +51,18 @@ def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path
             correlator.start()
             if chance.random() < 0.5:
                 correlator.until_connected(len(correlator.logged("broker.connected")) + 1)
-        fleet.until(lambda: fleet.have_ended(streams), timeout_s=30)
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=60)
         fleet.listen(2.5)
         published = {uuid: _story(fleet, uuid) for uuid in streams}
         assert correlator.stop() == 0
     with (
         Broker(tmp_path / "another") as calm,
         Fleet(calm) as fleet,
-        CorrelatorProcess(calm, tmp_path / "calm") as correlator,
+        CorrelatorProcess(calm, tmp_path / "calm", **waits) as correlator,
     ):
         correlator.until_connected()
         fleet.publish(messages)
-        fleet.until(lambda: fleet.have_ended(streams), timeout_s=30)
+        fleet.until(lambda: fleet.have_ended(streams), timeout_s=60)
         fleet.listen(2.5)
         expected = {uuid: _story(fleet, uuid) for uuid in streams}
     assert published == expected
