@@ -96,7 +96,7 @@ def source_without_job(
         and (end := _end_before_copy(arrival, source, residency, views, links))
     ]
     holder = next(iter(holders), None)
-    if not ends and holder and (end := _ran_on(arrival, holder[1], views[holder[0]])):
+    if not ends and holder and (end := _ran_on(arrival, holder[1])):
         ends = [(holder[0], end)]
     source, end = ends[0] if ends else (_last_host(host, arrival, holder, links), None)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
@@ -161,19 +161,17 @@ def _end_before_copy(
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
 
 
-def _ran_on(arrival: Arrival, residency: Residency, source: HostView) -> Departure | None:
-    """The source's leg if no event shows a job there, and it lists the guest as running after that was
-    resumed at its destination.
+def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
+    """The source's leg if no event shows a job there, and the guest ran there after it was resumed at its
+    destination.
     """
-    listed, switched = source.listed, arrival.switched
-    if arrival.stage not in ("arrived", "departed") or listed is None or switched is None:
-        return None
-    if residency is not source.residency or source.guest != "running":
+    ran, switched = residency.ran, arrival.switched
+    if arrival.stage not in ("arrived", "departed") or ran is None or switched is None:
         return None
     overlaps = residency_overlaps(arrival, residency)
-    if not all(d.read(listed.mark) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
+    if not all(d.read(ran) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
         return None
-    return Departure(key=listed.key, opened=listed.mark, stage="resumed", guest="running", ended=listed.mark)
+    return Departure(key=ran.key, opened=ran, stage="resumed", guest="running", ended=ran)
 
 
 def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostView
@@ -166,7 +167,7 @@ def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -
         )
         if leads_to is None:
             continue  # A job's events and the beginning of a shutdown change no state.
-        if changes and observation.at > listed.mark.at:
+        if observation.at > listed.mark.at + (0.0 if changes else AFTER_S):
             return False
         if state in leads_to:
             return True

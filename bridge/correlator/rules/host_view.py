@@ -152,6 +152,7 @@ class Residency:
     arrived: bool = False
     cancelled: bool = False  # a departure was cancelled in it: a state's reason may be that one's
     announced: Mark | None = None  # when its end began, if the host reported that
+    ran: Mark | None = None  # the last that showed the guest running
 
 
 class Listed(Struct, frozen=True, gc=False):
@@ -243,6 +244,8 @@ class HostView:
     def set_run_state(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes the run state from this mark on."""
         self.unclassified_resume = None  # a listed reason is that of the last change
+        if guest == "running" and self.residency is not None:
+            self.residency.ran = mark
         if guest != self.guest:
             self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
                 -KEPT_RUN_STATES:

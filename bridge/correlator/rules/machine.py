@@ -305,8 +305,8 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
     """If the host was blind since a leg's last event, that leg may have ended and another one begun."""
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
-        # A job that is gone resumes nothing any more: that is the next one's doing.
-        is_next = departure is not None and departure.stage == "job_lost" and "resume" in actions
+        # A job that is gone resumes nothing any more, nor does its guest leave: that is the next one's doing.
+        is_next = departure is not None and departure.stage == "job_lost" and bool(_ENDS_A_JOB & set(actions))
         if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
             begin_segment(view, departure, mark)
     is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
@@ -323,6 +323,7 @@ _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
         "leave", "resume", "leave_paused", "crash", "stop", "vanish", "job_end",
     }
 )  # fmt: skip
+_ENDS_A_JOB: Final[frozenset[Action]] = frozenset({"resume", "leave"})
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
@@ -347,8 +348,11 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
 
 
 def _is_of(departure: Departure, began_us: int) -> bool:
-    """Whether this has an event of the job that began then; what was found may have happened before."""
-    marks = [mark for mark in (*departure.job_marks, departure.ended) if mark is not None]
+    """Whether this has an event of the job that began then; what was found, or asked for, may have happened
+    before.
+    """
+    ended = None if departure.ended == departure.job_gone else departure.ended
+    marks = [mark for mark in (*departure.job_marks, ended) if mark is not None]
     return any(mark.origin in AS_IT_HAPPENED and seconds(mark.stamp) * 1e6 >= began_us for mark in marks)
 
 

@@ -80,7 +80,7 @@ def pair(
     was `published` as one attempt stays one unless there is evidence against it, and always if it is done.
     """
     arrivals, departures, residencies, links = _linked(views, done, published)
-    began = sorted(arrival.first.at for _, arrival in arrivals if not arrival.tentative)
+    began = sorted(each.first.at for view in views.values() for each in view.arrivals if not each.tentative)
     pairs = []
     taken = set()
     for host, arrival in arrivals:
@@ -149,7 +149,7 @@ def _linked(
         [ends for ends in published if any(leg in done for leg in ends)],
         _proven(arrivals, departures),
         times,
-        [arrival.opened for _, arrival in arrivals if arrival.opened is not None],
+        [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
 
