@@ -346,6 +346,8 @@ def note_job_gone(departure: Departure, mark: Mark) -> None:
     """The agent's report that a job is gone which was over already."""
     departure.job_gone = departure.job_gone or mark
     if departure.ended is None:
+        if departure.stage == "leaving":
+            departure.guest = None  # it was resumed since, unseen
         departure.stage, departure.ended = "job_ended", mark
 
 

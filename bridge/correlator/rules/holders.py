@@ -203,6 +203,5 @@ def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
 def lasted(leg: Arrival | Departure) -> list[Interval]:
     """The time of a leg, from the first to the last known moment."""
     if isinstance(leg, Arrival):
-        ended = leg.ended if leg.announced is None or not is_found(leg.ended) else leg.announced
-        return intervals(leg.first, leg.after, leg.switched or ended or leg.over or leg.announced)
+        return intervals(leg.first, leg.after, leg.switched or leg.ended_by or leg.over or leg.announced)
     return intervals(leg.opened, leg.after, leg.ended or leg.closed)

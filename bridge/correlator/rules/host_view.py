@@ -83,6 +83,13 @@ class Arrival:
     absorbed: tuple[Key, ...] = ()  # where its later segments began
 
     @property
+    def ended_by(self) -> Mark | None:
+        """Its end; its beginning, if only something later showed the end."""
+        end = self.ended
+        is_seen = end is not None and end.origin in AS_IT_HAPPENED and end.what.startswith("stopped/")
+        return end if end is None or is_seen else self.announced or end
+
+    @property
     def last_mark(self) -> Mark:
         """The newest mark of it."""
         marks = (self.first, self.switched, self.broke, self.postcopy_started, self.ended)

@@ -244,19 +244,17 @@ def _guest_after_failure(
         return (source, "unknown"), None
     if d in ("resumed", "resumed_ended"):
         return (source, "running"), None
-    if d == "job_ended" and pair.departure is not None and pair.departure.guest is not None:
-        return (source, pair.departure.guest), None
+    if d == "job_ended" and pair.departure is not None:
+        return (source, pair.departure.guest or "unknown"), None
     return (source, "unknown" if view is None or at_source.is_blind else _guest_then(pair, view)), None
 
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
     """The guest's state on its source when the attempt was over."""
     arrival, departure = pair.arrival, pair.departure
-    moment = arrival.ended if arrival else None
-    if arrival is None or moment is None:
+    moment = arrival.ended_by if arrival else None
+    if moment is None:
         return view.guest or "unknown"
-    if is_found(moment):
-        moment = arrival.announced or moment
     then_s = pair.at_destination(moment)
     return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
 
