@@ -199,7 +199,7 @@ def outcome_of(
     arrival, departure = pair.arrival, pair.departure
     if (
         (pair.destination in silent and _may_arrive_unseen(a, d, departure))
-        or _may_have_arrived(arrival, departure, source)
+        or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
         or _may_have_ended_first(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
     ):
@@ -215,16 +215,19 @@ def outcome_of(
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_have_arrived(arrival: Arrival | None, departure: Departure | None, source: HostView | None) -> bool:
+def _may_have_arrived(
+    arrival: Arrival | None, departure: Departure | None, source: HostView | None, *, is_source_blind: bool
+) -> bool:
     """A destination that was found without the guest may have had it meanwhile: its source had suspended it
-    for the switch-over, and ended later; or lost it while blind, too.
+    for the switch-over, and ended later, or is blind; or lost it while blind, too.
     """
     if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
         return False
     if departure is None:
         return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
     was_suspended = departure.suspended is not None and not departure.postcopy
-    return was_suspended and departure.stage in ("crashed", "stopped", "vanished")
+    is_open = is_source_blind and departure.stage == "leaving"
+    return was_suspended and (is_open or departure.stage in ("crashed", "stopped", "vanished"))
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")

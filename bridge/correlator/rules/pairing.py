@@ -211,6 +211,7 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "resumed": {"ended": "fits"},
     "resumed_ended": {"ended": "fits"},
     "left_paused": {"ended": "fits"},
+    "job_lost": {"arrived": "fits", "departed": "fits"},
     "job_ended": {"ended": "fits", "arrived": "contradicts", "departed": "contradicts"},
     "crashed": {"ended": "fits"},
     "stopped": {"ended": "fits"},
