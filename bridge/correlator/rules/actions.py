@@ -166,7 +166,11 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
     live. The end of the first wasn't seen.
     """
     last = view.departures[-1]
-    if last.stage == "job_lost":
+    if last.stage == "job_lost" and last.continues and not last.iterated and last.ended is not None:
+        # It begins only now: what is gone is the job before it.
+        note_job_gone(view.departures[-2], last.ended)
+        last.stage, last.ended, last.continues = "leaving", None, False
+    elif last.stage == "job_lost":
         _open_departure(view, mark)
         _suspend(view, mark)
     elif last.iterated and last.suspended is not None:
