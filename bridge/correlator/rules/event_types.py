@@ -45,6 +45,7 @@ EventType = Literal[
 
 EVENT_TYPES: Final[dict[str, EventType]] = {
     "started/migrated": "incoming",
+    "started/wakeup": "resumed",
     "started/*": "booted",
     "suspended/migrated": "switching",
     "suspended/api_error": "paused_by_error",
@@ -55,6 +56,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "resumed/postcopy": "destination_postcopy",
     "resumed/postcopy_failed": "destination_broke",
     "resumed/*": "resumed",
+    "pmsuspended/*": "resumed",  # only a guest that runs goes to sleep
     "stopped/migrated": "left",
     "stopped/failed": "crashed",
     "stopped/crashed": "crashed",
@@ -148,7 +150,11 @@ for _phase, _known in _KNOWN.items():
     STATE_EVENT_TYPES[_phase] = {
         what: s for what, s in STATE_EVENT_TYPES["copying"].items() if what != _known
     }
-STATE_EVENT_TYPES["leaving"]["running/unpaused"] = "resumed"
+STATE_EVENT_TYPES["leaving"] |= {
+    "running/unpaused": "resumed",
+    "running/wakeup": "resumed",
+    "pmsuspended/*": "resumed",
+}
 """Listed states without an event that explains them, by phase: what an agent finds that was blind."""
 
 POSTCOPY_EVENT_TYPES: Final[dict[str, EventType]] = {
