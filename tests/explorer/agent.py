@@ -134,6 +134,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
+        self._found: int | None = None  # the job whose beginning the inventory knows
         self._there = 0.0
         self._seen_leaving: ListedDomain | None = None
         self._missed = 0
@@ -271,6 +272,7 @@ class Agent:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
             if self._leaving is None:
+                self._found = self.job
                 self._take(t, JobFound(UUID, self.clock.at_ns(self._job_began)))
             self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
@@ -307,7 +309,7 @@ class Agent:
         because, origin = self._because, self._origin
         for sequence, message in enumerate(published, self._agent.sequence - len(published) + 1):
             if message.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
-                self._because, self._origin = tuple(self._of_job.get(self._leaving, ())), "poll"
+                self._because, self._origin = tuple(self._of_job.get(self._found or self._leaving, ())), "poll"
             self._publish(t, "event", message, sequence, f"{self.epoch}-{sequence}")
             self._because, self._origin = because, origin
             if self._origin != "event":
