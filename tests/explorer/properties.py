@@ -375,6 +375,8 @@ def _whole(truth: Truth, said: dict[str, object], heard: Attempted, guests: Gues
     for column, value in said.items():
         if value == true[column] or value in truth.also.get(column, ()):
             continue
+        if column == "guest" and value == (truth.source, "unknown") and heard.source_is_over:
+            continue  # it may have been lost before that, unnoticed
         if column != "guest" or not _is_true_of_guest(value, truth, guests):
             yield column, value, true[column]
 

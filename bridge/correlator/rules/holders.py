@@ -22,7 +22,7 @@ from bridge.correlator.rules.clock_readings import (
     intervals,
 )
 from bridge.correlator.rules.event_types import end_of
-from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Residency
+from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
 from bridge.correlator.rules.observations import SKEW_S, Mark, is_found, is_live
 
 
@@ -171,7 +171,8 @@ def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
     overlaps = residency_overlaps(arrival, residency)
     if not all(d.read(ran) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
         return None
-    return Departure(key=ran.key, opened=ran, stage="resumed", guest="running", ended=ran)
+    stage: DepartureStage = "resumed" if residency.ended is None else "resumed_ended"
+    return Departure(ran.key, ran, stage, guest="running", ended=ran, over=residency.ended)
 
 
 def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Overlap]:
