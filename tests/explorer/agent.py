@@ -8,10 +8,12 @@ read again every 30 s. libvirt itself is the world's steps.
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from bridge.agent.inventory.domains import PAUSED_FOR_MIGRATION, ListedDomain
+from bridge.agent.inventory.encoder import stamp_ns
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -134,7 +136,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
-        self._found: int | None = None  # the job whose beginning the inventory knows
+        self._found: dict[str, int] = {}  # jobs by the beginning that the inventory knows
         self._there = 0.0
         self._seen_leaving: ListedDomain | None = None
         self._missed = 0
@@ -272,8 +274,9 @@ class Agent:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
             if self._leaving is None:
-                self._found = self.job
-                self._take(t, JobFound(UUID, self.clock.at_ns(self._job_began)))
+                began_ns = self.clock.at_ns(self._job_began)
+                self._found[stamp_ns(began_ns)] = self.job
+                self._take(t, JobFound(UUID, began_ns))
             self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
@@ -309,7 +312,10 @@ class Agent:
         because, origin = self._because, self._origin
         for sequence, message in enumerate(published, self._agent.sequence - len(published) + 1):
             if message.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
-                self._because, self._origin = tuple(self._of_job.get(self._found or self._leaving, ())), "poll"
+                began = json.loads(message.payload)["data"]["params"]["started_at"]
+                jobs = {self._leaving, self._found.get(began, self._leaving)}  # one taken for the other
+                self._because = tuple(sorted(n for job in jobs for n in self._of_job.get(job, ())))
+                self._origin = "poll"
             self._publish(t, "event", message, sequence, f"{self.epoch}-{sequence}")
             self._because, self._origin = because, origin
             if self._origin != "event":

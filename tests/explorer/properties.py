@@ -175,7 +175,8 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
             it.spoke.add(side)
             if message.kind == "event" and message.origin == "event" and step.kind == "event":
                 it.live.add((side, step.args))  # type: ignore[arg-type]
-            if message.origin == "poll" and message.kind == "event":
+            of = {history.steps[m].attempt for m in message.steps}
+            if message.origin == "poll" and message.kind == "event" and len(of) == 1:
                 it.job_failed = True
     unheard = seen.unseen_at_last | history.unreachable
     for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final
 
 from bridge.correlator.rules.clock_readings import Overlap
@@ -87,8 +86,8 @@ OPEN_PENALTY: Final = _MOST // 2
 def best_links(links: Iterable[Link]) -> list[Link]:
     """At most one link for each arrival and each departure, and no two that cross.
 
-    Exact between two hosts. With three or more, each two are aligned; a link whose leg has a cheaper one that
-    stays is barred, and its hosts are aligned again.
+    Exact between two hosts. With three or more, each two are aligned; of links with a common leg the one
+    stays without which its arrival would cost most; the others are barred, and their hosts are aligned again.
     """
     by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
     for link in links:
@@ -97,7 +96,9 @@ def best_links(links: Iterable[Link]) -> list[Link]:
     while len(by_hosts) > 1:
         taken: set[LegId] = set()
         barred: set[frozenset[str]] = set()
-        for link in sorted((link for chosen in aligned.values() for link in chosen), key=attrgetter("cost")):
+        costs = _costs_by_arrival(link for of_them in by_hosts.values() for link in of_them.values())
+        chosen = [link for of_them in aligned.values() for link in of_them]
+        for link in sorted(chosen, key=lambda link: (-_worth(link, costs[link.arrival]), link.cost)):
             if taken.isdisjoint(link.ends):
                 taken.update(link.ends)
             else:
@@ -107,7 +108,21 @@ def best_links(links: Iterable[Link]) -> list[Link]:
         if not barred:
             break
         aligned |= {hosts: _aligned(list(by_hosts[hosts].values())) for hosts in barred}
-    return [link for chosen in aligned.values() for link in chosen]
+    return [link for of_them in aligned.values() for link in of_them]
+
+
+def _costs_by_arrival(links: Iterable[Link]) -> defaultdict[LegId, list[int]]:
+    """The two lowest costs of each arrival's links."""
+    costs: defaultdict[LegId, list[int]] = defaultdict(list)
+    for link in links:
+        costs[link.arrival] = sorted([*costs[link.arrival], link.cost])[:2]
+    return costs
+
+
+def _worth(link: Link, costs: Sequence[int]) -> int:
+    """How much more its arrival would cost with its next best link, or with none."""
+    others = costs[1:] if link.cost == costs[0] else costs[:1]
+    return (others[0] if others else UNLINKED_PENALTY * _MOST_MS) - link.cost
 
 
 def _aligned(links: Sequence[Link]) -> list[Link]:

@@ -251,8 +251,7 @@ class HostView:
     def set_run_state(self, guest: GuestHere | None, mark: Mark) -> None:
         """Notes the run state from this mark on."""
         self.unclassified_resume = None  # a listed reason is that of the last change
-        ran_until = guest == "paused" and self.guest == "running" and mark.origin in AS_IT_HAPPENED
-        if (guest == "running" or ran_until) and self.residency is not None:
+        if guest == "running" and self.residency is not None:
             self.residency.ran = mark
         if guest != self.guest:
             self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
