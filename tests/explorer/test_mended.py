@@ -37,6 +37,13 @@ MENDED: Final = {
         ("one persistent 9.0 live copies switches finishes source's host lost for good", "late A 0…7 700"),
     ],
     "around": [
+        # a destination that was found without a guest may have had it, while its source is blind
+        (
+            "after persistent 11.3 storage copies source's host lost for good later restored paused",
+            "dead B 6…12 said 15",
+        ),
+        # a guest that sleeps has run
+        ("after persistent 11.3 non-live aborted at once suspend to memory", "dead A 4…9 unsaid 0"),
         # a residency that fits by the stamps comes before one that fits by no clock
         ("before transient 9.0 saved and restored 0.5 storage breaks off guest powers off", "late A 0…19 5"),
         # a listed state shows that a guest runs again whose event is lost
@@ -126,6 +133,78 @@ MENDED: Final = {
         ),
     ],
     "two,between": [
+        # the report of a gone job is no event of it
+        (
+            (
+                "two transient 9.0 storage copies answer lost destination destroyed"
+                " 5 C live copies breaks off  source's libvirtd killed"
+            ),
+            "blind A 3…11 said 700",
+        ),
+        # a guest that a gone job had suspended was resumed unseen
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies breaks off  network cut"
+            ),
+            "dead A 5…13 said 15",
+        ),
+        # a guest whose job was lost in the switch-over may have arrived
+        (
+            (
+                "two transient 9.0>11.3 live breaks off at once aborted 5 B live copies switches"
+                " finishes source's libvirtd killed destroyed later"
+            ),
+            "cut B 2…11 unsaid 700",
+        ),
+        # with three hosts a link gives way whose arrival has another
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies breaks off ~2 S:iter destination destroyed"
+            ),
+            "blind A 2…10 said 0",
+        ),
+        # an end that only the next preparation shows was at its announcement
+        (
+            (
+                "two persistent 11.3 storage breaks off destination's libvirtd killed"
+                " 5 B live copies switches finishes answer lost both run on"
+            ),
+            "cut A 5…12 said 15",
+        ),
+        # that the guest ran on its source stays known when it is paused later
+        (
+            (
+                "between persistent 11.3 non-live finishes answer lost destination destroyed 30 dump live"
+                " 30 non-live finishes source's libvirtd killed left"
+            ),
+            "dead A 0…10 said 0",
+        ),
+        # a job that is gone lets no guest leave, and the next attempt is known of all that were prepared
+        (
+            (
+                "between persistent 11.3 suspended meanwhile aborted 30 dump live"
+                " 30 non-live finishes confirmed"
+            ),
+            "blind A 4…18 said 700",
+        ),
+        # what is gone is the job before the one that only begins
+        (
+            (
+                "between persistent 11.3 non-live finishes confirmed 30 dump live"
+                " 0.5 non-live finishes answer lost destination destroyed"
+            ),
+            "dead B 10…12 said 15",
+        ),
+        # what was listed after a blind time is a segment
+        (
+            (
+                "between transient 9.0 non-live finishes confirm lost destroyed later 30 dump live"
+                " 30 non-live aborted, destination first"
+            ),
+            "blind B 11…16 said 700",
+        ),
         # an arrival that is open may end in any way: the nearer job is its own
         (
             (
