@@ -146,6 +146,20 @@ def test_a_revision_since_a_host_is_back_comes_though_the_store_failed_then(memb
     assert first.look(START + 14.0) == ["completed"]
 
 
+def test_no_verdict_by_the_clock_while_older_messages_wait_in_the_inbox(members: list[Member]) -> None:
+    """The destination's were received before the clock decided, and another member has that host in hand."""
+    first, second = members
+    source, destination = _sides()
+    with first.store.begin_shared() as tx:
+        tx.claim([], ["host2-group"])
+    with first.store.begin_shared() as tx:
+        assert tx.claim(["host2-group"], [])
+        second.take(destination, START + 3.5)
+        second.take(source, START + 3.0)
+        assert second.look(START + 3.6) + second.look(START + 7.0) + second.look(START + 9.0) == []
+    assert second.look(START + 9.1) + second.look(START + 10.1) == ["completed"]
+
+
 @pytest.mark.parametrize("missing", ["started", "resumed"])
 def test_a_verdict_waits_for_what_another_member_has(members: list[Member], missing: str) -> None:
     """The destination's last event, of which its state tells; or its first, after which the attempt is named

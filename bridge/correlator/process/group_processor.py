@@ -69,7 +69,9 @@ class GroupProcessor:
         self._in_store: set[str] = set()
         self._asks: dict[str, Ask] = {}
         self._caught_up_by_all = 0.0
-        """The moment that timers are compared with: what another member is processing is late for all."""
+        """The moment up to which all members have stored what they received."""
+        self._processed_by_all = 0.0
+        """The moment that timers are compared with: up to it nothing waits in the inbox either."""
 
     @property
     def next_due(self) -> float | None:
@@ -116,18 +118,21 @@ class GroupProcessor:
                 self._store.member_name or "", is_complete=is_complete
             )
             waiting = tx.waiting_hosts(HOSTS)
+            oldest = tx.oldest_waiting()
             self._counters.open_migrations = tx.count_open()
             self._evaluator.read_due(tx)
             tx.keep_meta("heard_until", repr(now))
+        caught_up = self._caught_up_by_all
+        self._processed_by_all = caught_up if oldest is None else min(caught_up, oldest)
         if waiting:
             self._left.update(waiting)
             self.retry_at = self.retry_at or 0.0
 
     def evaluate_due(self, now: float, limit: int = 500) -> int:
-        """Evaluates what was due at the moment up to which all members had caught up: that of the last
-        `look_around`.
+        """Evaluates what was due at the moment up to which all members had processed everything: that of the
+        last `look_around`.
         """
-        until = min(now, self._caught_up_by_all)
+        until = min(now, self._processed_by_all)
         back = self.sight.settled(until)
         self.sight.note_settled(back)
         self._sight_changed_on.update(back)
@@ -140,7 +145,7 @@ class GroupProcessor:
             self._sight_changed_on.clear()
             self._counters.attention = attention
             self._evaluator.committed(batch)
-        if self.next_due is not None and self.next_due > self._caught_up_by_all:
+        if self.next_due is not None and self.next_due > self._processed_by_all:
             self._evaluator.next_due = None
         return found
 
@@ -166,7 +171,7 @@ class GroupProcessor:
         return asks
 
     def _new_batch(self, now: float, evaluated_at: float) -> Batch:
-        return Batch(now, min(evaluated_at, self._caught_up_by_all))
+        return Batch(now, min(evaluated_at, self._processed_by_all))
 
     def _note_status(self, message: Status | Forgotten, inbound: Inbound) -> None:
         """Every member receives every status: blindness counts at once, the rest when the host is claimed."""
