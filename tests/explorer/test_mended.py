@@ -197,14 +197,6 @@ MENDED: Final = {
             ),
             "dead B 10…12 said 15",
         ),
-        # what was listed after a blind time is a segment
-        (
-            (
-                "between transient 9.0 non-live finishes confirm lost destroyed later 30 dump live"
-                " 30 non-live aborted, destination first"
-            ),
-            "blind B 11…16 said 700",
-        ),
         # an arrival that is open may end in any way: the nearer job is its own
         (
             (

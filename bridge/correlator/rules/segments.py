@@ -26,7 +26,7 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
     """The host was blind for a while between this leg's last event and what follows. What was found together,
     after one such time, belongs together.
     """
-    return mark.key >= leg.last_mark.key and was_blind(leg.last_mark, mark)
+    return mark.origin != "state" and was_blind(leg.last_mark, mark)  # a state's event may still come
 
 
 def was_blind(last: Mark, mark: Mark) -> bool:
