@@ -166,6 +166,7 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
     history = seen.history
     heard = [Attempted() for _ in history.attempts]
     for message in came:
+        is_of_one = len({history.steps[n].attempt for n in message.steps}) == 1
         for n in message.steps:
             step = history.steps[n]
             if step.attempt is None:
@@ -175,8 +176,7 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
             it.spoke.add(side)
             if message.kind == "event" and message.origin == "event" and step.kind == "event":
                 it.live.add((side, step.args))  # type: ignore[arg-type]
-            of = {history.steps[m].attempt for m in message.steps}
-            if message.origin == "poll" and message.kind == "event" and len(of) == 1:
+            if message.origin == "poll" and message.kind == "event" and is_of_one:
                 it.job_failed = True
     unheard = seen.unseen_at_last | history.unreachable
     for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):

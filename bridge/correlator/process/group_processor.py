@@ -118,12 +118,10 @@ class GroupProcessor:
                 self._store.member_name or "", is_complete=is_complete
             )
             waiting = tx.waiting_hosts(HOSTS)
-            oldest = tx.oldest_waiting()
+            self._processed_by_all = min(self._caught_up_by_all, tx.oldest_waiting())
             self._counters.open_migrations = tx.count_open()
             self._evaluator.read_due(tx)
             tx.keep_meta("heard_until", repr(now))
-        caught_up = self._caught_up_by_all
-        self._processed_by_all = caught_up if oldest is None else min(caught_up, oldest)
         if waiting:
             self._left.update(waiting)
             self.retry_at = self.retry_at or 0.0

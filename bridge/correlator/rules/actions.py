@@ -166,10 +166,8 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
     live. The end of the first wasn't seen.
     """
     last = view.departures[-1]
-    if last.stage == "job_lost" and last.continues and not last.iterated and last.ended is not None:
-        # It begins only now: what is gone is the job before it.
-        note_job_gone(view.departures[-2], last.ended)
-        last.stage, last.ended, last.continues = "leaving", None, False
+    if last.stage == "job_lost" and last.continues and not last.iterated:
+        _return_the_end(view)
     elif last.stage == "job_lost":
         _open_departure(view, mark)
         _suspend(view, mark)
@@ -179,6 +177,15 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
         _open_departure(view, began)
         _suspend(view, began)
     _mark_iteration(view, mark)
+
+
+def _return_the_end(view: HostView) -> None:
+    """The last job begins only now: what is gone is the one before it, if that is still kept."""
+    last = view.departures[-1]
+    for before in view.departures[-2:-1]:
+        if last.ended is not None:
+            note_job_gone(before, last.ended)
+    last.stage, last.ended, last.continues = "leaving", None, False
 
 
 def _next_job(view: HostView, mark: Mark, _: object = None) -> None:

@@ -7,7 +7,7 @@ one host and one column for each leg of the other.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -90,39 +90,36 @@ def best_links(links: Iterable[Link]) -> list[Link]:
     stays without which its arrival would cost most; the others are barred, and their hosts are aligned again.
     """
     by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
+    by_arrival: defaultdict[LegId, dict[Ends, Link]] = defaultdict(dict)
     for link in links:
-        by_hosts[frozenset((link.arrival[0], link.departure[0]))][link.ends] = link
+        by_hosts[_hosts(link)][link.ends] = by_arrival[link.arrival][link.ends] = link
     aligned = {hosts: _aligned(list(of_them.values())) for hosts, of_them in by_hosts.items()}
-    while len(by_hosts) > 1:
+    while True:
+        chosen = [link for of_them in aligned.values() for link in of_them]
+        uses = Counter(leg for link in chosen for leg in link.ends)
+        contested = [link for link in chosen if any(uses[leg] > 1 for leg in link.ends)]
+        if not contested:
+            return chosen
+        worth = {link.ends: _worth(link, by_arrival[link.arrival].values()) for link in contested}
         taken: set[LegId] = set()
         barred: set[frozenset[str]] = set()
-        costs = _costs_by_arrival(link for of_them in by_hosts.values() for link in of_them.values())
-        chosen = [link for of_them in aligned.values() for link in of_them]
-        for link in sorted(chosen, key=lambda link: (-_worth(link, costs[link.arrival]), link.cost)):
+        for link in sorted(contested, key=lambda link: (-worth[link.ends], link.cost)):
             if taken.isdisjoint(link.ends):
                 taken.update(link.ends)
             else:
-                hosts = frozenset((link.arrival[0], link.departure[0]))
-                del by_hosts[hosts][link.ends]
-                barred.add(hosts)
-        if not barred:
-            break
+                del by_hosts[_hosts(link)][link.ends], by_arrival[link.arrival][link.ends]
+                barred.add(_hosts(link))
         aligned |= {hosts: _aligned(list(by_hosts[hosts].values())) for hosts in barred}
-    return [link for of_them in aligned.values() for link in of_them]
 
 
-def _costs_by_arrival(links: Iterable[Link]) -> defaultdict[LegId, list[int]]:
-    """The two lowest costs of each arrival's links."""
-    costs: defaultdict[LegId, list[int]] = defaultdict(list)
-    for link in links:
-        costs[link.arrival] = sorted([*costs[link.arrival], link.cost])[:2]
-    return costs
+def _hosts(link: Link) -> frozenset[str]:
+    return frozenset((link.arrival[0], link.departure[0]))
 
 
-def _worth(link: Link, costs: Sequence[int]) -> int:
-    """How much more its arrival would cost with its next best link, or with none."""
-    others = costs[1:] if link.cost == costs[0] else costs[:1]
-    return (others[0] if others else UNLINKED_PENALTY * _MOST_MS) - link.cost
+def _worth(link: Link, links: Iterable[Link]) -> int:
+    """How much more its arrival would cost with the next best of its links, or with none."""
+    others = (other.cost for other in links if other is not link)
+    return min(others, default=UNLINKED_PENALTY * _MOST_MS) - link.cost
 
 
 def _aligned(links: Sequence[Link]) -> list[Link]:

@@ -69,7 +69,7 @@ _IS_GONE = (
 )
 _GONE = text(f"SELECT name FROM members WHERE {_IS_GONE} ORDER BY name")  # noqa: S608
 _FORGET = text(f"DELETE FROM members WHERE name = :name AND {_IS_GONE}")  # noqa: S608
-_OLDEST_WAITING = text("SELECT min(received) FROM inbox")
+_OLDEST_WAITING = text("SELECT coalesce(min(received), 'infinity') FROM inbox")
 _WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
 _DELIVER = Insert("inbox", "host text, received float8, said bytea", "")
 _INBOX = text("SELECT n, host, received, said FROM inbox WHERE host = ANY(:hosts) ORDER BY n LIMIT :limit")
@@ -158,10 +158,9 @@ class GroupTransaction(Transaction):
         rows = self._connection.execute(_WAITING_HOSTS, {"limit": limit})
         return [decode_level(row.host) for row in rows]
 
-    def oldest_waiting(self) -> float | None:
-        """When the oldest message in the inbox was received; None: there is none."""
-        oldest = self._connection.execute(_OLDEST_WAITING).scalar()
-        return None if oldest is None else float(oldest)
+    def oldest_waiting(self) -> float:
+        """When the oldest message in the inbox was received; infinity: there is none."""
+        return float(self._connection.execute(_OLDEST_WAITING).scalar_one())
 
     def inbox(self, hosts: Collection[str], limit: int) -> list[InboxRow]:
         """The messages of these hosts in the inbox, the oldest first."""
