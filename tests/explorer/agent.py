@@ -35,6 +35,7 @@ from tests.explorer.world import Step as Happening
 from tests.support.agent_messages import messages_of
 
 START_S: Final = 1_790_000_000.0
+CONNECTS_AT: Final = -2.0
 UUID: Final = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 LOOK_EVERY_S: Final = 30.0
 FIRST_LIST_S: Final = 0.22
@@ -148,7 +149,7 @@ class Agent:
         self, steps: Sequence[tuple[int, Happening]], windows: Sequence[Window], until: float
     ) -> list[Message]:
         """Lets the host's steps happen (each with its number), with windows of blindness, until a moment."""
-        self._at(-2.0, "connects", None)
+        self._at(CONNECTS_AT, "connects", None)
         for n, step in steps:
             self._at(step.t, "step", (n, step))
             if step.kind == "blind":

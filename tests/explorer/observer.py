@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 
 from bridge.agent.publish.status import StatusData
 from bridge.wire.messages import Libvirt, Span
-from tests.explorer.agent import TRUE, Agent, Clock, Message, Window, host_name
+from tests.explorer.agent import CONNECTS_AT, TRUE, Agent, Clock, Message, Window, host_name
 from tests.explorer.world import History, Step, stretched
 from tests.support.agent_messages import messages_of
 
@@ -142,7 +142,7 @@ def observe(history: History, troubles: Sequence[Trouble]) -> Observed | None:
     seen = Observed(played, tuple(troubles))
     streams: dict[str, list[Delivery]] = {}
     for host in hosts_of(history):
-        agent = _Agent(host, tuple(windows.get(host, ())), _clock(played, host, troubles))
+        agent = _Agent(host, tuple(windows.get(host, ())), clock_of(played, host, troubles))
         streams[host] = [Delivery(one.t + WAY_S, one, host) for one in _messages(played, agent)]
     for trouble in troubles:
         change = _ON_THE_WAY.get(trouble.kind)
@@ -216,7 +216,7 @@ def _window(history: History, trouble: Trouble) -> tuple[History, Window]:
     return history, Window(begins, ends, "agent" if trouble.kind == "dead" else "libvirt", says)
 
 
-def _clock(history: History, host: str, troubles: Sequence[Trouble]) -> Clock:
+def clock_of(history: History, host: str, troubles: Sequence[Trouble]) -> Clock:
     for trouble in troubles:
         if trouble.host == host and trouble.kind == "clock":
             return Clock(trouble.s)
@@ -240,11 +240,13 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
     ]
     late.sort(key=lambda one: one.at)
     if trouble.how == "said" and not any(_is_will(one) for one in stream):
-        will = _said(first.message, trouble.host, first.at + KEEPALIVE_S, state="offline")
-        back = _said(last.message, trouble.host, release - 0.001)
+        clock = clock_of(seen.history, trouble.host, seen.troubles)
+        will_at, back_at = first.at + KEEPALIVE_S, release - 0.001
+        will = said(first.message, trouble.host, will_at, clock.at(CONNECTS_AT), state="offline")
+        back = said(last.message, trouble.host, back_at, clock.at(back_at))
         late += [
-            Delivery(first.at + KEEPALIVE_S, will, trouble.host),
-            Delivery(release - 0.001, back, trouble.host),
+            Delivery(will_at, will, trouble.host),
+            Delivery(back_at, back, trouble.host),
         ]
         late.sort(key=lambda one: one.at)
     return late
@@ -260,19 +262,20 @@ def _is_will(one: Delivery) -> bool:
     return one.message.kind == "status" and json.loads(one.message.payload)["data"]["state"] == "offline"
 
 
-def _said(
+def said(
     near: Message,
     host: str,
     t: float,
+    stamp: float,
     *,
     state: Literal["online", "offline"] = "online",
     lost: tuple[Span, ...] = (),
 ) -> Message:
-    """A status of the agent, as it or the broker sends it."""
+    """A status of the agent, as it or the broker sends it. stamp: by the host's clock."""
     libvirt = Libvirt(connected=True, uri="qemu:///system")
     data = StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
-    said = messages_of(host_name(host)).status(data, state, TRUE.at(t))
-    return Message(t, "status", said.topic, said.payload, True, near.sequence, near.epoch, "", (), "event")
+    made = messages_of(host_name(host)).status(data, state, stamp)
+    return Message(t, "status", made.topic, made.payload, True, near.sequence, near.epoch, "", (), "event")
 
 
 def _late(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Delivery]:

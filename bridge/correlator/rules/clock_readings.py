@@ -8,7 +8,7 @@ are compared under each pair of readings that doesn't.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from bridge.correlator.rules.observations import AS_IT_HAPPENED, Instant, Mark
@@ -44,6 +44,19 @@ def earliest(moment: Mark, read: ClockReading) -> float:
 READINGS: Final[tuple[ClockReading, ...]] = (by_correction, by_stamp, by_receipt)
 
 
+def readings(marks: Sequence[Mark]) -> Iterator[ClockReading]:
+    """Those that these marks allow: the receipt of what waited on its way shows nothing, and the receipt of
+    what didn't shows how the clock was set.
+    """
+    yield from (by_correction, by_stamp)
+    live = [mark for mark in marks if not mark.late]
+    if len(live) == len(marks):
+        yield by_receipt
+    elif live:
+        offset_s = live[0].received - live[0].stamped
+        yield lambda moment: moment.stamped + offset_s
+
+
 class Interval(NamedTuple):
     """The longest time that something may have lasted, by one reading of its host's clock."""
 
@@ -58,9 +71,7 @@ def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Int
     """
     marks = [first] if last is None else [first, last]
     found: list[Interval] = []
-    for read in READINGS:
-        if read is by_receipt and any(mark.late for mark in marks):
-            continue
+    for read in readings(marks):
         begins_at = first if first.origin in AS_IT_HAPPENED else after
         begins = -FOREVER if begins_at is None else read(begins_at)
         ends = FOREVER if last is None else read(last)

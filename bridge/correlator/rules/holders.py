@@ -17,9 +17,9 @@ from bridge.correlator.rules.clock_readings import (
     Overlap,
     by_correction,
     by_receipt,
-    by_stamp,
     earliest,
     intervals,
+    readings,
 )
 from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
@@ -67,10 +67,12 @@ def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:
-    """How far a moment is from a residency by the stamps, or by the receipt unless it was delayed."""
-    marks = [each for each in (mark, residency.began, residency.ended) if each is not None]
-    readings = [by_stamp] if any(each.late for each in marks) else [by_stamp, by_receipt]
-    return min(_away_at_s(residency, mark, read) for read in readings)
+    """How far a moment is from a residency, by any reading of both clocks."""
+    there = [each for each in (residency.began, residency.ended) if each is not None]
+    return min(
+        max(0.0, s(residency.began) - a(mark), a(mark) - s(residency.ended) if residency.ended else 0.0)
+        for a, s in product(readings([mark]), readings(there))
+    )
 
 
 def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:

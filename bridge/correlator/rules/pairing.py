@@ -30,7 +30,8 @@ from bridge.correlator.rules.clock_readings import (
     ORDER_S,
     Interval,
     Overlap,
-    by_receipt,
+    by_correction,
+    by_stamp,
 )
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import holders_at, is_well_after, lasted, source_without_job
@@ -390,7 +391,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         or _is_all_a_job_that_was_gone(departure)
         or _was_over(arrival, departure)
         or _was_followed(arrival, departure, known),
-        clock_set=all(by_receipt in (a.read, d.read) for a, d in overlaps),
+        clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
         distance_ms=round(
