@@ -79,8 +79,6 @@ _MOST: Final = 1000
 _MOST_MS: Final = 10**12
 UNLINKED_PENALTY: Final = _MOST**6
 """The penalty of an arrival without a departure: only a proof outweighs it."""
-OPEN_PENALTY: Final = _MOST // 2
-"""That of an arrival which is still open: an unlikely link outweighs it."""
 
 
 def best_links(links: Iterable[Link]) -> list[Link]:

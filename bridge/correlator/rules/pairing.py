@@ -16,7 +16,6 @@ from itertools import product
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
-    OPEN_PENALTY,
     UNLINKED_PENALTY,
     Ends,
     LegId,
@@ -116,16 +115,14 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     unlinked = [a for host, a in arrivals if not a.tentative and (host, a.key) not in links]
-    still_open = sum(a.stage == "open" and a.over is None for a in unlinked)
     alone = sum(
         1
         for host, each in departures
         if (host, each.key) not in linked
         and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
     )
-    alone += len(unlinked) - still_open
-    penalty = sum(link.penalty for link in links.values())
-    return alone * UNLINKED_PENALTY + still_open * OPEN_PENALTY + penalty
+    alone += sum(a.stage != "open" or a.over is not None for a in unlinked)
+    return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
