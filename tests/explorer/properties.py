@@ -40,7 +40,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from tests.explorer.agent import Message
+from tests.explorer.agent import Message, host_name
 from tests.explorer.observer import Observed
 from tests.explorer.path import TIMES
 from tests.explorer.play import Played, PlayedMessage
@@ -68,6 +68,7 @@ class Attempted:
     spoke: set[str] = field(default_factory=set)
     job_failed: bool = False
     source_is_over: bool = False
+    source_ran: bool = False
     may_have_ended: bool = False
     may_have_crashed: bool = False
     """The source's guest was found crashed, later or then: as where its host is lost and comes back."""
@@ -181,6 +182,7 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
     unheard = seen.unseen_at_last | history.unreachable
     for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):
         it.source_is_over = truth.source in unheard or truth.source not in history.active
+        it.source_ran = _showed_running(history, came, n, truth)
         ended_there = any(side == "destination" and code[0] == 5 for side, code in it.live)
         later = [step for step in history.steps if step.host == truth.source and step.attempt != n]
         it.may_have_ended = not ended_there and any(step.args[:1] == (5,) for step in later)
@@ -189,6 +191,21 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
             crashes & {*message.steps} and message.origin == "resync" for message in came
         )
     return heard
+
+
+def _showed_running(history: History, came: Sequence[Message], n: int, truth: Truth) -> bool:
+    """Whether the source showed its guest running after the attempt. One that is found paused, by the next
+    attempt, may have been left so by this one.
+    """
+    over = max(step.t for step in history.steps if step.attempt == n)
+    for message in came:
+        if message.t < over or f"/{host_name(truth.source or '')}/" not in message.topic:
+            continue
+        if message.kind == "state" and b'"state":"running"' in message.payload.replace(b" ", b""):
+            return True
+        if message.origin == "event" and any(history.steps[s].args == (3, 1) for s in message.steps):
+            return True
+    return False
 
 
 def _may_be_one(seen: Observed, came: Sequence[Message]) -> bool:
@@ -399,7 +416,7 @@ def _outcomes(truth: Truth, heard: Attempted) -> set[str | None]:
     found: set[str | None] = {truth.outcome}
     if truth.was_conflict:
         live = heard.live
-        if ("source", (4, 1)) not in live and heard.source_is_over:
+        if ("source", (4, 1)) not in live and (heard.source_is_over or not heard.source_ran):
             found.add("completed")
         if ("destination", (4, 1)) not in live:
             found.add("failed")

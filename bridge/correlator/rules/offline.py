@@ -8,7 +8,7 @@ import uuid
 from bridge.correlator.rules.clock_readings import intervals
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import SKEW_S, Mark
+from bridge.correlator.rules.observations import SKEW_S, Mark, is_found
 from bridge.correlator.rules.record import NAMESPACE, Published, Times
 from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, host_source
 
@@ -41,6 +41,9 @@ def evaluate_offline(context: EvaluationContext) -> None:
         _, destination, mark = max(came)
         if any(published.arrival == (destination, mark.key) for published in context.record.published):
             continue
+        patience_s = context.times.patience_s
+        if not context.has_no_gap(source, destination) and not context.is_due(gone.received + patience_s):
+            continue  # an event may say that somebody removed it
         name = f"{context.record.uuid} {destination} {mark.id}"
         published = Published(
             uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), leg, done=True, began=mark.at
@@ -61,10 +64,14 @@ def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
 
 
 def _ran_since(view: HostView, mark: Mark) -> bool:
-    """Whether the domain was active here after that happened on another host: what was defined there was a
-    copy.
+    """Whether the domain was active here after that happened on another host, or may have been: what was
+    defined there was a copy.
     """
-    return any(residency.began.earliest > mark.at + SKEW_S for residency in view.past)
+    return any(
+        residency.began.earliest > mark.at + SKEW_S
+        or ((end := residency.ended) is not None and is_found(end) and end.at > mark.at + SKEW_S)
+        for residency in view.past
+    )
 
 
 def _offline_data(

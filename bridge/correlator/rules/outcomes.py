@@ -272,8 +272,13 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, departure: Departure 
 def _may_have_ended_first(
     a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
 ) -> bool:
-    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first."""
+    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first. Or it
+    ended on both, and on one that was only found.
+    """
     arrival, departure = pair.arrival, pair.departure
+    if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
+        there, here = pair.at_destination(arrival.over), pair.at_source(departure.over)
+        return arrival.over.earliest < here < there or departure.over.earliest < there < here
     if (a, d) == ("arrived", "resumed_ended") and departure is not None:
         end, blind = departure.over or departure.ended, pair.destination
         ended_s = pair.at_source(end) if end is not None else FOREVER

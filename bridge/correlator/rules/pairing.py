@@ -272,12 +272,13 @@ def _ended_independently(
 
 
 def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:
-    """By `_FITS`, and both a post-copy or neither. An arrival that was found ended may have arrived."""
+    """By `_FITS`, and both a post-copy or neither. An arrival may have come, and ended, unseen."""
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
-        return "may_fit" if is_found(arrival.ended) else fit
+        may_have_come = arrival.stage == "ended" and (is_found(arrival.ended) or arrival.absorbed)
+        return "may_fit" if may_have_come else fit
     if arrival.postcopy != departure.postcopy and not (departure.postcopy and is_found(arrival.switched)):
         return "may_fit"
     return "fits" if departure.postcopy and arrival.opened is not None else fit
