@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from tests.explorer.agent import Message, host_name
-from tests.explorer.observer import Observed
+from tests.explorer.observer import FOREVER, Observed
 from tests.explorer.path import TIMES
 from tests.explorer.play import Played, PlayedMessage
 from tests.explorer.world import History, Step, Truth
@@ -194,18 +194,19 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
 
 
 def _showed_running(history: History, came: Sequence[Message], n: int, truth: Truth) -> bool:
-    """Whether the source showed its guest running after the attempt. One that is found paused, by the next
-    attempt, may have been left so by this one.
+    """Whether the source showed its guest running while it ran at the destination, too: afterwards somebody
+    may have resumed one that was left paused.
     """
-    over = max(step.t for step in history.steps if step.attempt == n)
-    for message in came:
-        if message.t < over or f"/{host_name(truth.source or '')}/" not in message.topic:
-            continue
-        if message.kind == "state" and b'"state":"running"' in message.payload.replace(b" ", b""):
-            return True
-        if message.origin == "event" and any(history.steps[s].args == (3, 1) for s in message.steps):
-            return True
-    return False
+    there = [step for step in history.steps if step.attempt == n and step.host == truth.destination]
+    begins = next((step.t for step in there if step.args == (4, 1)), FOREVER)
+    ends = there[-1].t if there and there[-1].args[:1] == (5,) else FOREVER
+    of_source = f"/{host_name(truth.source or '')}/"
+    return any(
+        (message.kind == "state" and b'"state":"running"' in message.payload)
+        or (message.origin == "event" and any(history.steps[m].args == (3, 1) for m in message.steps))
+        for message in came
+        if begins <= message.t < ends and of_source in message.topic
+    )
 
 
 def _may_be_one(seen: Observed, came: Sequence[Message]) -> bool:

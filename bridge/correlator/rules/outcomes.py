@@ -198,7 +198,7 @@ def outcome_of(
     a, d = states
     arrival, departure = pair.arrival, pair.departure
     if (
-        (pair.destination in silent and _may_arrive_unseen(a, d, departure))
+        _may_arrive_unseen(a, d, departure, silent.get(pair.destination or ""))
         or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
         or _may_have_ended_first(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
@@ -259,12 +259,18 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_arrive_unseen(a: ArrivalState, d: DepartureState, departure: Departure | None) -> bool:
-    """The destination is blind, and the guest may arrive, or may have arrived before its source ended."""
-    if a != "open":
+def _may_arrive_unseen(
+    a: ArrivalState, d: DepartureState, departure: Departure | None, blind_since: float | None
+) -> bool:
+    """The destination is blind, and the guest may arrive, or may have arrived before its source ended. Or the
+    attempt may have ended before that, of which only the source's end was seen.
+    """
+    if a != "open" or blind_since is None:
         return False
-    if d in ("crashed", "stopped"):
-        return departure is not None and departure.suspended is not None
+    if d in ("crashed", "stopped") and departure is not None and departure.ended is not None:
+        is_all_an_end = departure.opened == departure.ended
+        was_blind = is_all_an_end and blind_since + UNNOTICED_S < departure.ended.at
+        return departure.suspended is not None or was_blind
     return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
 
 
