@@ -32,7 +32,10 @@ PROCESSING_S: Final = 20.0
 seconds that something is missing, and it is requested. Until then no state replaces a lost event: which
 events came before a state, or before it was cleared, isn't known while others process them.
 """
-ROWS: Final = 2000
+ROWS: Final = 10_000
+"""Rows of the inbox in one transaction, at most: half a second's work. The more of a domain's messages come
+together, the less each costs; and while one member is ahead of another, what it delivered is read again.
+"""
 HOSTS: Final = 500
 RETRY_S: Final = 0.02
 HELD_RETRY_S: Final = 0.1
@@ -185,9 +188,7 @@ class GroupProcessor:
         with self._store.begin_shared() as tx:
             claimed = tx.claim(names, names - self._in_store)
             for name, data in claimed.items():
-                host = batch.hosts[name] = self._loaded(name, data)
-                if host.suspect:  # as loaded: it has a hole, that may be filled now
-                    batch.gaps_filled.add(name)
+                batch.hosts[name] = self._loaded(name, data)
             left = names - claimed.keys()
             self._take_in(batch, tx, fresh, left)
             found = self._evaluator.process(batch, tx, StoreIndex(tx, batch.hosts))
@@ -210,6 +211,11 @@ class GroupProcessor:
         rows = tx.inbox(batch.hosts.keys(), ROWS)
         if len(rows) == ROWS:
             left |= batch.hosts.keys()
+            read = list(dict.fromkeys(row.host for row in rows))  # all rows of each, but for the last
+            batch.hosts = {name: batch.hosts[name] for name in read[:-1] or read}
+            rows = [row for row in rows if row.host in batch.hosts]
+        # As loaded: they have holes, which may be filled now.
+        batch.gaps_filled |= {name for name, host in batch.hosts.items() if host.suspect}
         by_host: defaultdict[str, list[InboxRow]] = defaultdict(list)
         for row in (*rows, *fresh):
             by_host[row.host].append(row)

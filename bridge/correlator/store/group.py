@@ -72,7 +72,10 @@ _FORGET = text(f"DELETE FROM members WHERE name = :name AND {_IS_GONE}")  # noqa
 _OLDEST_WAITING = text("SELECT coalesce(min(received), 'infinity') FROM inbox")
 _WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
 _DELIVER = Insert("inbox", "host text, received float8, said bytea", "")
-_INBOX = text("SELECT n, host, received, said FROM inbox WHERE host = ANY(:hosts) ORDER BY n LIMIT :limit")
+_INBOX = text(
+    "SELECT n, host, received, said FROM inbox JOIN (SELECT host, min(n) AS oldest FROM inbox"
+    " WHERE host = ANY(:hosts) GROUP BY host) AS waiting USING (host) ORDER BY oldest, n LIMIT :limit"
+)
 _TAKEN = text("DELETE FROM inbox WHERE n = ANY(:numbers)")
 _QUEUE_BEHIND = Insert(
     "outgoing",
@@ -163,7 +166,7 @@ class GroupTransaction(Transaction):
         return float(self._connection.execute(_OLDEST_WAITING).scalar_one())
 
     def inbox(self, hosts: Collection[str], limit: int) -> list[InboxRow]:
-        """The messages of these hosts in the inbox, the oldest first."""
+        """The messages of these hosts in the inbox, the oldest first, all of one host after all of another."""
         if not hosts:
             return []
         wanted = {"hosts": [encode_level(name) for name in hosts], "limit": limit}
