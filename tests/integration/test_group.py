@@ -213,6 +213,6 @@ def test_a_host_is_processed_with_all_that_waits_of_it(
         monkeypatch.setattr(group_processor, "ROWS", len(tx.inbox(hosts, 1000)) - 1)
     assert second.look(START + 4.0) == []
     with first.store.begin_shared() as tx:
-        assert {row.host for row in tx.inbox(hosts, 1000)} == {"host2-group"}
+        assert {row.message.host for row in tx.inbox(hosts, 1000)} == {"host2-group"}
         assert not Host.load("host1-group", tx.hosts()["host1-group"]).has_gap
     assert first.look(START + 5.0) + second.look(START + 7.0) == ["completed"]
