@@ -16,6 +16,7 @@ from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import Inbound, message_of
 from bridge.correlator.output.outbound import draft
+from bridge.correlator.process import group_processor
 from bridge.correlator.process.group_processor import PROCESSING_S, GroupProcessor
 from bridge.correlator.rules.record import Times
 from bridge.correlator.store import GroupStore, HostRow
@@ -193,3 +194,25 @@ def test_a_gap_that_another_member_fills_is_looked_at_as_soon_as_all_have_caught
         assert not host.has_gap
         tx.keep_hosts([HostRow(name, host.dump(), host.suspect)])
     assert first.look(START + 6.1) + second.look(START + 6.1) == ["completed"]
+
+
+def test_a_host_is_processed_with_all_that_waits_of_it(
+    members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More waits than one transaction takes, and the second of the source's events came last."""
+    first, second = members
+    source, destination = _sides()
+    late = [each for each in source if "/lifecycle/" in each.topic][1]
+    hosts = ["host1-group", "host2-group"]
+    with first.store.begin_shared() as tx:
+        tx.claim([], hosts)
+    with first.store.begin_shared() as tx:
+        assert len(tx.claim(hosts, [])) == 2
+        second.take([*(each for each in source if each is not late), *destination, late], START + 3.0)
+    with first.store.begin_shared() as tx:
+        monkeypatch.setattr(group_processor, "ROWS", len(tx.inbox(hosts, 1000)) - 1)
+    assert second.look(START + 4.0) == []
+    with first.store.begin_shared() as tx:
+        assert {row.message.host for row in tx.inbox(hosts, 1000)} == {"host2-group"}
+        assert not Host.load("host1-group", tx.hosts()["host1-group"]).has_gap
+    assert first.look(START + 5.0) + second.look(START + 7.0) == ["completed"]

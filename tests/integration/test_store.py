@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
+from bridge.consumer.inputs import Cleared
+from bridge.correlator.process.batch import of_domain
 from bridge.correlator.store import DomainRow, Draft, GroupStore, HostRow, InboxRow, Store
 from bridge.database import StoreTroubleError
 from bridge.errors import ConfigError, StateInUseError
@@ -204,9 +206,9 @@ def test_a_groups_batch_is_as_many_statements_whatever_its_size(postgres: Postgr
         try:
             with store.begin_shared() as tx:
                 assert tx.claim(hosts, hosts).keys() == set(hosts)
-                tx.deliver([InboxRow(None, host, 1.0, b"said") for host in hosts])
+                tx.deliver([InboxRow(None, 1.0, of_domain(Cleared(host, "uuid"))) for host in hosts])
                 waiting = tx.inbox(hosts, 100)
-                assert [row.host for row in waiting] == hosts
+                assert [row.message.host for row in waiting] == hosts
                 tx.taken([row.n for row in waiting if row.n is not None])
                 assert tx.records(uuids) == {}
                 tx.keep_records([DomainRow(uuid, b"case", None, True, (hosts[-1],)) for uuid in uuids])

@@ -100,7 +100,7 @@ class Evaluator:
         changed = record.note_jobs(batch.jobs.get(record.uuid, {})) or record.uuid in batch.uuids
         for observation, contiguous in observations:
             changed = record.add(observation, contiguous=contiguous) or changed
-        for name in batch.gaps_filled:
+        for name in batch.gaps_filled & record.logs.keys():
             changed = record.note_contiguous(name, batch.hosts[name].contiguous_to) or changed
         if not changed:
             batch.duplicates += len(observations)

@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 from sqlalchemy import Connection, text
 
+from bridge.correlator.input.messages import DomainMessage
 from bridge.correlator.store.connection import Store
 from bridge.correlator.store.transaction import DRAFT, Insert, Transaction
 from bridge.database.connection import LOCK_PATIENCE_S, lock_member_name, try_lock
@@ -26,11 +28,12 @@ class InboxRow:
     """A message of a host, waiting for its turn; `n` None: not in the store yet."""
 
     n: int | None
-    host: str
     received: float
-    said: bytes
+    message: DomainMessage
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(DomainMessage)
 _MAKE_CASES = text(
     "INSERT INTO cases (uuid, data, due, is_open, hosts)"
     " SELECT uuid, '', NULL, false, '[]' FROM unnest(CAST(:uuids AS text[])) AS uuid"
@@ -72,7 +75,10 @@ _FORGET = text(f"DELETE FROM members WHERE name = :name AND {_IS_GONE}")  # noqa
 _OLDEST_WAITING = text("SELECT coalesce(min(received), 'infinity') FROM inbox")
 _WAITING_HOSTS = text("SELECT DISTINCT host FROM inbox LIMIT :limit")
 _DELIVER = Insert("inbox", "host text, received float8, said bytea", "")
-_INBOX = text("SELECT n, host, received, said FROM inbox WHERE host = ANY(:hosts) ORDER BY n LIMIT :limit")
+_INBOX = text(
+    "SELECT n, received, said FROM inbox JOIN (SELECT host, min(n) AS oldest FROM inbox"
+    " WHERE host = ANY(:hosts) GROUP BY host) AS waiting USING (host) ORDER BY oldest, n LIMIT :limit"
+)
 _TAKEN = text("DELETE FROM inbox WHERE n = ANY(:numbers)")
 _QUEUE_BEHIND = Insert(
     "outgoing",
@@ -163,16 +169,17 @@ class GroupTransaction(Transaction):
         return float(self._connection.execute(_OLDEST_WAITING).scalar_one())
 
     def inbox(self, hosts: Collection[str], limit: int) -> list[InboxRow]:
-        """The messages of these hosts in the inbox, the oldest first."""
+        """The messages of these hosts in the inbox, the oldest first, host after host."""
         if not hosts:
             return []
         wanted = {"hosts": [encode_level(name) for name in hosts], "limit": limit}
         rows = self._connection.execute(_INBOX, wanted)
-        return [InboxRow(row.n, decode_level(row.host), row.received, row.said) for row in rows]
+        return [InboxRow(n, received, _DECODER.decode(said)) for n, received, said in rows.all()]
 
     def deliver(self, rows: Sequence[InboxRow]) -> None:
         """Adds messages to the inbox."""
-        self._many(_DELIVER, [(encode_level(row.host), row.received, row.said) for row in rows])
+        said = [(encode_level(row.message.host), row.received, _ENCODER.encode(row.message)) for row in rows]
+        self._many(_DELIVER, said)
 
     def taken(self, numbers: Collection[int]) -> None:
         """Deletes processed messages from the inbox."""
