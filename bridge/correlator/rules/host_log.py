@@ -109,7 +109,7 @@ class HostLog:
             key = max((cleared.key, *came))
             for event in events:
                 if event.key > key:
-                    if _begins(event) or event.at >= cleared.received:
+                    if _begins(event) or min(event.at, event.received) > cleared.received:
                         break
                     key = event.key
             if key != cleared.key:

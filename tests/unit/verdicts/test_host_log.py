@@ -60,19 +60,21 @@ def test_the_figures_of_a_copy_belong_to_the_end_that_they_follow_on_either_host
     assert [each.copied for each in view.departures] == [COPIED[::-1]]
 
 
+POSTCOPY = (
+    observation(1, 0.0, "started/booted"),
+    observation(2, 1.0, "", "iteration"),
+    observation(3, 2.0, "suspended/postcopy"),
+    observation(4, 3.0, "suspended/postcopy_failed"),
+    observation(5, 4.0, "suspended/postcopy"),
+    observation(6, 5.0, "stopped/migrated"),
+)
+
+
 def test_a_cleared_state_that_overtook_the_end_of_a_postcopy_is_explained_by_it() -> None:
     """Members of a group receive them by different sessions; one may die with the events in hand."""
-    events = [
-        observation(1, 0.0, "started/booted"),
-        observation(2, 1.0, "", "iteration"),
-        observation(3, 2.0, "suspended/postcopy"),
-        observation(4, 3.0, "suspended/postcopy_failed"),
-        observation(5, 4.0, "suspended/postcopy"),
-        observation(6, 5.0, "stopped/migrated"),
-    ]
-    late = [replace(each, received=START + 7.0) for each in events[4:]]
+    late = [replace(each, received=START + 7.0) for each in POSTCOPY[4:]]
     log = HostLog()
-    for each in (*events[:4], observation(4, 5.1, "gone", "cleared"), late[0]):
+    for each in (*POSTCOPY[:4], observation(4, 5.1, "gone", "cleared"), late[0]):
         log.add(each)
     log.fold_for_good()
     for each in (late[1], observation(7, 5.1, "started/booted")):
@@ -83,3 +85,15 @@ def test_a_cleared_state_that_overtook_the_end_of_a_postcopy_is_explained_by_it(
     assert (departure.stage, view.phase) == ("left", "here")
     assert departure.ended is not None
     assert departure.ended.what == "stopped/migrated"
+
+
+def test_a_cleared_state_comes_after_events_that_came_with_it() -> None:
+    """A member takes in first what lies outside the stream, and may know the clock by these events alone."""
+    log = HostLog()
+    for each in (*POSTCOPY[:3], observation(3, 4.0, "gone", "cleared")):
+        log.add(each)
+    for each, at in zip(POSTCOPY[3:], (4.0, 4.0, 4.2), strict=True):
+        log.add(replace(each, at=START + at, received=START + at))
+    log.complete = (0, 6)
+    (departure,) = log.view(lambda _due: True, 0.0).departures
+    assert departure.stage == "left"
