@@ -179,6 +179,7 @@ def test_a_real_network_is_published_and_what_nobody_saw_of_it(host: Host, subsc
     host.virsh("net-start", "lone")
     uuid = host.virsh("net-uuid", "lone")
     subscriber.until(lambda: bool((subscriber.object_state("networks", uuid) or {}).get("active")))
+    subscriber.until(lambda: len(published()) > 1)  # the state may come first
     assert published() == ["defined", "started"]
     host.stop_libvirtd()
     (host.folder / "etc/libvirt/qemu/networks/lone.xml").unlink()

@@ -20,7 +20,7 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
     ),
     "host_log._is_explained": (
-        f"{_IN}rows.py::test_with_states_that_overtake_the_events_of_one_side[host1-11.3-9-copy_storage]"
+        f"{_IN}host_log.py::test_a_cleared_state_comes_after_events_that_came_with_it"
     ),
     "pairing._ended_independently": (
         f"{_IN}rows.py::test_what_becomes_of_the_guest_afterwards_changes_no_verdict"
