@@ -25,13 +25,13 @@ def limited(pid: int, cores: float) -> Iterator[None]:
     group = _root() / f"libvirt-mqtt-bench-{pid}"
     group.mkdir()
     quota_us = round(cores * PERIOD_US)
-    if _is_v1():
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (group / "cpu.cfs_quota_us").write_text(str(quota_us))
-    else:
-        (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
-    (group / "cgroup.procs").write_text(str(pid))
     try:
+        if _is_v1():
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+            (group / "cpu.cfs_quota_us").write_text(str(quota_us))
+        else:
+            (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
+        (group / "cgroup.procs").write_text(str(pid))
         yield
     finally:
         (_root() / "cgroup.procs").write_text(str(pid))

@@ -217,6 +217,7 @@ def _window(history: History, trouble: Trouble) -> tuple[History, Window]:
 
 
 def clock_of(history: History, host: str, troubles: Sequence[Trouble]) -> Clock:
+    """The host's clock under these troubles."""
     for trouble in troubles:
         if trouble.host == host and trouble.kind == "clock":
             return Clock(trouble.s)
@@ -242,8 +243,8 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
     if trouble.how == "said" and not any(_is_will(one) for one in stream):
         clock = clock_of(seen.history, trouble.host, seen.troubles)
         will_at, back_at = first.at + KEEPALIVE_S, release - 0.001
-        will = said(first.message, trouble.host, will_at, clock.at(CONNECTS_AT), state="offline")
-        back = said(last.message, trouble.host, back_at, clock.at(back_at))
+        will = status_of(first.message, trouble.host, will_at, clock.at(CONNECTS_AT), state="offline")
+        back = status_of(last.message, trouble.host, back_at, clock.at(back_at))
         late += [
             Delivery(will_at, will, trouble.host),
             Delivery(back_at, back, trouble.host),
@@ -262,7 +263,7 @@ def _is_will(one: Delivery) -> bool:
     return one.message.kind == "status" and json.loads(one.message.payload)["data"]["state"] == "offline"
 
 
-def said(
+def status_of(
     near: Message,
     host: str,
     t: float,

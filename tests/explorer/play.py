@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.wire.messages import Span
 from tests.explorer.agent import START_S, Message
-from tests.explorer.observer import REST_S, Delivery, Observed, clock_of, said
+from tests.explorer.observer import REST_S, Delivery, Observed, clock_of, status_of
 from tests.explorer.path import Path
 
 
@@ -98,7 +98,7 @@ def _answer(seen: Observed, path: Path, played: Played) -> int:
             span = Span(epoch=message.epoch, first=message.sequence, last=message.sequence)
             near = message._replace(sequence=_last(seen, host))
             stamp = clock_of(seen.history, host, seen.troubles).at(at)
-            status = said(near, host, at, stamp, lost=(span,))
+            status = status_of(near, host, at, stamp, lost=(span,))
             path.receive(START_S + at, (status.topic, status.payload, False))
             seen.replays.remove((host, message, how))
     return len(path.asked)

@@ -42,6 +42,14 @@ MENDED: Final = {
             "before transient 9.0 dump 0.5 live copies switches finishes confirmed",
             "clock steps B 6…6 -10 + restart 13…13 30",
         ),
+        # a source's end isn't that of an attempt whose destination was lost long before
+        (
+            (
+                "after persistent 11.3 live breaks off at once destination's host lost for good"
+                " later power cycle"
+            ),
+            "none 0",
+        ),
         # a guest that was found ended, and its definition gone, may have run until then
         (
             "after persistent 11.3 live copies breaks off  destination's QEMU dies later definition moved",

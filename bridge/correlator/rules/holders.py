@@ -42,12 +42,16 @@ def holders_at(
     ]
     found: list[tuple[float, bool, float, str, Residency]] = []
     for host, residency in residencies:
-        away_s, began, ended = _away_at_s(residency, mark, by_correction), residency.began, residency.ended
+        away_s, began, ended = (
+            _away_at_s(residency, mark, by_correction, by_correction),
+            residency.began,
+            residency.ended,
+        )
         is_sure = ended is None or not is_found(ended) or ended.earliest > mark.at
         if away_s and _may_have_begun_before(residency, arrival):
             away_s, is_sure = max(0.0, began.earliest - mark.at), False
         if is_live(mark, began, ended):
-            away_s = min(away_s, _away_at_s(residency, mark, by_receipt))
+            away_s = min(away_s, _away_at_s(residency, mark, by_receipt, by_receipt))
         if away_s > ORDER_S:  # by another reading of the clocks
             away_s = min(away_s, ORDER_S + _least_away_s(residency, mark))
         if away_s <= SKEW_S:
@@ -69,16 +73,13 @@ def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
 def _least_away_s(residency: Residency, mark: Mark) -> float:
     """How far a moment is from a residency, by any reading of both clocks."""
     there = [each for each in (residency.began, residency.ended) if each is not None]
-    return min(
-        max(0.0, s(residency.began) - a(mark), a(mark) - s(residency.ended) if residency.ended else 0.0)
-        for a, s in product(readings([mark]), readings(there))
-    )
+    return min(_away_at_s(residency, mark, *read) for read in product(readings(there), readings([mark])))
 
 
-def _away_at_s(residency: Residency, mark: Mark, moment: ClockReading) -> float:
-    """How far a moment is from a residency."""
-    ended_s = moment(residency.ended) if residency.ended else FOREVER
-    return max(0.0, moment(residency.began) - moment(mark), moment(mark) - ended_s)
+def _away_at_s(residency: Residency, mark: Mark, there: ClockReading, here: ClockReading) -> float:
+    """How far a moment here is from a residency there."""
+    ended_s = there(residency.ended) if residency.ended else FOREVER
+    return max(0.0, there(residency.began) - here(mark), here(mark) - ended_s)
 
 
 def source_without_job(
