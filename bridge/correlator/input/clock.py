@@ -16,20 +16,32 @@ class Clock(msgspec.Struct, gc=False):
 
     A message can arrive late but not early. So the least difference between receipt and stamp, within a
     window of 30 to 60 minutes, is the best estimate. A positive difference counts only if it is a status's:
-    an event may have waited in the agent's outbox for any time. A stamp before that of an earlier message of
-    the event stream shows that the clock was set back: the estimate starts anew.
+    an event may have waited in the agent's outbox for any time. A stamp before that of an earlier message
+    shows that the clock was set back: the estimate starts anew, with the last status if that was sent later,
+    and overtook the event.
+
+    shown: the difference of the last status, and up to which sequence it takes account of the stream.
     """
 
     began: float = 0.0
     before: float | None = None
     now: float | None = None
     newest: float = 0.0
+    shown: tuple[float, int] | None = None
 
-    def note(self, received: float, at: float, *, is_status: bool, is_next: bool = False) -> None:
-        """A message arrived, not a retained one. is_next: it follows all others in the event stream."""
+    def note(
+        self, received: float, at: float, sequence: int, *, is_status: bool, is_next: bool = False
+    ) -> None:
+        """A message arrived, not a retained one. sequence: its own, or a status's last. is_next: it was sent
+        after all others.
+        """
+        if is_status:
+            self.shown = received - at, sequence
         if is_next:
             if at < self.newest + CLOCK_EXACT[0]:
                 self.before, self.now, self.began = None, received - at, received
+                if self.shown is not None and sequence <= self.shown[1]:
+                    self.now = min(self.now, self.shown[0])
             self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:
             if self.now is not None:

@@ -90,7 +90,7 @@ def _take_event(batch: Batch, sight: Sight, host: Host, message: DomainMessage, 
         batch.duplicates += 1
         return
     is_next = host.place == (position.ordinal, message.sequence)
-    host.note_clock(received, message.at, is_status=False, is_next=is_next)
+    host.note_clock(received, message.at, message.sequence, is_next=is_next)
     if not is_next:
         message = structs.replace(message, late=True)
     if sight.take_event(host, message.at + host.offset_s, received):

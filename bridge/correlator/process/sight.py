@@ -65,9 +65,9 @@ class Sight:
         if isinstance(message, Forgotten):
             changed = host.note_sight(GONE, since=inbound.received)
         else:
-            if not inbound.retained:
-                host.note_clock(inbound.received, message.at, is_status=not inbound.late)
-                if message.online and message.sees_libvirt:
+            if not inbound.retained and message.online:  # a Will has the stamp of the connection's beginning
+                host.note_status_clock(message, inbound.received, late=inbound.late)
+                if message.sees_libvirt:
                     host.note_saw(message.at + min(0.0, host.offset_s))
             changed = host.note_agent(
                 message, received=inbound.received, retained=inbound.retained, after=inbound.after

@@ -16,6 +16,7 @@ from itertools import product
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
+    OPEN_PENALTY,
     UNLINKED_PENALTY,
     Ends,
     LegId,
@@ -122,7 +123,8 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
         and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
     )
     alone += sum(a.stage != "open" or a.over is not None for a in unlinked)
-    return alone * UNLINKED_PENALTY + sum(link.penalty for link in links.values())
+    still_open = sum(a.stage == "open" and a.over is None for a in unlinked)
+    return alone * UNLINKED_PENALTY + still_open * OPEN_PENALTY + sum(link.penalty for link in links.values())
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
