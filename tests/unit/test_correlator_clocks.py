@@ -54,9 +54,9 @@ def test_a_process_of_another_boot_begins_by_the_wall_clock() -> None:
 def _clock_of(*messages: tuple[float, float]) -> Clock:
     """Of a host whose events came (received, stamped) in its own order, after a status at 0."""
     clock = Clock()
-    clock.note(0.0, 0.0, 0, is_status=True)
+    clock.note(0.0, 0.0, (0, 0), is_status=True)
     for sequence, (received, at) in enumerate(messages, start=1):
-        clock.note(received, at, sequence, is_status=False, is_next=True)
+        clock.note(received, at, (0, sequence), is_status=False, is_next=True)
     return clock
 
 

@@ -341,32 +341,32 @@ def test_an_event_does_not_prove_that_libvirt_is_back() -> None:
 def test_a_clock_behind_is_known_from_statuses_only() -> None:
     """An event can have waited for an hour in an outbox; a status is stamped when it is sent."""
     clock = Clock()
-    clock.note(1000.0, 1000.0 - 3600, 0, is_status=False)
+    clock.note(1000.0, 1000.0 - 3600, (0, 0), is_status=False)
     assert clock.offset_s == 0
-    clock.note(1000.0, 880.0, 0, is_status=True)
+    clock.note(1000.0, 880.0, (0, 0), is_status=True)
     assert clock.offset_s == 120.0
 
 
 def test_a_clock_ahead_is_known_from_anything() -> None:
     clock = Clock()
-    clock.note(1000.0, 1300.0, 0, is_status=False)
+    clock.note(1000.0, 1300.0, (0, 0), is_status=False)
     assert clock.offset_s == -300.0
 
 
 @pytest.mark.parametrize("late_s", [-0.4, 0.0, 1.0, 1.9])
 def test_the_least_way_of_a_message_counts_as_the_clocks(late_s: float) -> None:
     clock = Clock()
-    clock.note(1000.0 + late_s, 1000.0, 0, is_status=True)
+    clock.note(1000.0 + late_s, 1000.0, (0, 0), is_status=True)
     assert clock.offset_s == pytest.approx(late_s)
 
 
 def test_the_least_difference_counts_and_an_old_one_is_forgotten() -> None:
     clock = Clock()
-    clock.note(1000.0, 900.0, 0, is_status=True)
-    clock.note(1010.0, 850.0, 0, is_status=True)
+    clock.note(1000.0, 900.0, (0, 0), is_status=True)
+    clock.note(1010.0, 850.0, (0, 0), is_status=True)
     assert clock.offset_s == 100.0
     for hour in range(1, 4):
-        clock.note(1000.0 + hour * 3600, 1000.0 + hour * 3600, 0, is_status=True)
+        clock.note(1000.0 + hour * 3600, 1000.0 + hour * 3600, (0, 0), is_status=True)
     assert clock.offset_s == 0
 
 

@@ -20,28 +20,28 @@ class Clock(msgspec.Struct, gc=False):
     shows that the clock was set back: the estimate starts anew, with the last status if that was sent later,
     and overtook the event.
 
-    shown: the difference of the last status, and up to which sequence it takes account of the stream.
+    shown: up to which place the newest status takes account of the stream, and its difference.
     """
 
     began: float = 0.0
     before: float | None = None
     now: float | None = None
     newest: float = 0.0
-    shown: tuple[float, int] | None = None
+    shown: tuple[tuple[int, int], float] | None = None
 
     def note(
-        self, received: float, at: float, sequence: int, *, is_status: bool, is_next: bool = False
+        self, received: float, at: float, place: tuple[int, int], *, is_status: bool, is_next: bool = False
     ) -> None:
-        """A message arrived, not a retained one. sequence: its own, or a status's last. is_next: it was sent
-        after all others.
+        """A message arrived, not a retained one. place: its epoch's ordinal and its sequence, or a status's
+        last. is_next: it was sent after all others.
         """
-        if is_status:
-            self.shown = received - at, sequence
+        if is_status and (self.shown is None or place >= self.shown[0]):
+            self.shown = place, received - at
         if is_next:
             if at < self.newest + CLOCK_EXACT[0]:
                 self.before, self.now, self.began = None, received - at, received
-                if self.shown is not None and sequence <= self.shown[1]:
-                    self.now = min(self.now, self.shown[0])
+                if self.shown is not None and place <= self.shown[0]:
+                    self.now = min(self.now, self.shown[1])
             self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:
             if self.now is not None:

@@ -92,16 +92,15 @@ class Host(Stream[_Kept]):
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
         kept.lit = theirs.lit
 
-    def note_clock(self, received: float, at: float, sequence: int, *, is_next: bool) -> None:
+    def note_clock(self, received: float, at: float, place: tuple[int, int], *, is_next: bool) -> None:
         """An event was stamped `at`; see `Clock.note`."""
-        self.kept.clock.note(received, at, sequence, is_status=False, is_next=is_next)
+        self.kept.clock.note(received, at, place, is_status=False, is_next=is_next)
 
     def note_status_clock(self, status: Status, received: float, *, late: bool) -> None:
         """A status that wasn't retained came from a running agent. late: it waited for us."""
         place = (0 if status.epoch is None else self.ordinal_of(status.epoch), status.last_sequence)
-        self.kept.clock.note(
-            received, status.at, status.last_sequence, is_status=not late, is_next=not late and self.place == place
-        )
+        is_next = not late and self.place == place
+        self.kept.clock.note(received, status.at, place, is_status=not late, is_next=is_next)
 
     def note_agent(
         self, status: Status, *, received: float, retained: bool, after: float | None = None

@@ -89,8 +89,9 @@ def _take_event(batch: Batch, sight: Sight, host: Host, message: DomainMessage, 
     if not position.is_new:
         batch.duplicates += 1
         return
-    is_next = host.place == (position.ordinal, message.sequence)
-    host.note_clock(received, message.at, message.sequence, is_next=is_next)
+    place = position.ordinal, message.sequence
+    is_next = host.place == place
+    host.note_clock(received, message.at, place, is_next=is_next)
     if not is_next:
         message = structs.replace(message, late=True)
     if sight.take_event(host, message.at + host.offset_s, received):
