@@ -83,6 +83,13 @@ class Arrival:
     absorbed: tuple[Key, ...] = ()  # where its later segments began
 
     @property
+    def may_have_come(self) -> bool:
+        """Whether the guest may have arrived and ended unseen: the host was blind before the end that is
+        known.
+        """
+        return self.ended is not None and (self.ended.origin not in AS_IT_HAPPENED or bool(self.absorbed))
+
+    @property
     def ended_by(self) -> Mark | None:
         """Its end; its beginning, if only something later showed the end."""
         end = self.ended

@@ -218,10 +218,10 @@ def outcome_of(
 def _may_have_arrived(
     arrival: Arrival | None, departure: Departure | None, source: HostView | None, *, is_source_blind: bool
 ) -> bool:
-    """A destination that was found without the guest may have had it meanwhile: its source had suspended it
-    for the switch-over, and ended later, or is blind; or lost it while blind, too.
+    """A destination that was blind before its guest's end may have had it meanwhile: its source had suspended
+    it for the switch-over, and ended later, or is blind; or lost it while blind, too.
     """
-    if arrival is None or arrival.ended is None or arrival.ended.origin == "event":
+    if arrival is None or arrival.ended is None or not arrival.may_have_come:
         return False
     if departure is None:
         return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)

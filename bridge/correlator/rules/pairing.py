@@ -279,8 +279,7 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
         return "fits"  # it may end in any way
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
-        may_have_come = arrival.stage == "ended" and (is_found(arrival.ended) or arrival.absorbed)
-        return "may_fit" if may_have_come else fit
+        return "may_fit" if arrival.stage == "ended" and arrival.may_have_come else fit
     if arrival.postcopy != departure.postcopy and not (departure.postcopy and is_found(arrival.switched)):
         return "may_fit"
     return "fits" if departure.postcopy and arrival.opened is not None else fit
@@ -361,11 +360,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
     overlaps = _overlaps(arrival, departure, came, left, held=held)
-    is_between_readings = (
-        not overlaps
-        and min(a.begins for a in came) <= max(d.ends for d in left)
-        and (min(d.begins for d in left) <= max(a.ends for a in came))
-    )
+    is_between_readings = not overlaps
     if is_between_readings:  # a clock may be off by less than its messages' latency
         overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
     fit = _fit(arrival, departure, overlaps)
