@@ -337,7 +337,12 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     after the last event of the one before. None: it has no other event.
     """
     known = view.departures
-    n = next((n for n, each in enumerate(known) if not each.is_over or _is_of(each, began_us)), None)
+    may_be_it = (
+        n
+        for n, each in enumerate(known)
+        if each.job_gone is None and (not each.is_over or _is_of(each, began_us))
+    )
+    n = next(may_be_it, None)
     if n is None:
         return None
     for each in known[n + 1 :]:

@@ -43,7 +43,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import SKEW_S, Copied, Mark, is_found
+from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found
 
 _ASKED_S: Final = 2.5
 """Agents poll an outgoing job every second or two."""
@@ -69,7 +69,7 @@ class Pair:
         """A moment of the destination, by the likeliest reading of its clock."""
         return self.overlaps[0][0].read(moment) if self.overlaps else moment.at
 
-    def at_source(self, moment: Mark) -> float:
+    def at_source(self, moment: Mark | Instant) -> float:
         """A moment of the source, likewise."""
         return self.overlaps[0][1].read(moment) if self.overlaps else moment.at
 
@@ -360,7 +360,11 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
     overlaps = _overlaps(arrival, departure, came, left, held=held)
-    is_between_readings = not overlaps
+    is_between_readings = (
+        not overlaps
+        and min(a.begins for a in came) <= max(d.ends for d in left)
+        and (min(d.begins for d in left) <= max(a.ends for a in came))
+    )
     if is_between_readings:  # a clock may be off by less than its messages' latency
         overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
     fit = _fit(arrival, departure, overlaps)

@@ -61,7 +61,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     reason = _reason(pair, d, postcopy) if outcome == "failed" else None
     over = (arrival.switched or arrival.ended) if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
-        source_blind = silent[pair.source] <= over.received
+        source_blind = _was_blind_by(pair, source_view, silent[pair.source], over)
     is_paused = (
         d in ("left_paused", "job_lost", "leaving")
         and not (d == "leaving" and source_blind)
@@ -99,6 +99,15 @@ class _SourceState:
     is_paused: bool
     is_blind: bool
     postcopy: bool
+
+
+def _was_blind_by(pair: Pair, source_view: HostView | None, since: float, over: Mark) -> bool:
+    """Whether the source, blind since then, may have been so when the attempt was over: by the receipt, or by
+    the likeliest reading of its clock.
+    """
+    last = source_view.last_live if source_view is not None else None
+    shift_s = pair.at_source(last) - last.at if last is not None else 0.0
+    return since <= over.received or since + shift_s <= pair.at_destination(over)
 
 
 def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle_s: float) -> bool:
