@@ -145,12 +145,14 @@ def _wait_s(context: EvaluationContext, timing: Timing) -> float:
 
 def _may_change(context: EvaluationContext, published: Published, each: Pair) -> bool:
     """Whether this can change without a new observation: a blind host may come back, or a conflict lasts."""
+    source = context.views.get(each.source) if each.source else None
+    heard = source.last_live.received if source is not None and source.last_live is not None else 0.0
     return (
         published.last is None
         or published.last.outcome == "conflict"
         or each.source in context.silent
         or each.destination in context.silent
-        or not context.is_due(published.at + UNNOTICED_S)  # that a host is blind is noticed later
+        or not context.is_due(max(published.at, heard) + UNNOTICED_S)  # that it is blind is noticed later
     )
 
 

@@ -229,6 +229,12 @@ class HostView:
         return self.listed.what != CLEARED and self.listed.what not in PART_IN_A_MIGRATION
 
     @property
+    def stamped(self) -> Mark | Instant | None:
+        """A moment that its own clock has stamped."""
+        last = self.residency or (self.past[-1] if self.past else None)
+        return self.last_live or (last.began if last is not None else None)
+
+    @property
     def guest(self) -> GuestHere | None:
         """The guest's present run state here."""
         return self.run_states[-1].guest if self.run_states else None

@@ -73,6 +73,13 @@ class Pair:
         """A moment of the source, likewise."""
         return self.overlaps[0][1].read(moment) if self.overlaps else moment.at
 
+    def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
+        """A moment of the destination, by the source's clock as it is corrected: for each reading."""
+        stamped = source.stamped if source is not None else None
+        if stamped is None or not self.overlaps:
+            return [self.at_destination(moment)]
+        return [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
+
 
 def pair(
     views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends] = ()

@@ -103,11 +103,9 @@ class _SourceState:
 
 def _was_blind_by(pair: Pair, source_view: HostView | None, since: float, over: Mark) -> bool:
     """Whether the source, blind since then, may have been so when the attempt was over: by the receipt, or by
-    the likeliest reading of its clock.
+    a reading of its clock.
     """
-    last = source_view.last_live if source_view is not None else None
-    shift_s = pair.at_source(last) - last.at if last is not None else 0.0
-    return since <= over.received or since + shift_s <= pair.at_destination(over)
+    return since <= max(over.received, *pair.on_source_clock(over, source_view))
 
 
 def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle_s: float) -> bool:
@@ -264,8 +262,9 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
     moment = arrival.ended_by if arrival else None
     if moment is None:
         return view.guest or "unknown"
-    then_s = pair.at_destination(moment)
-    return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
+    closed = departure.closed if departure else None
+    found = {view.guest_at(then_s, closed) for then_s in pair.on_source_clock(moment, view)}
+    return (found.pop() if len(found) == 1 else None) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
