@@ -107,10 +107,13 @@ def _publish_attempt(context: EvaluationContext, published: Published, each: Pai
         return
     has_begun = each.arrival is None or each.arrival.opened is not None
     lacks = _missing_in_gaps(context, each)
-    if not (is_final(each) and has_begun) and not context.has_no_gap(*(one.host for one in lacks)):
-        if published.last is None:
+    if not (is_final(each) and has_begun):
+        hosts = [one.host for one in lacks]
+        if published.last is None and not context.has_no_gap(*hosts):
             _publish_unresolved(context, published, each, verdict, (lacks, verdict.since))
-        return
+            return
+        if not context.is_past_gaps(max(verdict.since, published.at), *hosts):
+            return
     is_settled = _publish_verdict(context, published, each, verdict)
     if is_settled and published.last is not None and published.last.outcome != "conflict":
         is_up_to_date = all(

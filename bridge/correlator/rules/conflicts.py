@@ -56,7 +56,7 @@ def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
         context.is_open = True
         if not context.is_due(since + context.times.settle_s):
             continue
-        if context.has_no_gap(host, other) or context.is_due(since + context.times.patience_s):
+        if context.is_past_gaps(since, host, other):
             key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
             conflict = Conflict(key, _conflict_data(context, host, began, other, later))
             context.record.conflicts.append(conflict)

@@ -53,6 +53,10 @@ class EvaluationContext:
         self.is_open = True
         return False
 
+    def is_past_gaps(self, since: float, *names: str | None) -> bool:
+        """Whether these hosts' event streams have no gaps, or `patience` has passed since."""
+        return self.has_no_gap(*names) or self.is_due(since + self.times.patience_s)
+
     def has_caught_up(self, host: str | None) -> bool:
         """Whether a host that sends late messages has had `settle` to catch up."""
         view = self.views.get(host) if host else None

@@ -97,6 +97,7 @@ EVENT_TYPES_BY_DRIVER: Final[dict[str, dict[str, EventType]]] = {
 
 STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
     "here": {
+        "paused/migration": "paused_after_resume",
         "shutoff/migrated": "left",
         "shutoff/crashed": "crashed",
         "shutoff/failed": "crashed",
@@ -227,7 +228,11 @@ def event_type_of_state(view: HostView) -> EventType | None:
 
 @exception_to("STATE_EVENT_TYPES", "nothing")
 def _is_of_an_earlier_job(view: HostView, what: str) -> bool:
-    """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay."""
+    """A copy runs, and the reason was listed before it began, or is a cancellation's in the same stay; or no
+    job does, and the last change was no resume by one that failed.
+    """
+    if view.phase == "here":
+        return what == "paused/migration" and not view.was_resumed_last
     if view.phase != "copying":
         return False
     if what == "paused/migration" and not _was_left_paused(view):

@@ -229,6 +229,14 @@ class HostView:
         return self.listed.what != CLEARED and self.listed.what not in PART_IN_A_MIGRATION
 
     @property
+    def was_resumed_last(self) -> bool:
+        """Whether nothing happened since a migration failed and resumed the guest here."""
+        last = self.departures[-1] if self.departures else None
+        if last is None or last.stage != "resumed" or last.ended is None:
+            return False
+        return self.run_states[-1].at == last.ended.at
+
+    @property
     def stamped(self) -> Mark | Instant | None:
         """A moment that its own clock has stamped."""
         last = self.residency or (self.past[-1] if self.past else None)

@@ -375,17 +375,10 @@ def _was_just_resumed(view: HostView, mark: Mark) -> bool:
     """A source that fails to resume after a failure emits resumed and at once suspended. The next attempt
     emits suspended, too, and then what only a job under way emits.
     """
-    last = view.departures[-1] if view.departures else None
-    return (
-        view.phase == "here"
-        and last is not None
-        and last.stage == "resumed"
-        and last.ended is not None
-        and last.ended.origin in AS_IT_HAPPENED
-        and not was_unseen(last, mark)
-        and view.run_states[-1].at == last.ended.at
-        and last.job_gone is None
-    )
+    if view.phase != "here" or not view.was_resumed_last:
+        return False
+    last = view.departures[-1]
+    return not is_found(last.ended) and not was_unseen(last, mark) and last.job_gone is None
 
 
 def list_state(view: HostView, observation: Observation) -> None:

@@ -41,8 +41,7 @@ def evaluate_offline(context: EvaluationContext) -> None:
         _, destination, mark = max(came)
         if any(published.arrival == (destination, mark.key) for published in context.record.published):
             continue
-        patience_s = context.times.patience_s
-        if not context.has_no_gap(source, destination) and not context.is_due(gone.received + patience_s):
+        if not context.is_past_gaps(gone.received, source, destination):
             continue  # an event may say that somebody removed it
         name = f"{context.record.uuid} {destination} {mark.id}"
         published = Published(
