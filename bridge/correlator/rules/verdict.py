@@ -262,9 +262,8 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
     moment = arrival.ended_by if arrival else None
     if moment is None:
         return view.guest or "unknown"
-    closed = departure.closed if departure else None
-    found = {view.guest_at(then_s, closed) for then_s in pair.on_source_clock(moment, view)}
-    return (found.pop() if len(found) == 1 else None) or "unknown"
+    then_s = pair.on_source_clock(moment, view)[0]
+    return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
