@@ -45,7 +45,7 @@ class JobOf:
 @dataclass(frozen=True, slots=True)
 class Status:
     """An agent's status. `lost` are spans (epoch, first, last) that it can't send any more, `states` how many
-    states of domains the broker keeps.
+    states of domains the broker keeps, `sees_since` when the connection to libvirt began, by its own clock.
     """
 
     host: str
@@ -56,6 +56,7 @@ class Status:
     lost: tuple[tuple[str, int, int], ...]
     at: float
     states: int | None = None
+    sees_since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

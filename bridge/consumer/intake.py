@@ -181,4 +181,5 @@ def _status(address: Address, payload: bytes) -> Status:
         lost=tuple(spans),
         at=at,
         states=data.states,
+        sees_since=None if data.libvirt is None else data.libvirt.since,
     )

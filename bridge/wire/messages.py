@@ -231,11 +231,14 @@ class _Pool(ObjectState):
 
 
 class Libvirt(Model):
-    """An agent's connection to libvirt."""
+    """An agent's connection to libvirt. `since`: when it began, by the host's clock; the agent missed what
+    happened before, and publishes the states of all domains anew.
+    """
 
     connected: bool
     uri: str | None = None
     hypervisor_version: str | None = None
+    since: str | None = None
 
 
 class Span(Model):

@@ -126,7 +126,7 @@ class Agent:
         self._count = 0
         self._look = 0
         self._generation = 0
-        self._connected_at = 0.0
+        self._since = ""
         self._unseen: list[int] = []
         """Steps that no message told of yet."""
         self._to_compare = False
@@ -226,7 +226,7 @@ class Agent:
         self._connects(t, None)
 
     def _connects(self, t: float, _: object) -> None:
-        self._connected_at = t
+        self._since = stamp_ns(self.clock.at_ns(t))
         self._generation += 1
         self._take(t, ConnectionOpened(self._generation, self.driver))
         self._status(t)
@@ -373,7 +373,7 @@ class Agent:
         stamped: float | None = None,
     ) -> None:
         self._said_sequence = self._agent.sequence
-        libvirt = Libvirt(connected=connected, uri="qemu:///system")
+        libvirt = Libvirt(connected=connected, uri="qemu:///system", since=self._since if connected else None)
         now_s = self.clock.at(t if stamped is None else stamped)
         message = self._agent.status(libvirt, now_s, state=state)
         self._publish(t, "status", message, self._agent.sequence, "", steps=())

@@ -244,7 +244,9 @@ def _cut(seen: Observed, stream: list[Delivery], trouble: Trouble) -> list[Deliv
         clock = clock_of(seen.history, trouble.host, seen.troubles)
         will_at, back_at = first.at + KEEPALIVE_S, release - 0.001
         will = status_of(first.message, trouble.host, will_at, clock.at(CONNECTS_AT), state="offline")
-        back = status_of(last.message, trouble.host, back_at, clock.at(back_at))
+        said = [one.message for one in stream if one.message.kind == "status" and one.at <= last.at]
+        since = next((it for one in reversed(said) if (it := _sees_since(one))), None)
+        back = status_of(last.message, trouble.host, back_at, clock.at(back_at), since=since)
         late += [
             Delivery(will_at, will, trouble.host),
             Delivery(back_at, back, trouble.host),
@@ -263,6 +265,12 @@ def _is_will(one: Delivery) -> bool:
     return one.message.kind == "status" and json.loads(one.message.payload)["data"]["state"] == "offline"
 
 
+def _sees_since(status: Message) -> str | None:
+    """Since when the agent is connected to libvirt, as the status says."""
+    found: str | None = json.loads(status.payload)["data"]["libvirt"]["since"]
+    return found
+
+
 def status_of(
     near: Message,
     host: str,
@@ -271,9 +279,12 @@ def status_of(
     *,
     state: Literal["online", "offline"] = "online",
     lost: tuple[Span, ...] = (),
+    since: str | None = None,
 ) -> Message:
-    """A status of the agent, as it or the broker sends it. stamp: by the host's clock."""
-    libvirt = Libvirt(connected=True, uri="qemu:///system")
+    """A status of the agent, as it or the broker sends it. stamp: by the host's clock; since: when its
+    connection to libvirt began.
+    """
+    libvirt = Libvirt(connected=True, uri="qemu:///system", since=since)
     data = StatusData(near.epoch, libvirt, None, near.sequence, lost=lost)
     made = messages_of(host_name(host)).status(data, state, stamp)
     return Message(t, "status", made.topic, made.payload, True, near.sequence, near.epoch, "", (), "event")

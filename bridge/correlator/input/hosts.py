@@ -29,6 +29,8 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     saw_until: float = 0.0
     dark: list[float] = []
     lit: float = 0.0
+    away: float = 0.0
+    sees_since: str = ""
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -77,9 +79,8 @@ class Host(Stream[_Kept]):
         return next((since for since in reversed(self.kept.dark) if since < at), None)
 
     def was_away(self, at: float) -> bool:
-        """Whether that moment lies in the last blind time, which is over."""
-        dark = self.kept.dark
-        return bool(dark) and self.kept.blind_since is None and dark[-1] <= at <= self.kept.lit
+        """Whether that moment lies in the last time that it was away, blind or cut off, which is over."""
+        return self.kept.blind_since is None and self.kept.away <= at <= self.kept.lit
 
     def note_saw(self, at: float) -> None:
         """The host wasn't blind until then; in our seconds."""
@@ -90,7 +91,7 @@ class Host(Stream[_Kept]):
         kept, theirs = self.kept, other.kept
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
-        kept.lit = theirs.lit
+        kept.lit, kept.away, kept.sees_since = theirs.lit, theirs.away, theirs.sees_since
 
     def note_clock(self, received: float, at: float, place: tuple[int, int], *, is_next: bool) -> None:
         """An event was stamped `at`; see `Clock.note`."""
@@ -108,17 +109,23 @@ class Host(Stream[_Kept]):
         """An agent's status, published after this, if known. True: whether the host is blind has changed."""
         self.note_status(status, retained=retained)
         why = "" if status.online and status.sees_libvirt else "libvirt" if status.online else "agent"
-        return self.note_sight(why, since=received, after=after)
+        saw = bool(status.sees_since) and status.sees_since == self.kept.sees_since
+        self.kept.sees_since = status.sees_since or self.kept.sees_since
+        return self.note_sight(why, since=received, after=after, saw=saw)
 
-    def note_sight(self, blind_why: str, *, since: float, after: float | None = None) -> bool:
-        """Why the host is blind, empty if it isn't; it may be so since `after`. True: whether it is blind has
-        changed.
+    def note_sight(
+        self, blind_why: str, *, since: float, after: float | None = None, saw: bool = False
+    ) -> bool:
+        """Why the host is blind, empty if it isn't; it may be so since `after`. saw: it was only cut off all
+        the while. True: whether it is blind has changed.
         """
         kept = self.kept
         if not blind_why:
             changed = kept.blind_since is not None
             if changed:
-                kept.lit = since
+                kept.away, kept.lit = kept.dark[-1], since
+                if saw:
+                    kept.dark = kept.dark[:-1]
             kept.blind_since, kept.blind_why = None, ""
             return changed
         kept.blind_why = blind_why
