@@ -20,7 +20,7 @@ import structlog
 from bridge import __version__
 from bridge.agent.homeassistant.discovery import HomeAssistant
 from bridge.agent.hypervisor import Hypervisor, LibvirtStatus
-from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.encoder import Encoder, stamp_ns
 from bridge.agent.inventory.inventory import Inventory
 from bridge.agent.inventory.quotas import Quotas
 from bridge.agent.inventory.reports import StateCleared, StateRetained
@@ -264,7 +264,10 @@ class Agent:
 
     def _libvirt_changed(self, status: LibvirtStatus) -> None:
         libvirt = Libvirt(
-            connected=status.connected, uri=status.uri, hypervisor_version=status.hypervisor_version
+            connected=status.connected,
+            uri=status.uri,
+            hypervisor_version=status.hypervisor_version,
+            since=None if status.since_ns is None else stamp_ns(status.since_ns),
         )
         reason = None if status.connected else f"no connection to libvirt: {status.problem}"
         self.sender.set_status(libvirt, reason)

@@ -269,7 +269,12 @@ def examples() -> dict[str, bytes]:
                 state="online",
                 epoch=_EPOCH,
                 version="0.2.0",
-                libvirt=Libvirt(connected=True, uri="qemu:///system", hypervisor_version="7.2.22"),
+                libvirt=Libvirt(
+                    connected=True,
+                    uri="qemu:///system",
+                    hypervisor_version="7.2.22",
+                    since="2026-11-22T17:58:02.114518Z",
+                ),
                 last_sequence=10,
             ),
         ),

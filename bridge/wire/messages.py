@@ -231,14 +231,16 @@ class _Pool(ObjectState):
 
 
 class Libvirt(Model):
-    """An agent's connection to libvirt. `since`: when it began, by the host's clock; the agent missed what
-    happened before, and publishes the states of all domains anew.
-    """
+    """An agent's connection to libvirt."""
 
     connected: bool
     uri: str | None = None
     hypervisor_version: str | None = None
-    since: str | None = None
+    since: str | None = Field(
+        None,
+        description="When it began, by the host's clock. What happened just before may have gone unseen; "
+        "the states of all domains are published anew.",
+    )
 
 
 class Span(Model):

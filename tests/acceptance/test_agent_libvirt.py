@@ -149,10 +149,12 @@ def test_a_libvirtd_that_was_restarted_is_listened_to_again_and_reported_once(
 ) -> None:
     guest.start(host)
     until_told(subscriber, guest, *BOOT)
+    before = subscriber.status()["libvirt"]["since"]
     host.stop_libvirtd(number)
     until_disconnected(subscriber, 5)
     host.start_libvirtd()
     assert until_connected(subscriber) < 2
+    assert subscriber.status()["libvirt"]["since"] > before
     subscriber.listen(1)
     host.virsh("suspend", guest.uuid)
     until_told(subscriber, guest, *BOOT, "suspended/paused")

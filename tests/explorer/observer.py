@@ -267,7 +267,8 @@ def _is_will(one: Delivery) -> bool:
 
 def _sees_since(status: Message) -> str | None:
     """Since when the agent is connected to libvirt, as the status says."""
-    found: str | None = json.loads(status.payload)["data"]["libvirt"]["since"]
+    libvirt = json.loads(status.payload)["data"]["libvirt"] or {}
+    found: str | None = libvirt.get("since")
     return found
 
 

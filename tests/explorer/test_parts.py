@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.agent.inventory.domains import ListedDomain
-from bridge.agent.inventory.encoder import Encoder
+from bridge.agent.inventory.encoder import Encoder, stamp_ns
 from bridge.agent.publish import status
 from bridge.wire.messages import Libvirt
 from bridge.wire.topics import Topics
@@ -169,7 +169,9 @@ def test_messages_are_the_agents_own() -> None:
     """Only a state's id is the explorer's: the same each time."""
     agent = Agent("A", driver="QEMU", first=None)
     (first, *_) = agent.run((), (), 0.0)
-    facts = status.StatusData(agent.epoch, Libvirt(connected=True, uri="qemu:///system"), None, 0)
+    since = stamp_ns(int((START_S + first.t) * 1e6) * 1000)
+    libvirt = Libvirt(connected=True, uri="qemu:///system", since=since)
+    facts = status.StatusData(agent.epoch, libvirt, None, 0)
     assert first.payload == status.build(agent.host, "1.0", facts, state="online", now_s=START_S + first.t)
     history = next(stories.histories(("one",)))
     messages = Agent("A", driver="QEMU", first=history.first["A"]).run((), (), 10.0)

@@ -68,5 +68,18 @@ def test_a_clock_that_was_put_forward_is_known_by_the_first_stamp_after_its_rece
     assert _clock_of((100.0, 100.0), (101.0, 161.0)).offset_s == -60.0
 
 
+def test_a_status_that_overtook_events_shows_how_far_the_clock_was_put_back() -> None:
+    clock = _clock_of((100.0, 100.0))
+    clock.note(190.0, 130.0, (0, 2), is_status=True)
+    clock.note(191.0, 71.0, (0, 2), is_status=False, is_next=True)
+    assert clock.offset_s == 60.0
+
+
+def test_a_status_in_its_turn_shows_that_the_clock_was_put_back() -> None:
+    clock = _clock_of((100.0, 100.0))
+    clock.note(102.0, 42.0, (0, 1), is_status=True, is_next=True)
+    assert clock.offset_s == 60.0
+
+
 def test_what_waited_in_the_outbox_says_nothing_of_the_clock() -> None:
     assert _clock_of((100.0, 100.0), (190.0, 101.0), (190.0, 102.0)).offset_s == 0.0

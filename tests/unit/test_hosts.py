@@ -277,6 +277,30 @@ def test_holes_of_a_former_epoch_are_given_up() -> None:
     assert [(loss.epoch, loss.first, loss.last) for loss in host.losses] == [("old", 2, 4)]
 
 
+def test_a_host_that_was_only_cut_off_saw_all_the_while() -> None:
+    host = _away("as before", "as before")
+    assert host.dark_from(25.0) is None
+    assert host.was_away(15.0)
+    assert host.lists_since is None
+
+
+def test_a_host_with_another_connection_to_libvirt_lists_its_domains_anew() -> None:
+    host = _away("as before", "another")
+    assert host.dark_from(25.0) == 8.0
+    assert host.lists_since == (8.0, 20.0)
+    assert Host.load("h", host.dump()).lists_since == (8.0, 20.0)
+
+
+def _away(before: str, after: str) -> Host:
+    """It was heard at 8, its Will came at 10, and it is back at 20."""
+    host = Host("h")
+    host.note_saw(8.0)
+    for online, received, since in ((True, 8.0, before), (False, 10.0, None), (True, 20.0, after)):
+        status = Status("h", online, online, "e", 0, (), received, sees_since=since)
+        host.note_agent(status, received=received, retained=False)
+    return host
+
+
 def test_the_memory_of_a_stream_full_of_holes_is_bounded() -> None:
     host = _fed(range(1, 20_000, 2))
     assert len(host.dump()) < 10_000

@@ -52,12 +52,15 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LibvirtStatus:
-    """The state of the connection. `problem` is None while connected, else libvirt's error."""
+    """The state of the connection. `problem` is None while connected, else libvirt's error; `since_ns` when
+    it began, by the wall clock.
+    """
 
     connected: bool
     uri: str
     hypervisor_version: str | None = None
     problem: str | None = "not connected yet"
+    since_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -252,7 +255,8 @@ class Hypervisor:
         if link is not self._link:
             return
         self.openings += 1
-        self._set_status(LibvirtStatus(connected=True, uri=self._uri, problem=None))
+        since_ns = link.listening_since_ns
+        self._set_status(LibvirtStatus(connected=True, uri=self._uri, problem=None, since_ns=since_ns))
         _log.info("libvirt.connected", uri=self._uri, driver=link.connection.driver)
         self._logged = None
         link.listing = False

@@ -82,6 +82,13 @@ class Host(Stream[_Kept]):
         """Whether that moment lies in the last time that it was away, blind or cut off, which is over."""
         return self.kept.blind_since is None and self.kept.away <= at <= self.kept.lit
 
+    @property
+    def lists_since(self) -> tuple[float, float] | None:
+        """Since when it was blind, and when it came back to list its domains anew; None: it wasn't, or is."""
+        kept = self.kept
+        was_blind = bool(kept.sees_since and kept.dark) and kept.blind_since is None
+        return (kept.away, kept.lit) if was_blind and kept.dark[-1] == kept.away else None
+
     def note_saw(self, at: float) -> None:
         """The host wasn't blind until then; in our seconds."""
         self.kept.saw_until = max(self.kept.saw_until, at)

@@ -23,6 +23,7 @@ class Sight:
 
     blind: since when each blind host is. gone: blind hosts that were taken out of service. epochs: the
     ordinal of each host's newest epoch. returning: until when each host that came back counts as blind.
+    listing: as `Host.lists_since`.
     """
 
     def __init__(self, settle_s: float) -> None:
@@ -32,6 +33,7 @@ class Sight:
         self.gone: set[str] = set()
         self.epochs: dict[str, int] = {}
         self.returning: dict[str, float] = {}
+        self.listing: dict[str, tuple[float, float]] = {}
 
     def load(self, stored: Mapping[str, bytes]) -> None:
         """The process starts with these hosts."""
@@ -54,11 +56,13 @@ class Sight:
         if (since := host.dark_since) is not None:
             self.blind.setdefault(host.name, since)
         self._note_gone(host)
+        self._note_listing(host)
 
     def share(self, host: Host) -> None:
         """Another object of the host was processed and stored: ours takes over its sight and epoch."""
         self.hosts.setdefault(host.name, host).share_sight(host)
         self.epochs[host.name] = max(0, host.kept.current)
+        self._note_listing(host)
 
     def take_status(self, host: Host, message: Status | Forgotten, inbound: Inbound) -> bool:
         """The agent's status, or its removal. True: whether the host is blind has changed."""
@@ -97,7 +101,7 @@ class Sight:
     def known(self, gaps: AbstractSet[str]) -> Hosts:
         """What an evaluation needs to know of the hosts, with those that have gaps."""
         returned = {name: until - self._settle_s for name, until in self.returning.items()}
-        return Hosts(self.epochs, frozenset(self.gone), gaps, returned)
+        return Hosts(self.epochs, frozenset(self.gone), gaps, returned, self.listing)
 
     def count(self, counters: Counters) -> None:
         """Counts the hosts, and those that are blind and not gone."""
@@ -113,6 +117,13 @@ class Sight:
             self.gone.discard(host.name)
             self.returning[host.name] = now + self._settle_s
             _log.info("host.sees", host=host.name)
+
+    def _note_listing(self, host: Host) -> None:
+        since = host.lists_since
+        if since is None:
+            self.listing.pop(host.name, None)
+        else:
+            self.listing[host.name] = since
 
     def _note_gone(self, host: Host) -> None:
         if host.is_gone:
@@ -144,6 +155,7 @@ class SightBefore:
             if data is None:
                 del sight.hosts[name]
                 sight.gone.discard(name)
+                sight.listing.pop(name, None)
                 sight.epochs.pop(name, None)
             else:
                 host = Host.load(name, data)

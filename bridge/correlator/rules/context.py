@@ -80,7 +80,7 @@ class EvaluationContext:
 
 def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: Hosts) -> float | None:
     """Since when a host is blind as far as this domain goes; None: it isn't. A host that came back isn't, as
-    soon as it has listed the domain; one that has published only in former epochs is.
+    soon as it has listed the domain, if it had it; one that has published only in former epochs is.
     """
     if host in blind:
         since = blind[host]
@@ -91,4 +91,6 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
         return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
         return view.last_live.received if view.last_live else 0.0
-    return None
+    since, back = hosts.listing.get(host, (0.0, 0.0))
+    is_listed = view.listed is not None and view.listed.mark.received >= back
+    return None if is_listed or view.phase == "away" else since

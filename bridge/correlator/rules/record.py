@@ -72,13 +72,15 @@ class Evaluation:
 class Hosts:
     """What is known of the hosts themselves. epochs: the ordinal of each host's newest epoch; gone: hosts
     taken out of service, whose views are no evidence; gaps: hosts of whose event streams messages are
-    missing; returning: hosts that still publish what they found, and when they came back.
+    missing; returning: hosts that still publish what they found, and when they came back; listing: since
+    when hosts that list all their domains anew were blind, and when they came back.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
     gone: AbstractSet[str] = frozenset()
     gaps: AbstractSet[str] = frozenset()
     returning: Mapping[str, float] = field(default_factory=dict)
+    listing: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
