@@ -331,6 +331,8 @@ class Agent:
         if step.list_after_s is not None:
             self._to_compare = True
             self._at(t + step.list_after_s, "again", self._generation)
+        if step.renewed:
+            self._leaving, self._missed, self._seen_leaving = None, 0, None
         if step.working or step.leaving:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)

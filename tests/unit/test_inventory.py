@@ -313,6 +313,12 @@ def test_a_failed_job_is_published_before_the_next_one_s_first_iteration_and_say
     assert host.began == ["1970-01-01T00:00:00.001500Z", "1970-01-01T00:00:12.000000Z"]
 
 
+def test_the_next_job_is_no_migration_before_libvirt_says_so() -> None:
+    host = Host().connect(at(A, "running/booted"))
+    host.take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS), iteration(A, 1, 12.0))
+    assert host.again().connect(at(A, "running/booted")).steps[0].leaving == set(), "it may be a dump"
+
+
 def test_it_is_so_across_a_restart_of_the_agent() -> None:
     host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS))
     host = host.again().connect(at(A, "running/booted")).take(iteration(A, 1, 3.0))

@@ -254,7 +254,8 @@ class Inventory:
                 after = msgspec.structs.replace(before, outgoing=False, since_ns=None, iterated=False)
             elif anew or not before.iterated:
                 since_ns = occurrence.received_ns if anew or before.since_ns is None else before.since_ns
-                after = msgspec.structs.replace(before, since_ns=since_ns, iterated=True)
+                outgoing = before.outgoing and not anew  # the next job may be a dump: libvirt is asked
+                after = msgspec.structs.replace(before, since_ns=since_ns, iterated=True, outgoing=outgoing)
         step.drafts.append(self._encoder.event(occurrence, self._store(uuid, before, after)))
         if iterates:
             step.working.add(uuid)

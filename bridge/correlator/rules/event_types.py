@@ -97,7 +97,7 @@ EVENT_TYPES_BY_DRIVER: Final[dict[str, dict[str, EventType]]] = {
 
 STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
     "here": {
-        "paused/migration": "paused_after_resume",
+        "paused/migration": "switching",
         "shutoff/migrated": "left",
         "shutoff/crashed": "crashed",
         "shutoff/failed": "crashed",

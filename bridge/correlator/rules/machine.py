@@ -121,6 +121,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "resumed_migrated": ("here", ("resume",)),
         "resumed": ("leaving", ("unpause",)),
         "switching": ("leaving", ("suspend",)),
+        "paused": ("here", ("close_departure", "pause")),  # it was resumed since, unseen
         "paused_by_error": ("here", ("leave_paused",)),
         "job_failed": ("leaving", ("lose_job",)),
         "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
@@ -159,12 +160,7 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "destination_broke": ("incoming_broken", ("start_postcopy", "break_in")),
         "incoming": ("incoming", ("fail", "open_arrival")),
         "booted": ("here", ("fail", "begin", "run")),
-        "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-        "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-        "switching": ("leaving", ("arrive", "open_departure", "suspend")),
-        "source_postcopy": ("leaving_postcopy", ("arrive", "open_departure", "postcopy_out")),
         "source_broke": ("leaving_broken", ("arrive", "open_departure", "postcopy_out", "break_out")),
-        "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail",)),
         "stopped": ("away", ("fail",)),
         "vanished": ("away", ("fail",)),
@@ -176,9 +172,6 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
         "paused": ("incoming_postcopy", ("pause",)),
         "resumed": ("incoming_postcopy", ("run",)),
-        "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-        "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-        "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail", "end")),
         "stopped": ("away", ("fail", "end")),
         "vanished": ("away", ("fail", "end")),
@@ -187,7 +180,6 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "incoming": ("incoming", ("close_arrival", "end", "open_arrival")),
         "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
         "resumed_migrated": ("here", ("arrive",)),
-        "left": ("away", ("arrive", "open_departure", "leave", "end")),
         "crashed": ("away", ("fail", "end")),
         "stopped": ("away", ("fail", "end")),
         "vanished": ("away", ("fail", "end")),
@@ -202,6 +194,16 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "vanished": ("away", ("fail", "end")),
     },
 }
+_LEAVES_AGAIN: Final[Transitions] = {
+    "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
+    "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
+    "switching": ("leaving", ("arrive", "open_departure", "suspend")),
+    "source_postcopy": ("leaving_postcopy", ("arrive", "open_departure", "postcopy_out")),
+    "left": ("away", ("arrive", "open_departure", "leave", "end")),
+}
+"""What only a source has: the guest had arrived, unseen."""
+for _known in ("incoming", "incoming_postcopy", "incoming_broken"):
+    TABLE[_known] |= _LEAVES_AGAIN
 for _known in TABLE:
     TABLE[_known]["announced"] = (_known, ("announce",))
     TABLE[_known]["updated"] = (_known, ("persist",))
