@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
+from bridge.correlator.rules.observations import Observation
 from bridge.mqtt.session import Publication
+from bridge.wire.messages import stamp
 from tests.support import served
+from tests.support.agent_messages import of_domain
 from tests.support.broker import Broker, free_port
 from tests.support.correlators import CorrelatorProcess, Fleet, stamped_now
 from tests.support.fake_broker import Behaviour, FakeBroker
 from tests.support.postgres import Postgres
+from tests.support.stalling_proxy import StallingProxy
 from tests.support.streams import mixed, streams_of
 
 pytestmark = pytest.mark.server
@@ -106,6 +112,31 @@ def _by_one(folder: Path, streams: Streams) -> dict[str, Told]:
         return {uuid: Told(_story(fleet, uuid), _last(fleet, uuid)) for uuid in streams}
 
 
+def _uuid(tag: str) -> str:
+    return str(uuid5(NAMESPACE_URL, tag))
+
+
+def _events(host: str, tag: str, words: Sequence[str], *, after: int = 0) -> Iterator[Publication]:
+    """The event stream of a host with one domain, from `after` on, stamped as it is published."""
+    for sequence, word in enumerate(words[after:], start=after + 1):
+        at = time.time()
+        observation = Observation(
+            host,
+            0,
+            sequence,
+            "lifecycle",
+            word,
+            "event",
+            "QEMU",
+            tag,
+            at,
+            at,
+            stamp(at),
+            f"{host}-{sequence}",
+        )
+        yield of_domain(observation, _uuid(tag))
+
+
 @pytest.fixture(scope="module")
 def streams() -> Streams:
     return streams_of(40, "crew-")
@@ -185,6 +216,31 @@ def test_a_member_may_stall_for_longer_than_settle(
         fleet.listen(5)
         published = {uuid: _last(fleet, uuid) for uuid in streams}
     assert published == {uuid: told.last for uuid, told in _by_one(tmp_path, streams).items()}
+
+
+def test_what_is_on_its_way_to_another_member_is_not_lost(
+    tmp_path: Path, broker: Broker, postgres: Postgres
+) -> None:
+    """The network of one stalls with its part of a host's events: more than are remembered as holes."""
+    changes = [("suspended/paused", "resumed/unpaused")[n % 2] for n in range(300)]
+    words = ["started/booted", *changes, "stopped/shutdown", "undefined/removed"]
+    url = postgres.create("on_its_way")
+    with StallingProxy(broker.port) as proxy:
+        first = CorrelatorProcess(broker, tmp_path / "first", group="crew", store=url, patience=120)
+        second = CorrelatorProcess(proxy, tmp_path / "second", group="crew", store=url, patience=120)
+        with Fleet(broker) as fleet, first, second:
+            first.until_connected()
+            second.until_connected()
+            fleet.publish(_events("host1-way", "way", words[:1]))
+            fleet.until(lambda: fleet.location(_uuid("way")) == "host1-way")
+            with proxy.stalled():
+                fleet.publish(_events("host1-way", "way", words, after=1))
+                fleet.listen(4)
+            fleet.until(lambda: fleet.location(_uuid("way")) is None)
+            fleet.listen(2)
+            assert not first.logged("host.messages_lost")
+            assert not second.logged("host.messages_lost")
+            assert not fleet.replays()
 
 
 def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
