@@ -177,6 +177,15 @@ def test_a_verdict_waits_for_what_another_member_has(members: list[Member], miss
     assert first.look(START + 60.0) + second.look(START + 60.0) == []
 
 
+def test_the_first_event_of_a_stream_waits_for_nobody(members: list[Member]) -> None:
+    """Under load it takes long until all have caught up; nothing comes before the first."""
+    first, _ = members
+    source, _ = _sides()
+    first.take([each for each in source if not each.topic.endswith("/status")], START + 3.0)
+    with first.store.begin_shared() as tx:
+        assert tx.oldest_waiting() == float("inf")
+
+
 def test_a_gap_that_another_member_fills_is_looked_at_as_soon_as_all_have_caught_up(
     members: list[Member],
 ) -> None:
