@@ -93,7 +93,9 @@ class Correlator:
         )
         self._wildcards = WildcardCheck(self._sessions.probe)
         self._states = ReceivedStates(settings.settle_s)
-        self._replay = ReplayRequests(self._topics, self.counters, self._states.counts)
+        self._replay = ReplayRequests(
+            self._topics, self.counters, self._states.counts, sees_all=settings.group is None
+        )
         self._session: Session | None = None
         self._retained = self._sessions.hosts_retained(
             self._inbound, self._clock, on_begin=self._states.begin
@@ -333,7 +335,7 @@ class Correlator:
             self._take(batch)
         for received, inbound in messages:
             session.acknowledge(received)
-            if inbound is not None:
+            if inbound is not None and (inbound.retained or self._settings.group is None):
                 self._states.take(inbound.message)
         self._inbound.taken()
 
@@ -355,7 +357,7 @@ class Correlator:
         self._look_around(session, now)
         for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
             self._replay.request_messages(session, host, epoch, first, last)
-        if self._settings.group is None:  # a member is sent a part of them
+        if not isinstance(self._store, GroupStore) or self._store.try_to_lead():
             self._replay.request_states(session, now)
         self._restorer.start()
         self._wildcards.look()

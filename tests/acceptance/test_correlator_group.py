@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -17,14 +18,16 @@ import pytest
 from bridge.correlator.rules.observations import Observation
 from bridge.mqtt.session import Publication
 from bridge.wire.messages import stamp
+from bridge.wire.topics import Topics
 from tests.support import served
 from tests.support.agent_messages import of_domain
 from tests.support.broker import Broker, free_port
-from tests.support.correlators import CorrelatorProcess, Fleet, stamped_now
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
 from tests.support.fake_broker import Behaviour, FakeBroker
 from tests.support.postgres import Postgres
 from tests.support.stalling_proxy import StallingProxy
 from tests.support.streams import mixed, streams_of
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 
@@ -241,6 +244,33 @@ def test_what_is_on_its_way_to_another_member_is_not_lost(
             assert not first.logged("host.messages_lost")
             assert not second.logged("host.messages_lost")
             assert not fleet.replays()
+
+
+def test_one_member_asks_for_states_that_the_broker_kept_back(
+    tmp_path: Path, broker: Broker, postgres: Postgres
+) -> None:
+    """The agent says that the broker retains two; each member is sent one."""
+    uuid, messages = messages_of(load("live"), "kept")
+    state = next(each for each in messages if each.topic.endswith("/state") and each.payload)
+    host = Topics().parse(state.topic).host
+    status = json.loads(next(each for each in messages if each.topic.endswith(f"/{host}/status")).payload)
+    status["data"] |= {"state": "online", "epoch": f"epoch-{host}", "last_sequence": 0, "states": 2}
+    first, second = _members(broker, tmp_path, postgres.create("kept"), 2)
+    with Fleet(broker) as fleet:
+        fleet.publish(
+            [state, Publication(Topics().host_status(host), json.dumps(status).encode(), retain=True)]
+        )
+        with first, second:
+            first.until_connected()
+            second.until_connected()
+            fleet.until(lambda: bool(fleet.replays()))
+            payload = state.payload.replace(uuid.encode(), _uuid("kept back").encode())
+            fleet.publish([Publication(Topics().state(host, _uuid("kept back")), payload, retain=True)])
+            fleet.until(lambda: fleet.location(_uuid("kept back")) == host)
+            fleet.listen(3)
+            logged = [*first.logged("host.states_missing"), *second.logged("host.states_missing")]
+            assert [(line["host"], line["came"], line["of"]) for line in logged] == [(host, 1, 2)]
+            assert fleet.replays() == [(host, {"epoch": f"epoch-{host}", "from": 1, "to": 1, "states": True})]
 
 
 def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
