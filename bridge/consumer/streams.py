@@ -134,9 +134,11 @@ class Stream(ABC, Generic[KeptT]):
         return Position(ordinal, is_new, missing is None or sequence < missing[0])
 
     def has_turn(self, ordinal: int, sequence: int) -> bool:
-        """Whether nothing is missing between what came and this sequence."""
+        """Whether nothing is missing between what came, or the stream's beginning, and this sequence."""
         epoch = self._epoch(ordinal)
-        return epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
+        return sequence == 1 or (
+            epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
+        )
 
     def note_as_of(self, epoch: str, sequence: int) -> int:
         """A state takes account of the event stream up to this sequence, also where the status that begins

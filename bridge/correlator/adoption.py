@@ -23,7 +23,8 @@ MEMBER_EXPIRY_S: Final = 15
 
 
 class Adoption:
-    """One session, until it is `done`: until it was read for `settle_s`, as after an absence of our own.
+    """One session, until it is `done`: until it was read for `settle_s`, as after an absence of our own,
+    and to the end of the broker's queue.
 
     name: whose it was; take: stores a batch's effect.
     """
@@ -74,7 +75,9 @@ class Adoption:
             for received, _ in messages:
                 self._session.acknowledge(received)
             self._inbound.taken()
-        if self._inbound.is_complete(now) or (not self._session.connected and now > self._ends):
+        self._session.ask_whether_queued()
+        has_all = self._session.received_until is not None and self._inbound.is_complete(now)
+        if has_all or (not self._session.connected and now > self._ends):
             self.close()
 
     def close(self) -> None:

@@ -93,7 +93,9 @@ class Correlator:
         )
         self._wildcards = WildcardCheck(self._sessions.probe)
         self._states = ReceivedStates(settings.settle_s)
-        self._replay = ReplayRequests(self._topics, self.counters, self._states.counts)
+        self._replay = ReplayRequests(
+            self._topics, self.counters, self._states.counts, sees_all=settings.group is None
+        )
         self._session: Session | None = None
         self._retained = self._sessions.hosts_retained(
             self._inbound, self._clock, on_begin=self._states.begin
@@ -102,6 +104,8 @@ class Correlator:
         self._stopping = threading.Event()
         self._trouble = StoreTrouble(str(self._store), self.counters)
         self._next_tick = 0.0
+        self._connected_until = self._clock()
+        self._received_until: float | None = None
         self._last_loop = time.monotonic()
         self._record_due = 0.0
         self._looked = self._clock()
@@ -217,7 +221,8 @@ class Correlator:
     def _on_disconnected(self, why: str) -> None:
         _log.warning("broker.lost", broker=self._broker_address, why=why)
         self.counters.broker_connected = False
-        self._inbound.lost(self._clock())
+        self._connected_until = self._clock()
+        self._inbound.lost(self._connected_until)
         self._retained.close()
 
     def _on_failed(self, why: str) -> None:
@@ -319,6 +324,8 @@ class Correlator:
         if now >= self._next_tick:
             self._next_tick = now + TICK_S
             self._tick(session)
+        if session.received_until != self._received_until:  # the broker has answered
+            self._look_around(session, now)
 
     def _take_batch(self, session: Session) -> None:
         """Takes messages in, stores their effect, and only then acknowledges them."""
@@ -328,7 +335,7 @@ class Correlator:
             self._take(batch)
         for received, inbound in messages:
             session.acknowledge(received)
-            if inbound is not None:
+            if inbound is not None and (inbound.retained or self._settings.group is None):
                 self._states.take(inbound.message)
         self._inbound.taken()
 
@@ -346,15 +353,24 @@ class Correlator:
             self._store.take_over_from_the_dead()
             self._sender.look_for_others()
             self._adopt(session)
-        self._processor.look_around(now, is_complete=self._inbound.is_complete(now))
+            session.ask_whether_queued()
+        self._look_around(session, now)
         for host, epoch, first, last in self._processor.tend_hosts(now, self._inbound.gap_since or now):
             self._replay.request_messages(session, host, epoch, first, last)
-        if self._settings.group is None:  # a member is sent a part of them
+        if not isinstance(self._store, GroupStore) or self._store.try_to_lead():
             self._replay.request_states(session, now)
         self._restorer.start()
         self._wildcards.look()
         if session.room() > 0 and (publication := self._status.due()) is not None:
             session.publish(publication, publication.topic)
+
+    def _look_around(self, session: Session, now: float) -> None:
+        """Nothing waits here: what the session has received is stored."""
+        self._received_until = session.received_until
+        until = None if self._received_until is None else now - (time.monotonic() - self._received_until)
+        if not session.connected and now >= self._connected_until + MEMBER_EXPIRY_S:
+            until = now  # the broker doesn't keep the session any more
+        self._processor.look_around(now, received_until=until)
 
     def _adopt(self, session: Session) -> None:
         """Takes in what members that are gone left at the broker, one after the other."""

@@ -30,6 +30,7 @@ from bridge.mqtt.keepalive import KeepAlive
 from bridge.mqtt.messages import Publication, Subscription
 from bridge.mqtt.nodes import Nodes
 from bridge.mqtt.packets import PacketReader
+from bridge.mqtt.queued import Queued
 from bridge.mqtt.settings import BrokerSettings
 from bridge.mqtt.transport import ReadAhead, Wire, connect_tcp, resolve, wrap_tls
 
@@ -178,6 +179,7 @@ class Link:
         self.connack_due = now + CONNECT_TIMEOUT_S
         self.keepalive = KeepAlive(greeting.keepalive_s, now)
         self.burst = Burst()
+        self.queued = Queued()
         self.subscribing: Sequence[Subscription] = ()
         self.subscribe_due = math.inf
         self.subscribe_back_off = BackOff()

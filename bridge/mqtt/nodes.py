@@ -46,6 +46,8 @@ class Nodes:
 
     def arrange(self, records: Sequence[Address]) -> Sequence[Address]:
         """The records of the current node's name to try now. The families keep their order (RFC 6724)."""
+        only = self.current.record
+        records = [record for record in records if only in (None, record[4][0])] or records
         families = [record[0] for record in records]
         self._records = sorted(
             records, key=lambda record: (families.index(record[0]), self._draw(record[4][0]))

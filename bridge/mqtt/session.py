@@ -174,6 +174,13 @@ class Session:
         """Publications for which `on_acknowledged` hasn't been called."""
         return len(self._window) + len(self._refused_here)
 
+    @property
+    def received_until(self) -> float | None:
+        """The moment, by `time.monotonic`, up to which all that the broker had for this session was handed
+        over, as far as its answers show (see `queued`); None: none is known on this connection.
+        """
+        return self._link.queued.received_until if self._link is not None and self.connected else None
+
     def wake(self) -> None:
         """Makes the `step` that waits, or else the next one, return without waiting. From any thread."""
         self._wake_up.wake()
@@ -213,6 +220,13 @@ class Session:
         link = self._link
         if link is not None and received.qos and received.generation == link.generation and self.connected:
             link.wire.outgoing += packets.pack_puback(received.mid)
+            link.queued.acknowledged()
+
+    def ask_whether_queued(self) -> None:
+        """Sends a PINGREQ at the next `step`, for `received_until`, unless one isn't answered yet."""
+        link = self._link
+        if link is not None and self.connected and not link.queued.is_asked:
+            self._send_ping(link)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Ends these subscriptions until the next connection."""
@@ -340,6 +354,8 @@ class Session:
                     qos = first >> 1 & 3
                     if first & 1:
                         link.burst.came()
+                    if qos:
+                        link.queued.came()
                     self._on_message(
                         Received(
                             topic,
@@ -391,6 +407,7 @@ class Session:
         self._ping(link)
 
     def _answered_ping(self, link: Link) -> None:
+        link.queued.answered()
         complete = link.burst.answered()
         if complete is False:
             self._ask_whether_complete(link)
@@ -437,6 +454,8 @@ class Session:
             self._window.reserve(link.unsubscribe(self._unsubscribe))
         self._window.open(report.features.receive_maximum)
         self.connected = True
+        if not report.session_present:
+            link.queued.began(time.monotonic())
         self.last_refusal = self.last_failure = None
         self._on_connected(report.session_present)
         for shortfall in set(self._needs.shortfalls(report.features)) - self._shortfalls:
@@ -501,7 +520,11 @@ class Session:
 
     def _ping(self, link: Link) -> None:
         link.keepalive.pinged(time.monotonic())
+        self._send_ping(link)
+
+    def _send_ping(self, link: Link) -> None:
         link.burst.asked()
+        link.queued.asked(time.monotonic())
         link.wire.outgoing += packets.PINGREQ
 
     def _lost_by(self, link: Link, error: OSError) -> None:

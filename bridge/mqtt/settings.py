@@ -15,7 +15,8 @@ DURABLE_EXPIRY_S: Final = 7 * 86400
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
     """One broker. `port` None means the scheme's own (`DEFAULT_PORTS`); `path` counts for ws and wss only.
-    `others` are host and port of its further nodes, where it is a cluster.
+    `others` are host and port of its further nodes, where it is a cluster. `record` is the only address of
+    the host's name to connect to; None: any.
 
     The files are PEM; they are read at each connection, so that a renewed certificate needs no restart.
     `ca_file` None means the system's certificate authorities. `cert_file` may hold the key too.
@@ -32,6 +33,7 @@ class BrokerSettings:
     key_file: str | None = None
     version: Version = "5"
     others: tuple[tuple[str, int | None], ...] = ()
+    record: str | None = None
 
     @property
     def each(self) -> tuple["BrokerSettings", ...]:
@@ -58,4 +60,5 @@ class BrokerSettings:
     def address(self) -> str:
         """The broker for a person to read, without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.effective_port}{self.path if self.websocket else ''}"
+        record = f" ({self.record})" if self.record else ""
+        return f"{self.scheme}://{host}:{self.effective_port}{self.path if self.websocket else ''}{record}"

@@ -61,6 +61,12 @@ def connect_tcp(addresses: Sequence[Address], deadline: float) -> tuple[socket.s
     raise failure
 
 
+def records_of(host: str, port: int, timeout_s: float) -> list[str]:
+    """The addresses that a name has, in their order. Raises as `resolve` does."""
+    found = resolve(host, port, time.monotonic() + timeout_s)
+    return list(dict.fromkeys(str(record[4][0]) for record in found))
+
+
 def resolve(host: str, port: int, deadline: float) -> Sequence[Address]:
     """getaddrinfo with a time limit: it has none itself and can block for half a minute, so it runs in a
     thread, which is then abandoned.

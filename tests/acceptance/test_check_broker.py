@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ NEEDS = ["connects", "reads", "QoS 1", "two sessions", "writes", "speed", "retai
 class Checked:
     """One run: its status, and what was found of each need by role."""
 
+    program: Sequence[str] = (sys.executable, "-m", "bridge")
+
     def __init__(self, port: int, *arguments: str, **options: object) -> None:
         given = {"broker": f"mqtt://127.0.0.1:{port}", "host": "host1", **options}
         flags = [
@@ -37,7 +40,7 @@ class Checked:
             if value is not False
         ]
         done = subprocess.run(
-            [sys.executable, "-m", "bridge", "check-broker", *arguments, *flags],
+            [*self.program, "check-broker", *arguments, *flags],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -170,6 +173,45 @@ def test_each_node_is_tested_and_reported_by_its_address(tmp_path: Path) -> None
     assert f"{nodes[2]}: connection refused" in down["connects"][1]
     assert checked.text.count("enough for agent") == 1
     assert checked.text.count("enough for watch") == 2
+
+
+_TWO_RECORDS = """
+import socket, sys
+from bridge.cli import main
+
+asked = socket.getaddrinfo
+
+def answer(host, port, **options):
+    if host != "cluster.test" or options.get("flags"):
+        return asked(host, port, **options)
+    return [each for ip in ("127.0.0.2", "127.0.0.3") for each in asked(ip, port, **options)]
+
+socket.getaddrinfo = answer
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class CheckedBehindOneName(Checked):
+    """The name `cluster.test` has two addresses."""
+
+    program = (sys.executable, "-c", _TWO_RECORDS)
+
+
+def test_each_record_of_a_name_is_tested(tmp_path: Path) -> None:
+    """As a client tries each; two brokers behind one name."""
+    port = free_port()
+    with (
+        Broker(tmp_path / "good", address="127.0.0.2", port=port),
+        Broker(tmp_path / "poor", "retain_available false", address="127.0.0.3", port=port),
+    ):
+        checked = CheckedBehindOneName(port, "agent", broker=f"mqtt://cluster.test:{port}")
+    assert checked.status == 1
+    nodes = [f"mqtt://cluster.test:{port} ({record})" for record in ("127.0.0.2", "127.0.0.3")]
+    assert list(checked.found_at) == [("agent", node) for node in nodes]
+    good, poor = checked.found_at.values()
+    assert list(good) == [*NEEDS, "access rules"]
+    assert "keeps no retained messages" in poor["connects"][1]
+    assert checked.text.count("enough for agent") == 1
 
 
 def test_one_connection_for_each_user_is_too_few_for_a_correlator(tmp_path: Path) -> None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
+from bridge.correlator.rules.observations import Observation
 from bridge.mqtt.session import Publication
+from bridge.wire.messages import stamp
+from bridge.wire.topics import Topics
 from tests.support import served
+from tests.support.agent_messages import of_domain
 from tests.support.broker import Broker, free_port
-from tests.support.correlators import CorrelatorProcess, Fleet, stamped_now
+from tests.support.correlators import CorrelatorProcess, Fleet, messages_of, stamped_now
 from tests.support.fake_broker import Behaviour, FakeBroker
 from tests.support.postgres import Postgres
+from tests.support.stalling_proxy import StallingProxy
 from tests.support.streams import mixed, streams_of
+from tests.support.traces import load
 
 pytestmark = pytest.mark.server
 
@@ -106,6 +115,31 @@ def _by_one(folder: Path, streams: Streams) -> dict[str, Told]:
         return {uuid: Told(_story(fleet, uuid), _last(fleet, uuid)) for uuid in streams}
 
 
+def _uuid(tag: str) -> str:
+    return str(uuid5(NAMESPACE_URL, tag))
+
+
+def _events(host: str, tag: str, words: Sequence[str], *, after: int = 0) -> Iterator[Publication]:
+    """The event stream of a host with one domain, from `after` on, stamped as it is published."""
+    for sequence, word in enumerate(words[after:], start=after + 1):
+        at = time.time()
+        observation = Observation(
+            host,
+            0,
+            sequence,
+            "lifecycle",
+            word,
+            "event",
+            "QEMU",
+            tag,
+            at,
+            at,
+            stamp(at),
+            f"{host}-{sequence}",
+        )
+        yield of_domain(observation, _uuid(tag))
+
+
 @pytest.fixture(scope="module")
 def streams() -> Streams:
     return streams_of(40, "crew-")
@@ -185,6 +219,58 @@ def test_a_member_may_stall_for_longer_than_settle(
         fleet.listen(5)
         published = {uuid: _last(fleet, uuid) for uuid in streams}
     assert published == {uuid: told.last for uuid, told in _by_one(tmp_path, streams).items()}
+
+
+def test_what_is_on_its_way_to_another_member_is_not_lost(
+    tmp_path: Path, broker: Broker, postgres: Postgres
+) -> None:
+    """The network of one stalls with its part of a host's events: more than are remembered as holes."""
+    changes = [("suspended/paused", "resumed/unpaused")[n % 2] for n in range(300)]
+    words = ["started/booted", *changes, "stopped/shutdown", "undefined/removed"]
+    url = postgres.create("on_its_way")
+    with StallingProxy(broker.port) as proxy:
+        first = CorrelatorProcess(broker, tmp_path / "first", group="crew", store=url, patience=120)
+        second = CorrelatorProcess(proxy, tmp_path / "second", group="crew", store=url, patience=120)
+        with Fleet(broker) as fleet, first, second:
+            first.until_connected()
+            second.until_connected()
+            fleet.publish(_events("host1-way", "way", words[:1]))
+            fleet.until(lambda: fleet.location(_uuid("way")) == "host1-way")
+            with proxy.stalled():
+                fleet.publish(_events("host1-way", "way", words, after=1))
+                fleet.listen(4)
+            fleet.until(lambda: fleet.location(_uuid("way")) is None)
+            fleet.listen(2)
+            assert not first.logged("host.messages_lost")
+            assert not second.logged("host.messages_lost")
+            assert not fleet.replays()
+
+
+def test_one_member_asks_for_states_that_the_broker_kept_back(
+    tmp_path: Path, broker: Broker, postgres: Postgres
+) -> None:
+    """The agent says that the broker retains two; each member is sent one."""
+    uuid, messages = messages_of(load("live"), "kept")
+    state = next(each for each in messages if each.topic.endswith("/state") and each.payload)
+    host = Topics().parse(state.topic).host
+    status = json.loads(next(each for each in messages if each.topic.endswith(f"/{host}/status")).payload)
+    status["data"] |= {"state": "online", "epoch": f"epoch-{host}", "last_sequence": 0, "states": 2}
+    first, second = _members(broker, tmp_path, postgres.create("kept"), 2)
+    with Fleet(broker) as fleet:
+        fleet.publish(
+            [state, Publication(Topics().host_status(host), json.dumps(status).encode(), retain=True)]
+        )
+        with first, second:
+            first.until_connected()
+            second.until_connected()
+            fleet.until(lambda: bool(fleet.replays()))
+            payload = state.payload.replace(uuid.encode(), _uuid("kept back").encode())
+            fleet.publish([Publication(Topics().state(host, _uuid("kept back")), payload, retain=True)])
+            fleet.until(lambda: fleet.location(_uuid("kept back")) == host)
+            fleet.listen(3)
+            logged = [*first.logged("host.states_missing"), *second.logged("host.states_missing")]
+            assert [(line["host"], line["came"], line["of"]) for line in logged] == [(host, 1, 2)]
+            assert fleet.replays() == [(host, {"epoch": f"epoch-{host}", "from": 1, "to": 1, "states": True})]
 
 
 def test_a_group_knows_what_was_there_before_it(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:

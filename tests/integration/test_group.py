@@ -66,7 +66,7 @@ class Member:
 
     def look(self, now: float) -> list[str]:
         """Looks around, judges what is due, and returns the outcomes told since."""
-        self.work.look_around(now, is_complete=True)
+        self.work.look_around(now, received_until=now)
         self.work.catch_up(now, now)
         self.work.evaluate_due(now)
         with self.store.begin() as tx:
@@ -137,7 +137,7 @@ def test_a_revision_since_a_host_is_back_comes_though_the_store_failed_then(memb
         status = Status("host1-group", online, online, None, 0, (), START + now)
         first.work.take([Inbound(status, START + now, retained=False)], START + now, START + now)
         assert first.look(START + looked) == published
-    first.work.look_around(START + 13.0, is_complete=True)
+    first.work.look_around(START + 13.0, received_until=START + 13.0)
     with second.store.begin() as tx:
         tx._connection.execute(
             text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid <> pg_backend_pid()")
@@ -175,6 +175,15 @@ def test_a_verdict_waits_for_what_another_member_has(members: list[Member], miss
     second.take(held, START + 12.0)
     assert first.look(START + 20.0) + second.look(START + 20.0) == ["completed"]
     assert first.look(START + 60.0) + second.look(START + 60.0) == []
+
+
+def test_the_first_event_of_a_stream_waits_for_nobody(members: list[Member]) -> None:
+    """Under load it takes long until all have caught up; nothing comes before the first."""
+    first, _ = members
+    source, _ = _sides()
+    first.take([each for each in source if not each.topic.endswith("/status")], START + 3.0)
+    with first.store.begin_shared() as tx:
+        assert tx.oldest_waiting() == float("inf")
 
 
 def test_a_gap_that_another_member_fills_is_looked_at_as_soon_as_all_have_caught_up(

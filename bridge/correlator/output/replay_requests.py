@@ -13,9 +13,16 @@ _log = get_logger()
 
 
 class ReplayRequests:
-    """Publishes requests while the send window has room; what isn't requested is due again a second later."""
+    """Publishes requests while the send window has room; what isn't requested is due again a second later.
 
-    def __init__(self, topics: Topics, counters: Counters, state_counts: StateCounts) -> None:
+    sees_all: whether all states that an agent publishes come here; a member of a group is sent a part of
+    them, so it doesn't see what its request led to.
+    """
+
+    def __init__(
+        self, topics: Topics, counters: Counters, state_counts: StateCounts, *, sees_all: bool
+    ) -> None:
+        self._sees_all = sees_all
         self._topics = topics
         self._counters = counters
         self._state_counts = state_counts
@@ -37,6 +44,8 @@ class ReplayRequests:
             last = max(1, status.last_sequence)
             request = ReplayRequest(epoch=str(status.epoch), first=last, last=last, states=True)
             self._request(session, status.host, request)
+            if not self._sees_all:
+                self._state_counts.note_status(status.host, None)
 
     def _request(self, session: Session, host: str, request: ReplayRequest) -> None:
         topic = self._topics.replay(host)

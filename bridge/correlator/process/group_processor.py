@@ -56,6 +56,7 @@ class GroupProcessor:
         self._store = store
         self._counters = counters
         self.sight = Sight(times.settle_s)
+        self._patience_s = times.patience_s
         self._evaluator = Evaluator(times, draft, counters, self.sight, cached=0)
         self.retry_at: float | None = None
         self.stored_until: float | None = None
@@ -105,13 +106,14 @@ class GroupProcessor:
             return 0
         return self._process([], now, evaluated_at)
 
-    def look_around(self, now: float, *, is_complete: bool) -> None:
+    def look_around(self, now: float, *, received_until: float | None) -> None:
         """Finds messages in the inbox that no member processes, and the moment up to which all members have
-        received everything; notes whether this one has.
+        stored everything that the broker had for them; notes that of this one.
         """
         with self._store.begin_shared() as tx:
             self._caught_up_by_all = now - tx.note_member(
-                self._store.member_name or "", is_complete=is_complete
+                self._store.member_name or "",
+                behind_s=None if received_until is None else now - received_until,
             )
             waiting = tx.waiting_hosts(HOSTS)
             self._processed_by_all = min(self._caught_up_by_all, tx.oldest_waiting())
@@ -226,7 +228,7 @@ class GroupProcessor:
 
     def _take_in_host(self, batch: Batch, host: Host, rows: Sequence[InboxRow]) -> list[InboxRow]:
         """Processes one host's messages in its order; returns those that wait for others before them, until
-        every member has stored what it had received when these came.
+        every member has stored what the broker had for it when these came, for `patience` at most.
         """
         events = []
         for row in rows:
@@ -238,7 +240,7 @@ class GroupProcessor:
         events.sort(key=lambda event: event[:2])
         held = []
         for ordinal, sequence, row, message in events:
-            may_come = self._caught_up_by_all <= row.received and row.received + PROCESSING_S > batch.now
+            may_come = self._caught_up_by_all <= row.received and row.received + self._patience_s > batch.now
             if may_come and not host.has_turn(ordinal, sequence):
                 held.append(row)
             else:

@@ -46,9 +46,9 @@ class Processor(Protocol):
         how many messages are to be published.
         """
 
-    def look_around(self, now: float, *, is_complete: bool) -> None:
-        """Looks for what other correlators changed, about once a second; is_complete: whether this one has
-        received everything.
+    def look_around(self, now: float, *, received_until: float | None) -> None:
+        """Looks for what other correlators changed, about once a second; received_until: up to when this one
+        has stored everything that the broker had for it, None where that isn't known.
         """
 
     def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:

@@ -88,7 +88,7 @@ class SingleProcessor:
         batch.sight_changed.update(back)
         return self._finish(batch, before, due_limit=limit)
 
-    def look_around(self, now: float, *, is_complete: bool) -> None:
+    def look_around(self, now: float, *, received_until: float | None) -> None:
         """Nothing: the store has no other user."""
 
     def tend_hosts(self, now: float, evaluated_at: float) -> list[tuple[str, str, int, int]]:

@@ -60,7 +60,7 @@ _CLAIM_SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect ORDER BY host
 _SUSPECTS = text("SELECT host, data FROM hosts WHERE suspect AND host = ANY(:hosts)")
 _NOTE_MEMBER = text(
     "INSERT INTO members (name, seen, caught_up)"
-    " SELECT :name, now, CASE WHEN :is_complete THEN now END"
+    " SELECT :name, now, now - CAST(:behind_s AS float8)"
     " FROM (SELECT extract(epoch FROM clock_timestamp()) AS now) AS clock"
     " ON CONFLICT (name) DO UPDATE"
     " SET seen = excluded.seen, caught_up = coalesce(excluded.caught_up, members.caught_up)"
@@ -152,11 +152,12 @@ class GroupTransaction(Transaction):
         rows = self._connection.execute(_SUSPECTS, {"hosts": [encode_level(name) for name in hosts]})
         return {decode_level(row.host): row.data for row in rows}
 
-    def note_member(self, name: str, *, is_complete: bool) -> float:
-        """Notes that a member is alive, and whether it has received everything. Returns how many seconds ago
-        all members had, by the database's clock: theirs may differ. A member that never had doesn't count.
+    def note_member(self, name: str, *, behind_s: float | None) -> float:
+        """Notes that a member is alive, and how many seconds ago it had received everything, if known.
+        Returns how many seconds ago all members had, by the database's clock: theirs may differ. A member
+        that never had doesn't count.
         """
-        self._connection.execute(_NOTE_MEMBER, {"name": name, "is_complete": is_complete})
+        self._connection.execute(_NOTE_MEMBER, {"name": name, "behind_s": behind_s})
         return float(self._connection.execute(_LAG).scalar() or 0.0)
 
     def waiting_hosts(self, limit: int) -> list[str]:
