@@ -97,3 +97,15 @@ def test_a_cleared_state_comes_after_events_that_came_with_it() -> None:
     log.complete = (0, 6)
     (departure,) = log.view(lambda _due: True, 0.0).departures
     assert departure.stage == "left"
+
+
+def test_a_cleared_state_may_be_what_came_soonest() -> None:
+    """The clock's correction is the least latency of all events, and the cleared state's was less."""
+    log = HostLog()
+    for each in (*POSTCOPY[:3], observation(3, 5.05, "gone", "cleared")):
+        log.add(each)
+    for each in POSTCOPY[3:]:
+        log.add(replace(each, at=START + 5.1, received=START + 5.1, stamp=stamp(START + 5.0)))
+    log.complete = (0, 6)
+    (departure,) = log.view(lambda _due: True, 0.0).departures
+    assert departure.stage == "left"
