@@ -128,7 +128,7 @@ def _begins(event: Observation) -> bool:
 
 
 def _happened_after(event: Observation, moment: float) -> bool:
-    """Whether it did by every reading of its host's clock: a cleared state may be what came soonest of all."""
+    """Whether it did by every reading of its host's clock: a cleared state may be what came soonest."""
     mark = Mark.of(event)
     return all(read(mark) > moment for read in READINGS)
 
