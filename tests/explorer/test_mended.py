@@ -35,6 +35,20 @@ MENDED: Final = {
         ("one persistent 9.0 offline S(6,2) S(5,1) undefines its source", "late A 0…9 700"),
         # a source is seen paused since its own last event, too
         ("one persistent 9.0 live copies switches finishes source's host lost for good", "late A 0…7 700"),
+        # the source of a host whose messages all are late may have been lost by its own clock
+        ("one transient 9.0 live copies breaks off  source's host lost for good", "late A 0…4 700"),
+        # a guest is seen paused after its resume by its state alone
+        (
+            "one transient 9.0 live copies switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end",
+            "hole A 8…8 lost 0",
+        ),
+        # a host that was only cut off saw all the while
+        (
+            "one transient 9.0 live copies switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end",
+            "cut A 8…14 said 10800",
+        ),
+        # one that came back is blind until it has listed its domains
+        ("one transient 9.0 live copies breaks off  source's host lost found again", "cut A 6…8 said 15"),
     ],
     "around": [
         # of messages that waited the receipt shows nothing, but the clock was set as those show that didn't
@@ -153,6 +167,40 @@ MENDED: Final = {
                 " 0.2 later destroyed"
             ),
             "blind A 2…11 said 15",
+        ),
+        # a status that overtook events shows how far the clock was set back
+        (
+            (
+                "after persistent 11.3 live copies breaks off ~2 S:iter aborted,"
+                " destination first at once definition copied"
+            ),
+            "clock steps A 2…2 -3600 + cut A 1…8 said 15",
+        ),
+        # a preparation shows that the job before it is over
+        (
+            "before transient 9.0 dump 30 live copies breaks off  destination's host lost found again",
+            "dead A 2…7 said 0",
+        ),
+        # a destination that was blind before its guest's end may have had it
+        (
+            (
+                "after persistent 11.3 live copies switches finishes source's libvirtd"
+                " stopped later started elsewhere"
+            ),
+            "dead B 6…10 said 0 + hole A 2…2 late 30",
+        ),
+        # a gap that stays holds up no revision for ever
+        (
+            "after persistent 11.3 storage copies source's host lost for good later restored paused",
+            "hole A 6…6 lost 0",
+        ),
+        # the next job may be a dump
+        (
+            (
+                "after transient 9.0 live copies breaks off ~2 S:iter source's"
+                " libvirtd killed, p2p at once dump live"
+            ),
+            "blind A 11…12 said 15",
         ),
     ],
     "two,between": [
@@ -442,6 +490,38 @@ MENDED: Final = {
                 " 5 B live copies breaks off ~2 S:iter aborted"
             ),
             "cut B 2…15 unsaid 10800",
+        ),
+        # a job's end is told once, whatever its clock shows
+        (
+            (
+                "two transient 9.0 live copies breaks off  source's libvirtd killed"
+                " 0.5 B live copies breaks off  network cut"
+            ),
+            "clock steps A 10…10 -3600",
+        ),
+        # that the source is lost is noticed later than its last message
+        (
+            (
+                "two persistent 11.3 live copies switches finishes answer lost destination destroyed"
+                " 5 C live copies breaks off ~2 S:iter source's host lost for good"
+            ),
+            "late A 0…16 700",
+        ),
+        # a guest that was found paused had been resumed
+        (
+            (
+                "between persistent 11.3 suspended meanwhile aborted"
+                " 30 saved and restored 0.5 suspended meanwhile finishes"
+            ),
+            "blind A 4…10 said 700",
+        ),
+        # the destination of a post-copy was found to be the source of the next
+        (
+            (
+                "two transient 9.0 post-copy breaks S(3,8) resumed"
+                " 5 C post-copy breaks D(4,4) S(3,8) source destroyed"
+            ),
+            "blind B 9…18 said 0",
         ),
     ],
     "none": [
