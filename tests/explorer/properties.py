@@ -16,10 +16,11 @@ Honesty
     seen); the reason is one of those that truly apply; the guest is where and as it was at the attempt's
     end, or at a moment after it, or `unknown`; `confirmed_by` names no side that said nothing of the
     attempt; of two that both run, completed may be told while nothing of the source's resuming was heard,
-    failed while nothing of the arrival was, and a conflict until its end was. What a side saw
+    failed while nothing of the arrival was, and a conflict until its end was, or where the source's was only
+    found. What a side saw
     conclusively, as it happened, is told: there is a verdict, it names that side's host, and that side
     confirms it if it does where all is seen; but while messages of a host are known to be missing, or of
-    two that both ran one is blind, that is told instead. Conclusive is, of the source: stopped/migrated;
+    two that both ran one is blind, or was, that is told instead. Conclusive is, of the source: stopped/migrated;
     resumed/migrated after suspended/migrated; its own end before the switch-over, once the destination
     was prepared; job_failed. Of the destination: that it was prepared, and then resumed, or paused, or
     ended. The location is where the guest is active if that host is heard at last; else that, or none, or
@@ -72,6 +73,7 @@ class Attempted:
     may_have_ended: bool = False
     may_have_crashed: bool = False
     """The source's guest was found crashed, later or then: as where its host is lost and comes back."""
+    source_was_found_ended: bool = False
 
 
 def wrong_with(seen: Observed, played: Played) -> list[Fault]:
@@ -187,6 +189,9 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
         later = [step for step in history.steps if step.host == truth.source and step.attempt != n]
         it.may_have_ended = not ended_there and any(step.args[:1] == (5,) for step in later)
         crashes = {m for m, step in enumerate(history.steps) if step in later and step.args == (5, 5)}
+        of_source = [m for m, step in enumerate(history.steps) if step.host == truth.source]
+        ends = {m for m in of_source if history.steps[m].args[:1] == (5,)}
+        it.source_was_found_ended = any(ends & {*one.steps} and one.origin == "resync" for one in came)
         it.may_have_crashed = any(
             crashes & {*message.steps} and message.origin == "resync" for message in came
         )
@@ -320,7 +325,8 @@ def _attempt(
     conclusive = _conclusive(truth, heard)
     whole = not seen.hidden
     if not published:
-        is_named = "gap" in missing or (truth.was_conflict and "blind" in missing)
+        is_unknown = "blind" in missing or heard.source_was_found_ended
+        is_named = "gap" in missing or (truth.was_conflict and is_unknown)
         if (whole or conclusive) and not (truth.silent and not heard.job_failed) and not is_named:
             yield Fault("untold", f"true: {true_columns(truth)}")
         return
@@ -421,7 +427,8 @@ def _outcomes(truth: Truth, heard: Attempted) -> set[str | None]:
             found.add("completed")
         if ("destination", (4, 1)) not in live:
             found.add("failed")
-        if ("source", (5, 1)) not in live and (("destination", (5, 1)) not in live or heard.source_is_over):
+        is_over = heard.source_is_over or heard.source_was_found_ended
+        if ("source", (5, 1)) not in live and (("destination", (5, 1)) not in live or is_over):
             found.add("conflict")  # the source may have ended first, unheard
     return found
 

@@ -343,10 +343,14 @@ def _note_resume(view: HostView, mark: Mark, _: object = None) -> None:
     view.unclassified_resume = mark
 
 
-def _job_gone(view: HostView, mark: Mark, _: object = None) -> None:
-    """The agent's report that the job is gone may follow a departure that ended by its own event."""
+def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+    """The agent's report that the job is gone may follow a departure that ended by its own event, if the job
+    had begun by then.
+    """
     last = view.departures[-1] if view.departures else None
-    if last is not None and last.is_over and last.job_gone is None:
+    end = None if last is None else last.ended or last.closed
+    had_begun = end is not None and (figures[0] is None or end.stamped * 1e6 >= figures[0])
+    if last is not None and had_begun and last.job_gone is None:
         note_job_gone(last, mark)
     else:
         _open_departure(view, mark)
