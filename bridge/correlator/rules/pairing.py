@@ -293,8 +293,12 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
 
 
 def _was_over(arrival: Arrival, departure: Departure) -> bool:
-    """The source was found to have ended what its destination has only prepared."""
-    return arrival.stage == "open" and is_found(departure.ended)
+    """The source was found to have ended what its destination has only prepared, or ended later."""
+    end = departure.ended
+    if end is None or not is_found(end):
+        return False
+    is_later = arrival.ended is not None and arrival.ended.at > end.at + ORDER_S
+    return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
 
 
 def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
