@@ -22,9 +22,9 @@ Honesty
     confirms it if it does where all is seen; but while messages of a host are known to be missing, or of
     two that both ran one is blind, or was, that is told instead. Conclusive is, of the source:
     stopped/migrated; resumed/migrated after suspended/migrated; its own end before the switch-over, once
-    the destination was prepared; job_failed. Of the destination: that it was prepared, and then resumed, or paused, or
-    ended. The location is where the guest is active if that host is heard at last; else that, or none, or
-    any before.
+    the destination was prepared; job_failed. Of the destination: that it was prepared, and then resumed,
+    or paused, or ended. The location is where the guest is active if that host is heard at last; else
+    that, or none, or any before.
 Nothing
     No verdict, and no conflict, of what was no attempt; none where Prepare failed, and none of a
     post-copy that stays broken.
