@@ -20,6 +20,7 @@ from bridge.dashboard.reading import Batch, Reading, subscriptions
 from bridge.dashboard.store import Store, Stored
 from bridge.database import StoreTrouble, StoreTroubleError
 from bridge.log import get_logger
+from bridge.mqtt.retained import WildcardProbe
 from bridge.mqtt.session import Received, Session
 from bridge.mqtt.settings import DURABLE_EXPIRY_S
 from bridge.systemd import Notifier
@@ -43,6 +44,10 @@ NAMED_HOSTS: Final = 10
 FEW_STATES: Final = (
     "the broker sent fewer states than it retains; a correlator that lacks them too requests them, else "
     "restart the agent, which publishes them again"
+)
+NO_RETAINED: Final = (
+    "the broker doesn't send retained messages to subscriptions with wildcards: hosts, guests and verdicts "
+    "of before are unknown until they are published again; use another broker (docs/brokers.md)"
 )
 _DAY_US: Final = 86_400_000_000
 
@@ -80,6 +85,9 @@ class Dashboard:
         self._absence_logged = ""
         self._is_complete = False
         self._hosts_without_states: list[str] = []
+        self._heard_retained = False
+        self._sends_no_retained = False
+        self._probe: WildcardProbe | None = None
 
     @property
     def streams(self) -> dict[str, AgentStream]:
@@ -112,6 +120,8 @@ class Dashboard:
                 notifier.watchdog()
             notifier.stopping()
         finally:
+            if self._probe is not None:
+                self._probe.stop()
             if self._session is not None:
                 self._session.close(CLOSE_S)
             self._store.close()
@@ -164,6 +174,10 @@ class Dashboard:
         self._reading.state_counts.begin()
         self._is_complete = False
         self._hosts_without_states = []
+        self._heard_retained = self._sends_no_retained = False
+        if self._probe is not None:
+            self._probe.stop()
+        self._probe = None
         self.listener((), (_BROKER,))
 
     def _on_disconnected(self, why: str) -> None:
@@ -183,6 +197,18 @@ class Dashboard:
         if not self._waiting:
             self._gathered_at = time.monotonic() + GATHERED_S
         self._waiting.append((received, time.time()))
+        self._heard_retained = self._heard_retained or received.retain
+        if not self._heard_retained and self._probe is None and received.topic.endswith("/status"):
+            self._probe = self._new_probe(received.topic)
+
+    def _new_probe(self, topic: str) -> WildcardProbe:
+        """A host's status came live, and nothing retained: checks whether the broker sends that."""
+        return WildcardProbe(
+            self._settings.broker_settings(),
+            client_id=f"{self._topics.prefix}-mqtt-dashboard-{self._settings.id}-probe",
+            topic=topic,
+            wildcard=f"{self._topics.root}/hosts/+/status",
+        )
 
     def _on_retained_complete(self) -> None:
         while self._waiting or self._batch is not None:
@@ -209,6 +235,7 @@ class Dashboard:
         if time.monotonic() >= self._next_tick and self._trouble.left_s == 0:
             self._next_tick = time.monotonic() + TICK_S
             self._look_for_holes()
+            self._look_at_probe()
             if self._is_complete:
                 self._look_for_states()
             self._prune()
@@ -304,6 +331,12 @@ class Dashboard:
             came = counts.came(status.host)
             _log.warning("host.states_missing", host=status.host, came=came, of=status.states)
 
+    def _look_at_probe(self) -> None:
+        answer = self._probe.answer if self._probe is not None else None
+        if answer == "by_name_only" and not self._sends_no_retained:
+            self._sends_no_retained = True
+            _log.error("broker.sends_no_retained", why=NO_RETAINED)
+
     def _prune(self) -> None:
         """Deletes the oldest rows, by `--keep-days` and `--keep-bytes`."""
         before = micros(time.time()) - round(self._settings.keep_days * _DAY_US)
@@ -331,7 +364,8 @@ class Dashboard:
         """Whether messages are taken in."""
         broker = self.broker
         wrong = None if broker.connected else f"not connected: {broker.why or 'not yet'}"
-        return {"store": self._trouble.why, "broker": wrong}
+        retained = NO_RETAINED if self._sends_no_retained else None
+        return {"store": self._trouble.why, "broker": wrong, "retained": retained}
 
     def detail(self) -> dict[str, str | None]:
         """What is missing though messages are taken in."""

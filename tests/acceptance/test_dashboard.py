@@ -30,9 +30,11 @@ from bridge.wire.topics import Topics
 from tests.page.parts import ROOMY, DashboardProcess, World
 from tests.support.broker import Broker, free_port
 from tests.support.certificates import Certificates
+from tests.support.correlators import Fleet as Agents
 from tests.support.correlators import messages_of
 from tests.support.processes import environment, wait_until
 from tests.support.traces import load
+from tests.support.unretained_proxy import UnretainedProxy
 
 pytestmark = pytest.mark.server
 
@@ -317,6 +319,25 @@ def test_health_and_metrics_are_served(client: Client) -> None:
     metrics = client.ask("/metrics")[1].decode()
     assert "libvirt_mqtt_dashboard_broker_connected 1.0" in metrics
     assert "process_resident_memory_bytes" in metrics
+
+
+def test_a_broker_that_sends_retained_messages_to_no_wildcard_is_named(tmp_path: Path) -> None:
+    _, messages = messages_of(load("live"), "unretained")
+    statuses = [each for each in messages if each.topic.endswith("/status") and b'"online"' in each.payload]
+    with (
+        Broker(tmp_path / "broker", *ROOMY) as broker,
+        UnretainedProxy(broker.port) as proxy,
+        DashboardProcess(proxy, tmp_path) as dashboard,
+        Agents(broker) as agents,
+    ):
+        dashboard.until_logged("broker.connected")
+        agents.publish(statuses)
+        dashboard.until_logged("broker.sends_no_retained")
+        answer, body = Client(dashboard).ask("/readyz")
+        assert answer.status == 503
+        assert json.loads(body)["problems"]["retained"].startswith(
+            "the broker doesn't send retained messages"
+        )
 
 
 def test_states_that_the_broker_does_not_send_are_reported(tmp_path: Path) -> None:

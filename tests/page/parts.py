@@ -25,7 +25,7 @@ from bridge.wire.topics import Topics
 from tests.simulator.fleet import Fleet
 from tests.support.agent_messages import publication
 from tests.support.broker import Broker, free_port
-from tests.support.correlators import CorrelatorProcess, messages_of, stamped_now
+from tests.support.correlators import CorrelatorProcess, Listening, messages_of, stamped_now
 from tests.support.correlators import Fleet as Agents
 from tests.support.npm import installed
 from tests.support.processes import ProgramProcess, wait_until
@@ -43,7 +43,7 @@ ROOMY: Final = ("max_queued_messages 0", "max_inflight_messages 1000", "set_tcp_
 class DashboardProcess(ProgramProcess):
     """`libvirt-mqtt dashboard`."""
 
-    def __init__(self, broker: Broker, folder: Path, **options: object) -> None:
+    def __init__(self, broker: Listening, folder: Path, **options: object) -> None:
         self.port = free_port()
         options = {"http": f"127.0.0.1:{self.port}", "state_dir": folder / "dashboard"} | options
         options |= {"broker": f"mqtt://127.0.0.1:{broker.port}", "log_format": "json"}
