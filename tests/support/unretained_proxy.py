@@ -8,51 +8,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import threading
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.support.fake_broker import length, packet, read_length
+from tests.support.proxy import Proxy
 
 _SUBSCRIBE: Final = 0x82
 _NEVER: Final = 0x20
 
 
-class UnretainedProxy:
-    """Listens on `port` of 127.0.0.1 for a broker on another one; for MQTT 5."""
-
-    def __init__(self, broker_port: int) -> None:
-        self._broker_port = broker_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for each in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                broker = socket.create_connection(("127.0.0.1", self._broker_port))
-                self._open += [client, broker]
-                for relay, ends in ((self._to_broker, (client, broker)), (self._to_client, (broker, client))):
-                    threading.Thread(target=relay, args=ends, name="proxy", daemon=True).start()
-
-    def _to_client(self, broker: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := broker.recv(65_536):
-                client.sendall(chunk)
-            client.shutdown(socket.SHUT_RDWR)
+class UnretainedProxy(Proxy):
+    """For MQTT 5."""
 
     def _to_broker(self, client: socket.socket, broker: socket.socket) -> None:
         with contextlib.suppress(OSError, IndexError), client.makefile("rb") as stream:
