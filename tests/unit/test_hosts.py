@@ -291,6 +291,16 @@ def test_a_host_with_another_connection_to_libvirt_lists_its_domains_anew() -> N
     assert Host.load("h", host.dump()).lists_since == (8.0, 20.0)
 
 
+def test_a_host_of_a_store_from_before_comes_back() -> None:
+    """That store has no times in which it was dark, nor since when it was away."""
+    host = Host("h")
+    host.note_sight("agent", since=10.0)
+    host.kept.dark = []
+    assert not host.was_away(5.0)
+    assert host.note_sight("", since=20.0)
+    assert (host.was_away(5.0), host.was_away(15.0)) == (False, True)
+
+
 def _away(before: str, after: str) -> Host:
     """It was heard at 8, its Will came at 10, and it is back at 20."""
     host = Host("h")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -29,7 +30,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     saw_until: float = 0.0
     dark: list[float] = []
     lit: float = 0.0
-    away: float = 0.0
+    away: float = math.inf
     sees_since: str = ""
 
 
@@ -130,7 +131,7 @@ class Host(Stream[_Kept]):
         if not blind_why:
             changed = kept.blind_since is not None
             if changed:
-                kept.away, kept.lit = kept.dark[-1], since
+                kept.away, kept.lit = self.dark_since or since, since
                 if saw:
                     kept.dark = kept.dark[:-1]
             kept.blind_since, kept.blind_why = None, ""

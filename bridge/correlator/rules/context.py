@@ -91,6 +91,7 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
         return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
         return view.last_live.received if view.last_live else 0.0
-    since, back = hosts.listing.get(host, (0.0, 0.0))
-    is_listed = view.listed is not None and view.listed.mark.received >= back
-    return None if is_listed or view.phase == "away" else since
+    if host not in hosts.listing or view.phase == "away":
+        return None
+    since, back = hosts.listing[host]
+    return None if view.listed is not None and view.listed.mark.received >= back else since
