@@ -151,8 +151,9 @@ def _open_departure(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures = [*view.departures, departure][-KEPT:]
 
 
-def _mark_iteration(view: HostView, mark: Mark, _: object = None) -> None:
+def _mark_iteration(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     view.departures[-1].iterated = True
+    view.departures[-1].iteration = figures[0] or 0
     view.departures[-1].iterated_last = mark
 
 
@@ -161,7 +162,7 @@ def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures[-1].closed = mark
 
 
-def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
+def _split_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """Iterations count from one: if some came before the suspend as well, there were two jobs, the second not
     live. The end of the first wasn't seen.
     """
@@ -176,7 +177,7 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
         last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
         _open_departure(view, began)
         _suspend(view, began)
-    _mark_iteration(view, mark)
+    _mark_iteration(view, mark, figures)
 
 
 def _return_the_end(view: HostView) -> None:
@@ -188,10 +189,10 @@ def _return_the_end(view: HostView) -> None:
     last.stage, last.ended, last.continues = "leaving", None, False
 
 
-def _next_job(view: HostView, mark: Mark, _: object = None) -> None:
+def _next_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """What still iterates isn't the job that is gone."""
     if view.departures[-1].stage == "job_lost":
-        _split_job(view, mark)
+        _split_job(view, mark, figures)
 
 
 def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
@@ -353,7 +354,8 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
     if last is not None and had_begun and last.job_gone is None:
         note_job_gone(last, mark)
     else:
-        _open_departure(view, mark)
+        began_s = mark.stamped if figures[0] is None else min(mark.stamped, figures[0] / 1e6)
+        _open_departure(view, mark.moved_to(began_s))
         _job_end(view, mark)
 
 

@@ -175,16 +175,18 @@ def _overlaps(
     opened, however long that took.
     """
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
-    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
+    is_its_beginning_known = is_all_a_job_that_was_gone and departure.opened != departure.ended
+    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     copied = departure.copied_last
     found = []
     for a, d in product(came, left):
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
-        if is_ordered and a.begins > d.begins + order_s:
+        slack_s = _ASKED_S if is_all_a_job_that_was_gone and not is_its_beginning_known else order_s
+        first, second = (d, a) if is_its_beginning_known else (a, d)  # a job, its preparation, its events
+        if is_ordered and first.begins > second.begins + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
             continue
@@ -272,7 +274,7 @@ def _ended_independently(
     """The source ended well after the attempt was over at the destination, or was found to have ended after
     the next attempt was prepared.
     """
-    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
+    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended_by
     if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
         return False
     if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
