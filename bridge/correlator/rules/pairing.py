@@ -175,8 +175,7 @@ def _overlaps(
     opened, however long that took.
     """
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
-    is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
-    is_its_beginning_known = is_all_a_job_that_was_gone and departure.opened != departure.ended
+    is_all_its_job = _is_all_its_job(departure)
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     copied = departure.copied_last
     found = []
@@ -184,8 +183,8 @@ def _overlaps(
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = _ASKED_S if is_all_a_job_that_was_gone and not is_its_beginning_known else order_s
-        first, second = (d, a) if is_its_beginning_known else (a, d)  # a job, its preparation, its events
+        slack_s = _ASKED_S if _is_all_its_jobs_end(departure) else order_s
+        first, second = (d, a) if is_all_its_job else (a, d)  # its job, its preparation, its job's events
         if is_ordered and first.begins > second.begins + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
@@ -209,8 +208,14 @@ def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bo
     return not (is_late or (is_early and departure.stage in ("left", "crashed", "stopped")))
 
 
-def _is_all_a_job_that_was_gone(departure: Departure) -> bool:
-    return not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left")
+def _is_all_its_jobs_end(departure: Departure) -> bool:
+    return departure.opened == departure.ended and departure.stage != "left"
+
+
+def _is_all_its_job(departure: Departure) -> bool:
+    """Only the agent's report shows it: when its job began, and that it is gone."""
+    is_reported = departure.opened != departure.ended == departure.job_gone
+    return is_reported and not (departure.iterated or departure.suspended or departure.postcopy)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -387,7 +392,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     if not overlaps:
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
-    is_plain = (came[0], left[0]) in overlaps
+    is_plain = (came[0], left[0]) in overlaps and not is_between_readings
     if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
@@ -400,7 +405,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         unlikely=fit == "may_fit"
-        or _is_all_a_job_that_was_gone(departure)
+        or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
         or _was_followed(arrival, departure, known),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
