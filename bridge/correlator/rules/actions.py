@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
-from bridge.correlator.rules.observations import Mark
+from bridge.correlator.rules.observations import Mark, is_found
 
 Figures = tuple[int | None, int | None]
 KEPT: Final = 32
@@ -36,6 +36,7 @@ Action = Literal[
     "unpause",
     "lose_job",
     "discard_job",
+    "discard_found",
     "postcopy_out",
     "break_out",
     "leave",
@@ -223,6 +224,14 @@ def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures = view.departures[:-1]
 
 
+def _discard_found(view: HostView, mark: Mark, _: object = None) -> None:
+    """The guest was being restored: if it was found suspended, that was why."""
+    if is_found(view.departures[-1].opened):
+        _discard_job(view, mark)
+    else:
+        close_departure(view, mark)
+
+
 def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.stage = "postcopy"
@@ -354,8 +363,8 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
     if last is not None and had_begun and last.job_gone is None:
         note_job_gone(last, mark)
     else:
-        began_s = mark.stamped if figures[0] is None else min(mark.stamped, figures[0] / 1e6)
-        _open_departure(view, mark.moved_to(began_s))
+        began_s = None if figures[0] is None else min(mark.stamped, figures[0] / 1e6)
+        _open_departure(view, mark if began_s is None else mark.moved_to(began_s))
         _job_end(view, mark)
 
 
@@ -404,6 +413,7 @@ ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
     "unpause": _unpause,
     "lose_job": _lose_job,
     "discard_job": _discard_job,
+    "discard_found": _discard_found,
     "postcopy_out": _postcopy_out,
     "break_out": _break_out,
     "leave": _leave,

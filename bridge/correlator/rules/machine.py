@@ -122,6 +122,8 @@ TABLE: Final[dict[HostPhase, Transitions]] = {
         "resumed": ("leaving", ("unpause",)),
         "switching": ("leaving", ("suspend",)),
         "paused": ("here", ("close_departure", "pause")),  # it was resumed since, unseen
+        "restored_paused": ("here", ("discard_found", "pause")),
+        "restored_running": ("here", ("discard_found", "run")),
         "paused_by_error": ("here", ("leave_paused",)),
         "job_failed": ("leaving", ("lose_job",)),
         "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
@@ -214,6 +216,9 @@ for _known in TABLE:
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
+    for _restored, _plainly in (("restored_paused", "paused"), ("restored_running", "resumed")):
+        if _plainly in TABLE[_known]:
+            TABLE[_known].setdefault(_restored, TABLE[_known][_plainly])
 """(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[HostPhase]] = frozenset(TABLE) - {"away", "incoming"}

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
@@ -157,8 +157,19 @@ def _linked(
         _proven(arrivals, departures),
         times,
         [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
+        {
+            (host, each.key): _last_event(last)
+            for host, view in views.items()
+            for last, each in pairwise(view.departures)
+        },
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
+
+
+def _last_event(departure: Departure) -> Mark | None:
+    marks = (*departure.job_marks, departure.ended)
+    events = [mark for mark in marks if mark is not None and mark.origin == "event"]
+    return max(events, key=lambda mark: mark.key, default=None)
 
 
 def _overlaps(
@@ -168,11 +179,12 @@ def _overlaps(
     left: Sequence[Interval],
     *,
     held: bool,
+    before: Mark | None,
     order_s: float = ORDER_S,
 ) -> list[Overlap]:
     """The readings of both clocks by which these may be the legs of one attempt, by the order of libvirt's
     protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
-    opened, however long that took.
+    opened, however long that took. before: the last event of the source's job before this one.
     """
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
     is_all_its_job = _is_all_its_job(departure)
@@ -188,6 +200,8 @@ def _overlaps(
         if is_ordered and first.begins > second.begins + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
+            continue
+        if before is not None and arrival.opened is not None and d.read(before) > a.begins + order_s:
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -239,8 +253,8 @@ is contradictory is linked only if nothing else can be.
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What else is known: on which host the guest was when each arrival was opened and its residency there,
-    what was published as one attempt, which of that is fixed, what equal figures prove, and when each leg
-    lasted.
+    what was published as one attempt, which of that is fixed, what equal figures prove, when each leg lasted,
+    all preparations, and the last event of the job before each departure's.
     """
 
     holders: Mapping[LegId, tuple[str, Residency] | None]
@@ -249,6 +263,7 @@ class _Known:
     proven: Mapping[LegId, LegId]
     lasted: Mapping[LegId, list[Interval]]
     prepared: Sequence[Mark]
+    before: Mapping[LegId, Mark | None]
 
     def proves(self, arrival: LegId, departure: LegId) -> bool | None:
         """Whether equal figures prove that these belong together, or that they don't; None: neither."""
@@ -377,14 +392,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
-    overlaps = _overlaps(arrival, departure, came, left, held=held)
+    before = known.before.get(there)
+    overlaps = _overlaps(arrival, departure, came, left, held=held, before=before)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
+        overlaps = _overlaps(arrival, departure, came, left, held=held, before=before, order_s=SKEW_S)
     fit = _fit(arrival, departure, overlaps)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
