@@ -137,9 +137,8 @@ def test_an_agent_goes_on_at_another_node(
                 took_s = time.monotonic() - died_s
                 lost = _receive_all(subscriber, last)
                 with capsys.disabled():
-                    print(
-                        f"\n{start.__name__}: events go on {took_s:.1f} s after node {number} died, {lost} lost"
-                    )
+                    words = f"events go on {took_s:.1f} s after node {number} died, {lost} lost"
+                    print(f"\n{start.__name__}: {words}")
                 _receive_again(subscriber, number)
                 node.start()
                 subscriber.listen(10)  # the node catches up

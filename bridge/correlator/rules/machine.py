@@ -216,9 +216,10 @@ for _known in TABLE:
     TABLE[_known].setdefault("defined", (_known, ("persist",)))
     TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
     TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
-    for _restored, _plainly in (("restored_paused", "paused"), ("restored_running", "resumed")):
-        if _plainly in TABLE[_known]:
-            TABLE[_known].setdefault(_restored, TABLE[_known][_plainly])
+    if "paused" in TABLE[_known]:
+        TABLE[_known].setdefault("restored_paused", TABLE[_known]["paused"])
+    if "resumed" in TABLE[_known]:
+        TABLE[_known].setdefault("restored_running", TABLE[_known]["resumed"])
 """(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
 
 ACTIVE: Final[frozenset[HostPhase]] = frozenset(TABLE) - {"away", "incoming"}
