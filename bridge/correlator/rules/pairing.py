@@ -328,6 +328,13 @@ def _was_over(arrival: Arrival, departure: Departure) -> bool:
     return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
 
 
+def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
+    """The destination's guest ended well after its source's job."""
+    end, over = departure.ended, arrival.ended_by
+    is_seen = end is not None and not is_found(end) and departure.stage in (*_OF_A_MIGRATION, "job_ended")
+    return is_seen and over is not None and is_well_after(over, end, [(d, a) for a, d in overlaps])
+
+
 def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
     """Another attempt was prepared before the source's end: a source begins one job after the other."""
     end = departure.ended
@@ -429,7 +436,8 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
-        or _was_followed(arrival, departure, known),
+        or _was_followed(arrival, departure, known)
+        or _outlived(arrival, departure, overlaps),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
