@@ -20,6 +20,7 @@ from bridge.correlator.rules.actions import (
     begin,
     close_arrival,
     close_departure,
+    note_beginning,
     note_job_gone,
     reopen,
 )
@@ -294,6 +295,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
+        if meant is not None:
+            note_beginning(meant, mark, figures)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
             note_job_gone(meant, mark)
             return
@@ -316,7 +319,9 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
         # A job that is gone does nothing any more: that is the next one's doing.
-        is_next = departure is not None and departure.stage == "job_lost" and bool(_ONLY_UNDER_WAY & set(actions))
+        is_next = (
+            departure is not None and departure.stage == "job_lost" and bool(_ONLY_UNDER_WAY & set(actions))
+        )
         if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
             begin_segment(view, departure, mark)
     is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
