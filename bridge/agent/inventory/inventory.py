@@ -385,12 +385,9 @@ class Inventory:
     def _job_seen(self, report: JobFound) -> Iterator[Step]:
         before = self._known.get(report.uuid)
         if before is not None and before.active:
-            known_ns = before.since_ns if before.outgoing else None  # else it may be of a job before: a dump
-            since_ns = min(report.since_ns, known_ns or report.since_ns)
-            step = Step()
-            self._remember(
-                step, report.uuid, msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
-            )
+            step = Step()  # what is known of its beginning may be the job's before: a dump's
+            after = msgspec.structs.replace(before, outgoing=True, since_ns=report.since_ns)
+            self._remember(step, report.uuid, after)
             yield step
 
     def _of_job(self, report: JobFound | JobEnded | IncomingCompleted) -> Iterator[Step]:
