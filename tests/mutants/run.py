@@ -27,7 +27,7 @@ from tests.explorer.explore import quiet
 from tests.mutants.children import in_children
 from tests.mutants.mutants import Mutant, mutants
 from tests.mutants.reach import Reach
-from tests.mutants.trials import Trial, of_histories, of_tests
+from tests.mutants.trials import Trial, of_histories, of_mended, of_tests
 
 SURVIVORS: Final = Path(__file__).parent / "survivors.json"
 _ROOT: Final = Path(__file__).parents[2]
@@ -76,7 +76,8 @@ class Session:
             print(*(one.name for one in tried), sep="\n")
             return True
         self._tests = _mixed(of_tests(session.items))
-        self._histories = _mixed(of_histories(self._options.every)) if self._options.every else []
+        every = self._options.every
+        self._histories = [*of_mended(), *_mixed(of_histories(every))] if every else []
         gc.collect()
         gc.freeze()
         self._unchanged = self._try_unchanged(session.config)
