@@ -33,13 +33,10 @@ DepartureState = DepartureStage | Literal["unseen"]
 UNDER_WAY: Final = ("under_way", "never")
 UNDER_WAY_WATCHED: Final = ("under_way", "patience")
 
-OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timing]]]] = {
+OUTCOMES: Final[dict[ArrivalState, dict[DepartureState | Literal["*"], tuple[JointOutcome, Timing]]]] = {
     # no message from any destination
     "unseen": {
-        "copying": UNDER_WAY,  # an iteration proves nothing
         "leaving": UNDER_WAY_WATCHED,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
         "broken": ("interrupted", "settle"),
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
@@ -50,14 +47,10 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
         "crashed": UNDER_WAY_WATCHED,
         "stopped": UNDER_WAY_WATCHED,
         "vanished": UNDER_WAY_WATCHED,
+        "*": UNDER_WAY,  # an iteration proves nothing
     },
     # prepared, and nothing more; a copy may take hours
     "open": {
-        "unseen": UNDER_WAY,
-        "copying": UNDER_WAY,
-        "leaving": UNDER_WAY,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
         "broken": ("interrupted", "now"),
         "left": ("completed", "settle"),
         "resumed": ("failed", "settle"),
@@ -68,41 +61,22 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
         "vanished": UNDER_WAY_WATCHED,
+        "*": UNDER_WAY,
     },
     # the guest runs there, its memory is still coming; never times out
     "postcopy": {
-        "unseen": UNDER_WAY,
-        "copying": UNDER_WAY,
-        "leaving": UNDER_WAY,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
         "broken": ("interrupted", "now"),
         "left": ("completed", "settle"),
-        "resumed": UNDER_WAY,
-        "resumed_ended": UNDER_WAY,
-        "left_paused": UNDER_WAY,
-        "job_lost": UNDER_WAY,
-        "job_ended": UNDER_WAY,
         "crashed": ("failed", "settle"),
         "stopped": ("failed", "settle"),
         "vanished": UNDER_WAY_WATCHED,
+        "*": UNDER_WAY,
     },
     "broken": {
-        "unseen": ("interrupted", "now"),
-        "copying": ("interrupted", "now"),
-        "leaving": ("interrupted", "now"),
-        "unpaused": ("interrupted", "now"),
-        "postcopy": ("interrupted", "now"),
-        "broken": ("interrupted", "now"),
         "left": ("completed", "settle"),
-        "resumed": ("interrupted", "now"),
-        "resumed_ended": ("interrupted", "now"),
-        "left_paused": ("interrupted", "now"),
-        "job_lost": ("interrupted", "now"),
-        "job_ended": ("interrupted", "now"),
         "crashed": ("failed", "now"),
         "stopped": ("failed", "now"),
-        "vanished": ("interrupted", "now"),
+        "*": ("interrupted", "now"),
     },
     # the guest was resumed (or left paused) there
     "arrived": {
@@ -112,15 +86,9 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
         "unpaused": ("conflict", "settle"),
         "postcopy": ("completed", "settle"),
         "broken": ("completed", "settle"),
-        "left": ("completed", "now"),
         "resumed": ("conflict", "soon"),
-        "resumed_ended": ("completed", "now"),
-        "left_paused": ("completed", "now"),
-        "job_lost": ("completed", "now"),
         "job_ended": ("conflict", "settle"),
-        "crashed": ("completed", "now"),
-        "stopped": ("completed", "now"),
-        "vanished": ("completed", "now"),
+        "*": ("completed", "now"),
     },
     # it never got there
     "ended": {
@@ -129,36 +97,20 @@ OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timi
         "leaving": ("failed", "settle"),
         "unpaused": ("failed", "settle"),
         "postcopy": ("failed", "settle"),
-        "broken": ("failed", "now"),
         "left": ("completed", "settle"),
         "resumed": ("failed", "soon"),
-        "resumed_ended": ("failed", "now"),
-        "left_paused": ("failed", "now"),
-        "job_lost": ("failed", "now"),
-        "job_ended": ("failed", "now"),
-        "crashed": ("failed", "now"),
-        "stopped": ("failed", "now"),
-        "vanished": ("failed", "now"),
-    },
-    # it got there, and that residency is over by now
-    "departed": {
-        "unseen": ("completed", "settle"),
-        "copying": ("completed", "settle"),
-        "leaving": ("completed", "settle"),
-        "unpaused": ("failed", "settle"),
-        "postcopy": ("completed", "settle"),
-        "broken": ("completed", "settle"),
-        "left": ("completed", "now"),
-        "resumed": ("failed", "soon"),
-        "resumed_ended": ("completed", "settle"),
-        "left_paused": ("completed", "now"),
-        "job_lost": ("completed", "now"),
-        "job_ended": ("failed", "settle"),
-        "crashed": ("completed", "now"),
-        "stopped": ("completed", "now"),
-        "vanished": ("completed", "now"),
+        "*": ("failed", "now"),
     },
 }
+
+
+def ruling(a: ArrivalState, d: DepartureState) -> tuple[JointOutcome, Timing]:
+    """What `OUTCOMES` says; where the guest had arrived, and that residency is over by now (`departed`), what
+    would be a conflict has failed.
+    """
+    row = OUTCOMES["arrived" if a == "departed" else a]
+    outcome, timing = row.get(d, row["*"])
+    return ("failed" if (a, outcome) == ("departed", "conflict") else outcome), timing
 
 
 def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
@@ -206,7 +158,7 @@ def outcome_of(
         return UNDER_WAY_WATCHED
     if _began_nothing(a, d, departure):
         return UNDER_WAY
-    outcome, timing = OUTCOMES[a][d]
+    outcome, timing = ruling(a, d)
     if outcome == "under_way" and _may_be_no_migration(a, departure):
         return UNDER_WAY
     if timing in ("now", "soon") and _is_more_to_come(pair, d, source, newest):

@@ -19,8 +19,8 @@ from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.event_types import ORDINARY, event_type_of
 from bridge.correlator.rules.host_log import HostLog, is_state, take_in_order
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.machine import ACTIVE
 from bridge.correlator.rules.observations import CLEARED, Key, Observation
+from bridge.correlator.rules.transitions import ACTIVE
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
