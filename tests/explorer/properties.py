@@ -62,11 +62,13 @@ class Fault(NamedTuple):
 @dataclass(slots=True)
 class Attempted:
     """What came to the correlator of one attempt. live: (side, event) as they happened; spoke: sides that
-    said anything of it.
+    said anything of it; has_begun: whether either showed more than that a job is gone, which may be one of a
+    migration that wasn't prepared.
     """
 
     live: set[tuple[str, tuple[int, int]]] = field(default_factory=set)
     spoke: set[str] = field(default_factory=set)
+    has_begun: bool = False
     job_failed: bool = False
     source_is_over: bool = False
     source_ran: bool = False
@@ -179,8 +181,10 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
             it.spoke.add(side)
             if message.kind == "event" and message.origin == "event" and step.kind == "event":
                 it.live.add((side, step.args))  # type: ignore[arg-type]
-            if message.origin == "poll" and message.kind == "event" and is_of_one:
-                it.job_failed = True
+            if message.origin == "poll" and message.kind == "event":
+                it.job_failed = it.job_failed or is_of_one
+            elif message.kind == "event":
+                it.has_begun = True
     unheard = seen.unseen_at_last | history.unreachable
     for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):
         it.source_is_over = truth.source in unheard or truth.source not in history.active
@@ -472,7 +476,7 @@ def _conclusive(truth: Truth, heard: Attempted) -> set[str]:
         ("source", (5, 3)) in live
         or {("source", (3, 1)), ("source", (4, 1))} <= live
         or (source_ended and prepared and truth.outcome == "failed")
-        or (heard.job_failed and truth.outcome == "failed")
+        or (heard.job_failed and heard.has_begun and truth.outcome == "failed")
     ):
         found.add("source")
     if prepared and any(

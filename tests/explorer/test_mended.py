@@ -204,6 +204,32 @@ MENDED: Final = {
             ),
             "blind A 11…12 said 15",
         ),
+        # iterations count up within a job
+        (
+            (
+                "after persistent 11.3 live copies breaks off ~2 S:iter source's libvirtd killed, p2p"
+                " at once dump"
+            ),
+            "dead A 10…11 said 700",
+        ),
+        # an arrival's end had begun long before it was found
+        (
+            (
+                "after persistent 11.3 storage breaks off destination's libvirtd killed"
+                " later crash while saved"
+            ),
+            "none 0",
+        ),
+        # a guest that was found suspended was being restored
+        (
+            "after transient 9.0 live breaks off at once source's libvirtd killed later restored paused",
+            "blind A 6…10 said 15 + cut A 15…19 said 700",
+        ),
+        # libvirt knows best when the job began that it has
+        (
+            "before transient 9.0 dump 30 live copies breaks off  destination's host lost found again",
+            "blind A 3…7 said 700",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -524,6 +550,30 @@ MENDED: Final = {
                 " 5 C post-copy breaks D(4,4) S(3,8) source destroyed"
             ),
             "blind B 9…18 said 0",
+        ),
+        # a job that is gone becomes no post-copy
+        (
+            (
+                "two transient 9.0 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 0.2"
+                " 5 C post-copy breaks D(4,4) resumed, destination first"
+            ),
+            "blind A 5…12 said 15",
+        ),
+        # of a job of which only the end was reported, that has its beginning
+        (
+            (
+                "two transient 9.0 live copies breaks off  aborted, destination first"
+                " 0.5 B live breaks off at once source's libvirtd killed, p2p"
+            ),
+            "blind A 3…3 said 700",
+        ),
+        # what was prepared during one job belongs to no later one
+        (
+            (
+                "between persistent 11.3 non-live finishes source's libvirtd stopped"
+                " 30 saved, restored elsewhere 0.5 suspended meanwhile aborted"
+            ),
+            "dead B 5…24 said 0",
         ),
     ],
     "none": [

@@ -385,7 +385,8 @@ class Inventory:
     def _job_seen(self, report: JobFound) -> Iterator[Step]:
         before = self._known.get(report.uuid)
         if before is not None and before.active:
-            since_ns = min(report.since_ns, before.since_ns or report.since_ns)
+            known_ns = before.since_ns if before.outgoing else None  # else it may be of a job before: a dump
+            since_ns = min(report.since_ns, known_ns or report.since_ns)
             step = Step()
             self._remember(
                 step, report.uuid, msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)

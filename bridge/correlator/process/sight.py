@@ -71,11 +71,11 @@ class Sight:
         else:
             if not inbound.retained and message.online:  # a Will has the stamp of the connection's beginning
                 host.note_status_clock(message, inbound.received, late=inbound.late)
-                if message.sees_libvirt:
-                    host.note_saw(message.at + min(0.0, host.offset_s))
             changed = host.note_agent(
                 message, received=inbound.received, retained=inbound.retained, after=inbound.after
             )
+            if not inbound.retained and message.online and message.sees_libvirt:
+                host.note_saw(message.at + min(0.0, host.offset_s))
         self._note_gone(host)
         if changed:
             self._note_change(host, inbound.received)

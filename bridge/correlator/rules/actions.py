@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
-from bridge.correlator.rules.observations import Mark
+from bridge.correlator.rules.observations import Mark, is_found
 
 Figures = tuple[int | None, int | None]
 KEPT: Final = 32
@@ -36,6 +36,7 @@ Action = Literal[
     "unpause",
     "lose_job",
     "discard_job",
+    "discard_found",
     "postcopy_out",
     "break_out",
     "leave",
@@ -151,8 +152,9 @@ def _open_departure(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures = [*view.departures, departure][-KEPT:]
 
 
-def _mark_iteration(view: HostView, mark: Mark, _: object = None) -> None:
+def _mark_iteration(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     view.departures[-1].iterated = True
+    view.departures[-1].iteration = figures[0] or 0
     view.departures[-1].iterated_last = mark
 
 
@@ -161,7 +163,7 @@ def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures[-1].closed = mark
 
 
-def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
+def _split_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """Iterations count from one: if some came before the suspend as well, there were two jobs, the second not
     live. The end of the first wasn't seen.
     """
@@ -176,7 +178,7 @@ def _split_job(view: HostView, mark: Mark, _: object = None) -> None:
         last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
         _open_departure(view, began)
         _suspend(view, began)
-    _mark_iteration(view, mark)
+    _mark_iteration(view, mark, figures)
 
 
 def _return_the_end(view: HostView) -> None:
@@ -188,10 +190,10 @@ def _return_the_end(view: HostView) -> None:
     last.stage, last.ended, last.continues = "leaving", None, False
 
 
-def _next_job(view: HostView, mark: Mark, _: object = None) -> None:
+def _next_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """What still iterates isn't the job that is gone."""
     if view.departures[-1].stage == "job_lost":
-        _split_job(view, mark)
+        _split_job(view, mark, figures)
 
 
 def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
@@ -220,6 +222,14 @@ def _lose_job(view: HostView, mark: Mark, _: object = None) -> None:
 
 def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures = view.departures[:-1]
+
+
+def _discard_found(view: HostView, mark: Mark, _: object = None) -> None:
+    """The guest was being restored: if it was found suspended, that was why."""
+    if is_found(view.departures[-1].opened):
+        _discard_job(view, mark)
+    else:
+        close_departure(view, mark)
 
 
 def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
@@ -353,7 +363,8 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
     if last is not None and had_begun and last.job_gone is None:
         note_job_gone(last, mark)
     else:
-        _open_departure(view, mark)
+        began_s = None if figures[0] is None else min(mark.stamped, figures[0] / 1e6)
+        _open_departure(view, mark if began_s is None else mark.moved_to(began_s))
         _job_end(view, mark)
 
 
@@ -402,6 +413,7 @@ ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
     "unpause": _unpause,
     "lose_job": _lose_job,
     "discard_job": _discard_job,
+    "discard_found": _discard_found,
     "postcopy_out": _postcopy_out,
     "break_out": _break_out,
     "leave": _leave,

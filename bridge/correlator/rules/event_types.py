@@ -21,10 +21,12 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "suspended/api_error": "paused_by_error",
     "suspended/postcopy": "source_postcopy",
     "suspended/postcopy_failed": "source_broke",
+    "suspended/restored": "restored_paused",
     "suspended/*": "paused",
     "resumed/migrated": "resumed_migrated",
     "resumed/postcopy": "destination_postcopy",
     "resumed/postcopy_failed": "destination_broke",
+    "resumed/from_snapshot": "restored_running",
     "resumed/*": "resumed",
     "pmsuspended/*": "resumed",  # only a guest that runs goes to sleep
     "stopped/migrated": "left",

@@ -149,9 +149,8 @@ def _end_before_copy(
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
         return None
-    if arrival.ended is not None and is_well_after(
-        began, arrival.ended, residency_overlaps(arrival, residency)
-    ):
+    over = arrival.ended_by
+    if over is not None and is_well_after(began, over, residency_overlaps(arrival, residency)):
         return None
     for leg, link in links.items():
         over = arrivals[leg].switched or arrivals[leg].ended

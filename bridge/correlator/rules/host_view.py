@@ -112,6 +112,7 @@ class Departure:
     stage: DepartureStage = "copying"
     before_end: DepartureStage = "copying"
     iterated: bool = False
+    iteration: int = 0  # the last one's number; they count up within a job
     iterated_last: Mark | None = None
     suspended: Mark | None = None
     listed_suspended: Mark | None = None  # the last state that showed it still suspended

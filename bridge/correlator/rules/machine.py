@@ -108,6 +108,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
         event_type = "paused_after_resume"
     elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
         reopen(view)
+    elif event_type == "iteration" and _counts_anew(view, figures[0]):
+        event_type = "first_iteration"
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
@@ -132,7 +134,7 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
     """If the host was blind since a leg's last event, that leg may have ended and another one begun."""
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
-        # A job that is gone resumes nothing any more, nor does its guest leave: that is the next one's doing.
+        # A job that is gone does nothing any more: that is the next one's doing.
         is_next = departure is not None and departure.stage == "job_lost" and bool(_ENDS_A_JOB & set(actions))
         if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
             begin_segment(view, departure, mark)
@@ -150,7 +152,7 @@ _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
         "leave", "resume", "leave_paused", "crash", "stop", "vanish", "job_end",
     }
 )  # fmt: skip
-_ENDS_A_JOB: Final[frozenset[Action]] = frozenset({"resume", "leave"})
+_ENDS_A_JOB: Final[frozenset[Action]] = frozenset({"resume", "leave", "postcopy_out"})
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
@@ -186,6 +188,12 @@ def _is_of(departure: Departure, began_us: int) -> bool:
     ended = None if departure.ended == departure.job_gone else departure.ended
     marks = [mark for mark in (*departure.job_marks, ended) if mark is not None]
     return any(mark.origin in AS_IT_HAPPENED and seconds(mark.stamp) * 1e6 >= began_us for mark in marks)
+
+
+@exception_to("TABLE", "`iteration` is `first_iteration`")
+def _counts_anew(view: HostView, iteration: int | None) -> bool:
+    """Iterations count up within a job; that of the next one whose first wasn't seen is no higher."""
+    return view.phase == "copying" and iteration is not None and iteration <= view.departures[-1].iteration
 
 
 @exception_to("TABLE", "the last job goes on as the next one, suspended before it iterated")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from bridge.wire.messages import seconds
+from bridge.wire.messages import seconds, stamp
 
 ObservationKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Copied = tuple[int, ...]
@@ -108,6 +108,11 @@ class Mark(Struct, frozen=True, gc=False):
     def stamped(self) -> float:
         """By the host's own clock."""
         return seconds(self.stamp)
+
+    def moved_to(self, stamped: float) -> Mark:
+        """The same at another moment of the host's own clock."""
+        by_s = stamped - self.stamped
+        return structs.replace(self, at=self.at + by_s, received=self.received + by_s, stamp=stamp(stamped))
 
     @property
     def earliest(self) -> float:

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
@@ -157,8 +157,19 @@ def _linked(
         _proven(arrivals, departures),
         times,
         [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
+        {
+            (host, each.key): _last_event(last)
+            for host, view in views.items()
+            for last, each in pairwise(view.departures)
+        },
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
+
+
+def _last_event(departure: Departure) -> Mark | None:
+    marks = (*departure.job_marks, departure.ended)
+    events = [mark for mark in marks if mark is not None and mark.origin == "event"]
+    return max(events, key=lambda mark: mark.key, default=None)
 
 
 def _overlaps(
@@ -168,25 +179,29 @@ def _overlaps(
     left: Sequence[Interval],
     *,
     held: bool,
+    before: Mark | None,
     order_s: float = ORDER_S,
 ) -> list[Overlap]:
     """The readings of both clocks by which these may be the legs of one attempt, by the order of libvirt's
     protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
-    opened, however long that took.
+    opened, however long that took. before: the last event of the source's job before this one.
     """
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
+    is_all_its_job = _is_all_its_job(departure)
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
-    is_all_a_job_that_was_gone = _is_all_a_job_that_was_gone(departure)
     copied = departure.copied_last
     found = []
     for a, d in product(came, left):
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = _ASKED_S if is_all_a_job_that_was_gone else order_s
-        if is_ordered and a.begins > d.begins + order_s:
+        slack_s = _ASKED_S if _is_all_its_jobs_end(departure) else order_s
+        first, second = (d, a) if is_all_its_job else (a, d)  # its job, its preparation, its job's events
+        if is_ordered and first.begins > second.begins + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
+            continue
+        if before is not None and arrival.opened is not None and d.read(before) > a.begins + order_s:
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -207,8 +222,14 @@ def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bo
     return not (is_late or (is_early and departure.stage in ("left", "crashed", "stopped")))
 
 
-def _is_all_a_job_that_was_gone(departure: Departure) -> bool:
-    return not (departure.iterated or departure.suspended or departure.postcopy or departure.stage == "left")
+def _is_all_its_jobs_end(departure: Departure) -> bool:
+    return departure.opened == departure.ended and departure.stage != "left"
+
+
+def _is_all_its_job(departure: Departure) -> bool:
+    """Only the agent's report shows it: when its job began, and that it is gone."""
+    is_reported = departure.opened != departure.ended == departure.job_gone
+    return is_reported and not (departure.iterated or departure.suspended or departure.postcopy)
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -232,8 +253,8 @@ is contradictory is linked only if nothing else can be.
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What else is known: on which host the guest was when each arrival was opened and its residency there,
-    what was published as one attempt, which of that is fixed, what equal figures prove, and when each leg
-    lasted.
+    what was published as one attempt, which of that is fixed, what equal figures prove, when each leg lasted,
+    all preparations, and the last event of the job before each departure's.
     """
 
     holders: Mapping[LegId, tuple[str, Residency] | None]
@@ -242,6 +263,7 @@ class _Known:
     proven: Mapping[LegId, LegId]
     lasted: Mapping[LegId, list[Interval]]
     prepared: Sequence[Mark]
+    before: Mapping[LegId, Mark | None]
 
     def proves(self, arrival: LegId, departure: LegId) -> bool | None:
         """Whether equal figures prove that these belong together, or that they don't; None: neither."""
@@ -272,7 +294,7 @@ def _ended_independently(
     """The source ended well after the attempt was over at the destination, or was found to have ended after
     the next attempt was prepared.
     """
-    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended
+    end, over = departure.announced or departure.ended, arrival.switched or arrival.ended_by
     if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
         return False
     if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
@@ -370,14 +392,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
-    overlaps = _overlaps(arrival, departure, came, left, held=held)
+    before = known.before.get(there)
+    overlaps = _overlaps(arrival, departure, came, left, held=held, before=before)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = _overlaps(arrival, departure, came, left, held=held, order_s=SKEW_S)
+        overlaps = _overlaps(arrival, departure, came, left, held=held, before=before, order_s=SKEW_S)
     fit = _fit(arrival, departure, overlaps)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
@@ -385,7 +408,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     if not overlaps:
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
-    is_plain = (came[0], left[0]) in overlaps
+    is_plain = (came[0], left[0]) in overlaps and not is_between_readings
     if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
@@ -398,7 +421,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         unlikely=fit == "may_fit"
-        or _is_all_a_job_that_was_gone(departure)
+        or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
         or _was_followed(arrival, departure, known),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),

@@ -140,6 +140,7 @@ def _one_departure(before: Departure, after: Departure) -> Departure:
         job_gone=after.job_gone or before.job_gone,
         before_end=before.stage if after.before_end == "copying" else after.before_end,
         iterated=before.iterated or after.iterated,
+        iteration=after.iteration or before.iteration,
         iterated_last=after.iterated_last or before.iterated_last,
         suspended=after.suspended or before.suspended,
         listed_suspended=after.listed_suspended or before.listed_suspended,

@@ -23,6 +23,8 @@ EventType = Literal[
     "source_broke",
     "resumed_migrated",
     "resumed",
+    "restored_paused",
+    "restored_running",
     "destination_postcopy",
     "destination_broke",
     "left",
@@ -96,6 +98,8 @@ TABLE: Final[dict[HostPhase, dict[EventType, Transition]]] = {
         "resumed": ("leaving", ("unpause",)),
         "switching": ("leaving", ("suspend",)),
         "paused": ("here", ("close_departure", "pause")),  # it was resumed since, unseen
+        "restored_paused": ("here", ("discard_found", "pause")),
+        "restored_running": ("here", ("discard_found", "run")),
         "paused_by_error": ("here", ("leave_paused",)),
         "job_failed": ("leaving", ("lose_job",)),
         "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
@@ -168,6 +172,8 @@ SHOWS: Final[dict[EventType, EventType]] = {
 LIKE: Final[dict[EventType, EventType]] = {
     "first_iteration": "iteration",
     "resumed_migrated": "came",
+    "restored_paused": "paused",
+    "restored_running": "resumed",
     "crashed": "stopped",
     "vanished": "stopped",
     "saved": "stopped",

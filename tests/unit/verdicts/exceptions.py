@@ -16,6 +16,7 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_FORMER}test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs"
     ),
     "machine._may_be_the_next_job": f"{_ONCE}[suspended before it iterated]",
+    "machine._counts_anew": "tests/explorer/test_mended.py::test_what_was_mended_stays_right[around]",
     "machine._was_just_resumed": (
         f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
     ),

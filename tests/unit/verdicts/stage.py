@@ -188,13 +188,14 @@ class Stage:
         names = {"S": name, "D": name + "-moved" if row.renamed else name}
         iterations = 0
         pause = 0.0
+        has_begun = False
         for side, kind, args in tokens(row.said):
             if kind == "wait":
                 pause = args[0]
                 continue
-            if (side, args[:2]) == ("D", (2, 1)):
+            if (side, args[:2]) == ("D", (2, 1)) or (kind == "end" and not has_begun):
                 self.at(t, partial(self.begin_job, sides["S"], uuid))
-                iterations = 0
+                iterations, has_begun = 0, True
             t += pause or gap()
             pause = 0.0
             host = sides[side]
