@@ -140,6 +140,11 @@ class Stream(ABC, Generic[KeptT]):
             epoch.base >= 0 and (sequence <= epoch.last + 1 or epoch.complete_to() >= sequence - 1)
         )
 
+    def is_complete_to(self, ordinal: int, sequence: int) -> bool:
+        """Whether nothing up to there is missing that is expected."""
+        epoch = self._epoch(ordinal)
+        return epoch.base < 0 or epoch.complete_to() >= sequence
+
     def note_as_of(self, epoch: str, sequence: int) -> int:
         """A state takes account of the event stream up to this sequence, also where the status that begins
         the stream comes later, by another session. Returns the epoch's ordinal.

@@ -230,6 +230,11 @@ MENDED: Final = {
             "before transient 9.0 dump 30 live copies breaks off  destination's host lost found again",
             "blind A 3…7 said 700",
         ),
+        # a state of a guest that was quiet, which overtook what a broker had kept
+        (
+            "before persistent 11.3 started elsewhere 0.5 post-copy breaks D(4,4) S(3,8) source destroyed",
+            "restart 5…5 700 + restart 19…19 30",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found

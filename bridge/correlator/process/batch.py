@@ -76,7 +76,10 @@ def take_domain_message(
             )
         case "state":
             ordinal = host.note_as_of(message.epoch, message.sequence)
-            batch.observations[message.uuid].append((observation_of(message, host, ordinal, received), True))
+            contiguous = host.is_complete_to(ordinal, message.sequence)
+            batch.observations[message.uuid].append(
+                (observation_of(message, host, ordinal, received), contiguous)
+            )
         case "cleared":
             if not host.is_absent:
                 batch.observations[message.uuid].append((_cleared(host, received), True))

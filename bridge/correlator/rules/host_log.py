@@ -50,15 +50,11 @@ class HostLog:
     def add(self, observation: Observation) -> bool:
         """Inserts an observation at its place; False if it is there already, or was folded for good."""
         known = self.observations
+        if self.has_folded(observation):
+            return False
         if is_state(observation):
-            last = self.base.listed
-            is_older = last is not None and (observation.key, observation.at) <= (last.key, last.mark.at)
-            if last is not None and is_older and (last.what != CLEARED or observation.key < last.key):
-                return False
             # A domain that is listed again after its state was cleared is back.
             known[:] = [each for each in known if each.kind != "cleared" or each.key != observation.key]
-        elif observation.key <= self.base.key:
-            return False
         place = _place(observation)
         if any(_place(each) == place for each in reversed(known)):
             return False
@@ -66,6 +62,15 @@ class HostLog:
         if len(known) > LONGEST:
             self.fold_for_good(LONGEST // 2)
         return True
+
+    def has_folded(self, observation: Observation) -> bool:
+        """Whether it was folded for good, or a newer state."""
+        if not is_state(observation):
+            return observation.key <= self.base.key
+        last = self.base.listed
+        if last is None or (observation.key, observation.at) > (last.key, last.mark.at):
+            return False
+        return last.what != CLEARED or observation.key < last.key
 
     @property
     def waits(self) -> bool:

@@ -127,11 +127,15 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
         1
         for host, each in departures
         if (host, each.key) not in linked
-        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION)
+        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or _is_known_to_fail(each))
     )
     alone += sum(a.stage != "open" or a.over is not None for a in unlinked)
     still_open = sum(a.stage == "open" and a.over is None for a in unlinked)
     return alone * UNLINKED_PENALTY + still_open * OPEN_PENALTY + sum(link.penalty for link in links.values())
+
+
+def _is_known_to_fail(departure: Departure) -> bool:
+    return departure.iterated and departure.job_gone is not None
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
@@ -189,6 +193,7 @@ def _overlaps(
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
     is_all_its_job = _is_all_its_job(departure)
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
+    was_prepared_seen = arrival.opened is not None and not is_found(arrival.opened)
     copied = departure.copied_last
     found = []
     for a, d in product(came, left):
@@ -201,7 +206,7 @@ def _overlaps(
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
             continue
-        if before is not None and arrival.opened is not None and d.read(before) > a.begins + order_s:
+        if was_prepared_seen and before is not None and d.read(before) > a.begins + order_s:
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -409,14 +414,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came[0], left[0]) in overlaps and not is_between_readings
-    if fit == "contradicts" and (was_found or not is_plain or arrival.absorbed or departure.absorbed):
+    was_joined = bool(arrival.absorbed or departure.absorbed)
+    if fit == "contradicts" and (was_found or not is_plain or was_joined):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     return Link(
         here,
         there,
         departure,
-        is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found,
+        is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),

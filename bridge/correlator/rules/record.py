@@ -166,7 +166,7 @@ class DomainRecord:
         """
         log = self.logs.setdefault(observation.host, HostLog())
         if contiguous and not log.observations and _is_ordinary(observation) and self.is_quiet:
-            if not is_state(observation) and observation.key <= log.base.key:
+            if log.has_folded(observation):
                 return False
             take_in_order(log.base, observation)
             log.complete = max(log.complete, observation.key)

@@ -196,8 +196,8 @@ def _reason(pair: Pair, d: DepartureState, postcopy: bool) -> Reason | None:
     if postcopy and arrival is not None and arrival.stage == "ended":
         return "postcopy_failed"
     end = (arrival.ended if arrival.stage == "ended" else arrival.over) if arrival else None
-    if end is not None and end.what != "stopped/migrated":
-        if not is_reported(end):
+    if arrival is not None and end is not None and end.what != "stopped/migrated":
+        if arrival.stage == "open" or not is_reported(end):  # nobody saw its end
             return "destination_vanished"
         return _REASON_OF_DESTINATION.get(end.what, "destination_stopped")
     return _REASON_LAST.get(d)
