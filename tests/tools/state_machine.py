@@ -34,7 +34,6 @@ PHASES: Final[dict[HostPhase, str]] = {
     "incoming": "prepared for an arrival, and nothing more",
     "incoming_postcopy": "the guest runs here, its memory is still coming",
     "incoming_broken": "as before, and the post-copy is interrupted",
-    "restored": "a driver that announces an arrival as a restore: it may be either",
 }
 """What each phase of a domain on a host means."""
 
@@ -51,7 +50,6 @@ ARRIVAL: Final[tuple[HostPhase, ...]] = (
     "incoming",
     "incoming_postcopy",
     "incoming_broken",
-    "restored",
     "here",
 )
 STAGES: Final[dict[str, str]] = {

@@ -88,7 +88,6 @@ STATE_EVENT_TYPES_BY_PHASE: Final[dict[HostPhase, dict[str, EventType | None]]] 
     "incoming": {"running/*": "resumed_migrated", "paused/user": "paused", "paused/migration": None},
     "incoming_postcopy": {"running/migrated": "resumed_migrated"},
     "incoming_broken": {"running/migrated": "resumed_migrated"},
-    "restored": {"paused/migration": None},
     "leaving": {"running/unpaused": "resumed", "running/wakeup": "resumed", "pmsuspended/*": "resumed"},
 }
 """What a state means in a phase, where that differs."""

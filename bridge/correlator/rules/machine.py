@@ -135,7 +135,9 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
     if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
         departure = view.departures[-1] if view.departures else None
         # A job that is gone does nothing any more: that is the next one's doing.
-        is_next = departure is not None and departure.stage == "job_lost" and bool(_ONLY_UNDER_WAY & set(actions))
+        is_next = (
+            departure is not None and departure.stage == "job_lost" and bool(_ONLY_UNDER_WAY & set(actions))
+        )
         if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
             begin_segment(view, departure, mark)
     is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)

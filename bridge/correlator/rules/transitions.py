@@ -52,20 +52,15 @@ TABLE: Final[dict[HostPhase, dict[EventType, Transition]]] = {
     "away": {
         "came": ("here", ("begin",)),
         "incoming": ("incoming", ("open_arrival",)),
-        "restored": ("restored", ("begin", "open_tentative")),
+        "restored": ("incoming", ("open_tentative",)),
         "booted": ("here", ("begin", "run")),
-        "resumed": ("here", ("begin", "run")),
         "resumed_migrated": ("here", ("begin", "run", "note_resume")),
-        "paused": ("here", ("begin", "pause")),
         "destination_postcopy": ("incoming_postcopy", ("open_arrival", "start_postcopy")),
-        "left": ("away", ("open_departure", "leave")),
         "job_completed": ("away", ("measure",)),
         "defined": ("away", ("define",)),
         "undefined_silently": ("away", ("lose",)),
-        "vanished": ("away", ("lose",)),
     },
     "here": {
-        "booted": ("here", ("run",)),
         "resumed": ("here", ("run",)),
         "resumed_migrated": ("here", ("run", "note_resume")),
         "paused": ("here", ("pause",)),
@@ -127,10 +122,6 @@ TABLE: Final[dict[HostPhase, dict[EventType, Transition]]] = {
         "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
         "source_broke": ("incoming_broken", ("break_in",)),
     },
-    "restored": {
-        "resumed": ("here", ("arrive",)),
-        "paused": ("here", ("arrive_paused",)),
-    },
 }
 """(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
 
@@ -185,7 +176,7 @@ LIKE: Final[dict[EventType, EventType]] = {
 
 def transition(phase: HostPhase, event_type: EventType) -> Transition | None:
     """The next phase and the actions; None: it changes nothing."""
-    is_arriving = phase == "restored" or phase.startswith("incoming")
+    is_arriving = phase.startswith("incoming")
     has_job = phase == "copying" or phase.startswith("leaving")
     for row in (TABLE[phase], ARRIVING if is_arriving else WITH_A_JOB if has_job else {}):
         if event_type in row:
