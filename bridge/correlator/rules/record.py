@@ -281,7 +281,7 @@ _FORMER_NAMES: Final = {
     "flowed": "postcopy_started",
     "roleless": "unclassified_resume",
 }
-_FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost"}
+_FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost", "restored": "incoming"}
 
 
 def _renamed(stored: Any) -> Any:  # noqa: ANN401 - whatever was stored
@@ -289,7 +289,7 @@ def _renamed(stored: Any) -> Any:  # noqa: ANN401 - whatever was stored
     if isinstance(stored, dict):
         return {
             _FORMER_NAMES.get(name, name): _FORMER_STAGES.get(value, value)
-            if name in ("stage", "before_end")
+            if name in ("phase", "stage", "before_end")
             else _renamed(value)
             for name, value in stored.items()
         }

@@ -277,3 +277,18 @@ def test_an_event_means_what_the_phase_makes_of_it(
     stages = [leg.stage for legs in (view.departures, view.arrivals) for leg in legs]
     assert (view.phase, stages[-1] if stages else None) == (then, stage)
     assert (view.residency is None) == (then in ("away", "incoming"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "event", "persistent"),
+    [
+        ("away", "defined/added", True),
+        ("here", "defined/updated", True),
+        ("here", "undefined/removed", False),
+        ("here", "undefined/renamed", True),
+        ("incoming", "defined/added", True),
+        ("incoming", "defined/updated", True),
+    ],
+)
+def test_events_alone_show_whether_the_domain_is_defined(phase: str, event: str, persistent: bool) -> None:
+    assert log_of(*EVENTS[phase], event).view(lambda _due: True, 0.0).persistent is persistent
