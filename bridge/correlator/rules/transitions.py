@@ -148,7 +148,6 @@ IN_ANY_PHASE: Final[dict[EventType, tuple[Action, ...]]] = {
 
 SHOWS: Final[dict[EventType, EventType]] = {
     "incoming": "vanished",
-    "restored": "vanished",
     "booted": "vanished",
     "iteration": "came",
     "switching": "came",

@@ -184,7 +184,6 @@ _REASON_LAST: Final[dict[DepartureState, Reason]] = {
     "unpaused": "source_resumed",
     "left_paused": "source_resumed",
     "job_ended": "source_job_ended",
-    "job_lost": "source_job_ended",
 }
 
 
