@@ -362,9 +362,16 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
     if last is not None and had_begun and last.job_gone is None:
         note_job_gone(last, mark)
     else:
-        began_s = None if figures[0] is None else min(mark.stamped, figures[0] / 1e6)
-        _open_departure(view, mark if began_s is None else mark.moved_to(began_s))
+        _open_departure(view, mark)
         _job_end(view, mark)
+        note_beginning(view.departures[-1], mark, figures)
+
+
+def note_beginning(departure: Departure, mark: Mark, figures: Figures) -> None:
+    """The report of a job's end has its beginning, of which no event came."""
+    was_unseen = is_found(departure.opened) or departure.opened == mark
+    if was_unseen and figures[0] is not None:
+        departure.began = mark.moved_to(min(mark.stamped, figures[0] / 1e6))
 
 
 def note_job_gone(departure: Departure, mark: Mark) -> None:

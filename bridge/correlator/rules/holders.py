@@ -207,4 +207,4 @@ def lasted(leg: Arrival | Departure) -> list[Interval]:
     """The time of a leg, from the first to the last known moment."""
     if isinstance(leg, Arrival):
         return intervals(leg.first, leg.after, leg.switched or leg.ended_by or leg.over or leg.announced)
-    return intervals(leg.opened, leg.after, leg.ended or leg.closed)
+    return intervals(leg.began or leg.opened, leg.after, leg.ended or leg.closed)

@@ -125,6 +125,7 @@ class Departure:
     measured: Mark | None = None
     returned: Mark | None = None  # its resume, where it was suspended again
     job_gone: Mark | None = None
+    began: Mark | None = None  # when its job began, where only the report of its end shows that
     state_before: str | None = None  # the listed state when it began: its reason may be an earlier attempt's
     over: Mark | None = None  # the end of the residency that continued after it
     closed: Mark | None = None  # another job began: this one is over

@@ -18,6 +18,7 @@ from bridge.correlator.rules.actions import (
     begin,
     close_arrival,
     close_departure,
+    note_beginning,
     note_job_gone,
     reopen,
 )
@@ -113,6 +114,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
+        if meant is not None:
+            note_beginning(meant, mark, figures)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
             note_job_gone(meant, mark)
             return

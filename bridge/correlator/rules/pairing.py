@@ -183,15 +183,14 @@ def _overlaps(
     left: Sequence[Interval],
     *,
     held: bool,
-    before: Mark | None,
+    earlier: Sequence[Mark],
     order_s: float = ORDER_S,
 ) -> list[Overlap]:
     """The readings of both clocks by which these may be the legs of one attempt, by the order of libvirt's
     protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
-    opened, however long that took. before: the last event of the source's job before this one.
+    opened, however long that took. earlier: what happened on the source before its job had a destination.
     """
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
-    is_all_its_job = _is_all_its_job(departure)
     is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     was_prepared_seen = arrival.opened is not None and not is_found(arrival.opened)
     copied = departure.copied_last
@@ -201,12 +200,11 @@ def _overlaps(
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
         slack_s = _ASKED_S if _is_all_its_jobs_end(departure) else order_s
-        first, second = (d, a) if is_all_its_job else (a, d)  # its job, its preparation, its job's events
-        if is_ordered and first.begins > second.begins + order_s:
+        if is_ordered and a.begins > d.read(departure.opened) + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
             continue
-        if was_prepared_seen and before is not None and d.read(before) > a.begins + order_s:
+        if was_prepared_seen and any(d.read(mark) > a.begins + order_s for mark in earlier):
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
@@ -228,13 +226,7 @@ def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bo
 
 
 def _is_all_its_jobs_end(departure: Departure) -> bool:
-    return departure.opened == departure.ended and departure.stage != "left"
-
-
-def _is_all_its_job(departure: Departure) -> bool:
-    """Only the agent's report shows it: when its job began, and that it is gone."""
-    is_reported = departure.opened != departure.ended == departure.job_gone
-    return is_reported and not (departure.iterated or departure.suspended or departure.postcopy)
+    return departure.opened == departure.ended and departure.stage != "left" and departure.began is None
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -328,6 +320,14 @@ def _was_over(arrival: Arrival, departure: Departure) -> bool:
     return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
 
 
+def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
+    """The destination's guest ended well after its source's job."""
+    end, over = departure.ended, arrival.ended_by
+    if end is None or over is None or is_found(end) or departure.stage not in (*_OF_A_MIGRATION, "job_ended"):
+        return False
+    return is_well_after(over, end, [(d, a) for a, d in overlaps])
+
+
 def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
     """Another attempt was prepared before the source's end: a source begins one job after the other."""
     end = departure.ended
@@ -397,15 +397,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     holder = known.holders[here]
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
-    before = known.before.get(there)
-    overlaps = _overlaps(arrival, departure, came, left, held=held, before=before)
+    earlier = [mark for mark in (known.before.get(there), departure.began) if mark is not None]
+    overlaps = _overlaps(arrival, departure, came, left, held=held, earlier=earlier)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = _overlaps(arrival, departure, came, left, held=held, before=before, order_s=SKEW_S)
+        overlaps = _overlaps(arrival, departure, came, left, held=held, earlier=earlier, order_s=SKEW_S)
     fit = _fit(arrival, departure, overlaps)
     is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
     if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
@@ -429,11 +429,15 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
-        or _was_followed(arrival, departure, known),
+        or _was_followed(arrival, departure, known)
+        or _outlived(arrival, departure, overlaps),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
         distance_ms=round(
-            1000 * min(abs(a.read(arrival.first) - d.read(departure.opened)) for a, d in overlaps)
+            1000
+            * min(
+                abs(a.read(arrival.first) - d.read(departure.began or departure.opened)) for a, d in overlaps
+            )
         ),
     )

@@ -138,6 +138,7 @@ def _one_departure(before: Departure, after: Departure) -> Departure:
         stage=before.stage if is_at_its_beginning else "job_lost" if is_lost else after.stage,
         ended=before.ended if is_lost else after.ended,
         job_gone=after.job_gone or before.job_gone,
+        began=before.began or after.began if is_found(before.opened) else None,
         before_end=before.stage if after.before_end == "copying" else after.before_end,
         iterated=before.iterated or after.iterated,
         iteration=after.iteration or before.iteration,
