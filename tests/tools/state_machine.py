@@ -181,6 +181,8 @@ def _ruling(a: ArrivalState, d: DepartureState) -> str:
     outcome, timing = ruling(a, d)
     if outcome == "under_way":
         return "unresolved after `patience`" if timing == "patience" else "under way"
+    if outcome == "interrupted":
+        return f"**{outcome}**"
     return f"**{outcome}**, {timing}" if timing in ("now", "soon") else f"**{outcome}** after `settle`"
 
 

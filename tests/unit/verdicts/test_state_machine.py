@@ -11,7 +11,7 @@ import pytest
 from bridge.correlator.rules.event_types import STATE_EVENT_TYPES_BY_PHASE, event_type_of
 from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage, HostPhase
 from bridge.correlator.rules.observations import Observation
-from bridge.correlator.rules.outcomes import FINAL, OUTCOMES
+from bridge.correlator.rules.outcomes import CONCLUSIVE, FINAL, OUTCOMES
 from bridge.correlator.rules.transitions import TABLE, EventType
 from tests.tools.pages import DOCS, render
 from tests.tools.state_machine import ARRIVAL, DEPARTURE, PHASES, STAGES, diagram, row_of
@@ -28,7 +28,7 @@ def test_the_page_is_what_the_tables_say(name: str) -> None:
 
 def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (DOCS / "state-machine.md").read_text()
-    monkeypatch.setitem(OUTCOMES["arrived"], "resumed", ("completed", "now"))
+    monkeypatch.setitem(OUTCOMES["arrived"], "resumed", "completed")
     assert page != render(page)
     monkeypatch.undo()
     monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", ("fail",)))
@@ -77,10 +77,10 @@ def test_every_sign_moves_something() -> None:
 
 def test_every_two_stages_have_a_ruling() -> None:
     arrivals, departures = get_args(ArrivalStage), get_args(DepartureStage)
-    assert OUTCOMES.keys() == {"unseen", *arrivals} - {"departed"}
+    assert OUTCOMES.keys() == {"unseen", *arrivals}
     assert all("*" in row and row.keys() < {"*", "unseen", *departures} for row in OUTCOMES.values())
     assert set(STAGES) == {"unseen", *arrivals, *departures}
-    assert set(product(arrivals, departures)) > FINAL
+    assert set(product(arrivals, departures)) > CONCLUSIVE > FINAL
 
 
 def test_every_row_is_on_the_page_of_migrations() -> None:
