@@ -368,7 +368,7 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
 
 
 def note_beginning(departure: Departure, mark: Mark, figures: Figures) -> None:
-    """The report of a job's end has its beginning, of which no event came; or when the agent knew it first."""
+    """The report of a job's end has its beginning, if no event came; or when the agent first knew it."""
     was_unseen = is_found(departure.opened) or departure.opened == mark
     if was_unseen and figures[0] is not None and figures[0] / 1e6 <= departure.opened.stamped:
         departure.began = mark.moved_to(figures[0] / 1e6)
