@@ -50,7 +50,7 @@ def main() -> int:
             options, every=0, held_by={f"{name}: False": test for name, test in HELD_BY.items()}
         )
     session = Session(options)
-    of_pytest = ["-q", "-s", "-x", "--timeout=0", "-p", "no:xdist", f"--ignore={_OF_THE_PAGE}"]
+    of_pytest = ["-q", "-s", "-x", "--tb=native", "--timeout=0", "-p", "no:xdist", f"--ignore={_OF_THE_PAGE}"]
     root = Path(__file__).parents[2]
     marked = [] if given.exceptions else ["-m", "not slow and not server and not lab"]
     ended = pytest.main([*of_pytest, *marked, f"--rootdir={root}", *tests], plugins=[session])

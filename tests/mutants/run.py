@@ -14,7 +14,7 @@ import os
 import pickle
 import sys
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from tests.explorer.explore import quiet
 from tests.mutants.children import in_children
 from tests.mutants.mutants import Mutant, mutants
 from tests.mutants.reach import Reach
-from tests.mutants.trials import Trial, of_histories, of_tests
+from tests.mutants.trials import Trial, of_histories, of_mended, of_tests
 
 SURVIVORS: Final = Path(__file__).parent / "survivors.json"
 _ROOT: Final = Path(__file__).parents[2]
@@ -76,10 +76,15 @@ class Session:
             print(*(one.name for one in tried), sep="\n")
             return True
         self._tests = _mixed(of_tests(session.items))
-        self._histories = _mixed(of_histories(self._options.every)) if self._options.every else []
+        every = self._options.every
+        self._histories = [*of_mended(), *_mixed(of_histories(every))] if every else []
         gc.collect()
         gc.freeze()
         self._unchanged = self._try_unchanged(session.config)
+        self._reaching_place: defaultdict[str, list[int]] = defaultdict(list)
+        for n, trial in enumerate((*self._tests, *self._histories)):
+            for place in self._unchanged[trial.name].reached:
+                self._reaching_place[place].append(n)
         self._try_all(tried)
         return True
 
@@ -119,24 +124,24 @@ class Session:
                 killed["rows" if killer in tests else "explorer"] += 1
                 if self._options.verbose:
                     print(f"{mutant.name} is killed by {killer}", flush=True)
-                if mutant.name in named:
+                if is_named(mutant.name, named):
                     print(f"named as a survivor, and killed by {killer}: {mutant.name}", flush=True)
                     self.is_wrong = True
             else:
                 survivors.append(mutant.name)
                 reached = sum(1 for _ in self._reaching(mutant))
-                if mutant.name not in named:
+                if not is_named(mutant.name, named):
                     print(f"survives {reached} trials: {mutant.name}", flush=True)
                     self.is_wrong = True
             if monotonic() > last + _SAID_EVERY_S:
                 last = monotonic()
                 _say(f"{done} of {len(tried)} mutants, {len(survivors)} survivors")
         self.is_wrong = self.is_wrong or not tried
-        unknown = named.keys() - {one.name for one in mutants()}
+        unknown = [key for key in named if not any(one.name.startswith(key) for one in mutants())]
         if unknown:
-            print(f"named as survivors, and no mutants: {sorted(unknown)}")
+            print(f"named as survivors, and no mutants: {unknown}")
             self.is_wrong = True
-        accounted = len(named.keys() & set(survivors))
+        accounted = sum(is_named(name, named) for name in survivors)
         self.said = (
             f"{len(tried)} mutants: {killed['rows']} killed by rows, {killed['explorer']} by the explorer, "
             f"{accounted} accounted for, {len(survivors) - accounted} not"
@@ -159,14 +164,17 @@ class Session:
         """The same for the same mutant, whoever was tried before; the tests first."""
         of_kind: Counter[str] = Counter()
         alone = self._options.held_by.get(mutant.name)
-        for trial in (*self._tests, *self._histories):
-            if alone not in (None, trial.name):
-                continue
-            if self._unchanged[trial.name].reached.isdisjoint(mutant.reached_by):
-                continue
-            of_kind[trial.kind] += 1
-            if of_kind[trial.kind] <= self._options.most:
-                yield trial
+        trials = (*self._tests, *self._histories)
+        for n in sorted({n for place in mutant.reached_by for n in self._reaching_place[place]}):
+            if alone in (None, trials[n].name):
+                of_kind[trials[n].kind] += 1
+                if of_kind[trials[n].kind] <= self._options.most:
+                    yield trials[n]
+
+
+def is_named(mutant: str, named: Iterable[str]) -> bool:
+    """Whether a survivor is accounted for, by its name or by the beginning of it."""
+    return any(mutant.startswith(key) for key in named)
 
 
 def _mixed(trials: Iterable[Trial]) -> list[Trial]:

@@ -1,4 +1,4 @@
-"""What a mutant is tried with: the tests of verdicts, and the histories of the explorer's slice."""
+"""What a mutant is tried with: the tests of verdicts, what was mended, and the explorer's slice."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.explorer.explore import of_one, try_one
 from tests.explorer.observer import Trouble
 from tests.explorer.stories import histories
 from tests.explorer.test_explorer import SLICES
+from tests.explorer.test_mended import MENDED, mended
 from tests.explorer.world import History
 
 LONGEST_S: Final = 20
@@ -81,6 +82,13 @@ def of_histories(every: int) -> Iterator[Trial]:
                     story, run = "+".join(bounds.stories), partial(_explored, history, troubles)
                     kinds = "+".join(sorted(trouble.kind for trouble in troubles))
                     yield Trial(f"{story} {index}", f"{story} {kinds}", run)
+
+
+def of_mended() -> Iterator[Trial]:
+    """Each history that was mended, a kind of its own."""
+    for stories in MENDED:
+        for (name, words), history, troubles in mended(stories):
+            yield Trial(f"{name} {words}", f"{name} {words}", partial(_explored, history, troubles))
 
 
 def _explored(history: History, troubles: Sequence[Trouble]) -> tuple[str, ...]:

@@ -10,11 +10,16 @@ from operator import attrgetter
 from typing import Final, get_args
 
 from bridge.correlator.rules import evaluate  # noqa: F401 - with it all of them are in the list of exceptions
-from bridge.correlator.rules.event_types import EVENT_TYPES, EVENT_TYPES_BY_DRIVER, STATE_EVENT_TYPES
+from bridge.correlator.rules.event_types import (
+    EVENT_TYPES,
+    EVENT_TYPES_BY_DRIVER,
+    STATE_EVENT_TYPES,
+    STATE_EVENT_TYPES_BY_PHASE,
+)
 from bridge.correlator.rules.exceptions import EXCEPTIONS
-from bridge.correlator.rules.host_view import HostPhase
-from bridge.correlator.rules.machine import TABLE
-from bridge.correlator.rules.outcomes import OUTCOMES, ArrivalState, DepartureState
+from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage, HostPhase
+from bridge.correlator.rules.outcomes import ArrivalState, DepartureState, ruling
+from bridge.correlator.rules.transitions import TABLE, EventType, Transition, transition
 from tests.support.coverage_table import ROWS
 from tests.unit.verdicts.exceptions import HELD_BY
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow
@@ -29,7 +34,6 @@ PHASES: Final[dict[HostPhase, str]] = {
     "incoming": "prepared for an arrival, and nothing more",
     "incoming_postcopy": "the guest runs here, its memory is still coming",
     "incoming_broken": "as before, and the post-copy is interrupted",
-    "restored": "a driver that announces an arrival as a restore: it may be either",
 }
 """What each phase of a domain on a host means."""
 
@@ -46,7 +50,6 @@ ARRIVAL: Final[tuple[HostPhase, ...]] = (
     "incoming",
     "incoming_postcopy",
     "incoming_broken",
-    "restored",
     "here",
 )
 STAGES: Final[dict[str, str]] = {
@@ -95,11 +98,17 @@ def diagram(phases: Sequence[HostPhase]) -> str:
     lines = ["```mermaid", "stateDiagram-v2", "    direction LR"]
     for phase in phases:
         arrows: dict[HostPhase, list[str]] = {}
-        for event_type, (after, _) in TABLE[phase].items():
+        for event_type, (after, _) in row_of(phase).items():
             if after in phases and after != phase:
                 arrows.setdefault(after, []).append(event_type)
         lines += [f"    {phase} --> {after}: {', '.join(made_by)}" for after, made_by in arrows.items()]
     return "\n".join([*lines, "```"])
+
+
+def row_of(phase: HostPhase) -> dict[EventType, Transition]:
+    """What each event that happens does in a phase."""
+    found = {event_type: transition(phase, event_type) for event_type in get_args(EventType)}
+    return {event_type: then for event_type, then in found.items() if then and event_type != "came"}
 
 
 def event_types() -> str:
@@ -114,15 +123,14 @@ def event_types() -> str:
 
 
 def states() -> str:
-    """What a listed state means, by phase."""
-    return table(
-        ("phase", "state", "event type"),
-        [
-            (f"`{phase}`", f"`{state}`", f"`{event_type}`")
-            for phase in get_args(HostPhase)
-            for state, event_type in STATE_EVENT_TYPES.get(phase, {}).items()
-        ],
-    )
+    """What a listed state means, in any phase and in some."""
+    listed = [(f"`{state}`", "", f"`{event_type}`") for state, event_type in STATE_EVENT_TYPES.items()]
+    listed += [
+        (f"`{state}`", f"`{phase}`", f"`{event_type}`" if event_type else "")
+        for phase, special in STATE_EVENT_TYPES_BY_PHASE.items()
+        for state, event_type in special.items()
+    ]
+    return table(("state", "only in phase", "event type"), listed)
 
 
 def transitions() -> str:
@@ -136,21 +144,19 @@ def transitions() -> str:
                 f"`{after}`",
                 ", ".join(action.replace("_", " ") for action in actions),
             )
-            for phase, row in TABLE.items()
-            for event_type, (after, actions) in row.items()
+            for phase in TABLE
+            for event_type, (after, actions) in row_of(phase).items()
         ],
     )
 
 
 def outcomes() -> str:
     """The whole table of two legs: what they prove together, and when it is published."""
-    columns: tuple[DepartureState, ...] = tuple(
-        dict.fromkeys(stage for row in OUTCOMES.values() for stage in row)
-    )
-    head = ("source ↓ destination →", *(f"`{stage}`" for stage in OUTCOMES))
+    arrivals: tuple[ArrivalState, ...] = ("unseen", *get_args(ArrivalStage))
+    departures: tuple[DepartureState, ...] = ("unseen", *get_args(DepartureStage))
     return table(
-        head,
-        [(f"`{d}`", *(_ruling(a, d) for a in OUTCOMES)) for d in columns],
+        ("source ↓ destination →", *(f"`{a}`" for a in arrivals)),
+        [(f"`{d}`", *(_ruling(a, d) for a in arrivals)) for d in departures],
     )
 
 
@@ -170,11 +176,13 @@ def _function(test: str) -> str:
 
 
 def _ruling(a: ArrivalState, d: DepartureState) -> str:
-    if d not in OUTCOMES[a]:
+    if a == d == "unseen":
         return ""
-    outcome, timing = OUTCOMES[a][d]
+    outcome, timing = ruling(a, d)
     if outcome == "under_way":
         return "unresolved after `patience`" if timing == "patience" else "under way"
+    if outcome == "interrupted":
+        return f"**{outcome}**"
     return f"**{outcome}**, {timing}" if timing in ("now", "soon") else f"**{outcome}** after `settle`"
 
 

@@ -18,18 +18,9 @@ from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.correlator.rules.record import DomainRecord, Evaluation, Hosts, Published, Times
+from bridge.correlator.rules.transitions import ACTIVE
 
 _KEPT_S: Final = 7 * 86400.0
-_RANK: Final = {
-    "here": 3.0,
-    "copying": 3.0,
-    "restored": 3.0,
-    "incoming_postcopy": 4.0,
-    "incoming_broken": 4.0,
-    "leaving": 2.0,
-    "leaving_postcopy": 2.0,
-    "leaving_broken": 2.0,
-}
 
 
 def evaluate(
@@ -168,17 +159,25 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
     record = context.record
     ranked = []
     for host, view in context.views.items():
-        rank = _RANK.get(view.phase, 0)
-        if (rank == 0 and not view.present) or host in context.gone:
+        is_active = view.phase in ACTIVE
+        if not (is_active or view.present) or host in context.gone:
             continue
-        if view.residency is not None and view.residency.arrived:
-            rank += 0.5
-        if host in context.silent:
-            rank -= 1.0
-        began = view.residency.began.at if view.residency else 0.0
-        last = view.past[-1].ended if view.past and rank == 0 else None
-        ranked.append((rank, last.at if last else 0.0, host == record.location, began, host))
-    place = max(ranked)[4] if ranked else _left_for(context, pairs)
+        is_staying = is_active and not view.phase.startswith("leaving")
+        residency = view.residency
+        last = view.past[-1].ended if view.past and not is_active else None
+        ranked.append(
+            (
+                is_active,
+                is_staying,
+                host not in context.silent,
+                residency is not None and residency.arrived,
+                last.at if last else 0.0,
+                host == record.location,
+                residency.began.at if residency else 0.0,
+                host,
+            )
+        )
+    place = max(ranked)[-1] if ranked else _left_for(context, pairs)
     if not record.is_elsewhere(place, context.views.get(place) if place else None):
         return
     migration = next((t.id for t in reversed(record.published) if t.arrival and t.arrival[0] == place), None)

@@ -11,39 +11,7 @@ from typing import Final, Literal
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostPhase, HostView
 from bridge.correlator.rules.observations import Mark, Observation
-
-EventType = Literal[
-    "incoming",
-    "restored",
-    "booted",
-    "switching",
-    "paused_by_error",
-    "paused",
-    "source_postcopy",
-    "source_broke",
-    "resumed_migrated",
-    "resumed",
-    "restored_paused",
-    "restored_running",
-    "destination_postcopy",
-    "destination_broke",
-    "left",
-    "crashed",
-    "stopped",
-    "saved",
-    "vanished",
-    "paused_after_resume",
-    "defined",
-    "updated",
-    "undefined",
-    "undefined_silently",
-    "iteration",
-    "first_iteration",
-    "job_completed",
-    "other_job",
-    "job_failed",
-    "announced",
-]
+from bridge.correlator.rules.transitions import EventType, transition
 
 EVENT_TYPES: Final[dict[str, EventType]] = {
     "started/migrated": "incoming",
@@ -99,78 +67,30 @@ EVENT_TYPES_BY_DRIVER: Final[dict[str, dict[str, EventType]]] = {
     "Xen": {"started/restored": "restored"},
 }
 
-STATE_EVENT_TYPES: Final[dict[HostPhase, dict[str, EventType]]] = {
-    "here": {
-        "paused/migration": "switching",
-        "shutoff/migrated": "left",
-        "shutoff/crashed": "crashed",
-        "shutoff/failed": "crashed",
-        "shutoff/unknown": "vanished",
-        "shutoff/*": "stopped",
-        "gone": "vanished",
-    },
-    "incoming": {
-        "running/postcopy": "destination_postcopy",
-        "running/postcopy_failed": "destination_broke",
-        "running/*": "resumed_migrated",
-        "paused/user": "paused",
-        "paused/postcopy": "source_postcopy",
-        "paused/postcopy_failed": "source_broke",
-        "shutoff/failed": "crashed",
-        "shutoff/*": "vanished",
-        "gone": "vanished",
-    },
-    "incoming_postcopy": {
-        "running/migrated": "resumed_migrated",
-        "running/postcopy_failed": "destination_broke",
-        "shutoff/*": "vanished",
-        "gone": "vanished",
-    },
-    "incoming_broken": {
-        "running/migrated": "resumed_migrated",
-        "running/postcopy": "destination_postcopy",
-        "shutoff/*": "vanished",
-        "gone": "vanished",
-    },
-    "copying": {
-        "running/migration_canceled": "resumed_migrated",
-        "paused/migration": "switching",
-        "paused/postcopy": "source_postcopy",
-        "paused/postcopy_failed": "source_broke",
-        "shutoff/migrated": "left",
-        "shutoff/crashed": "crashed",
-        "shutoff/failed": "crashed",
-        "shutoff/unknown": "vanished",
-        "shutoff/saved": "saved",
-        "shutoff/*": "stopped",
-        "gone": "vanished",
-    },
-}
-_KNOWN: Final[dict[HostPhase, str]] = {
-    "leaving": "paused/migration",
-    "leaving_postcopy": "paused/postcopy",
-    "leaving_broken": "paused/postcopy_failed",
-}
-for _phase, _known in _KNOWN.items():
-    STATE_EVENT_TYPES[_phase] = {
-        what: s for what, s in STATE_EVENT_TYPES["copying"].items() if what != _known
-    }
-STATE_EVENT_TYPES["leaving"] |= {
-    "running/unpaused": "resumed",
-    "running/wakeup": "resumed",
-    "pmsuspended/*": "resumed",
-}
-"""Listed states without an event that explains them, by phase: what an agent finds that was blind."""
-
-POSTCOPY_EVENT_TYPES: Final[dict[str, EventType]] = {
+STATE_EVENT_TYPES: Final[dict[str, EventType]] = {
     "running/postcopy": "destination_postcopy",
-    "running/postcopy_failed": "destination_postcopy",
+    "running/postcopy_failed": "destination_broke",
+    "running/migration_canceled": "resumed_migrated",
+    "paused/migration": "switching",
     "paused/postcopy": "source_postcopy",
-    "paused/postcopy_failed": "source_postcopy",
+    "paused/postcopy_failed": "source_broke",
+    "shutoff/migrated": "left",
+    "shutoff/crashed": "crashed",
+    "shutoff/failed": "crashed",
+    "shutoff/unknown": "vanished",
+    "shutoff/saved": "saved",
+    "shutoff/*": "stopped",
+    "gone": "vanished",
 }
-"""Listed states of a host of which nothing else is known: only a post-copy's states show the host's role.
-That it broke is left to `STATE_EVENT_TYPES`."""
+"""Listed states without an event that explains them: what an agent finds that was blind."""
 
+STATE_EVENT_TYPES_BY_PHASE: Final[dict[HostPhase, dict[str, EventType | None]]] = {
+    "incoming": {"running/*": "resumed_migrated", "paused/user": "paused", "paused/migration": None},
+    "incoming_postcopy": {"running/migrated": "resumed_migrated"},
+    "incoming_broken": {"running/migrated": "resumed_migrated"},
+    "leaving": {"running/unpaused": "resumed", "running/wakeup": "resumed", "pmsuspended/*": "resumed"},
+}
+"""What a state means in a phase, where that differs."""
 
 _EVENT_TYPE_OF_JOB: Final[dict[str, EventType | None]] = {
     "migration_out": "job_completed",
@@ -225,9 +145,12 @@ def event_type_of_state(view: HostView) -> EventType | None:
         return "undefined_silently" if was_here else None
     if _is_of_an_earlier_job(view, what):
         return None
-    row = STATE_EVENT_TYPES.get(view.phase, {})
-    event_type = row.get(what) or row.get(f"{what.partition('/')[0]}/*")
-    return None if event_type == "resumed" and view.departures[-1].stage == "unpaused" else event_type
+    row = {**STATE_EVENT_TYPES, **STATE_EVENT_TYPES_BY_PHASE.get(view.phase, {})}
+    event_type = row.get(what, row.get(f"{what.partition('/')[0]}/*"))
+    if event_type == "resumed":
+        return None if view.departures[-1].stage == "unpaused" else event_type
+    found = transition(view.phase, event_type) if event_type is not None else None
+    return None if found is None or found[0] == view.phase else event_type
 
 
 @exception_to("STATE_EVENT_TYPES", "nothing")

@@ -30,8 +30,6 @@ _LEADS_TO: Final[dict[str, tuple[str, ...]]] = {
     "suspended": ("paused",),
     "resumed": ("running",),
     "stopped": ("shutoff", "gone"),
-    "pmsuspended": ("pmsuspended",),
-    "crashed": ("crashed", "paused"),
 }
 """The states that libvirt lists after each lifecycle event."""
 

@@ -35,7 +35,6 @@ HostPhase = Literal[
     "incoming",  # prepared, nothing arrived
     "incoming_postcopy",  # the guest runs here, its memory is still coming
     "incoming_broken",
-    "restored",  # drivers that announce an arrival as a restore: it may be either
 ]
 GuestHere = Literal["running", "paused"]
 ArrivalStage = Literal["open", "postcopy", "broken", "arrived", "ended", "departed"]

@@ -1,9 +1,7 @@
 """Folds the events of one host into its view of one domain. Sans-I/O.
 
-Everything that reads a single host's order is here and in the tables of `event_types`: those say what each
-event means, `TABLE` what it does in each phase. A detail means nothing without the host's role, so the
-phase is the role: `resumed/migrated` ends an arrival well in `incoming` and a departure badly in `leaving`. A
-pair that the table doesn't have changes nothing: an event that proves nothing is normal.
+Everything that reads a single host's order is here and in the tables of `event_types`, which say what each
+event means, and of `transitions`, which say what that does in each phase.
 """
 
 from __future__ import annotations
@@ -24,19 +22,13 @@ from bridge.correlator.rules.actions import (
     note_job_gone,
     reopen,
 )
-from bridge.correlator.rules.event_types import (
-    POSTCOPY_EVENT_TYPES,
-    EventType,
-    event_type_of,
-    event_type_of_state,
-)
+from bridge.correlator.rules.event_types import STATE_EVENT_TYPES, event_type_of, event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
     PART_IN_A_MIGRATION,
     Arrival,
     Departure,
     GuestHere,
-    HostPhase,
     HostView,
     Listed,
 )
@@ -50,181 +42,8 @@ from bridge.correlator.rules.observations import (
     is_found,
 )
 from bridge.correlator.rules.segments import begin_segment, was_unseen
+from bridge.correlator.rules.transitions import EventType, transition
 from bridge.wire.messages import seconds
-
-Transitions = dict[EventType, tuple[HostPhase, tuple[Action, ...]]]
-
-TABLE: Final[dict[HostPhase, Transitions]] = {
-    "away": {
-        "incoming": ("incoming", ("open_arrival",)),
-        "restored": ("restored", ("begin", "open_tentative")),
-        "booted": ("here", ("begin", "run")),
-        "resumed": ("here", ("begin", "run")),
-        "resumed_migrated": ("here", ("begin", "run", "note_resume")),
-        "paused": ("here", ("begin", "pause")),
-        "destination_postcopy": ("incoming_postcopy", ("open_arrival", "start_postcopy")),
-        "destination_broke": ("incoming_broken", ("open_arrival", "start_postcopy", "break_in")),
-        "iteration": ("copying", ("begin", "open_departure", "mark_iteration")),
-        "first_iteration": ("copying", ("begin", "open_departure", "mark_iteration")),
-        "switching": ("leaving", ("begin", "open_departure", "suspend")),
-        "source_postcopy": ("leaving_postcopy", ("begin", "open_departure", "postcopy_out")),
-        "source_broke": ("leaving_broken", ("begin", "open_departure", "postcopy_out", "break_out")),
-        "left": ("away", ("open_departure", "leave")),
-        "job_completed": ("away", ("measure",)),
-        "defined": ("away", ("define",)),
-        "undefined": ("away", ("undefine",)),
-        "undefined_silently": ("away", ("lose",)),
-        "vanished": ("away", ("lose",)),
-    },
-    "here": {
-        "incoming": ("incoming", ("end", "open_arrival")),
-        "restored": ("restored", ("end", "begin", "open_tentative")),
-        "booted": ("here", ("run",)),
-        "resumed": ("here", ("run",)),
-        "resumed_migrated": ("here", ("run", "note_resume")),
-        "paused": ("here", ("pause",)),
-        "paused_by_error": ("here", ("pause",)),
-        "paused_after_resume": ("here", ("leave_paused_again",)),
-        "iteration": ("copying", ("open_departure", "mark_iteration")),
-        "first_iteration": ("copying", ("open_departure", "mark_iteration")),
-        "switching": ("leaving", ("open_departure", "suspend")),
-        "source_postcopy": ("leaving_postcopy", ("open_departure", "postcopy_out")),
-        "source_broke": ("leaving_broken", ("open_departure", "postcopy_out", "break_out")),
-        "job_failed": ("here", ("job_gone",)),
-        "left": ("away", ("open_departure", "leave", "end")),
-        "crashed": ("away", ("end",)),
-        "stopped": ("away", ("end",)),
-        "vanished": ("away", ("end",)),
-    },
-    "copying": {
-        "iteration": ("copying", ("mark_iteration",)),
-        "first_iteration": ("copying", ("close_departure", "open_departure", "mark_iteration")),
-        "paused": ("copying", ("pause",)),
-        "resumed": ("copying", ("run",)),
-        "paused_by_error": ("here", ("leave_paused",)),
-        "switching": ("leaving", ("suspend",)),
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
-        "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
-        "resumed_migrated": ("here", ("resume",)),
-        "other_job": ("here", ("discard_job",)),
-        "saved": ("away", ("discard_job", "end")),
-        "job_failed": ("here", ("job_end",)),
-        "booted": ("here", ("discard_job", "end", "begin", "run")),
-        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
-        "left": ("away", ("leave", "end")),
-        "crashed": ("away", ("crash", "end")),
-        "stopped": ("away", ("stop", "end")),
-        "vanished": ("away", ("vanish", "end")),
-    },
-    "leaving": {
-        "iteration": ("leaving", ("next_job",)),
-        "first_iteration": ("leaving", ("split_job",)),
-        "resumed_migrated": ("here", ("resume",)),
-        "resumed": ("leaving", ("unpause",)),
-        "switching": ("leaving", ("suspend",)),
-        "paused": ("here", ("close_departure", "pause")),  # it was resumed since, unseen
-        "restored_paused": ("here", ("discard_found", "pause")),
-        "restored_running": ("here", ("discard_found", "run")),
-        "paused_by_error": ("here", ("leave_paused",)),
-        "job_failed": ("leaving", ("lose_job",)),
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
-        "source_broke": ("leaving_broken", ("postcopy_out", "break_out")),
-        "booted": ("here", ("vanish", "end", "begin", "run")),
-        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
-        "left": ("away", ("leave", "end")),
-        "crashed": ("away", ("crash", "end")),
-        "stopped": ("away", ("stop", "end")),
-        "vanished": ("away", ("vanish", "end")),
-    },
-    "leaving_postcopy": {
-        "iteration": ("leaving_postcopy", ("mark_iteration",)),
-        "source_broke": ("leaving_broken", ("break_out",)),
-        "resumed_migrated": ("here", ("resume",)),
-        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
-        "left": ("away", ("leave", "end")),
-        "crashed": ("away", ("crash", "end")),
-        "stopped": ("away", ("stop", "end")),
-        "vanished": ("away", ("vanish", "end")),
-    },
-    "leaving_broken": {
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
-        "resumed_migrated": ("here", ("resume",)),
-        "incoming": ("incoming", ("vanish", "end", "open_arrival")),
-        "left": ("away", ("leave", "end")),
-        "crashed": ("away", ("crash", "end")),
-        "stopped": ("away", ("stop", "end")),
-        "vanished": ("away", ("vanish", "end")),
-    },
-    "incoming": {
-        "resumed_migrated": ("here", ("arrive", "note_resume")),
-        "resumed": ("here", ("arrive",)),
-        "paused": ("here", ("arrive_paused",)),
-        "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
-        "destination_broke": ("incoming_broken", ("start_postcopy", "break_in")),
-        "incoming": ("incoming", ("fail", "open_arrival")),
-        "booted": ("here", ("fail", "begin", "run")),
-        "source_broke": ("leaving_broken", ("arrive", "open_departure", "postcopy_out", "break_out")),
-        "crashed": ("away", ("fail",)),
-        "stopped": ("away", ("fail",)),
-        "vanished": ("away", ("fail",)),
-    },
-    "incoming_postcopy": {
-        "incoming": ("incoming", ("close_arrival", "end", "open_arrival")),
-        "resumed_migrated": ("here", ("arrive",)),
-        "destination_broke": ("incoming_broken", ("break_in",)),
-        "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
-        "paused": ("incoming_postcopy", ("pause",)),
-        "resumed": ("incoming_postcopy", ("run",)),
-        "crashed": ("away", ("fail", "end")),
-        "stopped": ("away", ("fail", "end")),
-        "vanished": ("away", ("fail", "end")),
-    },
-    "incoming_broken": {
-        "incoming": ("incoming", ("close_arrival", "end", "open_arrival")),
-        "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
-        "resumed_migrated": ("here", ("arrive",)),
-        "crashed": ("away", ("fail", "end")),
-        "stopped": ("away", ("fail", "end")),
-        "vanished": ("away", ("fail", "end")),
-    },
-    "restored": {
-        "resumed_migrated": ("here", ("arrive",)),
-        "resumed": ("here", ("arrive",)),
-        "paused": ("here", ("arrive_paused",)),
-        "left": ("away", ("arrive", "open_departure", "leave", "end")),
-        "crashed": ("away", ("fail", "end")),
-        "stopped": ("away", ("fail", "end")),
-        "vanished": ("away", ("fail", "end")),
-    },
-}
-_LEAVES_AGAIN: Final[Transitions] = {
-    "iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-    "first_iteration": ("copying", ("arrive", "open_departure", "mark_iteration")),
-    "switching": ("leaving", ("arrive", "open_departure", "suspend")),
-    "source_postcopy": ("leaving_postcopy", ("arrive", "open_departure", "postcopy_out")),
-    "left": ("away", ("arrive", "open_departure", "leave", "end")),
-}
-"""What only a source has: the guest had arrived, unseen."""
-for _known in ("incoming", "incoming_postcopy", "incoming_broken"):
-    TABLE[_known] |= _LEAVES_AGAIN
-for _known in TABLE:
-    TABLE[_known]["announced"] = (_known, ("announce",))
-    TABLE[_known]["updated"] = (_known, ("persist",))
-    if _known in ("incoming", "incoming_postcopy", "incoming_broken", "restored"):
-        TABLE[_known]["saved"] = ("away", ("arrive", "end"))  # it had arrived: libvirt saves no other
-    elif "stopped" in TABLE[_known]:
-        TABLE[_known].setdefault("saved", TABLE[_known]["stopped"])
-    TABLE[_known].setdefault("defined", (_known, ("persist",)))
-    TABLE[_known].setdefault("undefined", (_known, ("undefine",)))
-    TABLE[_known].setdefault("undefined_silently", (_known, ("undefine",)))
-    if "paused" in TABLE[_known]:
-        TABLE[_known].setdefault("restored_paused", TABLE[_known]["paused"])
-    if "resumed" in TABLE[_known]:
-        TABLE[_known].setdefault("restored_running", TABLE[_known]["resumed"])
-"""(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
-
-ACTIVE: Final[frozenset[HostPhase]] = frozenset(TABLE) - {"away", "incoming"}
-"""The phases in which a guest is active on the host."""
 
 
 def fold(view: HostView, observation: Observation) -> None:
@@ -301,10 +120,10 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
             note_job_gone(meant, mark)
             return
         is_its_own = meant is not None and _is_of(meant, figures[0])
-    row = TABLE[view.phase].get(event_type)
-    if row is None:
+    found = transition(view.phase, event_type)
+    if found is None:
         return
-    phase, actions = row
+    phase, actions = found
     if not is_its_own:
         _split_where_unseen(view, mark, actions)
     for action in actions:
@@ -457,8 +276,8 @@ def apply_listed_presence(view: HostView) -> None:
         view.set_run_state(guest, listed.mark)
         if what == "running/migrated":
             _apply_listed_arrival(view, listed.mark)
-    elif what in POSTCOPY_EVENT_TYPES:
-        apply(view, POSTCOPY_EVENT_TYPES[what], listed.mark)
+    elif "postcopy" in what:
+        apply(view, STATE_EVENT_TYPES[what], listed.mark)
     elif what == "gone":
         view.present = view.present and bool(view.persistent)
     elif what not in PART_IN_A_MIGRATION:

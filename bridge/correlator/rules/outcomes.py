@@ -33,132 +33,87 @@ DepartureState = DepartureStage | Literal["unseen"]
 UNDER_WAY: Final = ("under_way", "never")
 UNDER_WAY_WATCHED: Final = ("under_way", "patience")
 
-OUTCOMES: Final[dict[ArrivalState, dict[DepartureState, tuple[JointOutcome, Timing]]]] = {
+OUTCOMES: Final[
+    dict[ArrivalState, dict[DepartureState | Literal["*"], JointOutcome | Literal["watched"]]]
+] = {
     # no message from any destination
     "unseen": {
-        "copying": UNDER_WAY,  # an iteration proves nothing
-        "leaving": UNDER_WAY_WATCHED,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
-        "broken": ("interrupted", "settle"),
-        "left": ("completed", "settle"),
-        "resumed": ("failed", "settle"),
-        "resumed_ended": ("failed", "settle"),
-        "left_paused": ("failed", "settle"),
-        "job_lost": UNDER_WAY_WATCHED,
-        "job_ended": ("failed", "settle"),
-        "crashed": UNDER_WAY_WATCHED,
-        "stopped": UNDER_WAY_WATCHED,
-        "vanished": UNDER_WAY_WATCHED,
+        "leaving": "watched",
+        "broken": "interrupted",
+        "left": "completed",
+        "resumed": "failed",
+        "resumed_ended": "failed",
+        "left_paused": "failed",
+        "job_lost": "watched",
+        "job_ended": "failed",
+        "crashed": "watched",
+        "stopped": "watched",
+        "vanished": "watched",
+        "*": "under_way",  # an iteration proves nothing
     },
     # prepared, and nothing more; a copy may take hours
     "open": {
-        "unseen": UNDER_WAY,
-        "copying": UNDER_WAY,
-        "leaving": UNDER_WAY,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
-        "broken": ("interrupted", "now"),
-        "left": ("completed", "settle"),
-        "resumed": ("failed", "settle"),
-        "resumed_ended": ("failed", "settle"),
-        "left_paused": ("failed", "settle"),
-        "job_lost": UNDER_WAY_WATCHED,
-        "job_ended": ("failed", "settle"),
-        "crashed": ("failed", "settle"),
-        "stopped": ("failed", "settle"),
-        "vanished": UNDER_WAY_WATCHED,
+        "broken": "interrupted",
+        "left": "completed",
+        "resumed": "failed",
+        "resumed_ended": "failed",
+        "left_paused": "failed",
+        "job_lost": "watched",
+        "job_ended": "failed",
+        "crashed": "failed",
+        "stopped": "failed",
+        "vanished": "watched",
+        "*": "under_way",
     },
     # the guest runs there, its memory is still coming; never times out
     "postcopy": {
-        "unseen": UNDER_WAY,
-        "copying": UNDER_WAY,
-        "leaving": UNDER_WAY,
-        "unpaused": UNDER_WAY,
-        "postcopy": UNDER_WAY,
-        "broken": ("interrupted", "now"),
-        "left": ("completed", "settle"),
-        "resumed": UNDER_WAY,
-        "resumed_ended": UNDER_WAY,
-        "left_paused": UNDER_WAY,
-        "job_lost": UNDER_WAY,
-        "job_ended": UNDER_WAY,
-        "crashed": ("failed", "settle"),
-        "stopped": ("failed", "settle"),
-        "vanished": UNDER_WAY_WATCHED,
+        "broken": "interrupted",
+        "left": "completed",
+        "crashed": "failed",
+        "stopped": "failed",
+        "vanished": "watched",
+        "*": "under_way",
     },
-    "broken": {
-        "unseen": ("interrupted", "now"),
-        "copying": ("interrupted", "now"),
-        "leaving": ("interrupted", "now"),
-        "unpaused": ("interrupted", "now"),
-        "postcopy": ("interrupted", "now"),
-        "broken": ("interrupted", "now"),
-        "left": ("completed", "settle"),
-        "resumed": ("interrupted", "now"),
-        "resumed_ended": ("interrupted", "now"),
-        "left_paused": ("interrupted", "now"),
-        "job_lost": ("interrupted", "now"),
-        "job_ended": ("interrupted", "now"),
-        "crashed": ("failed", "now"),
-        "stopped": ("failed", "now"),
-        "vanished": ("interrupted", "now"),
-    },
+    "broken": {"left": "completed", "crashed": "failed", "stopped": "failed", "*": "interrupted"},
     # the guest was resumed (or left paused) there
-    "arrived": {
-        "unseen": ("completed", "settle"),
-        "copying": ("completed", "settle"),
-        "leaving": ("completed", "settle"),
-        "unpaused": ("conflict", "settle"),
-        "postcopy": ("completed", "settle"),
-        "broken": ("completed", "settle"),
-        "left": ("completed", "now"),
-        "resumed": ("conflict", "soon"),
-        "resumed_ended": ("completed", "now"),
-        "left_paused": ("completed", "now"),
-        "job_lost": ("completed", "now"),
-        "job_ended": ("conflict", "settle"),
-        "crashed": ("completed", "now"),
-        "stopped": ("completed", "now"),
-        "vanished": ("completed", "now"),
-    },
+    "arrived": {"unpaused": "conflict", "resumed": "conflict", "job_ended": "conflict", "*": "completed"},
     # it never got there
-    "ended": {
-        "unseen": ("failed", "settle"),
-        "copying": ("failed", "settle"),
-        "leaving": ("failed", "settle"),
-        "unpaused": ("failed", "settle"),
-        "postcopy": ("failed", "settle"),
-        "broken": ("failed", "now"),
-        "left": ("completed", "settle"),
-        "resumed": ("failed", "soon"),
-        "resumed_ended": ("failed", "now"),
-        "left_paused": ("failed", "now"),
-        "job_lost": ("failed", "now"),
-        "job_ended": ("failed", "now"),
-        "crashed": ("failed", "now"),
-        "stopped": ("failed", "now"),
-        "vanished": ("failed", "now"),
-    },
+    "ended": {"left": "completed", "*": "failed"},
     # it got there, and that residency is over by now
-    "departed": {
-        "unseen": ("completed", "settle"),
-        "copying": ("completed", "settle"),
-        "leaving": ("completed", "settle"),
-        "unpaused": ("failed", "settle"),
-        "postcopy": ("completed", "settle"),
-        "broken": ("completed", "settle"),
-        "left": ("completed", "now"),
-        "resumed": ("failed", "soon"),
-        "resumed_ended": ("completed", "settle"),
-        "left_paused": ("completed", "now"),
-        "job_lost": ("completed", "now"),
-        "job_ended": ("failed", "settle"),
-        "crashed": ("completed", "now"),
-        "stopped": ("completed", "now"),
-        "vanished": ("completed", "now"),
-    },
+    "departed": {"unpaused": "failed", "resumed": "failed", "job_ended": "failed", "*": "completed"},
 }
+"""`watched`: under way, unresolved after `patience`."""
+
+_OVER: Final[tuple[DepartureState, ...]] = (
+    "resumed_ended",
+    "left_paused",
+    "job_lost",
+    "crashed",
+    "stopped",
+    "vanished",
+)
+CONCLUSIVE: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
+    [
+        *(("arrived", d) for d in ("left", *_OVER)),
+        *(("departed", d) for d in ("left", *_OVER)),
+        *(("ended", d) for d in ("broken", "job_ended", *_OVER)),
+        ("broken", "crashed"),
+        ("broken", "stopped"),
+    ]
+)
+"""Both sides have said how it ended: it is published now."""
+
+
+def ruling(a: ArrivalState, d: DepartureState) -> tuple[JointOutcome, Timing]:
+    """What two states prove, and when it is published."""
+    found = OUTCOMES[a].get(d, OUTCOMES[a]["*"])
+    if found == "watched":
+        return UNDER_WAY_WATCHED
+    if found == "under_way":
+        return UNDER_WAY
+    if (a, d) in CONCLUSIVE:
+        return found, "now"
+    return found, "soon" if d == "resumed" and a in ("arrived", "ended", "departed") else "settle"
 
 
 def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
@@ -206,7 +161,7 @@ def outcome_of(
         return UNDER_WAY_WATCHED
     if _began_nothing(a, d, departure):
         return UNDER_WAY
-    outcome, timing = OUTCOMES[a][d]
+    outcome, timing = ruling(a, d)
     if outcome == "under_way" and _may_be_no_migration(a, departure):
         return UNDER_WAY
     if timing in ("now", "soon") and _is_more_to_come(pair, d, source, newest):
@@ -331,18 +286,12 @@ def _awaits_figures(departure: Departure | None, view: HostView | None) -> bool:
     return departure is not None and departure.figures is None and (view is None or view.driver != "Xen")
 
 
-_LEFT: Final[tuple[DepartureState, ...]] = ("left", "crashed", "stopped", "vanished")
-_STAYED: Final[tuple[DepartureState, ...]] = ("resumed_ended", "crashed", "stopped", "job_ended", "vanished")
-FINAL: Final[frozenset[tuple[ArrivalState, DepartureState]]] = frozenset(
-    [
-        *(("arrived", d) for d in _LEFT),
-        *(("departed", d) for d in _LEFT),
-        *(("ended", d) for d in (*_STAYED, "left_paused", "broken")),
-        ("broken", "crashed"),
-        ("broken", "stopped"),
-    ]
+FINAL: Final = frozenset(
+    (a, d)
+    for a, d in CONCLUSIVE
+    if d != "job_lost" and (a == "ended" or d not in ("resumed_ended", "left_paused"))
 )
-"""Both sides are conclusive: no later message changes a verdict of these once it is published."""
+"""No later message changes a verdict of these once it is published."""
 
 
 def is_final(pair: Pair) -> bool:

@@ -19,8 +19,8 @@ from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.event_types import ORDINARY, event_type_of
 from bridge.correlator.rules.host_log import HostLog, is_state, take_in_order
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.machine import ACTIVE
 from bridge.correlator.rules.observations import CLEARED, Key, Observation
+from bridge.correlator.rules.transitions import ACTIVE
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
 NAMESPACE: Final = uuid.UUID("5f0e5b1c-3b0f-5c55-9d8a-6a1f3f0b7c11")
@@ -281,7 +281,7 @@ _FORMER_NAMES: Final = {
     "flowed": "postcopy_started",
     "roleless": "unclassified_resume",
 }
-_FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost"}
+_FORMER_STAGES: Final = {"stuck": "left_paused", "stranded": "job_lost", "restored": "incoming"}
 
 
 def _renamed(stored: Any) -> Any:  # noqa: ANN401 - whatever was stored
@@ -289,7 +289,7 @@ def _renamed(stored: Any) -> Any:  # noqa: ANN401 - whatever was stored
     if isinstance(stored, dict):
         return {
             _FORMER_NAMES.get(name, name): _FORMER_STAGES.get(value, value)
-            if name in ("stage", "before_end")
+            if name in ("phase", "stage", "before_end")
             else _renamed(value)
             for name, value in stored.items()
         }

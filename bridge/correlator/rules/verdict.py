@@ -181,10 +181,8 @@ _REASON_OF_DESTINATION: Final[dict[str, Reason]] = {
 _REASON_LAST: Final[dict[DepartureState, Reason]] = {
     "resumed": "source_resumed",
     "resumed_ended": "source_resumed",
-    "unpaused": "source_resumed",
     "left_paused": "source_resumed",
     "job_ended": "source_job_ended",
-    "job_lost": "source_job_ended",
 }
 
 

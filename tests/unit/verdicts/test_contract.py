@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 import pytest
 
 from bridge.wire.messages import Attention, GuestState, Mode, Outcome, Phase, Reason
 from tests.unit.verdicts.conduct import Conductor, in_order
-from tests.unit.verdicts.expect import words
+from tests.unit.verdicts.expect import verdicts, words
 from tests.unit.verdicts.rows import CONFLICT_ALONE, MIGRATIONS, ON_S, ExpectedVerdict, MigrationRow, Release
 from tests.unit.verdicts.stage import FULL
 from tests.unit.verdicts.test_rows import DESTINATION, SOURCE, check, every_release, played
@@ -46,6 +47,19 @@ def test_the_reason_is_how_the_destination_ended(row: MigrationRow, release: Rel
     published = Conductor().deliver(in_order(played(row, release, FULL)))
     assert words(published) == ("started", "failed")
     check(published, row, FULL)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("S:iter S(3,1) S(4,1)", id="resumed"),
+        pytest.param("S:iter S(3,1) S(4,1) ~3 S(5,0)", id="resumed, and shut down"),
+        pytest.param("S:iter S(3,1) S(3,6)", id="not resumed"),
+    ],
+)
+def test_without_a_destination_the_reason_is_that_the_source_took_the_guest_back(said: str) -> None:
+    published = Conductor().deliver(in_order(played(replace(MIGRATIONS[0], said=said), "9.0", FULL)))
+    assert [each.reason for each in verdicts(published)] == ["source_resumed"]
 
 
 def test_every_value_of_the_contract_is_published() -> None:

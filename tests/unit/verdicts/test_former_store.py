@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from bridge.correlator.rules.evaluate import evaluate
-from bridge.correlator.rules.record import DomainRecord, Times
+from bridge.correlator.rules.record import DomainRecord, Times, _renamed
 
 DATA: Final = Path(__file__).parents[2] / "data"
 STORED: Final[dict[str, dict[str, Any]]] = {
@@ -50,3 +50,10 @@ def test_a_former_version_s_fields_and_stages_are_all_taken_over() -> None:
     assert all(bool(record.published) == (b"interrupted" in stored[name]) for name, record in records.items())
     assert any(arrival.postcopy_started for view in views for arrival in view.arrivals)
     assert "left_paused" in {departure.stage for view in views for departure in view.departures}
+
+
+def test_a_former_version_s_words_are_todays() -> None:
+    stored = [{"phase": "restored", "departures": [{"stage": "stranded", "before_end": "stuck"}]}]
+    assert _renamed(stored) == [
+        {"phase": "incoming", "departures": [{"stage": "job_lost", "before_end": "left_paused"}]}
+    ]

@@ -109,3 +109,186 @@ def test_a_cleared_state_may_be_what_came_soonest() -> None:
     log.complete = (0, 6)
     (departure,) = log.view(lambda _due: True, 0.0).departures
     assert departure.stage == "left"
+
+
+EVENTS = {
+    "away": (),
+    "here": ("started/booted",),
+    "copying": ("started/booted", "iteration"),
+    "leaving": ("started/booted", "iteration", "suspended/migrated"),
+    "leaving_postcopy": ("started/booted", "iteration", "suspended/postcopy"),
+    "leaving_broken": ("started/booted", "iteration", "suspended/postcopy", "suspended/postcopy_failed"),
+    "incoming": ("started/migrated",),
+    "incoming_postcopy": ("started/migrated", "resumed/postcopy"),
+    "incoming_broken": ("started/migrated", "resumed/postcopy", "resumed/postcopy_failed"),
+}
+"""What leads to each phase."""
+
+
+def log_of(*events: str) -> HostLog:
+    """The log of a host that published these, and no state."""
+    log = HostLog()
+    for n, what in enumerate(events, start=1):
+        kind: ObservationKind = "iteration" if what == "iteration" else "lifecycle"
+        log.add(observation(n, float(n), what, kind))
+    log.complete = (0, len(events))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "then", "stage"),
+    [
+        ("away", "running/booted", "here", None),
+        ("away", "blocked/unknown", "here", None),
+        ("away", "running/postcopy", "incoming_postcopy", "postcopy"),
+        ("away", "running/postcopy_failed", "incoming_broken", "broken"),
+        ("away", "paused/postcopy", "leaving_postcopy", "postcopy"),
+        ("away", "paused/postcopy_failed", "leaving_broken", "broken"),
+        ("away", "paused/migration", "away", None),
+        ("here", "paused/postcopy", "leaving_postcopy", "postcopy"),
+        ("here", "paused/migration", "here", None),
+        ("here", "shutoff/migrated", "away", "left"),
+        ("here", "shutoff/destroyed", "away", None),
+        ("here", "gone", "away", None),
+        ("copying", "running/migration_canceled", "here", "resumed"),
+        ("copying", "running/migrated", "copying", "copying"),
+        ("copying", "paused/postcopy", "leaving_postcopy", "postcopy"),
+        ("copying", "paused/postcopy_failed", "leaving_broken", "broken"),
+        ("copying", "shutoff/migrated", "away", "left"),
+        ("copying", "shutoff/crashed", "away", "crashed"),
+        ("copying", "shutoff/failed", "away", "crashed"),
+        ("copying", "shutoff/unknown", "away", "vanished"),
+        ("copying", "shutoff/destroyed", "away", "stopped"),
+        ("copying", "shutoff/saved", "away", None),
+        ("copying", "gone", "away", "vanished"),
+        ("leaving", "running/migration_canceled", "here", "resumed"),
+        ("leaving", "running/unpaused", "leaving", "unpaused"),
+        ("leaving", "running/wakeup", "leaving", "unpaused"),
+        ("leaving", "pmsuspended/unknown", "leaving", "unpaused"),
+        ("leaving", "paused/migration", "leaving", "leaving"),
+        ("leaving_postcopy", "paused/postcopy", "leaving_postcopy", "postcopy"),
+        ("leaving_postcopy", "paused/postcopy_failed", "leaving_broken", "broken"),
+        ("leaving_postcopy", "gone", "away", "vanished"),
+        ("leaving_broken", "paused/postcopy", "leaving_postcopy", "postcopy"),
+        ("leaving_broken", "paused/postcopy_failed", "leaving_broken", "broken"),
+        ("incoming", "running/unpaused", "here", "arrived"),
+        ("incoming", "paused/user", "here", "arrived"),
+        ("incoming", "paused/migration", "incoming", "open"),
+        ("incoming", "running/postcopy", "incoming_postcopy", "postcopy"),
+        ("incoming", "running/postcopy_failed", "incoming_broken", "broken"),
+        ("incoming", "shutoff/failed", "away", "ended"),
+        ("incoming", "gone", "away", "ended"),
+        ("incoming_postcopy", "running/migrated", "here", "arrived"),
+        ("incoming_postcopy", "running/postcopy_failed", "incoming_broken", "broken"),
+        ("incoming_postcopy", "shutoff/crashed", "away", "ended"),
+        ("incoming_broken", "running/migrated", "here", "arrived"),
+        ("incoming_broken", "running/postcopy", "incoming_postcopy", "postcopy"),
+    ],
+)
+def test_a_state_replaces_the_event_that_never_came(
+    phase: str, state: str, then: str, stage: str | None
+) -> None:
+    log = log_of(*EVENTS[phase])
+    assert log.view(lambda _due: True, 0.0).phase == phase
+    kind: ObservationKind = "cleared" if state == "gone" else "state"
+    log.add(observation(len(EVENTS[phase]), 100.0, state, kind))
+    view = log.view(lambda _due: True, 0.0)
+    stages = [leg.stage for legs in (view.departures, view.arrivals) for leg in legs]
+    assert (view.phase, stages[-1] if stages else None) == (then, stage)
+
+
+@pytest.mark.parametrize(
+    ("phase", "events", "guest"),
+    [
+        ("away", ("started/booted",), "running"),
+        ("away", ("resumed/migrated",), "running"),
+        ("here", ("suspended/paused",), "paused"),
+        ("here", ("suspended/paused", "resumed/unpaused"), "running"),
+        ("here", ("suspended/api_error",), "paused"),
+        ("here", ("suspended/paused", "resumed/migrated"), "running"),
+        ("copying", ("suspended/paused",), "paused"),
+        ("copying", ("suspended/paused", "resumed/unpaused"), "running"),
+        ("leaving", (), "paused"),
+        ("leaving", ("suspended/paused",), "paused"),
+        ("leaving", ("resumed/unpaused",), "running"),
+        ("leaving", ("resumed/migrated",), "running"),
+        ("leaving", ("suspended/api_error",), "paused"),
+        ("leaving_postcopy", (), "paused"),
+        ("incoming", ("resumed/migrated",), "running"),
+        ("incoming", ("suspended/paused",), "paused"),
+        ("incoming_postcopy", (), "running"),
+        ("incoming_postcopy", ("suspended/paused",), "paused"),
+        ("incoming_postcopy", ("suspended/paused", "resumed/unpaused"), "running"),
+    ],
+)
+def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str, ...], guest: str) -> None:
+    view = log_of(*EVENTS[phase], *events).view(lambda _due: True, 0.0)
+    assert view.guest == guest
+
+
+@pytest.mark.parametrize(
+    ("phase", "event", "then", "stage"),
+    [
+        ("away", "started/migrated", "incoming", "open"),
+        ("away", "resumed/postcopy", "incoming_postcopy", "postcopy"),
+        ("away", "resumed/migrated", "here", None),
+        ("away", "iteration", "copying", "copying"),
+        ("away", "suspended/migrated", "leaving", "leaving"),
+        ("away", "stopped/migrated", "away", "left"),
+        ("here", "suspended/api_error", "here", None),
+        ("here", "resumed/migrated", "here", None),
+        ("here", "suspended/postcopy", "leaving_postcopy", "postcopy"),
+        ("here", "suspended/postcopy_failed", "leaving_broken", "broken"),
+        ("here", "stopped/migrated", "away", "left"),
+        ("here", "stopped/saved", "away", None),
+        ("copying", "resumed/migrated", "here", "resumed"),
+        ("copying", "suspended/api_error", "here", "left_paused"),
+        ("copying", "suspended/postcopy", "leaving_postcopy", "postcopy"),
+        ("copying", "suspended/postcopy_failed", "leaving_broken", "broken"),
+        ("copying", "stopped/migrated", "away", "left"),
+        ("copying", "stopped/failed", "away", "crashed"),
+        ("copying", "stopped/destroyed", "away", "stopped"),
+        ("copying", "stopped/unknown", "away", "vanished"),
+        ("copying", "stopped/saved", "away", None),
+        ("leaving", "suspended/paused", "here", "leaving"),
+        ("leaving", "suspended/migrated", "leaving", "leaving"),
+        ("leaving", "suspended/api_error", "here", "left_paused"),
+        ("leaving", "suspended/postcopy", "leaving_postcopy", "postcopy"),
+        ("leaving", "stopped/saved", "away", "stopped"),
+        ("leaving_postcopy", "iteration", "leaving_postcopy", "postcopy"),
+        ("leaving_broken", "suspended/postcopy", "leaving_postcopy", "postcopy"),
+        ("incoming", "resumed/migrated", "here", "arrived"),
+        ("incoming", "resumed/unpaused", "here", "arrived"),
+        ("incoming", "suspended/paused", "here", "arrived"),
+        ("incoming", "stopped/failed", "away", "ended"),
+        ("incoming", "stopped/saved", "away", "departed"),
+        ("incoming_postcopy", "suspended/paused", "incoming_postcopy", "postcopy"),
+        ("incoming_postcopy", "resumed/migrated", "here", "arrived"),
+        ("incoming_postcopy", "stopped/failed", "away", "ended"),
+        ("incoming_broken", "resumed/postcopy", "incoming_postcopy", "postcopy"),
+        ("incoming_broken", "resumed/unpaused", "incoming_broken", "broken"),
+        ("incoming_broken", "resumed/migrated", "here", "arrived"),
+    ],
+)
+def test_an_event_means_what_the_phase_makes_of_it(
+    phase: str, event: str, then: str, stage: str | None
+) -> None:
+    view = log_of(*EVENTS[phase], event).view(lambda _due: True, 0.0)
+    stages = [leg.stage for legs in (view.departures, view.arrivals) for leg in legs]
+    assert (view.phase, stages[-1] if stages else None) == (then, stage)
+    assert (view.residency is None) == (then in ("away", "incoming"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "event", "persistent"),
+    [
+        ("away", "defined/added", True),
+        ("here", "defined/updated", True),
+        ("here", "undefined/removed", False),
+        ("here", "undefined/renamed", True),
+        ("incoming", "defined/added", True),
+        ("incoming", "defined/updated", True),
+    ],
+)
+def test_events_alone_show_whether_the_domain_is_defined(phase: str, event: str, persistent: bool) -> None:
+    assert log_of(*EVENTS[phase], event).view(lambda _due: True, 0.0).persistent is persistent
