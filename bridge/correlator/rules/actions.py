@@ -216,7 +216,7 @@ def _lose_job(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.before_end = departure.stage
     departure.stage = "resumed" if departure.stage == "unpaused" else "job_lost"
-    departure.ended = mark
+    departure.ended = departure.job_gone = mark
 
 
 def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
@@ -364,7 +364,6 @@ def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> No
     else:
         _open_departure(view, mark)
         _job_end(view, mark)
-        note_beginning(view.departures[-1], mark, figures)
 
 
 def note_beginning(departure: Departure, mark: Mark, figures: Figures) -> None:

@@ -114,9 +114,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
-        if meant is not None:
-            note_beginning(meant, mark, figures)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
+            note_beginning(meant, mark, figures)
             note_job_gone(meant, mark)
             return
         is_its_own = meant is not None and _is_of(meant, figures[0])
@@ -128,6 +127,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
         _split_where_unseen(view, mark, actions)
     for action in actions:
         ACTIONS[action](view, mark, figures)
+    if event_type == "job_failed":
+        note_beginning(view.departures[-1], mark, figures)
     view.phase = phase
     if phase == "leaving" and view.departures[-1].stage == "resumed":
         view.phase = "here"
@@ -157,7 +158,7 @@ _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
         "leave", "resume", "leave_paused", "crash", "stop", "vanish", "job_end",
     }
 )  # fmt: skip
-_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({"resume", "leave", "postcopy_out"})
+_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({"resume", "leave", "postcopy_out", "lose_job"})
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
 )
