@@ -112,7 +112,7 @@ class PlayedAgent:
                 )
             case JobGone(uuid=uuid):
                 moment_ns = _ns(stamp_s)
-                yield from self._take(JobFound(uuid, moment_ns), stamp_s)
+                yield from self._take(JobFound(uuid, None), stamp_s)
                 ended = JobEnded(
                     moment_ns, stamp_s, self.driver, *self._named(uuid), {"operation": "migration_out"}
                 )

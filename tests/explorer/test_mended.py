@@ -580,6 +580,14 @@ MENDED: Final = {
             ),
             "dead B 5…24 said 0",
         ),
+        # an arrival that ended without a source is likelier than a clock that was off between two readings
+        (
+            (
+                "two transient 9.0 live breaks off at once destination destroyed"
+                " 0.5 B post-copy source's libvirtd killed"
+            ),
+            "blind B 2…6 said 0",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

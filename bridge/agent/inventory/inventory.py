@@ -385,8 +385,9 @@ class Inventory:
     def _job_seen(self, report: JobFound) -> Iterator[Step]:
         before = self._known.get(report.uuid)
         if before is not None and before.active:
-            step = Step()  # what is known of its beginning may be the job's before: a dump's
-            after = msgspec.structs.replace(before, outgoing=True, since_ns=report.since_ns)
+            step = Step()
+            since_ns = report.since_ns or before.since_ns  # which may be the job's before: a dump's
+            after = msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
             self._remember(step, report.uuid, after)
             yield step
 

@@ -153,10 +153,10 @@ class IncomingCompleted(msgspec.Struct, frozen=True):
 
 
 class JobFound(msgspec.Struct, frozen=True):
-    """An outgoing migration job was found by asking; `since_ns` is when it began, by libvirt's figures."""
+    """An outgoing migration job was found by asking; `since_ns` is when it began, if libvirt says so."""
 
     uuid: str
-    since_ns: int
+    since_ns: int | None
 
 
 class StateCleared(msgspec.Struct, frozen=True, gc=False):

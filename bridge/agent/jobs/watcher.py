@@ -320,8 +320,9 @@ class JobWatcher:
             self._put(_gone(watch.seen, watch, driver))
             watch.leaving = False
         if not watch.leaving or watch.seen is None:
-            elapsed_ns = job.params.get("time_elapsed", 0) * 1_000_000
-            self._put(JobFound(uuid, time.time_ns() - elapsed_ns))
+            elapsed_ms = job.params.get("time_elapsed")
+            since_ns = None if elapsed_ms is None else time.time_ns() - elapsed_ms * 1_000_000
+            self._put(JobFound(uuid, since_ns))
         watch.seen = answer.seen or watch.seen
         watch.leaving, watch.missed, watch.there_s = True, 0, answer.asked_s
         if job.kind == "outgoing":

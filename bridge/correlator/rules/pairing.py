@@ -16,6 +16,7 @@ from itertools import pairwise, product
 from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
+    ENDED_PENALTY,
     OPEN_PENALTY,
     UNLINKED_PENALTY,
     Ends,
@@ -129,9 +130,11 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
         if (host, each.key) not in linked
         and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or _is_known_to_fail(each))
     )
-    alone += sum(a.stage != "open" or a.over is not None for a in unlinked)
-    still_open = sum(a.stage == "open" and a.over is None for a in unlinked)
-    return alone * UNLINKED_PENALTY + still_open * OPEN_PENALTY + sum(link.penalty for link in links.values())
+    open_ = sum(a.stage == "open" and a.over is None for a in unlinked)
+    ended = sum(a.stage == "ended" for a in unlinked)
+    alone += len(unlinked) - open_ - ended
+    of_links = sum(link.penalty for link in links.values())
+    return alone * UNLINKED_PENALTY + ended * ENDED_PENALTY + open_ * OPEN_PENALTY + of_links
 
 
 def _is_known_to_fail(departure: Departure) -> bool:
