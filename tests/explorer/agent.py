@@ -137,6 +137,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
+        self._was_found = False
         self._found: dict[str, int] = {}  # jobs by the beginning that the inventory knows
         self._there = 0.0
         self._seen_leaving: ListedDomain | None = None
@@ -274,7 +275,8 @@ class Agent:
         if self.job is not None:
             if self._leaving is not None and (self._missed or self.job != self._leaving):
                 self._gone(t)
-            if self._leaving is None:
+            if self._leaving is None or not self._was_found:
+                self._was_found = True
                 began_ns = self.clock.at_ns(self._job_began)
                 self._found[stamp_ns(began_ns)] = self.job
                 self._take(t, JobFound(UUID, began_ns))
@@ -337,6 +339,7 @@ class Agent:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)
                 self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
+                self._was_found = False
                 self._there = t
             self._watching = True
             self._ask(t + 0.01)

@@ -64,12 +64,13 @@ Arrival = tuple[str, int | None, dict[str, Any]]
 class Watch:
     """One domain that may be leaving.
 
-    `leaving` once it is known to, `seen` the domain as it was then, `params` the job's last figures,
-    `there_s` when the job was last seen, `missed` the answers since that had no job. `asked` while an answer
+    `leaving` once it is known to, `found` once its job was, `seen` the domain as it was then, `params` the
+    job's last figures, `there_s` when the job was last seen, `missed` the answers since that had no job. `asked` while an answer
     is awaited, `again` if an event came meanwhile.
     """
 
     leaving: bool = False
+    found: bool = False
     seen: ListedDomain | None = None
     params: dict[str, Any] = field(default_factory=dict)
     there_s: float = 0.0
@@ -319,12 +320,12 @@ class JobWatcher:
             # The attempt before this one ended between two asks.
             self._put(_gone(watch.seen, watch, driver))
             watch.leaving = False
-        if not watch.leaving or watch.seen is None:
+        if not watch.leaving or not watch.found:  # one that was known to leave may have the next job by now
             elapsed_ms = job.params.get("time_elapsed")
             since_ns = None if elapsed_ms is None else time.time_ns() - elapsed_ms * 1_000_000
             self._put(JobFound(uuid, since_ns))
         watch.seen = answer.seen or watch.seen
-        watch.leaving, watch.missed, watch.there_s = True, 0, answer.asked_s
+        watch.leaving, watch.found, watch.missed, watch.there_s = True, True, 0, answer.asked_s
         if job.kind == "outgoing":
             watch.params = job.params
 
