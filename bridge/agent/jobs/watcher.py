@@ -65,8 +65,8 @@ class Watch:
     """One domain that may be leaving.
 
     `leaving` once it is known to, `found` once its job was, `seen` the domain as it was then, `params` the
-    job's last figures, `there_s` when the job was last seen, `missed` the answers since that had no job. `asked` while an answer
-    is awaited, `again` if an event came meanwhile.
+    job's last figures, `there_s` when the job was last seen, `missed` the answers since that had no job.
+    `asked` while an answer is awaited, `again` if an event came meanwhile.
     """
 
     leaving: bool = False
