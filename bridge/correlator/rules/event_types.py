@@ -85,6 +85,7 @@ STATE_EVENT_TYPES: Final[dict[str, EventType]] = {
 """Listed states without an event that explains them: what an agent finds that was blind."""
 
 STATE_EVENT_TYPES_BY_PHASE: Final[dict[HostPhase, dict[str, EventType | None]]] = {
+    "here": {"paused/postcopy": None, "paused/postcopy_failed": None},
     "incoming": {"running/*": "resumed_migrated", "paused/user": "paused", "paused/migration": None},
     "incoming_postcopy": {"running/migrated": "resumed_migrated"},
     "incoming_broken": {"running/migrated": "resumed_migrated"},

@@ -22,7 +22,7 @@ from bridge.correlator.rules.actions import (
     note_job_gone,
     reopen,
 )
-from bridge.correlator.rules.event_types import STATE_EVENT_TYPES, event_type_of, event_type_of_state
+from bridge.correlator.rules.event_types import event_type_of, event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
     PART_IN_A_MIGRATION,
@@ -277,8 +277,8 @@ def apply_listed_presence(view: HostView) -> None:
         view.set_run_state(guest, listed.mark)
         if what == "running/migrated":
             _apply_listed_arrival(view, listed.mark)
-    elif "postcopy" in what:
-        apply(view, STATE_EVENT_TYPES[what], listed.mark)
+    elif "postcopy" in what:  # that it broke is told once an event shows it, or none comes
+        apply(view, "destination_postcopy" if guest == "running" else "source_postcopy", listed.mark)
     elif what == "gone":
         view.present = view.present and bool(view.persistent)
     elif what not in PART_IN_A_MIGRATION:
