@@ -95,8 +95,8 @@ def wrong_with(seen: Observed, played: Played) -> list[Fault]:
         owner = _began(history, published[0], owners)
         if owner is None:
             owner = _owner(history, given[-1], owners)
-        is_elsewise = owner is None or history.attempts[owner].mode != "offline"
-        if is_elsewise and _is_copied_by_hand(seen, given[-1]):
+        is_of_an_offline_one = owner is not None and history.attempts[owner].mode == "offline"
+        if not is_of_an_offline_one and _is_copied_by_hand(seen, given[-1]):
             continue
         if owner is None:
             faults.append(Fault("nothing: a verdict of no attempt", columns(given[-1])))

@@ -119,7 +119,7 @@ class Host(Stream[_Kept]):
         why = "" if status.online and status.sees_libvirt else "libvirt" if status.online else "agent"
         saw = bool(status.sees_since) and status.sees_since == self.kept.sees_since
         if self.kept.sees_since and status.sees_since and not saw and self.blind_since is None:
-            self.note_sight("agent", since=received, after=float("-inf"))  # it was, and nothing said so
+            self.note_sight("agent", since=received, after=-math.inf)  # it was, and nothing said so
         self.kept.sees_since = status.sees_since or self.kept.sees_since
         return self.note_sight(why, since=received, after=after, saw=saw)
 
