@@ -34,7 +34,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                broker = socket.create_connection(("127.0.0.1", self._broker_port))
+                try:
+                    broker = socket.create_connection(("127.0.0.1", self._broker_port))
+                except OSError:
+                    client.close()
+                    continue
                 self._open += [client, broker]
                 for relay, ends in ((self._to_broker, (client, broker)), (self._to_client, (broker, client))):
                     threading.Thread(target=relay, args=ends, name="proxy", daemon=True).start()
