@@ -13,6 +13,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from bridge.agent.inventory.domains import Known, ListedDomain, after_event, as_known
+from bridge.agent.inventory.encoder import stamp_ns
 from bridge.agent.inventory.reports import (
     ConnectionLost,
     ConnectionOpened,
@@ -63,6 +64,8 @@ class PlayedAgent:
     driver: str = "QEMU"
     libvirt: str = "9.0.0"
     connected: bool = False
+    since: str | None = None
+    """When the connection to libvirt began."""
     undefines_source: bool = False
     """Whether a migration takes the definition away with it (`--undefinesource`): no event says so."""
     _agent: MemoryAgent = field(init=False)
@@ -80,13 +83,18 @@ class PlayedAgent:
 
     def status(self, stamp_s: float, *, state: Literal["online", "offline"] = "online") -> Publication:
         """The agent's status, `online` or `offline`."""
-        libvirt = Libvirt(connected=self.connected, uri="qemu:///system", hypervisor_version=self.libvirt)
+        libvirt = Libvirt(
+            connected=self.connected,
+            uri="qemu:///system",
+            hypervisor_version=self.libvirt,
+            since=self.since if self.connected else None,
+        )
         return self._agent.status(libvirt, stamp_s, state=state, suffix=f"-{uuid4().hex}")
 
     def _received(self, line: Line, stamp_s: float) -> Iterator[Publication]:
         match line:
             case Connected(domains=domains):
-                self.connected = True
+                self.connected, self.since = True, stamp_ns(_ns(stamp_s))
                 yield self.status(stamp_s)
                 yield from self._take(ConnectionOpened(self._lists, self.driver), stamp_s)
                 self._found(domains)

@@ -109,7 +109,7 @@ class Path:
         processor, inbound = self._processor, self._inbound
         ahead_s = self._clock() - self._now_s
         due = [] if processor.next_due is None else [processor.next_due - ahead_s]
-        due += [until - ahead_s for until in processor.sight.returning.values()]
+        due += [back.at + self._times.settle_s - ahead_s for back in processor.sight.returning.values()]
         if due and not inbound.is_complete(self._clock()):
             due = [self._now_s + _TICK_S]
         if inbound.gap_since is not None or any(host.suspect for host in processor.sight.hosts.values()):

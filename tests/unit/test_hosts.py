@@ -14,6 +14,8 @@ from bridge.consumer.sequences import MAX_RANGES
 from bridge.consumer.streams import FIRST_PATIENCE_S, FLOWING_S, GRACE_S, LARGEST_REQUEST, TRIES
 from bridge.correlator.input.clock import Clock
 from bridge.correlator.input.hosts import GONE, Host
+from bridge.correlator.rules.observations import Return
+from bridge.wire.messages import stamp
 
 
 def _fed(sequences: Iterable[int], epoch: str = "e") -> Host:
@@ -285,10 +287,10 @@ def test_a_host_that_was_only_cut_off_saw_all_the_while() -> None:
 
 
 def test_a_host_with_another_connection_to_libvirt_lists_its_domains_anew() -> None:
-    host = _away("as before", "another")
+    host = _away("as before", stamp(19.0))
     assert host.dark_from(25.0) == 8.0
-    assert host.lists_since == (8.0, 20.0)
-    assert Host.load("h", host.dump()).lists_since == (8.0, 20.0)
+    assert host.lists_since == (8.0, Return(20.0, 19.0))
+    assert Host.load("h", host.dump()).lists_since == (8.0, Return(20.0, 19.0))
 
 
 def test_a_host_of_a_store_from_before_comes_back() -> None:

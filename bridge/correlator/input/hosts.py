@@ -11,7 +11,8 @@ from bridge.consumer.inputs import Status
 from bridge.consumer.sequences import Epoch
 from bridge.consumer.streams import Stream
 from bridge.correlator.input.clock import Clock
-from bridge.correlator.rules.observations import UNNOTICED_S
+from bridge.correlator.rules.observations import UNNOTICED_S, Return
+from bridge.wire.messages import seconds
 
 OVERTAKEN_S: Final = 1.0
 MAX_DARK: Final = 32
@@ -32,6 +33,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     lit: float = 0.0
     away: float = math.inf
     sees_since: str = ""
+    lit_stamped: float = math.inf
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -84,11 +86,13 @@ class Host(Stream[_Kept]):
         return self.kept.blind_since is None and self.kept.away <= at <= self.kept.lit
 
     @property
-    def lists_since(self) -> tuple[float, float] | None:
+    def lists_since(self) -> tuple[float, Return] | None:
         """Since when it was blind, and when it came back to list its domains anew; None: it wasn't, or is."""
         kept = self.kept
         was_blind = bool(kept.sees_since and kept.dark) and kept.blind_since is None
-        return (kept.away, kept.lit) if was_blind and kept.dark[-1] == kept.away else None
+        if not was_blind or kept.dark[-1] != kept.away:
+            return None
+        return kept.away, Return(kept.lit, kept.lit_stamped)
 
     def note_saw(self, at: float) -> None:
         """The host wasn't blind until then; in our seconds."""
@@ -100,6 +104,7 @@ class Host(Stream[_Kept]):
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
         kept.lit, kept.away, kept.sees_since = theirs.lit, theirs.away, theirs.sees_since
+        kept.lit_stamped = theirs.lit_stamped
 
     def note_clock(self, received: float, at: float, place: tuple[int, int], *, is_next: bool) -> None:
         """An event was stamped `at`; see `Clock.note`."""
@@ -121,6 +126,9 @@ class Host(Stream[_Kept]):
         if self.kept.sees_since and status.sees_since and not saw and self.blind_since is None:
             self.note_sight("agent", since=received, after=-math.inf)  # it was, and nothing said so
         self.kept.sees_since = status.sees_since or self.kept.sees_since
+        if not why and self.blind_since is not None:
+            connected = None if saw else status.sees_since
+            self.kept.lit_stamped = seconds(connected) if connected else status.at
         return self.note_sight(why, since=received, after=after, saw=saw)
 
     def note_sight(
@@ -154,4 +162,5 @@ class Host(Stream[_Kept]):
         kept = self.kept
         if kept.blind_since is None or kept.blind_why == "libvirt" or at <= kept.blind_since + OVERTAKEN_S:
             return False
+        kept.lit_stamped = math.inf
         return self.note_sight("", since=at)

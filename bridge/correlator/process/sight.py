@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
@@ -9,6 +10,7 @@ from bridge.consumer.inputs import Forgotten, Status
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import GONE, Host
 from bridge.correlator.input.messages import Inbound
+from bridge.correlator.rules.observations import Return
 from bridge.correlator.rules.record import Hosts
 from bridge.log import get_logger
 
@@ -22,7 +24,7 @@ class Sight:
     before that, it is blind since the first time.
 
     blind: since when each blind host is. gone: blind hosts that were taken out of service. epochs: the
-    ordinal of each host's newest epoch. returning: until when each host that came back counts as blind.
+    ordinal of each host's newest epoch. returning: the return of each host that still counts as blind.
     listing: as `Host.lists_since`.
     """
 
@@ -32,8 +34,8 @@ class Sight:
         self.blind: dict[str, float] = {}
         self.gone: set[str] = set()
         self.epochs: dict[str, int] = {}
-        self.returning: dict[str, float] = {}
-        self.listing: dict[str, tuple[float, float]] = {}
+        self.returning: dict[str, Return] = {}
+        self.listing: dict[str, tuple[float, Return]] = {}
 
     def load(self, stored: Mapping[str, bytes]) -> None:
         """The process starts with these hosts."""
@@ -41,7 +43,9 @@ class Sight:
             host = self.hosts[name] = Host.load(name, data) if data else Host(name)
             self.note(host)
             if host.blind_since is None:
-                self.returning[name] = 0.0  # what waited for it may not have been evaluated again
+                self.returning[name] = Return(
+                    -math.inf
+                )  # what waited for it may not have been evaluated again
 
     def host(self, name: str, *, from_start: bool = False) -> Host:
         """The host. from_start: where it is new, its stream is expected from its first message on."""
@@ -90,7 +94,7 @@ class Sight:
 
     def settled(self, now: float) -> list[str]:
         """The hosts that have been back for `settle`."""
-        return [name for name, until in self.returning.items() if until <= now]
+        return [name for name, back in self.returning.items() if back.at + self._settle_s <= now]
 
     def note_settled(self, names: Iterable[str]) -> None:
         """These don't count as blind any more."""
@@ -100,8 +104,7 @@ class Sight:
 
     def known(self, gaps: AbstractSet[str]) -> Hosts:
         """What an evaluation needs to know of the hosts, with those that have gaps."""
-        returned = {name: until - self._settle_s for name, until in self.returning.items()}
-        return Hosts(self.epochs, frozenset(self.gone), gaps, returned, self.listing)
+        return Hosts(self.epochs, frozenset(self.gone), gaps, self.returning, self.listing)
 
     def count(self, counters: Counters) -> None:
         """Counts the hosts, and those that are blind and not gone."""
@@ -115,7 +118,7 @@ class Sight:
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
             self.gone.discard(host.name)
-            self.returning[host.name] = now + self._settle_s
+            self.returning[host.name] = Return(now, host.kept.lit_stamped)
             _log.info("host.sees", host=host.name)
 
     def _note_listing(self, host: Host) -> None:

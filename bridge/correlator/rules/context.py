@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.host_view import HostView
+from bridge.correlator.rules.observations import Return
 from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
 from bridge.wire.messages import Migration
 
@@ -85,8 +86,7 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
     if host in blind:
         since = blind[host]
         if (back := hosts.returning.get(host)) is not None:
-            has_listed = view.listed is not None and view.listed.mark.received >= back
-            return None if has_listed else since
+            return None if _has_listed(view, back) else since
         marks = (view.listed.mark if view.listed else None, view.last_live)
         return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
@@ -94,4 +94,8 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
     if host not in hosts.listing or view.phase == "away":
         return None
     since, back = hosts.listing[host]
-    return None if view.listed is not None and view.listed.mark.received >= back else since
+    return None if _has_listed(view, back) else since
+
+
+def _has_listed(view: HostView, back: Return) -> bool:
+    return view.listed is not None and back.is_before(view.listed.mark)

@@ -6,7 +6,7 @@ Both are plain values.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -120,6 +120,17 @@ class Mark(Struct, frozen=True, gc=False):
         if self.origin in AS_IT_HAPPENED:
             return self.at
         return float("-inf") if self.since is None else self.since
+
+
+class Return(NamedTuple):
+    """When a host that was blind came back: by our clock, and by its own, since when it lists its domains."""
+
+    at: float
+    stamped: float = float("inf")
+
+    def is_before(self, mark: Mark) -> bool:
+        """Whether the host said this after it had come back. Messages may overtake the status."""
+        return mark.received >= self.at or mark.stamped >= self.stamped
 
 
 class Instant(Struct, frozen=True, gc=False):

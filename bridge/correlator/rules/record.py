@@ -19,7 +19,7 @@ from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.event_types import ORDINARY, event_type_of
 from bridge.correlator.rules.host_log import HostLog, is_state, take_in_order
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import CLEARED, Key, Observation
+from bridge.correlator.rules.observations import CLEARED, Key, Observation, Return
 from bridge.correlator.rules.transitions import ACTIVE
 from bridge.wire.messages import Current, DomainName, Location, Migration, Progress
 
@@ -72,15 +72,15 @@ class Evaluation:
 class Hosts:
     """What is known of the hosts themselves. epochs: the ordinal of each host's newest epoch; gone: hosts
     taken out of service, whose views are no evidence; gaps: hosts of whose event streams messages are
-    missing; returning: hosts that still publish what they found, and when they came back; listing: since
-    when hosts that list all their domains anew were blind, and when they came back.
+    missing; returning: hosts that still publish what they found, and their return; listing: since when
+    hosts that list all their domains anew were blind, and their return.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
     gone: AbstractSet[str] = frozenset()
     gaps: AbstractSet[str] = frozenset()
-    returning: Mapping[str, float] = field(default_factory=dict)
-    listing: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    returning: Mapping[str, Return] = field(default_factory=dict)
+    listing: Mapping[str, tuple[float, Return]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

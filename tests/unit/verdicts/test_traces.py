@@ -195,3 +195,10 @@ def _all_orders(hosts: list[str], names: list[str]) -> Iterator[tuple[str, ...]]
     for chosen in itertools.combinations(range(len(hosts)), hosts.count(names[0])):
         at = set(chosen)
         yield tuple(names[0] if n in at else names[1] for n in range(len(hosts)))
+
+
+@every_trace
+def test_played_at_once_with_its_statuses_last(row: str, trace: Trace) -> None:
+    """A state, at QoS 0, may overtake the status that says that its host is back."""
+    sent = sorted(sent_in(trace), key=lambda each: each.sees is not None)
+    check(Conductor().deliver([Delivery(2000.0 + n * 0.001, each) for n, each in enumerate(sent)]), trace)
