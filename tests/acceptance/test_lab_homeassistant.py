@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.wire.topics import Topics
 from tests.lab.fixtures import needs_lab
 from tests.lab.fleet import Fleet
 from tests.lab.guest import Guest
@@ -9,6 +10,7 @@ from tests.lab.lab import Lab
 from tests.lab.migration import Migration
 from tests.support.home import Home
 
+TOPICS = Topics()
 pytestmark = [pytest.mark.lab, pytest.mark.server]
 
 
@@ -36,5 +38,7 @@ def test_a_device_follows_its_guest_and_goes_with_it() -> None:
         said = [r.payload for r in home.recorder.received[before:] if r.topic.startswith("homeassistant/")]
         assert all(said), "it was never removed on the way"
         guest.remove(second)
+        for topic in (TOPICS.state("host2", guest.uuid), TOPICS.location(guest.uuid)):
+            home.until(lambda topic=topic: home.last(topic) == b"", 20)  # type: ignore[misc]
         home.until(lambda: home.device(guest.uuid) is None, 20)
         home.close()
