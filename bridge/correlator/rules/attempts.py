@@ -150,12 +150,13 @@ def _may_change(context: EvaluationContext, published: Published, each: Pair) ->
     """Whether this can change without a new observation: a blind host may come back, or a conflict lasts."""
     source = context.views.get(each.source) if each.source else None
     heard = source.last_live.received if source is not None and source.last_live is not None else 0.0
+    by_then = max(published.at, heard, *each.over_by_source(source))
     return (
         published.last is None
         or published.last.outcome == "conflict"
         or each.source in context.silent
         or each.destination in context.silent
-        or not context.is_due(max(published.at, heard) + UNNOTICED_S)  # that it is blind is noticed later
+        or not context.is_due(by_then + UNNOTICED_S)  # that it is blind is noticed later
     )
 
 
@@ -315,11 +316,13 @@ def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
 
 def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
     """Whether the source could report the end: it wasn't blind by then."""
-    over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
-    if over is None or each.source is None or each.source not in context.silent:
+    if each.source is None or each.source not in context.silent:
         return True
-    last = each.departure.last_mark.received if each.departure is not None else over.received
-    return context.silent[each.source] > max(over.received, last) + context.times.settle_s
+    ends = each.over_by_source(context.views.get(each.source))
+    if not ends:
+        return True
+    last = [] if each.departure is None else [each.departure.last_mark.received]
+    return context.silent[each.source] > max(ends + last) + context.times.settle_s
 
 
 def _publish(

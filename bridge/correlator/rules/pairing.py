@@ -74,6 +74,13 @@ class Pair:
         """A moment of the source, likewise."""
         return self.overlaps[0][1].read(moment) if self.overlaps else moment.at
 
+    def over_by_source(self, source: HostView | None) -> list[float]:
+        """When the attempt was over at its destination, by the receipt and by each reading of the source's
+        clock; empty while it isn't.
+        """
+        over = (self.arrival.switched or self.arrival.ended) if self.arrival is not None else None
+        return [] if over is None else [over.received, *self.on_source_clock(over, source)]
+
     def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
         """A moment of the destination, by the source's clock as it is corrected: for each reading."""
         stamped = source.stamped if source is not None else None
