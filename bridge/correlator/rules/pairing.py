@@ -399,7 +399,7 @@ def _proven(
 
 
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
-    if arrival.tentative and departure.stage != "left":
+    if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
     here, there = (host, arrival.key), (s_host, departure.key)
     if (proven := known.proves(here, there)) is not None:

@@ -259,7 +259,17 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
     "completed": frozenset({"left", "crashed", "stopped", "vanished", "resumed_ended"}),
     "failed": frozenset(
-        {"resumed", "resumed_ended", "left_paused", "job_lost", "job_ended", "crashed", "stopped", "vanished"}
+        {
+            "resumed",
+            "resumed_ended",
+            "unpaused",
+            "left_paused",
+            "job_lost",
+            "job_ended",
+            "crashed",
+            "stopped",
+            "vanished",
+        }
     ),
     "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
     "interrupted": frozenset({"broken"}),
