@@ -137,9 +137,9 @@ class Departure:
 
     @property
     def last_mark(self) -> Mark:
-        """The newest mark of it."""
-        marks = (*self.job_marks, self.ended)
-        return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
+        """The newest event of it, or what a state showed if nothing else did."""
+        marks = [mark for mark in (*self.job_marks, self.ended) if mark is not None]
+        return max(marks, key=lambda mark: (mark.origin != "state", mark.key))
 
     @property
     def is_over(self) -> bool:
