@@ -146,6 +146,19 @@ class Departure:
         """Whether its job is over."""
         return self.ended is not None or self.closed is not None
 
+    def is_of_job(self, began_us: int) -> bool:
+        """Whether this has an event of the job that began then; what was found, or asked for, may have
+        happened before.
+        """
+        ended = None if self.ended == self.job_gone else self.ended
+        marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
+        return any(mark.origin in AS_IT_HAPPENED and mark.stamped * 1e6 >= began_us for mark in marks)
+
+    def began_before(self, began_us: int, end: Mark) -> bool:
+        """Whether its job was seen to begin before the one that began and ended then, by the same clock."""
+        was_set = end.stamped * 1e6 < began_us
+        return not was_set and self.opened.origin in AS_IT_HAPPENED and not self.is_of_job(began_us)
+
     @property
     def copied_last(self) -> Mark | None:
         """The last that showed its copy under way, as it happened."""
