@@ -235,6 +235,28 @@ MENDED: Final = {
             "before persistent 11.3 started elsewhere 0.5 post-copy breaks D(4,4) S(3,8) source destroyed",
             "restart 5…5 700 + restart 19…19 30",
         ),
+        # what came late and fits no caused end had waited: the source ended for another reason
+        ("after persistent 11.3 live breaks off at once aborted later crash", "cut B 2…6 unsaid 10800"),
+        # a clock that is right before and after wasn't set in between
+        (
+            ("after persistent 11.3 non-live finishes confirm lost destroyed later at once paused by hand"),
+            "cut B 2…6 0",
+        ),
+        # a source whose messages all are late may be found blind as much later
+        (
+            "before transient 9.0 saved and restored 30 live breaks off at once source's host lost for good",
+            "late A 0…15 700",
+        ),
+        # a source that runs the guest confirms the failure, whatever resumed it
+        (
+            "after persistent 11.3 non-live finishes answer lost destination destroyed at once dump",
+            "blind A 3…14 said 15",
+        ),
+        # a state is no event after which the host was blind
+        (
+            "before transient 9.0 dump live 30 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 1.4",
+            "blind A 2…9 said 700",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -587,6 +609,30 @@ MENDED: Final = {
                 " 0.5 B post-copy source's libvirtd killed"
             ),
             "blind B 2…6 said 0",
+        ),
+        # a guest that was listed, and nothing else, may have been there by any reading of the clocks
+        (
+            (
+                "two persistent 11.3 live copies breaks off ~2 S:iter aborted, destination first 5 C live"
+                " breaks off at once source's host lost for good"
+            ),
+            "late A 0…9 700",
+        ),
+        # a guest paused by an error after a post-copy is paused
+        (
+            (
+                "two persistent 11.3 post-copy breaks D(4,4) S(3,8) resumed, destination first 5 C live"
+                " copies switches finish fails D(5,5) S(3,6) S:end"
+            ),
+            "blind B 7…23 said 15",
+        ),
+        # a reported job that began after all that was seen of the last one is the next
+        (
+            (
+                "two transient 9.0>11.3 live copies breaks off ~2 S:iter aborted, destination first 5 B live"
+                " copies breaks off  destination's host lost for good"
+            ),
+            "dead A 4…11 said 0",
         ),
     ],
     "none": [

@@ -12,7 +12,15 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLEARED, Copied, Instant, Key, Mark
+from bridge.correlator.rules.observations import (
+    AS_IT_HAPPENED,
+    CLEARED,
+    Copied,
+    Instant,
+    Key,
+    Mark,
+    was_blind,
+)
 
 KEPT_RUN_STATES: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
@@ -154,10 +162,12 @@ class Departure:
         marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
         return any(mark.origin in AS_IT_HAPPENED and mark.stamped * 1e6 >= began_us for mark in marks)
 
-    def began_before(self, began_us: int, end: Mark) -> bool:
-        """Whether its job was seen to begin before the one that began and ended then, by the same clock."""
-        was_set = end.stamped * 1e6 < began_us
-        return not was_set and self.opened.origin in AS_IT_HAPPENED and not self.is_of_job(began_us)
+    def began_before(self, began_us: int, gone: Mark) -> bool:
+        """Whether its job was seen to begin before the one that began then and is gone, of which the host saw
+        nothing else.
+        """
+        was_seen = self.opened.origin in AS_IT_HAPPENED
+        return was_seen and was_blind(self.last_mark, gone) and not self.is_of_job(began_us)
 
     @property
     def copied_last(self) -> Mark | None:

@@ -159,6 +159,15 @@ def is_found(mark: Mark | None) -> bool:
     return mark is not None and mark.origin not in AS_IT_HAPPENED
 
 
+def was_blind(last: Mark, mark: Mark) -> bool:
+    """Whether the host was blind for a while between two marks."""
+    if is_found(mark):
+        return not is_found(last) or last.since != mark.since
+    if is_found(last):
+        return mark.since is not None and mark.since >= last.at
+    return mark.since != last.since
+
+
 def is_live(*marks: Mark | None) -> bool:
     """Whether these were received as they happened, so that their order of receipt is evidence."""
     return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)

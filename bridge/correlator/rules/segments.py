@@ -15,7 +15,7 @@ from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import Mark, is_found
+from bridge.correlator.rules.observations import Mark, is_found, was_blind
 
 Penalty = Callable[[Mapping[str, HostView]], int]
 """The penalty of the best choice of links."""
@@ -27,15 +27,6 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
     after one such time, belongs together.
     """
     return mark.origin != "state" and was_blind(leg.last_mark, mark)  # a state's event may still come
-
-
-def was_blind(last: Mark, mark: Mark) -> bool:
-    """Whether the host was blind for a while between two marks."""
-    if is_found(mark):
-        return not is_found(last) or last.since != mark.since
-    if is_found(last):
-        return mark.since is not None and mark.since >= last.at
-    return mark.since != last.since
 
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:

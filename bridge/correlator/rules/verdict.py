@@ -13,7 +13,7 @@ from typing import Final
 from bridge.correlator.rules.clock_readings import AFTER_S, FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, was_blind
 from bridge.correlator.rules.outcomes import (
     ArrivalState,
     DepartureState,
@@ -24,7 +24,6 @@ from bridge.correlator.rules.outcomes import (
     states_of,
 )
 from bridge.correlator.rules.pairing import Pair
-from bridge.correlator.rules.segments import was_blind
 from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
 
 
