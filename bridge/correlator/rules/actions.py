@@ -272,7 +272,6 @@ def reopen(view: HostView) -> None:
 def measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     if view.departures and view.departures[-1].stage == "left":
         view.departures[-1].figures = figures
-        view.departures[-1].measured = mark
 
 
 def run(view: HostView, mark: Mark, _: object = None) -> None:

@@ -315,7 +315,7 @@ def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
 
 def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
     """Whether the source could report the end: it wasn't blind by then."""
-    over = (each.arrival.switched or each.arrival.ended) if each.arrival is not None else None
+    over = each.arrival.decided if each.arrival is not None else None
     if over is None or each.source is None or each.source not in context.silent:
         return True
     last = each.departure.last_mark.received if each.departure is not None else over.received

@@ -13,7 +13,7 @@ from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.conflicts import evaluate_conflicts
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.current import evaluate_current
-from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.host_view import Arrival, HostView, Leg
 from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
@@ -101,16 +101,16 @@ def _relocate_legs(context: EvaluationContext) -> None:
             published.done = True
 
 
-def _arrivals(view: HostView) -> Sequence[Arrival | Departure]:
+def _arrivals(view: HostView) -> Sequence[Leg]:
     return view.arrivals
 
 
-def _departures(view: HostView) -> Sequence[Arrival | Departure]:
+def _departures(view: HostView) -> Sequence[Leg]:
     return view.departures
 
 
 def _is_forgotten(
-    context: EvaluationContext, leg: LegId | None, legs: Callable[[HostView], Sequence[Arrival | Departure]]
+    context: EvaluationContext, leg: LegId | None, legs: Callable[[HostView], Sequence[Leg]]
 ) -> bool:
     """Whether a leg was pruned: its absence is no evidence, and its other leg is no new attempt."""
     if leg is None or leg[0] not in context.views:
@@ -122,7 +122,7 @@ def _is_forgotten(
 def _found(
     context: EvaluationContext,
     leg: LegId | None,
-    legs: Callable[[HostView], Sequence[Arrival | Departure]],
+    legs: Callable[[HostView], Sequence[Leg]],
     published: AbstractSet[LegId | None],
 ) -> LegId | None:
     """The leg that has this place now: the one that begins there; else the last one before that isn't
@@ -238,7 +238,7 @@ def _prune(context: EvaluationContext) -> None:
     ]
 
 
-def _legs(view: HostView) -> list[Arrival | Departure]:
+def _legs(view: HostView) -> list[Leg]:
     return [*view.arrivals, *view.departures]
 
 

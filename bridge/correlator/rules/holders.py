@@ -64,10 +64,8 @@ def holders_at(
 
 def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
     """The guest was found there after this was prepared, and before it was over."""
-    over = arrival.switched or arrival.ended
-    return is_found(residency.began) and arrival.first.at < residency.began.at < (
-        over.at if over else FOREVER
-    )
+    ends_s = arrival.decided.at if arrival.decided else FOREVER
+    return is_found(residency.began) and arrival.first.at < residency.began.at < ends_s
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:
@@ -153,7 +151,7 @@ def _end_before_copy(
     if over is not None and is_well_after(began, over, residency_overlaps(arrival, residency)):
         return None
     for leg, link in links.items():
-        over = arrivals[leg].switched or arrivals[leg].ended
+        over = arrivals[leg].decided
         if (
             link.departure[0] == source
             and link.of.ended == end

@@ -20,6 +20,7 @@ from bridge.correlator.rules.host_view import (
     Departure,
     GuestHere,
     HostView,
+    Leg,
     Listed,
 )
 from bridge.correlator.rules.observations import (
@@ -58,7 +59,7 @@ def fold(view: HostView, observation: Observation) -> None:
 
 def _note_copied(view: HostView, observation: Observation) -> None:
     """The figures that are equal on both hosts of a pre-copy follow its end on each."""
-    last: Arrival | Departure | None
+    last: Leg | None
     if observation.what == "migration_in":
         last = view.arrivals[-1] if view.arrivals else None
         is_over = last is not None and last.stage in ("arrived", "departed")

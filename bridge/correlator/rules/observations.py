@@ -6,6 +6,7 @@ Both are plain values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, structs
@@ -151,6 +152,11 @@ class Instant(Struct, frozen=True, gc=False):
 def is_found(mark: Mark | None) -> bool:
     """Whether this was found afterwards, not seen as it happened."""
     return mark is not None and mark.origin not in AS_IT_HAPPENED
+
+
+def newest(marks: Iterable[Mark | None]) -> Mark | None:
+    """The last of these in their host's order."""
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key, default=None)
 
 
 def is_live(*marks: Mark | None) -> bool:

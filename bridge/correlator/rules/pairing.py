@@ -44,7 +44,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found
+from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found, newest
 
 _ASKED_S: Final = 2.5
 """Agents poll an outgoing job every second or two."""
@@ -165,18 +165,12 @@ def _linked(
         times,
         [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
         {
-            (host, each.key): _last_event(last)
+            (host, each.key): newest(m for m in (*last.job_marks, last.ended) if m and m.origin == "event")
             for host, view in views.items()
             for last, each in pairwise(view.departures)
         },
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
-
-
-def _last_event(departure: Departure) -> Mark | None:
-    marks = (*departure.job_marks, departure.ended)
-    events = [mark for mark in marks if mark is not None and mark.origin == "event"]
-    return max(events, key=lambda mark: mark.key, default=None)
 
 
 def _overlaps(

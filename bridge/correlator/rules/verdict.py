@@ -13,7 +13,7 @@ from typing import Final
 from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, newest
 from bridge.correlator.rules.outcomes import (
     ArrivalState,
     DepartureState,
@@ -59,7 +59,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     source_blind = pair.source in silent
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(pair, d, postcopy) if outcome == "failed" else None
-    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    over = arrival.decided if arrival is not None else None
     if source_blind and over is not None and pair.source is not None:
         source_blind = _was_blind_by(pair, source_view, silent[pair.source], over)
     is_paused = (
@@ -119,14 +119,14 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     lost = end.since if end is not None else silent.get(pair.source or "")
     listed = departure.listed_suspended
     shown = [*departure.job_marks, listed if listed and listed.at < pair.next_began else None]
-    last = max((mark for mark in shown if mark is not None), key=lambda mark: mark.key)
+    last = newest(shown) or departure.opened
     if lost is None or (end is not None and not was_blind(last, end)):
         return False
     if end is not None and pair.next_began < end.at:
         return True
     if d != "leaving":
         return False
-    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    over = arrival.decided if arrival is not None else None
     return over is not None and lost < max(over.received, last.received) + settle_s
 
 
@@ -313,7 +313,7 @@ def _decided_by(
     outcome: JointOutcome, reason: Reason | None, arrival: Arrival | None, departure: Departure | None
 ) -> Mark | None:
     """The event that decides: it gives the end its stamp."""
-    there = (arrival.switched or arrival.ended) if arrival else None
+    there = arrival.decided if arrival else None
     here = departure.ended if departure else None
     if outcome == "completed":
         return here if departure is not None and departure.stage == "left" else there or here
@@ -330,7 +330,7 @@ def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | 
     the host's clock (`Clock.offset_s`) changed by more than latency explains.
     """
     for first, last in (
-        (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
+        (arrival.opened, arrival.decided) if arrival else (None, None),
         (departure.opened, departure.ended) if departure else (None, None),
     ):
         if first is None or first.origin != "event" or last is None or last.what == CLEARED:
