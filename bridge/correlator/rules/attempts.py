@@ -64,7 +64,7 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     if each.arrival is None and not attempt.is_evident and published not in context.record.published:
         return attempt
     before = len(context.messages)
-    _publish_attempt(context, published, each, verdict)
+    _publish_attempt(context, attempt)
     is_published = len(context.messages) > before
     if is_published and each.arrival is not None and each.destination is not None:
         published.arrival = published.arrival or (each.destination, each.arrival.key)
@@ -84,20 +84,21 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     return attempt
 
 
-def _publish_attempt(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> None:
+def _publish_attempt(context: EvaluationContext, attempt: Attempt) -> None:
     """Publishes what wasn't published of this attempt."""
+    each, verdict, published = attempt.pair, attempt.verdict, attempt.published
     arrival = each.arrival
     is_unpublished = not published.started and published.last is None
     if arrival and arrival.opened and not arrival.tentative and is_unpublished:
         published.started = True
-        _publish(context, published, "started", each, verdict, message_id=f"{published.id}-started")
-    _publish_interruptions(context, published, each, verdict)
+        _publish(context, attempt, "started", f"{published.id}-started")
+    _publish_interruptions(context, attempt)
     if _is_source_forgotten(published, each):
         return
     published.source = each.source or published.source
     if verdict.outcome in ("under_way", "interrupted"):
         if verdict.timing == "patience" and published.last is None:
-            _publish_unresolved(context, published, each, verdict, _missing(context, each, verdict.since))
+            _publish_unresolved(context, attempt, *_missing(context, each, verdict.since))
         context.is_open = context.is_open or published.last is None
         return
     has_hole = each.source in context.record.reordering or each.destination in context.record.reordering
@@ -110,11 +111,11 @@ def _publish_attempt(context: EvaluationContext, published: Published, each: Pai
     if not (is_final(each) and has_begun):
         hosts = [one.host for one in lacks]
         if published.last is None and not context.has_no_gap(*hosts):
-            _publish_unresolved(context, published, each, verdict, (lacks, verdict.since))
+            _publish_unresolved(context, attempt, lacks, verdict.since)
             return
         if not context.is_past_gaps(max(verdict.since, published.at), *hosts):
             return
-    is_settled = _publish_verdict(context, published, each, verdict)
+    is_settled = _publish_verdict(context, attempt)
     if is_settled and published.last is not None and published.last.outcome != "conflict":
         is_up_to_date = all(
             host not in context.silent and context.has_caught_up(host)
@@ -176,19 +177,17 @@ def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
                 other.arrival = None  # revise a verdict, don't duplicate it
         return published
     leg = arrival or departure
-    anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
-    if leg is None or anchor is None:
+    if leg is None:
         return None
-    name = f"{context.record.uuid} {leg[0]} {anchor.id}"
+    name = f"{context.record.uuid} {leg[0]} {each.first.id}"
     identity = uuid.uuid5(NAMESPACE, name).hex
     if any(published.id == identity for published in context.record.published):
         return None  # published with this id, and the leg it was linked to has another link now
-    return Published(identity, arrival, departure, began=anchor.at)
+    return Published(identity, arrival, departure, began=each.first.at)
 
 
-def _publish_interruptions(
-    context: EvaluationContext, published: Published, each: Pair, verdict: Verdict
-) -> None:
+def _publish_interruptions(context: EvaluationContext, attempt: Attempt) -> None:
+    each, published = attempt.pair, attempt.published
     breaks = max(each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0)
     if breaks <= published.interrupted or published.last is not None:
         return
@@ -198,16 +197,14 @@ def _publish_interruptions(
     if broke is not None and not context.is_due(broke.received + context.times.settle_s):
         return
     for n in range(published.interrupted + 1, breaks + 1):
-        _publish(
-            context, published, "interrupted", each, verdict, message_id=f"{published.id}-interrupted-{n}"
-        )
+        _publish(context, attempt, "interrupted", f"{published.id}-interrupted-{n}")
     published.interrupted = breaks
 
 
-def is_unresolved(context: EvaluationContext, published: Published, each: Pair) -> bool:
+def is_unresolved(context: EvaluationContext, attempt: Attempt) -> bool:
     """Whether an `unresolved` was published, and the same evidence is still missing."""
-    lacks = (_missing(context, each, 0.0)[0], _missing_in_gaps(context, each))
-    return any(_key(missing) in published.unresolved for missing in lacks)
+    lacks = (_missing(context, attempt.pair, 0.0)[0], _missing_in_gaps(context, attempt.pair))
+    return any(_key(missing) in attempt.published.unresolved for missing in lacks)
 
 
 def _key(missing: list[Missing]) -> str:
@@ -215,27 +212,15 @@ def _key(missing: list[Missing]) -> str:
 
 
 def _publish_unresolved(
-    context: EvaluationContext,
-    published: Published,
-    each: Pair,
-    verdict: Verdict,
-    lacks: tuple[list[Missing], float],
+    context: EvaluationContext, attempt: Attempt, missing: list[Missing], since: float
 ) -> None:
     """Publishes `unresolved` where evidence has been missing for `patience`: once for each set of it."""
-    missing, since = lacks
-    key = _key(missing)
+    key, published = _key(missing), attempt.published
     if key in published.unresolved or not context.is_due(since + context.times.patience_s):
         return
     published.unresolved = [*published.unresolved, key][-8:]
-    n = len(published.unresolved)
     _publish(
-        context,
-        published,
-        "unresolved",
-        each,
-        verdict,
-        message_id=f"{published.id}-unresolved-{n}",
-        missing=missing,
+        context, attempt, "unresolved", f"{published.id}-unresolved-{len(published.unresolved)}", missing
     )
 
 
@@ -279,10 +264,11 @@ def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
     return Missing(side=side, host=host, code=code, text=f"{side}: {text}")
 
 
-def _publish_verdict(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> bool:
+def _publish_verdict(context: EvaluationContext, attempt: Attempt) -> bool:
     """Publishes the verdict unless it was; False if it has to be published later."""
-    outcome: Outcome = verdict.outcome  # type: ignore[assignment]
-    data = data_of(context, published, outcome, each, verdict)
+    each, published = attempt.pair, attempt.published
+    outcome: Outcome = attempt.verdict.outcome  # type: ignore[assignment]
+    data = data_of(context, attempt, outcome)
     last = published.last
     if last is not None:
         knew = _saw_the_end(context, each)
@@ -324,15 +310,12 @@ def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
 
 def _publish(
     context: EvaluationContext,
-    published: Published,
+    attempt: Attempt,
     outcome: Outcome,
-    each: Pair,
-    verdict: Verdict,
-    *,
     message_id: str,
     missing: list[Missing] | None = None,
 ) -> None:
-    data = data_of(context, published, outcome, each, verdict)
+    each, data = attempt.pair, data_of(context, attempt, outcome)
     blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
     if outcome == "started" and each.arrival is not None and each.destination is not None:
         source = context.views.get(each.source) if each.source else None
@@ -349,10 +332,9 @@ def _publish(
     context.messages.append(OutboundMessage(outcome, message_id, data.model_copy(update=blank)))
 
 
-def data_of(
-    context: EvaluationContext, published: Published, outcome: Outcome, each: Pair, verdict: Verdict
-) -> Migration:
+def data_of(context: EvaluationContext, attempt: Attempt, outcome: Outcome) -> Migration:
     """What is known of an attempt, as the model of its messages."""
+    each, verdict, published = attempt.pair, attempt.verdict, attempt.published
     return Migration(
         migration=published.id,
         revision=published.revision,
@@ -375,15 +357,10 @@ def data_of(
 
 def _name(context: EvaluationContext, outcome: Outcome, each: Pair) -> str | None:
     """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
-    order = (
-        (each.source, each.destination)
-        if outcome in ("failed", "started")
-        else (
-            each.destination,
-            each.source,
-        )
-    )
-    names = [context.views[host].name for host in order if host in context.views]
+    hosts = [each.source, each.destination]
+    if outcome not in ("failed", "started"):
+        hosts.reverse()
+    names = [context.views[host].name for host in hosts if host in context.views]
     names += [view.name for view in context.views.values()]
     return next((name for name in names if name), None)
 

@@ -49,9 +49,7 @@ def _current(context: EvaluationContext, attempts: list[Attempt]) -> Current | N
         "mode": None if phase == "preparing" else newest.verdict.mode,
         "progress": progress,
     }
-    return _retained(
-        data_of(context, newest.published, "started", newest.pair, newest.verdict), phase, **update
-    )
+    return _retained(data_of(context, newest, "started"), phase, **update)
 
 
 def _retained(data: Migration, phase: Phase, **update: object) -> Current:
@@ -76,7 +74,7 @@ def _phase(context: EvaluationContext, attempt: Attempt, *, has_job: bool) -> Ph
     suspended = departure.suspended if departure is not None else None
     phases: tuple[tuple[Phase, bool], ...] = (
         ("interrupted", verdict.outcome == "interrupted"),
-        ("unresolved", is_unresolved(context, attempt.published, attempt.pair)),
+        ("unresolved", is_unresolved(context, attempt)),
         ("postcopy", verdict.mode == "postcopy"),
         ("switching", arrival is not None and arrival.switched is not None),
         (

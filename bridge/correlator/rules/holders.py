@@ -179,16 +179,12 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
     """The readings of both clocks by which the guest was on the source when the arrival was opened."""
     if residency is None:
         return []
-    return [(a, s) for a, s in product(lasted(arrival), _resided(residency)) if _away_s(a, s) <= ORDER_S]
-
-
-def _resided(residency: Residency) -> list[Interval]:
-    return intervals(residency.began, None, residency.ended)
-
-
-def _away_s(arrival: Interval, residency: Interval) -> float:
-    """How far the beginning of an arrival is from a residency."""
-    return max(0.0, residency.begins - arrival.begins, arrival.begins - residency.ends)
+    resided = intervals(residency.began, None, residency.ended)
+    return [
+        (a, there)
+        for a, there in product(lasted(arrival), resided)
+        if there.begins - ORDER_S <= a.begins <= there.ends + ORDER_S
+    ]
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:

@@ -66,6 +66,15 @@ class Pair:
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
 
+    @property
+    def first(self) -> Mark:
+        """The first event of its arrival, else of its departure."""
+        if self.arrival is not None:
+            return self.arrival.first
+        if self.departure is not None:
+            return self.departure.opened
+        raise ValueError("an attempt without either leg")
+
     def at_destination(self, moment: Mark) -> float:
         """A moment of the destination, by the likeliest reading of its clock."""
         return self.overlaps[0][0].read(moment) if self.overlaps else moment.at

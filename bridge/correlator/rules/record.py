@@ -135,11 +135,6 @@ class DomainRecord:
     decided: float = 0.0
 
     @classmethod
-    def new(cls, domain: str) -> DomainRecord:
-        """The record of a domain of which nothing is known."""
-        return cls(domain)
-
-    @classmethod
     def load(cls, data: bytes) -> DomainRecord:
         """The record that `dump` wrote, in this version, 0.2.0 or 0.1.0. Raises msgspec.DecodeError or
         ValidationError for other bytes.

@@ -53,7 +53,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     """
     a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
-    marks = _conclusive(arrival, departure, d)
+    marks = _conclusive(pair, d)
     newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
     outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest)
     source_blind = pair.source in silent
@@ -75,7 +75,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     return Verdict(
         outcome=outcome,
         timing=timing,
-        since=max((m.received for _, m in marks), default=_first(arrival, departure).received),
+        since=max((m.received for _, m in marks), default=pair.first.received),
         mode="postcopy" if postcopy else "precopy",
         reason=reason,
         attention=attention,
@@ -130,42 +130,30 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     return over is not None and lost < max(over.received, last.received) + settle_s
 
 
-def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
-    if arrival is not None:
-        return arrival.first
-    if departure is not None:
-        return departure.opened
-    raise ValueError("an attempt without either leg")
-
-
 def _evidence(
     pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None
 ) -> tuple[tuple[str, str], ...]:
     """Host and id of each message that the verdict rests on; a cleared state has no id."""
-    marks = _conclusive(pair.arrival, pair.departure, d, in_messages=True)
+    marks = _conclusive(pair, d, in_messages=True)
     if decisive_end is not None and decisive_end[1].what != CLEARED and decisive_end not in marks:
         marks.append(decisive_end)
     hosts = {"source": pair.source, "destination": pair.destination}
     return tuple((host, mark.id) for side, mark in marks if (host := hosts[side]) is not None)
 
 
-def _conclusive(
-    arrival: Arrival | None, departure: Departure | None, d: DepartureState, *, in_messages: bool = False
-) -> list[tuple[Side, Mark]]:
+def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> list[tuple[Side, Mark]]:
     """The decisive mark of each side; `in_messages`: only marks with an id, which a cleared state hasn't."""
-    sides: list[tuple[Side, tuple[Mark | None, ...]]] = []
-    if arrival is not None:
-        sides.append(("destination", (arrival.switched, arrival.ended, arrival.broke, arrival.first)))
-    if departure is not None:
+    sides: dict[Side, tuple[Mark | None, ...]] = {}
+    if (arrival := pair.arrival) is not None:
+        sides["destination"] = (arrival.switched, arrival.ended, arrival.broke, arrival.first)
+    if (departure := pair.departure) is not None:
         ended = departure.ended if d == departure.stage else None
-        sides.append(("source", (ended, departure.broke, departure.suspended)))
-    marks = []
-    for side, of_it in sides:
-        for mark in of_it:
-            if mark is not None and not (in_messages and mark.what == CLEARED):
-                marks.append((side, mark))
-                break
-    return marks
+        sides["source"] = (ended, departure.broke, departure.suspended)
+    wanted = (
+        next(((side, mark) for mark in marks if mark and not (in_messages and mark.what == CLEARED)), None)
+        for side, marks in sides.items()
+    )
+    return [each for each in wanted if each is not None]
 
 
 _REASON_OF_SOURCE: Final[dict[DepartureState, Reason]] = {
