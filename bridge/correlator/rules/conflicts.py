@@ -7,19 +7,10 @@ import uuid
 from typing import Final
 
 from bridge.correlator.rules.context import EvaluationContext
-from bridge.correlator.rules.observations import CLEARED, Mark
+from bridge.correlator.rules.observations import CLEARED
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage
-from bridge.wire.messages import (
-    DomainName,
-    Evidence,
-    Guest,
-    GuestState,
-    HostRef,
-    Migration,
-    Resolved,
-    host_source,
-)
+from bridge.wire.messages import Evidence, Guest, GuestState, Resolved, host_source
 
 _NEVER: Final = float("inf")
 
@@ -58,9 +49,11 @@ def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
             continue
         if context.is_past_gaps(since, host, other):
             key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
-            conflict = Conflict(key, _conflict_data(context, host, began, other, later))
+            guest = Guest(host=None, state="running")
+            data = context.data_alone("conflict", host, other, (host, began), (other, later), guest=guest)
+            conflict = Conflict(key, data)
             context.record.conflicts.append(conflict)
-            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", conflict.data))
+            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", data))
 
 
 def _has_guest(context: EvaluationContext, host: str | None) -> bool:
@@ -101,27 +94,3 @@ def _runs_since(context: EvaluationContext, host: str) -> float:
     if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
         return _NEVER
     return max(view.residency.began.received if view.residency else 0.0, view.run_states[-1].received)
-
-
-def _conflict_data(context: EvaluationContext, host: str, began: Mark, other: str, later: Mark) -> Migration:
-    return Migration(
-        migration=None,
-        revision=0,
-        outcome="conflict",
-        domain=DomainName(uuid=context.record.uuid, name=context.views[other].name),
-        source=HostRef(host=host),
-        destination=HostRef(host=other),
-        mode=None,
-        reason=None,
-        attention=None,
-        guest=Guest(host=None, state="running"),
-        started_at=None,
-        ended_at=None,
-        duration_ms=None,
-        downtime_ms=None,
-        confirmed_by=["source", "destination"],
-        evidence=[
-            Evidence(source=host_source(host), id=began.id),
-            Evidence(source=host_source(other), id=later.id),
-        ],
-    )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import Return
+from bridge.correlator.rules.observations import Mark, Return
 from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
-from bridge.wire.messages import Migration
+from bridge.wire.messages import DomainName, Evidence, HostRef, Migration, Outcome, host_source
 
 
 class EvaluationContext:
@@ -64,6 +64,25 @@ class EvaluationContext:
         if view is None:
             return True
         return event_type_of_state(view) is None and self.is_due(view.late + self.times.settle_s)
+
+    def data_alone(
+        self, outcome: Outcome, source: str, destination: str, *evidence: tuple[str, Mark], **known: object
+    ) -> Migration:
+        """What both hosts show without an attempt; what isn't `known` besides is null."""
+        unknown = ("migration", "mode", "reason", "attention", "started_at", "ended_at", "duration_ms")
+        return Migration.model_validate(
+            {
+                **dict.fromkeys((*unknown, "downtime_ms")),
+                "revision": 0,
+                "outcome": outcome,
+                "domain": DomainName(uuid=self.record.uuid, name=self.views[destination].name),
+                "source": HostRef(host=source),
+                "destination": HostRef(host=destination),
+                "confirmed_by": ["source", "destination"],
+                "evidence": [Evidence(source=host_source(host), id=mark.id) for host, mark in evidence],
+                **known,
+            }
+        )
 
     def publish_verdict(self, published: Published, data: Migration) -> None:
         """Publishes a verdict and notes it; that of the newest attempt is retained, too."""

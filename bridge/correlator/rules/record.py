@@ -113,6 +113,11 @@ class Published:
     began: float = 0.0
     absorbed: list[LegId] = field(default_factory=list)
 
+    @property
+    def legs(self) -> list[LegId]:
+        """Its legs, with their later segments."""
+        return [leg for leg in (self.arrival, self.departure, *self.absorbed) if leg is not None]
+
 
 @dataclass(slots=True)
 class DomainRecord:
