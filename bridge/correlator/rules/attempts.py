@@ -116,23 +116,10 @@ def _publish_attempt(context: EvaluationContext, attempt: Attempt) -> None:
         if not context.is_past_gaps(max(verdict.since, published.at), *hosts):
             return
     is_settled = _publish_verdict(context, attempt)
-    if is_settled and published.last is not None and published.last.outcome != "conflict":
-        is_up_to_date = all(
-            host not in context.silent and context.has_caught_up(host)
-            for host in (each.source, each.destination)
-        )
-        # Where both ran, the side that ended first decides: a side that is blind or late may have.
-        is_over = (
-            is_up_to_date and _are_both_over(each)
-            if published.was_conflict
-            else is_final(each) and not each.ambiguous
-        )
-        published.done = is_over and not has_hole
+    # Where both ran, the side that ended first decides: a side that is blind or late may have.
+    if is_settled and not published.was_conflict:
+        published.done = is_final(each) and not each.ambiguous and not has_hole
     context.is_open = context.is_open or (not published.done and _may_change(context, published, each))
-
-
-def _are_both_over(each: Pair) -> bool:
-    return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
 @exception_to("revision", "none: its absence is no evidence that a guest which was found gone never arrived")

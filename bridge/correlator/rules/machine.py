@@ -98,7 +98,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     """Changes the view by one event type, by `TABLE`."""
     if event_type == "switching" and _was_just_resumed(view, mark):
         event_type = "paused_after_resume"
-    elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
+    elif event_type == "first_iteration" and _may_be_the_next_job(view):
         do.reopen(view)
     elif event_type == "iteration" and _counts_anew(view, figures[0]):
         event_type = "first_iteration"
@@ -144,15 +144,12 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
 _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
     {
         do.mark_iteration, do.suspend, do.unpause, do.lose_job, do.postcopy_out, do.break_out,
-        do.leave, do.resume, do.leave_paused, do.crash, do.stop, do.vanish, do.job_end,
+        do.leave, do.resume, do.leave_paused, do.crash, do.stop, do.vanish,
     }
 )  # fmt: skip
 _ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({do.resume, do.leave, do.postcopy_out, do.lose_job})
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {do.arrive, do.arrive_paused, do.fail, do.start_postcopy, do.break_in}
-)
-_OF_A_JOB: Final[frozenset[EventType]] = frozenset(
-    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
 )
 
 
