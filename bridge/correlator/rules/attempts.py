@@ -258,8 +258,7 @@ def _publish_verdict(context: EvaluationContext, attempt: Attempt) -> bool:
     data = data_of(context, attempt, outcome)
     last = published.last
     if last is not None:
-        knew = _saw_the_end(context, each)
-        data = _keeping_known(data, last, source_is_silent=each.source in context.silent and knew)
+        data = _keeping_known(data, last)
         if _substance(data) == _substance(last):
             return True
         if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(context, each):
@@ -284,15 +283,6 @@ def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
     view = context.views.get(each.source) if each.source is not None else None
     end = view.past[-1].ended if view is not None and view.past else None
     return end is not None and end.origin == "state"
-
-
-def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
-    """Whether the source could report the end: it wasn't blind by then."""
-    over = each.arrival.decided if each.arrival is not None else None
-    if over is None or each.source is None or each.source not in context.silent:
-        return True
-    last = each.departure.last_mark.received if each.departure is not None else over.received
-    return context.silent[each.source] > max(over.received, last) + context.times.settle_s
 
 
 def _publish(
@@ -366,8 +356,8 @@ def _substance(data: Migration) -> tuple[object, ...]:
     )
 
 
-def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) -> Migration:
-    """Keeps what is known: that a side was pruned, or is blind now, is no evidence against it."""
+def _keeping_known(data: Migration, last: Migration) -> Migration:
+    """Keeps what is known: that a side was pruned is no evidence against it."""
     update: dict[str, object] = {}
     for name in ("started_at", "downtime_ms"):
         if getattr(data, name) is None and getattr(last, name) is not None:
@@ -375,9 +365,4 @@ def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) 
     for name in ("source", "destination"):
         if getattr(data, name).host is None:
             update[name] = getattr(last, name)
-    if source_is_silent and (data.outcome, data.reason) == (last.outcome, last.reason):
-        if "source" not in data.confirmed_by:
-            update["attention"] = data.attention or last.attention
-        if data.guest.state == "unknown" and last.guest.state != "unknown":
-            update["guest"] = last.guest
     return data.model_copy(update=update) if update else data
