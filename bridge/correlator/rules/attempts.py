@@ -312,23 +312,17 @@ def _publish(
 def data_of(context: EvaluationContext, attempt: Attempt, outcome: Outcome) -> Migration:
     """What is known of an attempt, as the model of its messages."""
     each, verdict, published = attempt.pair, attempt.verdict, attempt.published
-    return Migration(
-        migration=published.id,
-        revision=published.revision,
-        outcome=outcome,
-        domain=DomainName(uuid=context.record.uuid, name=_name(context, outcome, each)),
-        source=HostRef(host=each.source),
-        destination=HostRef(host=each.destination),
-        mode=verdict.mode,
-        reason=verdict.reason,
-        attention=verdict.attention,
-        guest=Guest(host=verdict.guest[0], state=verdict.guest[1]),
-        started_at=verdict.started_at,
-        ended_at=verdict.ended_at,
-        duration_ms=verdict.duration_ms,
-        downtime_ms=verdict.downtime_ms,
-        confirmed_by=list(verdict.confirmed_by),
-        evidence=[Evidence(source=host_source(host), id=mark) for host, mark in verdict.evidence],
+    return Migration.model_validate(
+        {
+            "migration": published.id,
+            "revision": published.revision,
+            "outcome": outcome,
+            "domain": DomainName(uuid=context.record.uuid, name=_name(context, outcome, each)),
+            "source": HostRef(host=each.source),
+            "destination": HostRef(host=each.destination),
+            "mode": verdict.mode,
+            **verdict.known,
+        }
     )
 
 

@@ -25,26 +25,28 @@ from bridge.correlator.rules.outcomes import (
 )
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.segments import was_blind
-from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
+from bridge.wire.messages import (
+    Attention,
+    Evidence,
+    Guest,
+    GuestState,
+    Mode,
+    Reason,
+    Side,
+    host_source,
+    seconds,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to publish of one attempt, and when; stamps and ids as in the messages."""
+    """What to publish of one attempt, and when. known: by the names of a message's fields."""
 
     outcome: JointOutcome
     timing: Timing
     since: float
-    mode: Mode | None
-    reason: Reason | None
-    attention: Attention | None
-    guest: tuple[str | None, GuestState]
-    confirmed_by: tuple[Side, ...]
-    started_at: str | None
-    ended_at: str | None
-    duration_ms: int | None
-    downtime_ms: int | None
-    evidence: tuple[tuple[str, str], ...]
+    mode: Mode
+    known: Mapping[str, object]
 
 
 def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
@@ -77,15 +79,17 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
         timing=timing,
         since=max((m.received for _, m in marks), default=pair.first.received),
         mode="postcopy" if postcopy else "precopy",
-        reason=reason,
-        attention=attention,
-        guest=guest,
-        confirmed_by=_confirmed_by(outcome, a, d, pair),
-        started_at=arrival.opened.stamp if arrival and arrival.opened else None,
-        ended_at=decided.stamp if decided else None,
-        duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
-        downtime_ms=downtime,
-        evidence=_evidence(pair, d, decisive_end),
+        known={
+            "reason": reason,
+            "attention": attention,
+            "guest": Guest(host=guest[0], state=guest[1]),
+            "confirmed_by": _confirmed_by(outcome, a, d, pair),
+            "started_at": arrival.opened.stamp if arrival and arrival.opened else None,
+            "ended_at": decided.stamp if decided else None,
+            "duration_ms": elapsed if elapsed is not None else _duration_ms(arrival, departure),
+            "downtime_ms": downtime,
+            "evidence": _evidence(pair, d, decisive_end),
+        },
     )
 
 
@@ -130,15 +134,17 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     return over is not None and lost < max(over.received, last.received) + settle_s
 
 
-def _evidence(
-    pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None
-) -> tuple[tuple[str, str], ...]:
-    """Host and id of each message that the verdict rests on; a cleared state has no id."""
+def _evidence(pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None) -> list[Evidence]:
+    """The messages that the verdict rests on; a cleared state has no id."""
     marks = _conclusive(pair, d, in_messages=True)
     if decisive_end is not None and decisive_end[1].what != CLEARED and decisive_end not in marks:
         marks.append(decisive_end)
     hosts = {"source": pair.source, "destination": pair.destination}
-    return tuple((host, mark.id) for side, mark in marks if (host := hosts[side]) is not None)
+    return [
+        Evidence(source=host_source(host), id=mark.id)
+        for side, mark in marks
+        if (host := hosts[side]) is not None
+    ]
 
 
 def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> list[tuple[Side, Mark]]:
@@ -268,7 +274,7 @@ _DESTINATION_CONFIRMS: Final[dict[JointOutcome, frozenset[ArrivalState]]] = {
 }
 
 
-def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair) -> tuple[Side, ...]:
+def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair) -> list[Side]:
     arrival, departure = pair.arrival, pair.departure
     sides: list[Side] = []
     if d in _SOURCE_CONFIRMS.get(outcome, frozenset()):
@@ -277,7 +283,7 @@ def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pai
     is_cleared_up = bool(ended and departure and departure.ended and ended.at > departure.ended.at)
     if a in _DESTINATION_CONFIRMS.get(outcome, frozenset()) and not is_cleared_up:
         sides.append("destination")
-    return tuple(sides)
+    return sides
 
 
 def _decisive_end(
