@@ -13,15 +13,11 @@ from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, OutboundMessage, Published
 from bridge.correlator.rules.verdict import Verdict, decide
 from bridge.wire.messages import (
-    DomainName,
-    Evidence,
     Guest,
-    HostRef,
     Migration,
     Missing,
     Outcome,
     Side,
-    host_source,
 )
 
 
@@ -302,7 +298,7 @@ def _publish(
             "attention": None,
             "confirmed_by": [],
             "guest": Guest(host=each.source, state=state),
-            "evidence": [Evidence(source=host_source(each.destination), id=each.arrival.first.id)],
+            "evidence": [each.arrival.first.evidence(each.destination)],
         }
     if missing is not None:
         blank["missing"] = missing
@@ -312,28 +308,15 @@ def _publish(
 def data_of(context: EvaluationContext, attempt: Attempt, outcome: Outcome) -> Migration:
     """What is known of an attempt, as the model of its messages."""
     each, verdict, published = attempt.pair, attempt.verdict, attempt.published
-    return Migration.model_validate(
-        {
-            "migration": published.id,
-            "revision": published.revision,
-            "outcome": outcome,
-            "domain": DomainName(uuid=context.record.uuid, name=_name(context, outcome, each)),
-            "source": HostRef(host=each.source),
-            "destination": HostRef(host=each.destination),
-            "mode": verdict.mode,
-            **verdict.known,
-        }
+    return context.data(
+        outcome,
+        each.source,
+        each.destination,
+        migration=published.id,
+        revision=published.revision,
+        mode=verdict.mode,
+        **verdict.known,
     )
-
-
-def _name(context: EvaluationContext, outcome: Outcome, each: Pair) -> str | None:
-    """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
-    hosts = [each.source, each.destination]
-    if outcome not in ("failed", "started"):
-        hosts.reverse()
-    names = [context.views[host].name for host in hosts if host in context.views]
-    names += [view.name for view in context.views.values()]
-    return next((name for name in names if name), None)
 
 
 def _substance(data: Migration) -> tuple[object, ...]:

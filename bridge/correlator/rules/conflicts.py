@@ -10,7 +10,7 @@ from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.observations import CLEARED
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage
-from bridge.wire.messages import Evidence, Guest, GuestState, Resolved, host_source
+from bridge.wire.messages import Guest, GuestState, Resolved
 
 _NEVER: Final = float("inf")
 
@@ -50,7 +50,9 @@ def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
         if context.is_past_gaps(since, host, other):
             key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
             guest = Guest(host=None, state="running")
-            data = context.data_alone("conflict", host, other, (host, began), (other, later), guest=guest)
+            evidence = [began.evidence(host), later.evidence(other)]
+            both = ["source", "destination"]
+            data = context.data("conflict", host, other, guest=guest, confirmed_by=both, evidence=evidence)
             conflict = Conflict(key, data)
             context.record.conflicts.append(conflict)
             context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", data))
@@ -76,7 +78,7 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
     if len(left) == 1:
         place, state = left[0]
     has_id = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
-    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and has_id else []
+    evidence = [ended[1].evidence(ended[0])] if ended and has_id else []
     update = {
         "outcome": "resolved",
         "guest": Guest(host=place, state=state),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import Mark, Return
+from bridge.correlator.rules.observations import Return
 from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
-from bridge.wire.messages import DomainName, Evidence, HostRef, Migration, Outcome, host_source
+from bridge.wire.messages import DomainName, HostRef, Migration, Outcome
 
 
 class EvaluationContext:
@@ -65,24 +65,29 @@ class EvaluationContext:
             return True
         return event_type_of_state(view) is None and self.is_due(view.late + self.times.settle_s)
 
-    def data_alone(
-        self, outcome: Outcome, source: str, destination: str, *evidence: tuple[str, Mark], **known: object
+    def data(
+        self, outcome: Outcome, source: str | None, destination: str | None, **known: object
     ) -> Migration:
-        """What both hosts show without an attempt; what isn't `known` besides is null."""
+        """A message of a migration between two hosts; what isn't `known` besides is null."""
         unknown = ("migration", "mode", "reason", "attention", "started_at", "ended_at", "duration_ms")
         return Migration.model_validate(
             {
                 **dict.fromkeys((*unknown, "downtime_ms")),
                 "revision": 0,
                 "outcome": outcome,
-                "domain": DomainName(uuid=self.record.uuid, name=self.views[destination].name),
+                "domain": DomainName(uuid=self.record.uuid, name=self._name(outcome, source, destination)),
                 "source": HostRef(host=source),
                 "destination": HostRef(host=destination),
-                "confirmed_by": ["source", "destination"],
-                "evidence": [Evidence(source=host_source(host), id=mark.id) for host, mark in evidence],
                 **known,
             }
         )
+
+    def _name(self, outcome: Outcome, source: str | None, destination: str | None) -> str | None:
+        """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
+        is_at_source = outcome in ("failed", "started")
+        hosts = (source, destination) if is_at_source else (destination, source)
+        names = [self.views[host].name for host in (*hosts, *self.views) if host in self.views]
+        return next((name for name in names if name), None)
 
     def publish_verdict(self, published: Published, data: Migration) -> None:
         """Publishes a verdict and notes it; that of the newest attempt is retained, too."""

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, structs
 
-from bridge.wire.messages import seconds, stamp
+from bridge.wire.messages import Evidence, host_source, seconds, stamp
 
 ObservationKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Copied = tuple[int, ...]
@@ -104,6 +104,10 @@ class Mark(Struct, frozen=True, gc=False):
             since=observation.since,
             late=observation.late,
         )
+
+    def evidence(self, host: str) -> Evidence:
+        """It as the evidence for a verdict."""
+        return Evidence(source=host_source(host), id=self.id)
 
     @property
     def stamped(self) -> float:

@@ -49,10 +49,17 @@ def evaluate_offline(context: EvaluationContext) -> None:
         )
         context.record.published.append(published)
         guest = Guest(host=destination, state="shutoff")
-        data = context.data_alone(
-            "completed", source, destination, (destination, mark), (source, gone),
-            migration=published.id, mode="offline", guest=guest, ended_at=gone.stamp,
-        )  # fmt: skip
+        data = context.data(
+            "completed",
+            source,
+            destination,
+            migration=published.id,
+            mode="offline",
+            guest=guest,
+            ended_at=gone.stamp,
+            confirmed_by=["source", "destination"],
+            evidence=[mark.evidence(destination), gone.evidence(source)],
+        )
         context.publish_verdict(published, data)
 
 

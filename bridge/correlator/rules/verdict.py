@@ -33,7 +33,6 @@ from bridge.wire.messages import (
     Mode,
     Reason,
     Side,
-    host_source,
     seconds,
 )
 
@@ -140,11 +139,7 @@ def _evidence(pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | N
     if decisive_end is not None and decisive_end[1].what != CLEARED and decisive_end not in marks:
         marks.append(decisive_end)
     hosts = {"source": pair.source, "destination": pair.destination}
-    return [
-        Evidence(source=host_source(host), id=mark.id)
-        for side, mark in marks
-        if (host := hosts[side]) is not None
-    ]
+    return [mark.evidence(host) for side, mark in marks if (host := hosts[side]) is not None]
 
 
 def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> list[tuple[Side, Mark]]:
