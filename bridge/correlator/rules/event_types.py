@@ -161,17 +161,9 @@ def _is_of_an_earlier_job(view: HostView, what: str) -> bool:
     """
     if view.phase == "here":
         return what == "paused/migration" and not view.was_resumed_last
-    if view.phase != "copying":
-        return False
-    if what == "paused/migration" and not _was_left_paused(view):
+    if view.phase != "copying" or what == "paused/migration":
         return False
     was_cancelled = view.residency is not None and view.residency.cancelled
     return what == view.departures[-1].state_before or (
         was_cancelled and what == "running/migration_canceled"
     )
-
-
-def _was_left_paused(view: HostView) -> bool:
-    """Whether the job before the last left the guest paused."""
-    before = view.departures[-2] if len(view.departures) > 1 else None
-    return before is not None and before.suspended is not None and before.guest == "paused"

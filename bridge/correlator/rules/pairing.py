@@ -275,13 +275,6 @@ class _Known:
         return self.proven.get(arrival) == departure
 
 
-_OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
-    "ended": frozenset({"crashed", "stopped", "vanished"}),
-    "arrived": frozenset({"crashed", "stopped"}),
-    "departed": frozenset({"crashed", "stopped"}),
-}
-
-
 def stage_then(
     arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap], next_began: float = FOREVER
 ) -> DepartureStage:
@@ -298,7 +291,8 @@ def _ended_independently(
     the next attempt was prepared.
     """
     end, over = departure.announced or departure.ended, arrival.switched or arrival.ended_by
-    if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
+    ends = ("crashed", "stopped", "vanished") if arrival.stage == "ended" else ("crashed", "stopped")
+    if end is None or over is None or departure.stage not in ends:
         return False
     if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
         return True
@@ -324,14 +318,6 @@ def _was_over(arrival: Arrival, departure: Departure) -> bool:
         return False
     is_later = arrival.ended is not None and arrival.ended.at > end.at + ORDER_S
     return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
-
-
-def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
-    """The destination's guest ended well after its source's job."""
-    end, over = departure.ended, arrival.ended_by
-    if end is None or over is None or is_found(end) or departure.stage not in (*_OF_A_MIGRATION, "job_ended"):
-        return False
-    return is_well_after(over, end, [(d, a) for a, d in overlaps])
 
 
 def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
@@ -435,8 +421,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
-        or _was_followed(arrival, departure, known)
-        or _outlived(arrival, departure, overlaps),
+        or _was_followed(arrival, departure, known),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=(here, there) not in known.published,
         overlaps=tuple(overlaps),
