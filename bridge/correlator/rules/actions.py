@@ -28,12 +28,17 @@ def begin(view: HostView, mark: Mark, _: object = None) -> None:
     view.lost = None
 
 
-def end(view: HostView, mark: Mark, _: object = None) -> None:
+def end_residency(view: HostView, mark: Mark) -> None:
+    """The guest isn't here any more."""
     if view.residency is not None:
         view.residency.ended = mark
         view.past = [*view.past, view.residency][-KEPT:]
     view.residency = None
     view.set_run_state(None, mark)
+
+
+def end(view: HostView, mark: Mark, _: object = None) -> None:
+    end_residency(view, mark)
     if not view.persistent:
         view.present = False  # a state lists it if it is still defined
     for arrival in view.arrivals:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from typing import Final
 
+from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.observations import CLEARED
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage
 from bridge.wire.messages import Guest, GuestState, Resolved
-
-_NEVER: Final = float("inf")
 
 
 def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
@@ -42,7 +40,7 @@ def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
     )
     for (began, host), (later, other) in itertools.combinations(residencies, 2):
         since = max(_runs_since(context, host), _runs_since(context, other))
-        if since == _NEVER or frozenset((host, other)) in linked | published:
+        if since == FOREVER or frozenset((host, other)) in linked | published:
             continue
         context.is_open = True
         if not context.is_due(since + context.times.settle_s):
@@ -91,8 +89,8 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
 
 
 def _runs_since(context: EvaluationContext, host: str) -> float:
-    """Since when the guest is known to run on a host that isn't blind; else `_NEVER`."""
+    """Since when the guest is known to run on a host that isn't blind; else `FOREVER`."""
     view = context.views[host]
     if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
-        return _NEVER
+        return FOREVER
     return max(view.residency.began.received if view.residency else 0.0, view.run_states[-1].received)

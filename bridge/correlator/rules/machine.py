@@ -6,6 +6,7 @@ event means, and of `transitions`, which say what that does in each phase.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import structs
@@ -20,7 +21,6 @@ from bridge.correlator.rules.host_view import (
     Departure,
     GuestHere,
     HostView,
-    Leg,
     Listed,
 )
 from bridge.correlator.rules.observations import (
@@ -59,15 +59,10 @@ def fold(view: HostView, observation: Observation) -> None:
 
 def _note_copied(view: HostView, observation: Observation) -> None:
     """The figures that are equal on both hosts of a pre-copy follow its end on each."""
-    last: Leg | None
-    if observation.what == "migration_in":
-        last = view.arrivals[-1] if view.arrivals else None
-        is_over = last is not None and last.stage in ("arrived", "departed")
-    else:
-        last = view.departures[-1] if view.departures else None
-        is_over = last is not None and last.stage == "left"
-    if last is not None and is_over and not last.postcopy:
-        last.copied = observation.copied
+    is_arrival = observation.what == "migration_in"
+    legs: Sequence[Arrival | Departure] = view.arrivals if is_arrival else view.departures
+    if legs and not legs[-1].postcopy and legs[-1].stage in ("arrived", "departed", "left"):
+        legs[-1].copied = observation.copied
 
 
 def _mark(view: HostView, observation: Observation) -> Mark:
@@ -84,12 +79,9 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
         do.close_arrival(view, mark)
     elif view.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
         do.close_departure(view, mark)
-    if view.residency is not None:
-        view.residency.ended = mark
-        view.past = [*view.past, view.residency][-KEPT:]
-    view.residency = view.lost = view.defined = None
+    do.end_residency(view, mark)
+    view.lost = view.defined = None
     view.phase = "away"
-    view.set_run_state(None, mark)
     view.present = False
     view.key = view.moved = (mark.key[0], 0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import Struct, convert, structs
 
 from bridge.wire.messages import Evidence, host_source, seconds, stamp
 
@@ -93,17 +93,7 @@ class Mark(Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, observation: Observation) -> Mark:
         """The mark of an observation."""
-        return cls(
-            key=observation.key,
-            what=observation.what,
-            origin=observation.origin,
-            at=observation.at,
-            received=observation.received,
-            stamp=observation.stamp,
-            id=observation.id,
-            since=observation.since,
-            late=observation.late,
-        )
+        return convert(observation, cls, from_attributes=True)
 
     def evidence(self, host: str) -> Evidence:
         """It as the evidence for a verdict."""

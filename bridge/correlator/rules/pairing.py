@@ -132,22 +132,18 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     """
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
-    unlinked = [a for host, a in arrivals if not a.tentative and (host, a.key) not in links]
-    alone = sum(
-        1
-        for host, each in departures
-        if (host, each.key) not in linked
-        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or _is_known_to_fail(each))
-    )
-    open_ = sum(a.stage == "open" and a.over is None for a in unlinked)
-    ended = sum(a.stage == "ended" for a in unlinked)
-    alone += len(unlinked) - open_ - ended
-    of_links = sum(link.penalty for link in links.values())
-    return alone * UNLINKED_PENALTY + ended * ENDED_PENALTY + open_ * OPEN_PENALTY + of_links
-
-
-def _is_known_to_fail(departure: Departure) -> bool:
-    return departure.iterated and departure.job_gone is not None
+    penalty = sum(link.penalty for link in links.values())
+    for host, arrival in arrivals:
+        if not arrival.tentative and (host, arrival.key) not in links:
+            is_open = arrival.stage == "open" and arrival.over is None
+            has_ended = arrival.stage == "ended"
+            penalty += OPEN_PENALTY if is_open else ENDED_PENALTY if has_ended else UNLINKED_PENALTY
+    for host, each in departures:
+        is_known_to_fail = each.iterated and each.job_gone is not None
+        is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
+        if is_sure and (host, each.key) not in linked:
+            penalty += UNLINKED_PENALTY
+    return penalty
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})

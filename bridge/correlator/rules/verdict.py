@@ -70,7 +70,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     )
     at_source = _SourceState(source_view, is_paused, source_blind, postcopy)
     guest, attention = _guest(pair, outcome, d, at_source)
-    decisive_end = _decisive_end(outcome, a, d, arrival, departure)
+    decisive_end = _decisive_end(outcome, a, d, pair)
     decided = decisive_end[1] if decisive_end else _decided_by(outcome, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
     return Verdict(
@@ -282,20 +282,16 @@ def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pai
 
 
 def _decisive_end(
-    outcome: JointOutcome,
-    a: ArrivalState,
-    d: DepartureState,
-    arrival: Arrival | None,
-    departure: Departure | None,
+    outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair
 ) -> tuple[Side, Mark] | None:
     """If both ran, the end of one of them: it decides the outcome."""
-    mark: Mark | None = None
-    side: Side = "destination"
-    if outcome == "failed" and a == "departed" and arrival is not None:
-        mark = arrival.over
-    elif outcome == "completed" and d == "resumed_ended" and departure is not None:
-        side, mark = "source", departure.over or departure.ended
-    return None if mark is None else (side, mark)
+    arrival, departure = pair.arrival, pair.departure
+    if outcome == "failed" and a == "departed" and arrival and arrival.over:
+        return "destination", arrival.over
+    if outcome == "completed" and d == "resumed_ended" and departure:
+        mark = departure.over or departure.ended
+        return ("source", mark) if mark else None
+    return None
 
 
 def _decided_by(
