@@ -11,11 +11,13 @@ from bridge.consumer.inputs import Status
 from bridge.consumer.sequences import Epoch
 from bridge.consumer.streams import Stream
 from bridge.correlator.input.clock import Clock
-from bridge.correlator.rules.observations import UNNOTICED_S, Return
+from bridge.correlator.rules.clock_readings import AFTER_S
+from bridge.correlator.rules.observations import CLOCK_EXACT, UNNOTICED_S, Key, Return
 from bridge.wire.messages import seconds
 
 OVERTAKEN_S: Final = 1.0
 MAX_DARK: Final = 32
+MAX_WAITED: Final = 8
 GONE: Final = "status"
 """Why a host is blind that was taken out of service: its retained status was cleared."""
 
@@ -34,6 +36,9 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     away: float = math.inf
     sees_since: str = ""
     lit_stamped: float = math.inf
+    waited: list[tuple[Key, Key]] = []
+    steady: Key = (0, 0)
+    is_old: bool = False
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -94,6 +99,11 @@ class Host(Stream[_Kept]):
             return None
         return kept.away, Return(kept.lit, kept.lit_stamped)
 
+    @property
+    def waited(self) -> list[tuple[Key, Key]]:
+        """After which places, and up to which, what came late had waited on its way."""
+        return self.kept.waited
+
     def note_saw(self, at: float) -> None:
         """The host wasn't blind until then; in our seconds."""
         self.kept.saw_until = max(self.kept.saw_until, at)
@@ -104,17 +114,36 @@ class Host(Stream[_Kept]):
         kept.blind_since, kept.blind_why, kept.clock = theirs.blind_since, theirs.blind_why, theirs.clock
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
         kept.lit, kept.away, kept.sees_since = theirs.lit, theirs.away, theirs.sees_since
-        kept.lit_stamped = theirs.lit_stamped
+        kept.lit_stamped, kept.waited = theirs.lit_stamped, theirs.waited
+        kept.steady, kept.is_old = theirs.steady, theirs.is_old
 
     def note_clock(self, received: float, at: float, place: tuple[int, int], *, is_next: bool) -> None:
         """An event was stamped `at`; see `Clock.note`."""
+        before = self.kept.clock.least
         self.kept.clock.note(received, at, place, is_status=False, is_next=is_next)
+        if is_next:
+            self._note_waited(before, received - at, place)
 
     def note_status_clock(self, status: Status, received: float, *, late: bool) -> None:
         """A status that wasn't retained came from a running agent. late: it waited for us."""
         place = (0 if status.epoch is None else self.ordinal_of(status.epoch), status.last_sequence)
         is_next = not late and self.place == place
+        before = self.kept.clock.least
         self.kept.clock.note(received, status.at, place, is_status=not late, is_next=is_next)
+        if not late:
+            self._note_waited(before, received - status.at, place)
+
+    def _note_waited(self, before: float | None, difference: float, place: Key) -> None:
+        """If a message shows that the clock is as it was, what came late before had waited on its way."""
+        kept, least = self.kept, self.offset_s
+        if before is None or abs(least - before) > CLOCK_EXACT[1] - CLOCK_EXACT[0]:
+            kept.is_old = False  # nothing was known of the clock, or it was set
+        elif difference - least > AFTER_S:
+            kept.is_old = True
+            return
+        elif kept.is_old:
+            kept.waited, kept.is_old = [*kept.waited, (kept.steady, place)][-MAX_WAITED:], False
+        kept.steady = min(place, self.place)
 
     def note_agent(
         self, status: Status, *, received: float, retained: bool, after: float | None = None

@@ -14,7 +14,7 @@ from bridge.correlator.input.hosts import Host
 from bridge.correlator.input.messages import DomainMessage
 from bridge.correlator.process.sight import Sight
 from bridge.correlator.rules.clock_readings import AFTER_S
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, Observation
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, Observation, is_between
 from bridge.correlator.rules.record import DomainRecord, OutboundMessage
 from bridge.correlator.store import DomainRow
 from bridge.wire.messages import Progress, stamp
@@ -107,13 +107,15 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
     assert message.kind is not None
     assert message.kind != "job"
     at = message.at + host.offset_s
-    is_old = received - at > AFTER_S
+    waited = received - at > AFTER_S and (
+        message.late or host.was_away(at) or is_between(host.waited, (ordinal, message.sequence))
+    )
     if message.origin in AS_IT_HAPPENED or message.kind == "state":
         host.note_saw(min(at, message.at))
     return Observation(
         host.name, ordinal, message.sequence, message.kind, message.what, message.origin, message.driver,
         message.name, at, received, message.stamp, message.id, message.persistent, message.figures,
-        host.dark_from(at), message.copied, is_old and (message.late or host.was_away(at)),
+        host.dark_from(at), message.copied, waited,
     )  # fmt: skip
 
 

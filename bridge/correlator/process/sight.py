@@ -10,7 +10,7 @@ from bridge.consumer.inputs import Forgotten, Status
 from bridge.correlator.counters import Counters
 from bridge.correlator.input.hosts import GONE, Host
 from bridge.correlator.input.messages import Inbound
-from bridge.correlator.rules.observations import Return
+from bridge.correlator.rules.observations import Key, Return
 from bridge.correlator.rules.record import Hosts
 from bridge.log import get_logger
 
@@ -25,7 +25,7 @@ class Sight:
 
     blind: since when each blind host is. gone: blind hosts that were taken out of service. epochs: the
     ordinal of each host's newest epoch. returning: the return of each host that still counts as blind.
-    listing: as `Host.lists_since`.
+    listing: as `Host.lists_since`. waited: as `Host.waited`.
     """
 
     def __init__(self, settle_s: float) -> None:
@@ -36,6 +36,7 @@ class Sight:
         self.epochs: dict[str, int] = {}
         self.returning: dict[str, Return] = {}
         self.listing: dict[str, tuple[float, Return]] = {}
+        self.waited: dict[str, list[tuple[Key, Key]]] = {}
 
     def load(self, stored: Mapping[str, bytes]) -> None:
         """The process starts with these hosts."""
@@ -61,12 +62,14 @@ class Sight:
             self.blind.setdefault(host.name, since)
         self._note_gone(host)
         self._note_listing(host)
+        self._note_waited(host)
 
     def share(self, host: Host) -> None:
         """Another object of the host was processed and stored: ours takes over its sight and epoch."""
         self.hosts.setdefault(host.name, host).share_sight(host)
         self.epochs[host.name] = max(0, host.kept.current)
         self._note_listing(host)
+        self._note_waited(host)
 
     def take_status(self, host: Host, message: Status | Forgotten, inbound: Inbound) -> bool:
         """The agent's status, or its removal. True: whether the host is blind has changed."""
@@ -81,6 +84,7 @@ class Sight:
             if not inbound.retained and message.online and message.sees_libvirt:
                 host.note_saw(message.at + min(0.0, host.offset_s))
         self._note_gone(host)
+        self._note_waited(host)
         if changed:
             self._note_change(host, inbound.received)
         return changed
@@ -104,7 +108,7 @@ class Sight:
 
     def known(self, gaps: AbstractSet[str]) -> Hosts:
         """What an evaluation needs to know of the hosts, with those that have gaps."""
-        return Hosts(self.epochs, frozenset(self.gone), gaps, self.returning, self.listing)
+        return Hosts(self.epochs, frozenset(self.gone), gaps, self.returning, self.listing, self.waited)
 
     def count(self, counters: Counters) -> None:
         """Counts the hosts, and those that are blind and not gone."""
@@ -127,6 +131,10 @@ class Sight:
             self.listing.pop(host.name, None)
         else:
             self.listing[host.name] = since
+
+    def _note_waited(self, host: Host) -> None:
+        if host.waited:
+            self.waited[host.name] = host.waited
 
     def _note_gone(self, host: Host) -> None:
         if host.is_gone:
@@ -159,6 +167,7 @@ class SightBefore:
                 del sight.hosts[name]
                 sight.gone.discard(name)
                 sight.listing.pop(name, None)
+                sight.waited.pop(name, None)
                 sight.epochs.pop(name, None)
             else:
                 host = Host.load(name, data)

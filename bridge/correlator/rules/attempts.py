@@ -134,12 +134,13 @@ def _may_change(context: EvaluationContext, published: Published, each: Pair) ->
     """Whether this can change without a new observation: a blind host may come back, or a conflict lasts."""
     source = context.views.get(each.source) if each.source else None
     heard = source.last_live.received if source is not None and source.last_live is not None else 0.0
+    by_then = max(published.at, heard, *each.over_by_source(source))
     return (
         published.last is None
         or published.last.outcome == "conflict"
         or each.source in context.silent
         or each.destination in context.silent
-        or not context.is_due(max(published.at, heard) + UNNOTICED_S)  # that it is blind is noticed later
+        or not context.is_due(by_then + UNNOTICED_S)  # that it is blind is noticed later
     )
 
 

@@ -75,7 +75,7 @@ def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Int
         begins_at = first if first.origin in AS_IT_HAPPENED else after
         begins = -FOREVER if begins_at is None else read(begins_at)
         ends = FOREVER if last is None else read(last)
-        if all(abs(begins - s.begins) > ORDER_S or abs(ends - s.ends) > ORDER_S for s in found):
+        if all(abs(read(first) - s.read(first)) > ORDER_S or abs(ends - s.ends) > ORDER_S for s in found):
             found.append(Interval(begins, ends, read))
     return found
 

@@ -26,6 +26,8 @@ class EvaluationContext:
         self.now = now
         self.times = times
         self.due_times: list[float] = []
+        for host in hosts.waited.keys() & record.logs.keys():
+            record.logs[host].note_waited(hosts.waited[host])
         self.views = {host: log.view(self.is_due, times.unexplained_s) for host, log in record.logs.items()}
         self.silent = {
             host: since

@@ -147,7 +147,10 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
                 host,
             )
         )
-    place = max(ranked)[-1] if ranked else _left_for(context, pairs)
+    best = max(ranked, default=None)
+    place = best[-1] if best is not None and best[0] else _left_for(context, pairs)
+    if place is None and best is not None:
+        place = best[-1]
     if not record.is_elsewhere(place, context.views.get(place) if place else None):
         return
     migration = next((t.id for t in reversed(record.published) if t.arrival and t.arrival[0] == place), None)

@@ -112,7 +112,8 @@ def _last_host(
     if holder is None:
         return None
     source, residency = holder
-    if residency.ended is not None and residency.ended.at <= arrival.first.at + AFTER_S:
+    was_there = any(s.ends > a.begins + AFTER_S for a, s in residency_overlaps(arrival, residency))
+    if residency.ended is not None and not was_there:
         for (destination, _), link in links.items():
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
@@ -188,13 +189,18 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
-    """Whether the source's end began well after the attempt was over at the destination, by all of these
-    readings of their clocks.
+    """Whether the source's end began well after the attempt was over at the destination, by the
+    reading of their clocks that brings them closest: what one end leads to follows at once.
     """
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
-    return all(
-        earliest(end, of_source) > of_destination(over) + AFTER_S for of_destination, of_source in readings
-    )
+    apart = [_after_s(end, over, of_source, of_destination) for of_destination, of_source in readings]
+    return min(apart, key=abs) > AFTER_S
+
+
+def _after_s(end: Mark, over: Mark, of_source: ClockReading, of_destination: ClockReading) -> float:
+    """By how much the source's end began after the other one; negative if before, 0 if it may be both."""
+    over_s = of_destination(over)
+    return max(earliest(end, of_source) - over_s, min(0.0, of_source(end) - over_s))
 
 
 def lasted(leg: Arrival | Departure) -> list[Interval]:

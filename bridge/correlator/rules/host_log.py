@@ -18,7 +18,7 @@ from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_state, fold, list_state
-from bridge.correlator.rules.observations import CLEARED, Key, Mark, Observation
+from bridge.correlator.rules.observations import CLEARED, Key, Mark, Observation, is_between
 
 LONGEST: Final = 512
 """At most so many observations of one host are kept; of more, the older half is folded for good."""
@@ -69,6 +69,15 @@ class HostLog:
         if last is None or (observation.key, observation.at) > (last.key, last.mark.at):
             return False
         return last.what != CLEARED or observation.key < last.key
+
+    def note_waited(self, spans: Sequence[tuple[Key, Key]]) -> None:
+        """The clock wasn't set between these places: what came late in between had waited on its way."""
+        self.observations = [
+            replace(each, late=True)
+            if not each.late and each.received - each.at > AFTER_S and is_between(spans, each.key)
+            else each
+            for each in self.observations
+        ]
 
     @property
     def waits(self) -> bool:

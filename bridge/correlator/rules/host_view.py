@@ -135,13 +135,27 @@ class Departure(Leg):
 
     @property
     def last_mark(self) -> Mark:
-        """The newest mark of it."""
-        return newest((*self.job_marks, self.ended)) or self.opened
+        """The newest event of it, or what a state showed if nothing else did."""
+        marks = [mark for mark in (*self.job_marks, self.ended) if mark is not None]
+        return max(marks, key=lambda mark: (mark.origin != "state", mark.key))
 
     @property
     def is_over(self) -> bool:
         """Whether its job is over."""
         return self.ended is not None or self.closed is not None
+
+    def is_of_job(self, began_us: int) -> bool:
+        """Whether this has an event of the job that began then; what was found, or asked for, may have
+        happened before.
+        """
+        ended = None if self.ended == self.job_gone else self.ended
+        marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
+        return any(not is_found(mark) and mark.stamped * 1e6 >= began_us for mark in marks)
+
+    def began_before(self, began_us: int, end: Mark) -> bool:
+        """Whether its job was seen to begin before the one that began and ended then, by the same clock."""
+        was_set = end.stamped * 1e6 < began_us
+        return not was_set and not is_found(self.opened) and not self.is_of_job(began_us)
 
     @property
     def copied_last(self) -> Mark | None:

@@ -101,7 +101,10 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
             do.note_beginning(meant, mark, figures)
             do.note_job_gone(meant, mark)
             return
-        is_its_own = meant is not None and _is_of(meant, figures[0])
+        is_its_own = meant is not None and meant.is_of_job(figures[0])
+        if meant is not None and view.phase == "copying" and meant.began_before(figures[0], mark):
+            do.close_departure(view, mark)
+            view.phase = "here"
     found = transition(view.phase, event_type)
     if found is None:
         return
@@ -153,7 +156,7 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     may_be_it = (
         n
         for n, each in enumerate(known)
-        if each.job_gone is None and (not each.is_over or _is_of(each, began_us))
+        if each.job_gone is None and (not each.is_over or each.is_of_job(began_us))
     )
     n = next(may_be_it, None)
     if n is None:
@@ -163,15 +166,6 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
             break  # a post-copy's job doesn't end while the guest stays
         n += 1  # the agent saw that happen, and knows the job still: it is that job's, too
     return known[n]
-
-
-def _is_of(departure: Departure, began_us: int) -> bool:
-    """Whether this has an event of the job that began then; what was found, or asked for, may have happened
-    before.
-    """
-    ended = None if departure.ended == departure.job_gone else departure.ended
-    marks = [mark for mark in (*departure.job_marks, ended) if mark is not None]
-    return any(mark.origin in AS_IT_HAPPENED and seconds(mark.stamp) * 1e6 >= began_us for mark in marks)
 
 
 @exception_to("TABLE", "`iteration` is `first_iteration`")

@@ -6,7 +6,7 @@ Both are plain values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, convert, structs
@@ -141,6 +141,11 @@ class Instant(Struct, frozen=True, gc=False):
     def stamped(self) -> float:
         """By the host's own clock."""
         return self.at if self.stamped_at is None else self.stamped_at
+
+
+def is_between(spans: Sequence[tuple[Key, Key]], place: Key) -> bool:
+    """Whether a place is after the first and not after the second one of any of these."""
+    return any(since < place <= until for since, until in spans)
 
 
 def is_found(mark: Mark | None) -> bool:

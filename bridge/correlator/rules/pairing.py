@@ -83,6 +83,13 @@ class Pair:
         """A moment of the source, likewise."""
         return self.overlaps[0][1].read(moment) if self.overlaps else moment.at
 
+    def over_by_source(self, source: HostView | None) -> list[float]:
+        """When the attempt was over at its destination, by the receipt and by each reading of the source's
+        clock; empty while it isn't.
+        """
+        over = self.arrival.decided if self.arrival is not None else None
+        return [] if over is None else [over.received, *self.on_source_clock(over, source)]
+
     def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
         """A moment of the destination, by the source's clock as it is corrected: for each reading."""
         stamped = source.stamped if source is not None else None
@@ -377,7 +384,7 @@ def _proven(
 
 
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
-    if arrival.tentative and departure.stage != "left":
+    if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
     here, there = (host, arrival.key), (s_host, departure.key)
     if (proven := known.proves(here, there)) is not None:

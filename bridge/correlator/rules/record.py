@@ -8,7 +8,7 @@ published, and returns the difference. Both are sans-I/O: time and the blind hos
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -73,7 +73,8 @@ class Hosts:
     """What is known of the hosts themselves. epochs: the ordinal of each host's newest epoch; gone: hosts
     taken out of service, whose views are no evidence; gaps: hosts of whose event streams messages are
     missing; returning: hosts that still publish what they found, and their return; listing: since when
-    hosts that list all their domains anew were blind, and their return.
+    hosts that list all their domains anew were blind, and their return; waited: between which places of hosts
+    what came late had waited on its way.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Hosts:
     gaps: AbstractSet[str] = frozenset()
     returning: Mapping[str, Return] = field(default_factory=dict)
     listing: Mapping[str, tuple[float, Return]] = field(default_factory=dict)
+    waited: Mapping[str, Sequence[tuple[Key, Key]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -165,6 +165,7 @@ SHOWS: Final[dict[EventType, EventType]] = {
 LIKE: Final[dict[EventType, EventType]] = {
     "first_iteration": "iteration",
     "resumed_migrated": "came",
+    "paused_by_error": "paused",
     "restored_paused": "paused",
     "restored_running": "resumed",
     "crashed": "stopped",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.clock_readings import AFTER_S
+from bridge.correlator.rules.clock_readings import AFTER_S, FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
 from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, newest
@@ -60,9 +60,8 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     source_blind = pair.source in silent
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(pair, d, postcopy) if outcome == "failed" else None
-    over = arrival.decided if arrival is not None else None
-    if source_blind and over is not None and pair.source is not None:
-        source_blind = _was_blind_by(pair, source_view, silent[pair.source], over)
+    if (ends := pair.over_by_source(source_view)) and pair.source is not None:
+        source_blind = silent.get(pair.source, FOREVER) <= max(ends)
     is_paused = (
         d in ("left_paused", "job_lost", "leaving")
         and not (d == "leaving" and source_blind)
@@ -102,13 +101,6 @@ class _SourceState:
     is_paused: bool
     is_blind: bool
     postcopy: bool
-
-
-def _was_blind_by(pair: Pair, source_view: HostView | None, since: float, over: Mark) -> bool:
-    """Whether the source, blind since then, may have been so when the attempt was over: by the receipt, or by
-    a reading of its clock.
-    """
-    return since <= max(over.received, *pair.on_source_clock(over, source_view))
 
 
 def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle_s: float) -> bool:
@@ -256,7 +248,17 @@ def _guest_then(pair: Pair, view: HostView) -> GuestState:
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
     "completed": frozenset({"left", "crashed", "stopped", "vanished", "resumed_ended"}),
     "failed": frozenset(
-        {"resumed", "resumed_ended", "left_paused", "job_lost", "job_ended", "crashed", "stopped", "vanished"}
+        {
+            "resumed",
+            "resumed_ended",
+            "unpaused",
+            "left_paused",
+            "job_lost",
+            "job_ended",
+            "crashed",
+            "stopped",
+            "vanished",
+        }
     ),
     "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
     "interrupted": frozenset({"broken"}),

@@ -179,3 +179,14 @@ def test_a_guest_that_was_found_gone_was_there_when_the_next_attempt_was_prepare
     (first,) = [one for one in verdicts(published) if one.outcome == "failed"]
     assert (first.reason, first.confirmed_by) == ("destination_destroyed", ["destination"])
     assert first.guest.host == SOURCE
+
+
+def test_a_guest_that_left_is_at_its_destination_which_is_dark() -> None:
+    """Its source keeps the definition: that is no evidence that it came back."""
+    sent = [*ONLINE, *played(MIGRATIONS[0], "9.0", FULL, persistent=True)]
+    opened = next(each for each in sent if each.host == DESTINATION and is_event(each))
+    heard = [each for each in sent if each.host == SOURCE or each.t <= opened.t]
+    dark = Sent(opened.t + 0.01, DESTINATION, sees=False, why="agent", place=(0, 1))
+    published = Conductor().deliver(in_order(sorted([*heard, dark], key=lambda each: each.t)))
+    hold_the_contract(published)
+    assert places(published)[-1] == DESTINATION
