@@ -618,6 +618,21 @@ MENDED: Final = {
             ),
             "late A 0…9 700",
         ),
+        # a destination that outlived a source's job is rather another one's
+        (
+            (
+                "two persistent 11.3 live breaks off at once network cut 5 C live copies breaks off  source's"
+                " libvirtd killed"
+            ),
+            "late B 0…8 15",
+        ),
+        (
+            (
+                "two transient 9.0>11.3 live copies breaks off  network cut 5 B live copies breaks off ~2"
+                " S:iter source's host lost found again"
+            ),
+            "blind B 1…8 said 15",
+        ),
         # a guest paused by an error after a post-copy is paused
         (
             (

@@ -142,7 +142,7 @@ def transitions() -> str:
                 f"`{phase}`",
                 f"`{event_type}`",
                 f"`{after}`",
-                ", ".join(action.replace("_", " ") for action in actions),
+                ", ".join(action.__name__.replace("_", " ") for action in actions),
             )
             for phase in TABLE
             for event_type, (after, actions) in row_of(phase).items()

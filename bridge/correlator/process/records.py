@@ -41,9 +41,9 @@ class Records:
                     records[uuid] = DomainRecord.load(data)
                 except msgspec.MsgspecError as error:
                     _log.error("case.unreadable", domain=uuid, error=str(error), now="begun anew")
-                    records[uuid] = DomainRecord.new(uuid)
+                    records[uuid] = DomainRecord(uuid)
             elif uuid in new:
-                records[uuid] = DomainRecord.new(uuid)
+                records[uuid] = DomainRecord(uuid)
         return records
 
     def keep(self, records: Mapping[str, DomainRecord]) -> None:

@@ -1,11 +1,11 @@
 """How an event changes a host view. Actions take the view, the observation's mark and a job's figures."""
 
-# ruff: noqa: ARG001 - every action of the table is called the same way, whatever it needs
+# ruff: noqa: ARG001, D103 - every action is called the same way, whatever it needs, and named for what it does
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
 from bridge.correlator.rules.observations import Mark, is_found
@@ -16,47 +16,7 @@ KEPT: Final = 32
 domain is evaluated.
 """
 
-Action = Literal[
-    "begin",
-    "end",
-    "open_arrival",
-    "open_tentative",
-    "arrive",
-    "arrive_paused",
-    "fail",
-    "start_postcopy",
-    "break_in",
-    "open_departure",
-    "mark_iteration",
-    "close_departure",
-    "split_job",
-    "next_job",
-    "suspend",
-    "unpause",
-    "lose_job",
-    "discard_job",
-    "discard_found",
-    "postcopy_out",
-    "break_out",
-    "leave",
-    "resume",
-    "leave_paused",
-    "leave_paused_again",
-    "crash",
-    "stop",
-    "vanish",
-    "job_end",
-    "measure",
-    "run",
-    "pause",
-    "define",
-    "persist",
-    "undefine",
-    "lose",
-    "note_resume",
-    "job_gone",
-    "announce",
-]
+Action = Callable[[HostView, Mark, Figures], None]
 
 
 def begin(view: HostView, mark: Mark, _: object = None) -> None:
@@ -68,12 +28,17 @@ def begin(view: HostView, mark: Mark, _: object = None) -> None:
     view.lost = None
 
 
-def _end(view: HostView, mark: Mark, _: object = None) -> None:
+def end_residency(view: HostView, mark: Mark) -> None:
+    """The guest isn't here any more."""
     if view.residency is not None:
         view.residency.ended = mark
         view.past = [*view.past, view.residency][-KEPT:]
     view.residency = None
     view.set_run_state(None, mark)
+
+
+def end(view: HostView, mark: Mark, _: object = None) -> None:
+    end_residency(view, mark)
     if not view.persistent:
         view.present = False  # a state lists it if it is still defined
     for arrival in view.arrivals:
@@ -84,7 +49,7 @@ def _end(view: HostView, mark: Mark, _: object = None) -> None:
             departure.stage, departure.over = "resumed_ended", mark
 
 
-def _open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
+def open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
     arrival = Arrival(key=mark.key, first=mark, opened=opened, after=view.last_live)
     view.arrivals = [*view.arrivals, arrival][-KEPT:]
@@ -92,12 +57,12 @@ def _open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state(None, mark)
 
 
-def _open_tentative(view: HostView, mark: Mark, _: object = None) -> None:
-    _open_arrival(view, mark)
+def open_tentative(view: HostView, mark: Mark, _: object = None) -> None:
+    open_arrival(view, mark)
     view.arrivals[-1].tentative = True
 
 
-def _arrive(view: HostView, mark: Mark, _: object = None) -> None:
+def arrive(view: HostView, mark: Mark, _: object = None) -> None:
     arrival = view.arrivals[-1]
     arrival.stage = "arrived"
     arrival.switched = mark
@@ -110,13 +75,13 @@ def _arrive(view: HostView, mark: Mark, _: object = None) -> None:
     view.present = True
 
 
-def _arrive_paused(view: HostView, mark: Mark, _: object = None) -> None:
-    _arrive(view, mark)
+def arrive_paused(view: HostView, mark: Mark, _: object = None) -> None:
+    arrive(view, mark)
     view.arrivals[-1].guest = "paused"
     view.set_run_state("paused", mark)
 
 
-def _fail(view: HostView, mark: Mark, _: object = None) -> None:
+def fail(view: HostView, mark: Mark, _: object = None) -> None:
     arrival = view.arrivals[-1]
     arrival.stage = "ended"
     arrival.ended = mark
@@ -128,7 +93,7 @@ def close_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     view.arrivals[-1].over = mark
 
 
-def _start_postcopy(view: HostView, mark: Mark, _: object = None) -> None:
+def start_postcopy(view: HostView, mark: Mark, _: object = None) -> None:
     arrival = view.arrivals[-1]
     arrival.stage = "postcopy"
     arrival.postcopy = True
@@ -138,20 +103,20 @@ def _start_postcopy(view: HostView, mark: Mark, _: object = None) -> None:
         view.residency = Residency(began=mark, arrived=True)
 
 
-def _break_in(view: HostView, mark: Mark, _: object = None) -> None:
+def break_in(view: HostView, mark: Mark, _: object = None) -> None:
     arrival = view.arrivals[-1]
     arrival.stage = "broken"
     arrival.breaks += 1
     arrival.broke = mark
 
 
-def _open_departure(view: HostView, mark: Mark, _: object = None) -> None:
+def open_departure(view: HostView, mark: Mark, _: object = None) -> None:
     departure = Departure(key=mark.key, opened=mark, guest=view.guest, after=view.last_live)
     departure.state_before = view.listed.what if view.listed else None
     view.departures = [*view.departures, departure][-KEPT:]
 
 
-def _mark_iteration(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+def mark_iteration(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     view.departures[-1].iterated = True
     view.departures[-1].iteration = figures[0] or 0
     view.departures[-1].iterated_last = mark
@@ -162,7 +127,7 @@ def close_departure(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures[-1].closed = mark
 
 
-def _split_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+def split_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """Iterations count from one: if some came before the suspend as well, there were two jobs, the second not
     live. The end of the first wasn't seen.
     """
@@ -170,14 +135,14 @@ def _split_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> N
     if last.stage == "job_lost" and last.continues and not last.iterated:
         _return_the_end(view)
     elif last.stage == "job_lost":
-        _open_departure(view, mark)
-        _suspend(view, mark)
+        open_departure(view, mark)
+        suspend(view, mark)
     elif last.iterated and last.suspended is not None:
         began, last.suspended = last.suspended, None
         last.stage, last.closed, last.guest = "copying", began, view.guest_before(began)
-        _open_departure(view, began)
-        _suspend(view, began)
-    _mark_iteration(view, mark, figures)
+        open_departure(view, began)
+        suspend(view, began)
+    mark_iteration(view, mark, figures)
 
 
 def _return_the_end(view: HostView) -> None:
@@ -189,13 +154,13 @@ def _return_the_end(view: HostView) -> None:
     last.stage, last.ended, last.continues = "leaving", None, False
 
 
-def _next_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+def next_job(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """What still iterates isn't the job that is gone."""
     if view.departures[-1].stage == "job_lost":
-        _split_job(view, mark, figures)
+        split_job(view, mark, figures)
 
 
-def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
+def suspend(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.ended = None
     departure.suspended = mark
@@ -204,7 +169,7 @@ def _suspend(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state("paused", mark)
 
 
-def _unpause(view: HostView, mark: Mark, _: object = None) -> None:
+def unpause(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.stage = "resumed" if departure.stage == "job_lost" else "unpaused"
     departure.ended = mark
@@ -212,26 +177,26 @@ def _unpause(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state("running", mark)
 
 
-def _lose_job(view: HostView, mark: Mark, _: object = None) -> None:
+def lose_job(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.before_end = departure.stage
     departure.stage = "resumed" if departure.stage == "unpaused" else "job_lost"
     departure.ended = departure.job_gone = mark
 
 
-def _discard_job(view: HostView, mark: Mark, _: object = None) -> None:
+def discard_job(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures = view.departures[:-1]
 
 
-def _discard_found(view: HostView, mark: Mark, _: object = None) -> None:
+def discard_found(view: HostView, mark: Mark, _: object = None) -> None:
     """The guest was being restored: if it was found suspended, that was why."""
     if is_found(view.departures[-1].opened):
-        _discard_job(view, mark)
+        discard_job(view, mark)
     else:
         close_departure(view, mark)
 
 
-def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
+def postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.stage = "postcopy"
     departure.postcopy = True
@@ -240,7 +205,7 @@ def _postcopy_out(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state("paused", mark)
 
 
-def _break_out(view: HostView, mark: Mark, _: object = None) -> None:
+def break_out(view: HostView, mark: Mark, _: object = None) -> None:
     departure = view.departures[-1]
     departure.stage = "broken"
     departure.breaks += 1
@@ -255,30 +220,30 @@ def _finish(view: HostView, mark: Mark, stage: DepartureStage) -> None:
     departure.announced = view.residency.announced if view.residency else None
 
 
-def _leave(view: HostView, mark: Mark, _: object = None) -> None:
+def leave(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "left")
 
 
-def _crash(view: HostView, mark: Mark, _: object = None) -> None:
+def crash(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "crashed")
 
 
-def _stop(view: HostView, mark: Mark, _: object = None) -> None:
+def stop(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "stopped")
 
 
-def _vanish(view: HostView, mark: Mark, _: object = None) -> None:
+def vanish(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "vanished")
 
 
-def _job_end(view: HostView, mark: Mark, _: object = None) -> None:
+def job_end(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "job_ended")
     view.departures[-1].guest = view.guest
     if mark.what == "migration_out":
         view.departures[-1].job_gone = mark
 
 
-def _resume(view: HostView, mark: Mark, _: object = None) -> None:
+def resume(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "resumed")
     view.departures[-1].guest = "running"
     if view.residency is not None:
@@ -286,15 +251,15 @@ def _resume(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state("running", mark)
 
 
-def _leave_paused(view: HostView, mark: Mark, _: object = None) -> None:
+def leave_paused(view: HostView, mark: Mark, _: object = None) -> None:
     _finish(view, mark, "left_paused")
     view.departures[-1].guest = "paused"
     view.set_run_state("paused", mark)
 
 
-def _leave_paused_again(view: HostView, mark: Mark, _: object = None) -> None:
+def leave_paused_again(view: HostView, mark: Mark, _: object = None) -> None:
     view.departures[-1].returned = view.departures[-1].ended
-    _leave_paused(view, mark)
+    leave_paused(view, mark)
 
 
 def reopen(view: HostView) -> None:
@@ -303,36 +268,35 @@ def reopen(view: HostView) -> None:
     began, returned = last.ended, last.returned
     if began is not None and returned is not None:
         last.stage, last.ended, last.returned, last.guest = "resumed", returned, None, "running"
-        _open_departure(view, began)
+        open_departure(view, began)
         view.departures[-1].guest = view.guest_before(began)
-        _suspend(view, began)
+        suspend(view, began)
         view.phase = "leaving"
 
 
-def _measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+def measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     if view.departures and view.departures[-1].stage == "left":
         view.departures[-1].figures = figures
-        view.departures[-1].measured = mark
 
 
-def _run(view: HostView, mark: Mark, _: object = None) -> None:
+def run(view: HostView, mark: Mark, _: object = None) -> None:
     """An announced end that didn't follow is void: libvirt reports `shutdown` for a reboot, too."""
     view.set_run_state("running", mark)
     if view.residency is not None:
         view.residency.announced = None
 
 
-def _announce(view: HostView, mark: Mark, _: object = None) -> None:
+def announce(view: HostView, mark: Mark, _: object = None) -> None:
     leg = view.residency or (view.arrivals[-1] if view.phase == "incoming" else None)
     if leg is not None and leg.announced is None:
         leg.announced = mark
 
 
-def _pause(view: HostView, mark: Mark, _: object = None) -> None:
+def pause(view: HostView, mark: Mark, _: object = None) -> None:
     view.set_run_state("paused", mark)
 
 
-def _define(view: HostView, mark: Mark, _: object = None) -> None:
+def define(view: HostView, mark: Mark, _: object = None) -> None:
     """A definition without an earlier one, unless the domain was here."""
     if not view.present:
         view.defined = mark
@@ -341,25 +305,25 @@ def _define(view: HostView, mark: Mark, _: object = None) -> None:
     view.present = view.persistent = True
 
 
-def _persist(view: HostView, mark: Mark, _: object = None) -> None:
+def persist(view: HostView, mark: Mark, _: object = None) -> None:
     view.persistent = True
     if view.phase == "away":
         view.present = True
 
 
-def _note_resume(view: HostView, mark: Mark, _: object = None) -> None:
+def note_resume(view: HostView, mark: Mark, _: object = None) -> None:
     """A `resumed/migrated` while the host's role is unknown."""
     view.unclassified_resume = mark
 
 
-def _job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
+def job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """The agent's report that the job is gone may follow a departure that ended by its own event."""
     last = view.departures[-1] if view.departures else None
     if last is not None and last.job_gone is None and _may_be_its_job(last, mark, figures[0]):
         note_job_gone(last, mark)
     else:
-        _open_departure(view, mark)
-        _job_end(view, mark)
+        open_departure(view, mark)
+        job_end(view, mark)
 
 
 def _may_be_its_job(departure: Departure, gone: Mark, began_us: int | None) -> bool:
@@ -386,13 +350,13 @@ def note_job_gone(departure: Departure, mark: Mark) -> None:
         departure.stage, departure.ended = "job_ended", mark
 
 
-def _undefine(view: HostView, mark: Mark, _: object = None) -> None:
+def undefine(view: HostView, mark: Mark, _: object = None) -> None:
     view.persistent = False
     view.present = view.phase != "away"
     view.defined = None
 
 
-def _lose(view: HostView, mark: Mark, _: object = None) -> None:
+def lose(view: HostView, mark: Mark, _: object = None) -> None:
     last = view.departures[-1] if view.departures else None
     is_left_behind = last is not None and last.stage == "left" and view.began <= last.key
     if view.present is not False and not is_left_behind:
@@ -400,46 +364,3 @@ def _lose(view: HostView, mark: Mark, _: object = None) -> None:
     view.present = False
     view.persistent = None
     view.defined = None
-
-
-ACTIONS: Final[dict[Action, Callable[[HostView, Mark, Figures], None]]] = {
-    "begin": begin,
-    "end": _end,
-    "open_arrival": _open_arrival,
-    "open_tentative": _open_tentative,
-    "arrive": _arrive,
-    "arrive_paused": _arrive_paused,
-    "fail": _fail,
-    "start_postcopy": _start_postcopy,
-    "break_in": _break_in,
-    "open_departure": _open_departure,
-    "mark_iteration": _mark_iteration,
-    "close_departure": close_departure,
-    "split_job": _split_job,
-    "next_job": _next_job,
-    "suspend": _suspend,
-    "unpause": _unpause,
-    "lose_job": _lose_job,
-    "discard_job": _discard_job,
-    "discard_found": _discard_found,
-    "postcopy_out": _postcopy_out,
-    "break_out": _break_out,
-    "leave": _leave,
-    "resume": _resume,
-    "leave_paused": _leave_paused,
-    "leave_paused_again": _leave_paused_again,
-    "crash": _crash,
-    "stop": _stop,
-    "vanish": _vanish,
-    "job_end": _job_end,
-    "measure": _measure,
-    "run": _run,
-    "pause": _pause,
-    "define": _define,
-    "undefine": _undefine,
-    "lose": _lose,
-    "persist": _persist,
-    "note_resume": _note_resume,
-    "job_gone": _job_gone,
-    "announce": _announce,
-}

@@ -13,15 +13,11 @@ from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, OutboundMessage, Published
 from bridge.correlator.rules.verdict import Verdict, decide
 from bridge.wire.messages import (
-    DomainName,
-    Evidence,
     Guest,
-    HostRef,
     Migration,
     Missing,
     Outcome,
     Side,
-    host_source,
 )
 
 
@@ -64,7 +60,7 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     if each.arrival is None and not attempt.is_evident and published not in context.record.published:
         return attempt
     before = len(context.messages)
-    _publish_attempt(context, published, each, verdict)
+    _publish_attempt(context, attempt)
     is_published = len(context.messages) > before
     if is_published and each.arrival is not None and each.destination is not None:
         published.arrival = published.arrival or (each.destination, each.arrival.key)
@@ -84,20 +80,21 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     return attempt
 
 
-def _publish_attempt(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> None:
+def _publish_attempt(context: EvaluationContext, attempt: Attempt) -> None:
     """Publishes what wasn't published of this attempt."""
+    each, verdict, published = attempt.pair, attempt.verdict, attempt.published
     arrival = each.arrival
     is_unpublished = not published.started and published.last is None
     if arrival and arrival.opened and not arrival.tentative and is_unpublished:
         published.started = True
-        _publish(context, published, "started", each, verdict, message_id=f"{published.id}-started")
-    _publish_interruptions(context, published, each, verdict)
+        _publish(context, attempt, "started", f"{published.id}-started")
+    _publish_interruptions(context, attempt)
     if _is_source_forgotten(published, each):
         return
     published.source = each.source or published.source
     if verdict.outcome in ("under_way", "interrupted"):
         if verdict.timing == "patience" and published.last is None:
-            _publish_unresolved(context, published, each, verdict, _missing(context, each, verdict.since))
+            _publish_unresolved(context, attempt, *_missing(context, each, verdict.since))
         context.is_open = context.is_open or published.last is None
         return
     has_hole = each.source in context.record.reordering or each.destination in context.record.reordering
@@ -110,28 +107,15 @@ def _publish_attempt(context: EvaluationContext, published: Published, each: Pai
     if not (is_final(each) and has_begun):
         hosts = [one.host for one in lacks]
         if published.last is None and not context.has_no_gap(*hosts):
-            _publish_unresolved(context, published, each, verdict, (lacks, verdict.since))
+            _publish_unresolved(context, attempt, lacks, verdict.since)
             return
         if not context.is_past_gaps(max(verdict.since, published.at), *hosts):
             return
-    is_settled = _publish_verdict(context, published, each, verdict)
-    if is_settled and published.last is not None and published.last.outcome != "conflict":
-        is_up_to_date = all(
-            host not in context.silent and context.has_caught_up(host)
-            for host in (each.source, each.destination)
-        )
-        # Where both ran, the side that ended first decides: a side that is blind or late may have.
-        is_over = (
-            is_up_to_date and _are_both_over(each)
-            if published.was_conflict
-            else is_final(each) and not each.ambiguous
-        )
-        published.done = is_over and not has_hole
+    is_settled = _publish_verdict(context, attempt)
+    # Where both ran, the side that ended first decides: a side that is blind or late may have.
+    if is_settled and not published.was_conflict:
+        published.done = is_final(each) and not each.ambiguous and not has_hole
     context.is_open = context.is_open or (not published.done and _may_change(context, published, each))
-
-
-def _are_both_over(each: Pair) -> bool:
-    return bool(each.arrival and each.arrival.over and each.departure and each.departure.over)
 
 
 @exception_to("revision", "none: its absence is no evidence that a guest which was found gone never arrived")
@@ -177,19 +161,17 @@ def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
                 other.arrival = None  # revise a verdict, don't duplicate it
         return published
     leg = arrival or departure
-    anchor = each.arrival.first if each.arrival else each.departure.opened if each.departure else None
-    if leg is None or anchor is None:
+    if leg is None:
         return None
-    name = f"{context.record.uuid} {leg[0]} {anchor.id}"
+    name = f"{context.record.uuid} {leg[0]} {each.first.id}"
     identity = uuid.uuid5(NAMESPACE, name).hex
     if any(published.id == identity for published in context.record.published):
         return None  # published with this id, and the leg it was linked to has another link now
-    return Published(identity, arrival, departure, began=anchor.at)
+    return Published(identity, arrival, departure, began=each.first.at)
 
 
-def _publish_interruptions(
-    context: EvaluationContext, published: Published, each: Pair, verdict: Verdict
-) -> None:
+def _publish_interruptions(context: EvaluationContext, attempt: Attempt) -> None:
+    each, published = attempt.pair, attempt.published
     breaks = max(each.arrival.breaks if each.arrival else 0, each.departure.breaks if each.departure else 0)
     if breaks <= published.interrupted or published.last is not None:
         return
@@ -199,16 +181,14 @@ def _publish_interruptions(
     if broke is not None and not context.is_due(broke.received + context.times.settle_s):
         return
     for n in range(published.interrupted + 1, breaks + 1):
-        _publish(
-            context, published, "interrupted", each, verdict, message_id=f"{published.id}-interrupted-{n}"
-        )
+        _publish(context, attempt, "interrupted", f"{published.id}-interrupted-{n}")
     published.interrupted = breaks
 
 
-def is_unresolved(context: EvaluationContext, published: Published, each: Pair) -> bool:
+def is_unresolved(context: EvaluationContext, attempt: Attempt) -> bool:
     """Whether an `unresolved` was published, and the same evidence is still missing."""
-    lacks = (_missing(context, each, 0.0)[0], _missing_in_gaps(context, each))
-    return any(_key(missing) in published.unresolved for missing in lacks)
+    lacks = (_missing(context, attempt.pair, 0.0)[0], _missing_in_gaps(context, attempt.pair))
+    return any(_key(missing) in attempt.published.unresolved for missing in lacks)
 
 
 def _key(missing: list[Missing]) -> str:
@@ -216,27 +196,15 @@ def _key(missing: list[Missing]) -> str:
 
 
 def _publish_unresolved(
-    context: EvaluationContext,
-    published: Published,
-    each: Pair,
-    verdict: Verdict,
-    lacks: tuple[list[Missing], float],
+    context: EvaluationContext, attempt: Attempt, missing: list[Missing], since: float
 ) -> None:
     """Publishes `unresolved` where evidence has been missing for `patience`: once for each set of it."""
-    missing, since = lacks
-    key = _key(missing)
+    key, published = _key(missing), attempt.published
     if key in published.unresolved or not context.is_due(since + context.times.patience_s):
         return
     published.unresolved = [*published.unresolved, key][-8:]
-    n = len(published.unresolved)
     _publish(
-        context,
-        published,
-        "unresolved",
-        each,
-        verdict,
-        message_id=f"{published.id}-unresolved-{n}",
-        missing=missing,
+        context, attempt, "unresolved", f"{published.id}-unresolved-{len(published.unresolved)}", missing
     )
 
 
@@ -280,14 +248,14 @@ def _lack(side: Side, host: str | None, code: str, text: str) -> Missing:
     return Missing(side=side, host=host, code=code, text=f"{side}: {text}")
 
 
-def _publish_verdict(context: EvaluationContext, published: Published, each: Pair, verdict: Verdict) -> bool:
+def _publish_verdict(context: EvaluationContext, attempt: Attempt) -> bool:
     """Publishes the verdict unless it was; False if it has to be published later."""
-    outcome: Outcome = verdict.outcome  # type: ignore[assignment]
-    data = data_of(context, published, outcome, each, verdict)
+    each, published = attempt.pair, attempt.published
+    outcome: Outcome = attempt.verdict.outcome  # type: ignore[assignment]
+    data = data_of(context, attempt, outcome)
     last = published.last
     if last is not None:
-        knew = _saw_the_end(context, each)
-        data = _keeping_known(data, last, source_is_silent=each.source in context.silent and knew)
+        data = _keeping_known(data, last)
         if _substance(data) == _substance(last):
             return True
         if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(context, each):
@@ -314,28 +282,14 @@ def _is_state_alone(context: EvaluationContext, each: Pair) -> bool:
     return end is not None and end.origin == "state"
 
 
-def _saw_the_end(context: EvaluationContext, each: Pair) -> bool:
-    """Whether the source could report the end: it wasn't blind by then."""
-    if each.source is None or each.source not in context.silent:
-        return True
-    ends = each.over_by_source(context.views.get(each.source))
-    if not ends:
-        return True
-    last = [] if each.departure is None else [each.departure.last_mark.received]
-    return context.silent[each.source] > max(ends + last) + context.times.settle_s
-
-
 def _publish(
     context: EvaluationContext,
-    published: Published,
+    attempt: Attempt,
     outcome: Outcome,
-    each: Pair,
-    verdict: Verdict,
-    *,
     message_id: str,
     missing: list[Missing] | None = None,
 ) -> None:
-    data = data_of(context, published, outcome, each, verdict)
+    each, data = attempt.pair, data_of(context, attempt, outcome)
     blank: dict[str, object] = dict.fromkeys(("ended_at", "duration_ms", "downtime_ms", "reason"))
     if outcome == "started" and each.arrival is not None and each.destination is not None:
         source = context.views.get(each.source) if each.source else None
@@ -345,50 +299,25 @@ def _publish(
             "attention": None,
             "confirmed_by": [],
             "guest": Guest(host=each.source, state=state),
-            "evidence": [Evidence(source=host_source(each.destination), id=each.arrival.first.id)],
+            "evidence": [each.arrival.first.evidence(each.destination)],
         }
     if missing is not None:
         blank["missing"] = missing
     context.messages.append(OutboundMessage(outcome, message_id, data.model_copy(update=blank)))
 
 
-def data_of(
-    context: EvaluationContext, published: Published, outcome: Outcome, each: Pair, verdict: Verdict
-) -> Migration:
+def data_of(context: EvaluationContext, attempt: Attempt, outcome: Outcome) -> Migration:
     """What is known of an attempt, as the model of its messages."""
-    return Migration(
+    each, verdict, published = attempt.pair, attempt.verdict, attempt.published
+    return context.data(
+        outcome,
+        each.source,
+        each.destination,
         migration=published.id,
         revision=published.revision,
-        outcome=outcome,
-        domain=DomainName(uuid=context.record.uuid, name=_name(context, outcome, each)),
-        source=HostRef(host=each.source),
-        destination=HostRef(host=each.destination),
         mode=verdict.mode,
-        reason=verdict.reason,
-        attention=verdict.attention,
-        guest=Guest(host=verdict.guest[0], state=verdict.guest[1]),
-        started_at=verdict.started_at,
-        ended_at=verdict.ended_at,
-        duration_ms=verdict.duration_ms,
-        downtime_ms=verdict.downtime_ms,
-        confirmed_by=list(verdict.confirmed_by),
-        evidence=[Evidence(source=host_source(host), id=mark) for host, mark in verdict.evidence],
+        **verdict.known,
     )
-
-
-def _name(context: EvaluationContext, outcome: Outcome, each: Pair) -> str | None:
-    """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
-    order = (
-        (each.source, each.destination)
-        if outcome in ("failed", "started")
-        else (
-            each.destination,
-            each.source,
-        )
-    )
-    names = [context.views[host].name for host in order if host in context.views]
-    names += [view.name for view in context.views.values()]
-    return next((name for name in names if name), None)
 
 
 def _substance(data: Migration) -> tuple[object, ...]:
@@ -405,8 +334,8 @@ def _substance(data: Migration) -> tuple[object, ...]:
     )
 
 
-def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) -> Migration:
-    """Keeps what is known: that a side was pruned, or is blind now, is no evidence against it."""
+def _keeping_known(data: Migration, last: Migration) -> Migration:
+    """Keeps what is known: that a side was pruned is no evidence against it."""
     update: dict[str, object] = {}
     for name in ("started_at", "downtime_ms"):
         if getattr(data, name) is None and getattr(last, name) is not None:
@@ -414,9 +343,4 @@ def _keeping_known(data: Migration, last: Migration, *, source_is_silent: bool) 
     for name in ("source", "destination"):
         if getattr(data, name).host is None:
             update[name] = getattr(last, name)
-    if source_is_silent and (data.outcome, data.reason) == (last.outcome, last.reason):
-        if "source" not in data.confirmed_by:
-            update["attention"] = data.attention or last.attention
-        if data.guest.state == "unknown" and last.guest.state != "unknown":
-            update["guest"] = last.guest
     return data.model_copy(update=update) if update else data

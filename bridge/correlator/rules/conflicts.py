@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from typing import Final
 
+from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.context import EvaluationContext
-from bridge.correlator.rules.observations import CLEARED, Mark
+from bridge.correlator.rules.observations import CLEARED
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, Conflict, OutboundMessage
-from bridge.wire.messages import (
-    DomainName,
-    Evidence,
-    Guest,
-    GuestState,
-    HostRef,
-    Migration,
-    Resolved,
-    host_source,
-)
-
-_NEVER: Final = float("inf")
+from bridge.wire.messages import Guest, GuestState, Resolved
 
 
 def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
@@ -51,16 +40,20 @@ def evaluate_conflicts(context: EvaluationContext, pairs: list[Pair]) -> None:
     )
     for (began, host), (later, other) in itertools.combinations(residencies, 2):
         since = max(_runs_since(context, host), _runs_since(context, other))
-        if since == _NEVER or frozenset((host, other)) in linked | published:
+        if since == FOREVER or frozenset((host, other)) in linked | published:
             continue
         context.is_open = True
         if not context.is_due(since + context.times.settle_s):
             continue
         if context.is_past_gaps(since, host, other):
             key = uuid.uuid5(NAMESPACE, f"{context.record.uuid} {host} {began.id} {other} {later.id}").hex
-            conflict = Conflict(key, _conflict_data(context, host, began, other, later))
+            guest = Guest(host=None, state="running")
+            evidence = [began.evidence(host), later.evidence(other)]
+            both = ["source", "destination"]
+            data = context.data("conflict", host, other, guest=guest, confirmed_by=both, evidence=evidence)
+            conflict = Conflict(key, data)
             context.record.conflicts.append(conflict)
-            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", conflict.data))
+            context.messages.append(OutboundMessage("conflict", f"{key}-conflict-0", data))
 
 
 def _has_guest(context: EvaluationContext, host: str | None) -> bool:
@@ -83,7 +76,7 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
     if len(left) == 1:
         place, state = left[0]
     has_id = ended is not None and ended[1].what != CLEARED  # a cleared state has no id
-    evidence = [Evidence(source=host_source(ended[0]), id=ended[1].id)] if ended and has_id else []
+    evidence = [ended[1].evidence(ended[0])] if ended and has_id else []
     update = {
         "outcome": "resolved",
         "guest": Guest(host=place, state=state),
@@ -96,32 +89,8 @@ def _resolved(context: EvaluationContext, conflict: Conflict) -> OutboundMessage
 
 
 def _runs_since(context: EvaluationContext, host: str) -> float:
-    """Since when the guest is known to run on a host that isn't blind; else `_NEVER`."""
+    """Since when the guest is known to run on a host that isn't blind; else `FOREVER`."""
     view = context.views[host]
     if view.phase not in ("here", "copying") or view.guest != "running" or host in context.silent:
-        return _NEVER
+        return FOREVER
     return max(view.residency.began.received if view.residency else 0.0, view.run_states[-1].received)
-
-
-def _conflict_data(context: EvaluationContext, host: str, began: Mark, other: str, later: Mark) -> Migration:
-    return Migration(
-        migration=None,
-        revision=0,
-        outcome="conflict",
-        domain=DomainName(uuid=context.record.uuid, name=context.views[other].name),
-        source=HostRef(host=host),
-        destination=HostRef(host=other),
-        mode=None,
-        reason=None,
-        attention=None,
-        guest=Guest(host=None, state="running"),
-        started_at=None,
-        ended_at=None,
-        duration_ms=None,
-        downtime_ms=None,
-        confirmed_by=["source", "destination"],
-        evidence=[
-            Evidence(source=host_source(host), id=began.id),
-            Evidence(source=host_source(other), id=later.id),
-        ],
-    )

@@ -8,7 +8,7 @@ from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.observations import Return
 from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
-from bridge.wire.messages import Migration
+from bridge.wire.messages import DomainName, HostRef, Migration, Outcome
 
 
 class EvaluationContext:
@@ -66,6 +66,30 @@ class EvaluationContext:
         if view is None:
             return True
         return event_type_of_state(view) is None and self.is_due(view.late + self.times.settle_s)
+
+    def data(
+        self, outcome: Outcome, source: str | None, destination: str | None, **known: object
+    ) -> Migration:
+        """A message of a migration between two hosts; what isn't `known` besides is null."""
+        unknown = ("migration", "mode", "reason", "attention", "started_at", "ended_at", "duration_ms")
+        return Migration.model_validate(
+            {
+                **dict.fromkeys((*unknown, "downtime_ms")),
+                "revision": 0,
+                "outcome": outcome,
+                "domain": DomainName(uuid=self.record.uuid, name=self._name(outcome, source, destination)),
+                "source": HostRef(host=source),
+                "destination": HostRef(host=destination),
+                **known,
+            }
+        )
+
+    def _name(self, outcome: Outcome, source: str | None, destination: str | None) -> str | None:
+        """The domain's name on the host where it is: a migration can change it (`migrate --dname`)."""
+        is_at_source = outcome in ("failed", "started")
+        hosts = (source, destination) if is_at_source else (destination, source)
+        names = [self.views[host].name for host in (*hosts, *self.views) if host in self.views]
+        return next((name for name in names if name), None)
 
     def publish_verdict(self, published: Published, data: Migration) -> None:
         """Publishes a verdict and notes it; that of the newest attempt is retained, too."""

@@ -49,9 +49,7 @@ def _current(context: EvaluationContext, attempts: list[Attempt]) -> Current | N
         "mode": None if phase == "preparing" else newest.verdict.mode,
         "progress": progress,
     }
-    return _retained(
-        data_of(context, newest.published, "started", newest.pair, newest.verdict), phase, **update
-    )
+    return _retained(data_of(context, newest, "started"), phase, **update)
 
 
 def _retained(data: Migration, phase: Phase, **update: object) -> Current:
@@ -73,16 +71,13 @@ def _phase(context: EvaluationContext, attempt: Attempt, *, has_job: bool) -> Ph
     """
     arrival, departure = attempt.pair.arrival, attempt.pair.departure
     verdict = attempt.verdict
-    suspended = departure.suspended if departure is not None else None
+    is_resumed = bool(arrival and arrival.switched)
+    is_suspended = bool(departure and departure.suspended and departure.opened.key < departure.suspended.key)
     phases: tuple[tuple[Phase, bool], ...] = (
         ("interrupted", verdict.outcome == "interrupted"),
-        ("unresolved", is_unresolved(context, attempt.published, attempt.pair)),
+        ("unresolved", is_unresolved(context, attempt)),
         ("postcopy", verdict.mode == "postcopy"),
-        ("switching", arrival is not None and arrival.switched is not None),
-        (
-            "switching",
-            departure is not None and suspended is not None and departure.opened.key < suspended.key,
-        ),
+        ("switching", is_resumed or is_suspended),
         ("copying", has_job or departure is not None),
     )
     return next((phase for phase, applies in phases if applies), "preparing")

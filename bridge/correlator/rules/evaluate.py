@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -13,7 +13,7 @@ from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.conflicts import evaluate_conflicts
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.current import evaluate_current
-from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.host_view import Arrival
 from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
@@ -45,7 +45,7 @@ def evaluate(
         for published in record.published
         if published.arrival and published.departure and (published.last is not None or published.interrupted)
     }
-    done = _done(record)
+    done = frozenset(leg for published in record.published if published.done for leg in published.legs)
     published_alone = {
         leg
         for published in record.published
@@ -86,72 +86,42 @@ def _relocate_legs(context: EvaluationContext) -> None:
     """A late message may give a published leg another first event: it is still that leg. Legs of what is done
     aren't kept, so none of those that are kept is meant.
     """
+    arrivals = {host: [each.key for each in view.arrivals] for host, view in context.views.items()}
+    departures = {host: [each.key for each in view.departures] for host, view in context.views.items()}
     unfinished = [published for published in context.record.published if not published.done]
-    for published in unfinished:
-        published.arrival = _found(
-            context, published.arrival, _arrivals, {each.arrival for each in unfinished}
+    for each in unfinished:
+        each.arrival = _found(context, each.arrival, arrivals, {other.arrival for other in unfinished})
+        each.departure = _found(
+            context, each.departure, departures, {other.departure for other in unfinished}
         )
-        published.departure = _found(
-            context, published.departure, _departures, {each.departure for each in unfinished}
-        )
-        if published.last is not None and (
-            _is_forgotten(context, published.arrival, _arrivals)
-            or _is_forgotten(context, published.departure, _departures)
-        ):
-            published.done = True
+        is_forgotten = _is_forgotten(each.arrival, arrivals) or _is_forgotten(each.departure, departures)
+        each.done = is_forgotten and each.last is not None
 
 
-def _arrivals(view: HostView) -> Sequence[Arrival | Departure]:
-    return view.arrivals
-
-
-def _departures(view: HostView) -> Sequence[Arrival | Departure]:
-    return view.departures
-
-
-def _is_forgotten(
-    context: EvaluationContext, leg: LegId | None, legs: Callable[[HostView], Sequence[Arrival | Departure]]
-) -> bool:
+def _is_forgotten(leg: LegId | None, keys: Mapping[str, Sequence[Key]]) -> bool:
     """Whether a leg was pruned: its absence is no evidence, and its other leg is no new attempt."""
-    if leg is None or leg[0] not in context.views:
-        return False
-    known = legs(context.views[leg[0]])
-    return len(known) >= actions.KEPT and leg[1] < known[0].key
+    known = keys.get(leg[0], ()) if leg is not None else ()
+    return leg is not None and len(known) >= actions.KEPT and leg[1] < known[0]
 
 
 def _found(
     context: EvaluationContext,
     leg: LegId | None,
-    legs: Callable[[HostView], Sequence[Arrival | Departure]],
+    keys: Mapping[str, Sequence[Key]],
     published: AbstractSet[LegId | None],
 ) -> LegId | None:
     """The leg that has this place now: the one that begins there; else the last one before that isn't
     published as another attempt's, or the next.
     """
-    if leg is None or leg[0] not in context.views:
+    if leg is None or leg[0] not in keys:
         return leg
     host, key = leg
-    view = context.views[host]
-    known = legs(view)
-    if _is_forgotten(context, leg, legs) or any(each.key == key for each in known):
+    ends = [residency.ended.key for residency in context.views[host].past if residency.ended is not None]
+    if _is_forgotten(leg, keys) or key in keys[host] or key in ends:  # the guest's end alone
         return leg
-    if any(residency.ended is not None and residency.ended.key == key for residency in view.past):
-        return leg  # the guest's end alone
-    free = [each for each in known if (host, each.key) not in published]
-    before = [each.key for each in free if each.key < key]
-    if before:
-        return host, before[-1]
-    return (host, free[0].key) if free else leg
-
-
-def _done(record: DomainRecord) -> frozenset[LegId]:
-    return frozenset(
-        leg
-        for published in record.published
-        if published.done
-        for leg in (published.arrival, published.departure, *published.absorbed)
-        if leg
-    )
+    free = [each for each in keys[host] if (host, each) not in published]
+    before = [each for each in free if each < key] or free[:1]
+    return (host, before[-1]) if before else leg
 
 
 def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
@@ -215,13 +185,12 @@ def _prune(context: EvaluationContext) -> None:
         leg
         for published in record.published
         if published.done or (published.last is not None and published.at + _KEPT_S < context.now)
-        for leg in (published.arrival, published.departure, *published.absorbed)
-        if leg is not None
+        for leg in published.legs
     }
     legs: set[LegId] = {
         (host, leg.key)
         for host, view in context.views.items()
-        for leg in _legs(view)
+        for leg in (*view.arrivals, *view.departures)
         if not (isinstance(leg, Arrival) and leg.tentative)
     }
     marks = {
@@ -239,10 +208,6 @@ def _prune(context: EvaluationContext) -> None:
         for t in record.published
         if t.arrival in alive or t.departure in alive or t.id in beside or record.reordering
     ]
-
-
-def _legs(view: HostView) -> list[Arrival | Departure]:
-    return [*view.arrivals, *view.departures]
 
 
 def _check_point(record: DomainRecord, stale: AbstractSet[LegId]) -> None:

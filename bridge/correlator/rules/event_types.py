@@ -6,6 +6,7 @@ migration (`qemu_migration.c`, `libxl_migration.c`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from bridge.correlator.rules.exceptions import exception_to
@@ -103,15 +104,9 @@ _EVENT_TYPE_OF_JOB: Final[dict[str, EventType | None]] = {
 def event_type_of(observation: Observation) -> EventType | None:
     """What an observation means; None for one that proves nothing. Of states: `event_type_of_state`."""
     if observation.kind == "lifecycle":
-        event = observation.what.partition("/")[0]
-        event_type = (
-            EVENT_TYPES_BY_DRIVER.get(observation.driver, {}).get(observation.what)
-            or EVENT_TYPES.get(observation.what)
-            or EVENT_TYPES.get(f"{event}/*")
-        )
-        return (
-            "undefined_silently" if event_type == "undefined" and _went_silently(observation) else event_type
-        )
+        of_its_driver = EVENT_TYPES_BY_DRIVER.get(observation.driver, {})
+        found = _look_up(observation.what, of_its_driver, EVENT_TYPES)
+        return "undefined_silently" if found == "undefined" and _went_silently(observation) else found
     if observation.kind == "iteration":
         return "first_iteration" if observation.figures[0] == 1 else "iteration"
     if observation.kind == "job_completed":
@@ -119,6 +114,12 @@ def event_type_of(observation: Observation) -> EventType | None:
     if observation.kind == "job_failed":
         return "job_failed" if observation.what == "migration_out" else None
     return None
+
+
+def _look_up(what: str, *tables: Mapping[str, EventType | None]) -> EventType | None:
+    """By its detail or reason in the first table that has it, else without."""
+    names = (what, f"{what.partition('/')[0]}/*")
+    return next((table[name] for name in names for table in tables if name in table), None)
 
 
 @exception_to("EVENT_TYPES", "`undefined` is `undefined_silently`")
@@ -131,7 +132,7 @@ def end_of(mark: Mark) -> Literal["crashed", "stopped"] | None:
     """How a guest ended of which only the end was seen; None if it left, the end wasn't seen, or no migration
     was under way any more: libvirt saves no guest that it migrates.
     """
-    event_type = EVENT_TYPES.get(mark.what) or EVENT_TYPES.get(f"{mark.what.partition('/')[0]}/*")
+    event_type = _look_up(mark.what, EVENT_TYPES)
     return event_type if event_type in ("crashed", "stopped") else None
 
 
@@ -146,8 +147,7 @@ def event_type_of_state(view: HostView) -> EventType | None:
         return "undefined_silently" if was_here else None
     if _is_of_an_earlier_job(view, what):
         return None
-    row = {**STATE_EVENT_TYPES, **STATE_EVENT_TYPES_BY_PHASE.get(view.phase, {})}
-    event_type = row.get(what, row.get(f"{what.partition('/')[0]}/*"))
+    event_type = _look_up(what, STATE_EVENT_TYPES_BY_PHASE.get(view.phase, {}), STATE_EVENT_TYPES)
     if event_type == "resumed":
         return None if view.departures[-1].stage == "unpaused" else event_type
     found = transition(view.phase, event_type) if event_type is not None else None
@@ -161,17 +161,9 @@ def _is_of_an_earlier_job(view: HostView, what: str) -> bool:
     """
     if view.phase == "here":
         return what == "paused/migration" and not view.was_resumed_last
-    if view.phase != "copying":
-        return False
-    if what == "paused/migration" and not _was_left_paused(view):
+    if view.phase != "copying" or what == "paused/migration":
         return False
     was_cancelled = view.residency is not None and view.residency.cancelled
     return what == view.departures[-1].state_before or (
         was_cancelled and what == "running/migration_canceled"
     )
-
-
-def _was_left_paused(view: HostView) -> bool:
-    """Whether the job before the last left the guest paused."""
-    before = view.departures[-2] if len(view.departures) > 1 else None
-    return before is not None and before.suspended is not None and before.guest == "paused"

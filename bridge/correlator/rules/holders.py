@@ -64,10 +64,8 @@ def holders_at(
 
 def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
     """The guest was found there after this was prepared, and before it was over."""
-    over = arrival.switched or arrival.ended
-    return is_found(residency.began) and arrival.first.at < residency.began.at < (
-        over.at if over else FOREVER
-    )
+    ends_s = arrival.decided.at if arrival.decided else FOREVER
+    return is_found(residency.began) and arrival.first.at < residency.began.at < ends_s
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:
@@ -154,7 +152,7 @@ def _end_before_copy(
     if over is not None and is_well_after(began, over, residency_overlaps(arrival, residency)):
         return None
     for leg, link in links.items():
-        over = arrivals[leg].switched or arrivals[leg].ended
+        over = arrivals[leg].decided
         if (
             link.departure[0] == source
             and link.of.ended == end
@@ -182,16 +180,12 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
     """The readings of both clocks by which the guest was on the source when the arrival was opened."""
     if residency is None:
         return []
-    return [(a, s) for a, s in product(lasted(arrival), _resided(residency)) if _away_s(a, s) <= ORDER_S]
-
-
-def _resided(residency: Residency) -> list[Interval]:
-    return intervals(residency.began, None, residency.ended)
-
-
-def _away_s(arrival: Interval, residency: Interval) -> float:
-    """How far the beginning of an arrival is from a residency."""
-    return max(0.0, residency.begins - arrival.begins, arrival.begins - residency.ends)
+    resided = intervals(residency.began, None, residency.ended)
+    return [
+        (a, there)
+        for a, there in product(lasted(arrival), resided)
+        if there.begins - ORDER_S <= a.begins <= there.ends + ORDER_S
+    ]
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:

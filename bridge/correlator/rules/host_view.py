@@ -7,18 +7,19 @@ Values only: `event_types` defines what an observation means, `machine` what tha
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from bridge.correlator.rules.observations import (
-    AS_IT_HAPPENED,
     CLEARED,
     Copied,
     Instant,
     Key,
     Mark,
+    is_found,
+    newest,
     was_blind,
 )
 
@@ -65,56 +66,67 @@ DepartureStage = Literal[
 
 
 @dataclass(slots=True)
-class Arrival:
-    """The destination's leg of an attempt, which may begin a residency. `first` is its first event; `opened`
-    that event if it was the preparation.
-    """
+class Leg:
+    """What both legs of an attempt have."""
 
     key: Key
-    first: Mark
-    opened: Mark | None = None
-    tentative: bool = False
-    stage: ArrivalStage = "open"
+    _: KW_ONLY
     guest: GuestHere | None = None
-    switched: Mark | None = None
     postcopy: bool = False
+    postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     breaks: int = 0
     broke: Mark | None = None
-    postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
     ended: Mark | None = None
-    over: Mark | None = None  # the end of the residency that it began
+    over: Mark | None = None  # the end of the residency that it began, or that continued after it
     announced: Mark | None = None  # when its end began, if the host reported that
     after: Instant | None = None  # what was found afterwards happened after this
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between
     absorbed: tuple[Key, ...] = ()  # where its later segments began
 
+
+@dataclass(slots=True)
+class Arrival(Leg):
+    """The destination's leg of an attempt, which may begin a residency. `first` is its first event; `opened`
+    that event if it was the preparation.
+    """
+
+    first: Mark
+    opened: Mark | None = None
+    tentative: bool = False
+    stage: ArrivalStage = "open"
+    switched: Mark | None = None
+
     @property
     def may_have_come(self) -> bool:
         """Whether the guest may have arrived and ended unseen: the host was blind before the end that is
         known.
         """
-        return self.ended is not None and (self.ended.origin not in AS_IT_HAPPENED or bool(self.absorbed))
+        return self.ended is not None and (is_found(self.ended) or bool(self.absorbed))
+
+    @property
+    def decided(self) -> Mark | None:
+        """The guest's arrival, or that it won't arrive."""
+        return self.switched or self.ended
 
     @property
     def ended_by(self) -> Mark | None:
         """Its end; its beginning, if only something later showed the end."""
         end = self.ended
-        is_seen = end is not None and end.origin in AS_IT_HAPPENED and end.what.startswith("stopped/")
-        return end if end is None or is_seen else self.announced or end
+        is_seen = end is None or (not is_found(end) and end.what.startswith("stopped/"))
+        return end if is_seen else self.announced or end
 
     @property
     def last_mark(self) -> Mark:
         """The newest mark of it."""
-        marks = (self.first, self.switched, self.broke, self.postcopy_started, self.ended)
-        return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key)
+        marks = (self.switched, self.broke, self.postcopy_started, self.ended)
+        return newest(marks) or self.first
 
 
 @dataclass(slots=True)
-class Departure:
+class Departure(Leg):
     """The source's leg of an attempt."""
 
-    key: Key
     opened: Mark
     stage: DepartureStage = "copying"
     before_end: DepartureStage = "copying"
@@ -123,25 +135,12 @@ class Departure:
     iterated_last: Mark | None = None
     suspended: Mark | None = None
     listed_suspended: Mark | None = None  # the last state that showed it still suspended
-    postcopy: bool = False
-    breaks: int = 0
-    broke: Mark | None = None
-    postcopy_started: Mark | None = None  # when it became, or became again, a post-copy
-    ended: Mark | None = None
-    guest: GuestHere | None = None
     figures: tuple[int | None, int | None] | None = None
-    measured: Mark | None = None
     returned: Mark | None = None  # its resume, where it was suspended again
     job_gone: Mark | None = None
     began: Mark | None = None  # when its job began, where only the report of its end shows that
     state_before: str | None = None  # the listed state when it began: its reason may be an earlier attempt's
-    over: Mark | None = None  # the end of the residency that continued after it
     closed: Mark | None = None  # another job began: this one is over
-    after: Instant | None = None  # what was found afterwards happened after this
-    announced: Mark | None = None  # when its end began, if the host reported that
-    copied: Copied | None = None
-    continues: bool = False  # or is another: the host couldn't see in between
-    absorbed: tuple[Key, ...] = ()  # where its later segments began
 
     @property
     def last_mark(self) -> Mark:
@@ -160,20 +159,20 @@ class Departure:
         """
         ended = None if self.ended == self.job_gone else self.ended
         marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
-        return any(mark.origin in AS_IT_HAPPENED and mark.stamped * 1e6 >= began_us for mark in marks)
+        return any(not is_found(mark) and mark.stamped * 1e6 >= began_us for mark in marks)
 
     def began_before(self, began_us: int, gone: Mark) -> bool:
         """Whether its job was seen to begin before the one that began then and is gone, of which the host saw
         nothing else.
         """
-        was_seen = self.opened.origin in AS_IT_HAPPENED
-        return was_seen and was_blind(self.last_mark, gone) and not self.is_of_job(began_us)
+        was_seen = not is_found(self.opened) and was_blind(self.last_mark, gone)
+        return was_seen and not self.is_of_job(began_us)
 
     @property
     def copied_last(self) -> Mark | None:
         """The last that showed its copy under way, as it happened."""
-        marks = [m for m in (self.iterated_last, self.suspended, self.postcopy_started) if m is not None]
-        return max((m for m in marks if m.origin in AS_IT_HAPPENED), key=lambda m: m.key, default=None)
+        marks = (self.iterated_last, self.suspended, self.postcopy_started)
+        return newest(mark for mark in marks if not is_found(mark))
 
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:

@@ -6,22 +6,13 @@ event means, and of `transitions`, which say what that does in each phase.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import structs
 
-from bridge.correlator.rules.actions import (
-    ACTIONS,
-    KEPT,
-    Action,
-    Figures,
-    begin,
-    close_arrival,
-    close_departure,
-    note_beginning,
-    note_job_gone,
-    reopen,
-)
+from bridge.correlator.rules import actions as do
+from bridge.correlator.rules.actions import KEPT, Action, Figures
 from bridge.correlator.rules.event_types import event_type_of, event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
@@ -68,15 +59,10 @@ def fold(view: HostView, observation: Observation) -> None:
 
 def _note_copied(view: HostView, observation: Observation) -> None:
     """The figures that are equal on both hosts of a pre-copy follow its end on each."""
-    last: Arrival | Departure | None
-    if observation.what == "migration_in":
-        last = view.arrivals[-1] if view.arrivals else None
-        is_over = last is not None and last.stage in ("arrived", "departed")
-    else:
-        last = view.departures[-1] if view.departures else None
-        is_over = last is not None and last.stage == "left"
-    if last is not None and is_over and not last.postcopy:
-        last.copied = observation.copied
+    is_arrival = observation.what == "migration_in"
+    legs: Sequence[Arrival | Departure] = view.arrivals if is_arrival else view.departures
+    if legs and not legs[-1].postcopy and legs[-1].stage in ("arrived", "departed", "left"):
+        legs[-1].copied = observation.copied
 
 
 def _mark(view: HostView, observation: Observation) -> Mark:
@@ -90,15 +76,12 @@ def _mark(view: HostView, observation: Observation) -> Mark:
 def _begin_epoch(view: HostView, mark: Mark) -> None:
     """A new epoch began: what was under way ended unseen."""
     if view.phase.startswith("incoming"):
-        close_arrival(view, mark)
+        do.close_arrival(view, mark)
     elif view.phase in ("copying", "leaving", "leaving_postcopy", "leaving_broken"):
-        close_departure(view, mark)
-    if view.residency is not None:
-        view.residency.ended = mark
-        view.past = [*view.past, view.residency][-KEPT:]
-    view.residency = view.lost = view.defined = None
+        do.close_departure(view, mark)
+    do.end_residency(view, mark)
+    view.lost = view.defined = None
     view.phase = "away"
-    view.set_run_state(None, mark)
     view.present = False
     view.key = view.moved = (mark.key[0], 0)
 
@@ -107,20 +90,20 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     """Changes the view by one event type, by `TABLE`."""
     if event_type == "switching" and _was_just_resumed(view, mark):
         event_type = "paused_after_resume"
-    elif event_type in _OF_A_JOB and _may_be_the_next_job(view):
-        reopen(view)
+    elif event_type == "first_iteration" and _may_be_the_next_job(view):
+        do.reopen(view)
     elif event_type == "iteration" and _counts_anew(view, figures[0]):
         event_type = "first_iteration"
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
-            note_beginning(meant, mark, figures)
-            note_job_gone(meant, mark)
+            do.note_beginning(meant, mark, figures)
+            do.note_job_gone(meant, mark)
             return
         is_its_own = meant is not None and meant.is_of_job(figures[0])
         if meant is not None and view.phase == "copying" and meant.began_before(figures[0], mark):
-            close_departure(view, mark)
+            do.close_departure(view, mark)
             view.phase = "here"
     found = transition(view.phase, event_type)
     if found is None:
@@ -129,9 +112,9 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     if not is_its_own:
         _split_where_unseen(view, mark, actions)
     for action in actions:
-        ACTIONS[action](view, mark, figures)
+        action(view, mark, figures)
     if event_type == "job_failed":
-        note_beginning(view.departures[-1], mark, figures)
+        do.note_beginning(view.departures[-1], mark, figures)
     view.phase = phase
     if phase == "leaving" and view.departures[-1].stage == "resumed":
         view.phase = "here"
@@ -139,34 +122,29 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
 
 def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...]) -> None:
     """If the host was blind since a leg's last event, that leg may have ended and another one begun."""
-    if not _BEGIN_A_DEPARTURE & set(actions) and _OF_A_DEPARTURE & set(actions):
-        departure = view.departures[-1] if view.departures else None
+    does = set(actions)
+    if do.open_departure in does:
+        return
+    if does & _OF_A_DEPARTURE and view.departures:
+        departure = view.departures[-1]
         # A job that is gone does nothing any more: that is the next one's doing.
-        is_next = (
-            departure is not None and departure.stage == "job_lost" and bool(_ONLY_UNDER_WAY & set(actions))
-        )
-        if departure is not None and (is_next or (not departure.is_over and was_unseen(departure, mark))):
+        is_next = departure.stage == "job_lost" and does & _ONLY_UNDER_WAY
+        if is_next or (not departure.is_over and was_unseen(departure, mark)):
             begin_segment(view, departure, mark)
-    is_of_an_arrival = _OF_AN_ARRIVAL & set(actions) and not {"open_arrival", "open_departure"} & set(actions)
-    if is_of_an_arrival and view.arrivals and was_unseen(view.arrivals[-1], mark):
+    is_of_an_arrival = does & _OF_AN_ARRIVAL and do.open_arrival not in does and view.arrivals
+    if is_of_an_arrival and was_unseen(view.arrivals[-1], mark):
         begin_segment(view, view.arrivals[-1], mark)
 
 
-_BEGIN_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
-    {"open_departure", "split_job", "next_job", "discard_job"}
-)
 _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
     {
-        "mark_iteration", "suspend", "unpause", "lose_job", "postcopy_out", "break_out",
-        "leave", "resume", "leave_paused", "crash", "stop", "vanish", "job_end",
+        do.mark_iteration, do.suspend, do.unpause, do.lose_job, do.postcopy_out, do.break_out,
+        do.leave, do.resume, do.leave_paused, do.crash, do.stop, do.vanish,
     }
 )  # fmt: skip
-_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({"resume", "leave", "postcopy_out", "lose_job"})
+_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({do.resume, do.leave, do.postcopy_out, do.lose_job})
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
-    {"arrive", "arrive_paused", "fail", "start_postcopy", "break_in"}
-)
-_OF_A_JOB: Final[frozenset[EventType]] = frozenset(
-    {"iteration", "first_iteration", "source_postcopy", "left", "resumed_migrated"}
+    {do.arrive, do.arrive_paused, do.fail, do.start_postcopy, do.break_in}
 )
 
 
@@ -266,7 +244,7 @@ def apply_listed_presence(view: HostView) -> None:
     if view.phase != "away":
         return
     if guest is not None and what not in PART_IN_A_MIGRATION:
-        begin(view, listed.mark)
+        do.begin(view, listed.mark)
         view.phase = "here"
         view.set_run_state(guest, listed.mark)
         if what == "running/migrated":

@@ -6,12 +6,12 @@ Both are plain values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import Struct, convert, structs
 
-from bridge.wire.messages import seconds, stamp
+from bridge.wire.messages import Evidence, host_source, seconds, stamp
 
 ObservationKind = Literal["lifecycle", "iteration", "job_completed", "job_failed", "state", "cleared"]
 Copied = tuple[int, ...]
@@ -93,17 +93,11 @@ class Mark(Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, observation: Observation) -> Mark:
         """The mark of an observation."""
-        return cls(
-            key=observation.key,
-            what=observation.what,
-            origin=observation.origin,
-            at=observation.at,
-            received=observation.received,
-            stamp=observation.stamp,
-            id=observation.id,
-            since=observation.since,
-            late=observation.late,
-        )
+        return convert(observation, cls, from_attributes=True)
+
+    def evidence(self, host: str) -> Evidence:
+        """It as the evidence for a verdict."""
+        return Evidence(source=host_source(host), id=self.id)
 
     @property
     def stamped(self) -> float:
@@ -166,6 +160,11 @@ def was_blind(last: Mark, mark: Mark) -> bool:
     if is_found(last):
         return mark.since is not None and mark.since >= last.at
     return mark.since != last.since
+
+
+def newest(marks: Iterable[Mark | None]) -> Mark | None:
+    """The last of these in their host's order."""
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.key, default=None)
 
 
 def is_live(*marks: Mark | None) -> bool:

@@ -10,7 +10,7 @@ from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.observations import SKEW_S, Mark, is_found
 from bridge.correlator.rules.record import NAMESPACE, Published, Times
-from bridge.wire.messages import DomainName, Evidence, Guest, HostRef, Migration, host_source
+from bridge.wire.messages import Guest
 
 
 def evaluate_offline(context: EvaluationContext) -> None:
@@ -48,10 +48,19 @@ def evaluate_offline(context: EvaluationContext) -> None:
             uuid.uuid5(NAMESPACE, name).hex, (destination, mark.key), leg, done=True, began=mark.at
         )
         context.record.published.append(published)
-        context.publish_verdict(
-            published,
-            _offline_data(context, published, source=source, gone=gone, destination=destination, came=mark),
+        guest = Guest(host=destination, state="shutoff")
+        data = context.data(
+            "completed",
+            source,
+            destination,
+            migration=published.id,
+            mode="offline",
+            guest=guest,
+            ended_at=gone.stamp,
+            confirmed_by=["source", "destination"],
+            evidence=[mark.evidence(destination), gone.evidence(source)],
         )
+        context.publish_verdict(published, data)
 
 
 def _came_when_it_went(came: Mark, gone: Mark, times: Times) -> bool:
@@ -70,30 +79,4 @@ def _ran_since(view: HostView, mark: Mark) -> bool:
         residency.began.earliest > mark.at + SKEW_S
         or ((end := residency.ended) is not None and is_found(end) and end.at > mark.at + SKEW_S)
         for residency in view.past
-    )
-
-
-def _offline_data(
-    context: EvaluationContext, published: Published, *, source: str, gone: Mark, destination: str, came: Mark
-) -> Migration:
-    return Migration(
-        migration=published.id,
-        revision=0,
-        outcome="completed",
-        domain=DomainName(uuid=context.record.uuid, name=context.views[destination].name),
-        source=HostRef(host=source),
-        destination=HostRef(host=destination),
-        mode="offline",
-        reason=None,
-        attention=None,
-        guest=Guest(host=destination, state="shutoff"),
-        started_at=None,
-        ended_at=gone.stamp,
-        duration_ms=None,
-        downtime_ms=None,
-        confirmed_by=["source", "destination"],
-        evidence=[
-            Evidence(source=host_source(destination), id=came.id),
-            Evidence(source=host_source(source), id=gone.id),
-        ],
     )

@@ -256,7 +256,7 @@ def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | No
     that may be the next job's.
     """
     if (a, d) != ("unseen", "job_ended") or departure is None:
-        return (a, d) == ("unseen", "job_ended")
+        return False
     return not departure.iterated or departure.job_gone is None or departure.closed is not None
 
 

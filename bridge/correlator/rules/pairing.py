@@ -44,7 +44,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found
+from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found, newest
 
 _ASKED_S: Final = 2.5
 """Agents poll an outgoing job every second or two."""
@@ -66,6 +66,15 @@ class Pair:
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
 
+    @property
+    def first(self) -> Mark:
+        """The first event of its arrival, else of its departure."""
+        if self.arrival is not None:
+            return self.arrival.first
+        if self.departure is not None:
+            return self.departure.opened
+        raise ValueError("an attempt without either leg")
+
     def at_destination(self, moment: Mark) -> float:
         """A moment of the destination, by the likeliest reading of its clock."""
         return self.overlaps[0][0].read(moment) if self.overlaps else moment.at
@@ -78,7 +87,7 @@ class Pair:
         """When the attempt was over at its destination, by the receipt and by each reading of the source's
         clock; empty while it isn't.
         """
-        over = (self.arrival.switched or self.arrival.ended) if self.arrival is not None else None
+        over = self.arrival.decided if self.arrival is not None else None
         return [] if over is None else [over.received, *self.on_source_clock(over, source)]
 
     def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
@@ -130,22 +139,18 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     """
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
-    unlinked = [a for host, a in arrivals if not a.tentative and (host, a.key) not in links]
-    alone = sum(
-        1
-        for host, each in departures
-        if (host, each.key) not in linked
-        and (each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or _is_known_to_fail(each))
-    )
-    open_ = sum(a.stage == "open" and a.over is None for a in unlinked)
-    ended = sum(a.stage == "ended" for a in unlinked)
-    alone += len(unlinked) - open_ - ended
-    of_links = sum(link.penalty for link in links.values())
-    return alone * UNLINKED_PENALTY + ended * ENDED_PENALTY + open_ * OPEN_PENALTY + of_links
-
-
-def _is_known_to_fail(departure: Departure) -> bool:
-    return departure.iterated and departure.job_gone is not None
+    penalty = sum(link.penalty for link in links.values())
+    for host, arrival in arrivals:
+        if not arrival.tentative and (host, arrival.key) not in links:
+            is_open = arrival.stage == "open" and arrival.over is None
+            has_ended = arrival.stage == "ended"
+            penalty += OPEN_PENALTY if is_open else ENDED_PENALTY if has_ended else UNLINKED_PENALTY
+    for host, each in departures:
+        is_known_to_fail = each.iterated and each.job_gone is not None
+        is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
+        if is_sure and (host, each.key) not in linked:
+            penalty += UNLINKED_PENALTY
+    return penalty
 
 
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
@@ -172,18 +177,12 @@ def _linked(
         times,
         [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
         {
-            (host, each.key): _last_event(last)
+            (host, each.key): newest(m for m in (*last.job_marks, last.ended) if m and m.origin == "event")
             for host, view in views.items()
             for last, each in pairwise(view.departures)
         },
     )
     return arrivals, departures, residencies, _link(arrivals, departures, known)
-
-
-def _last_event(departure: Departure) -> Mark | None:
-    marks = (*departure.job_marks, departure.ended)
-    events = [mark for mark in marks if mark is not None and mark.origin == "event"]
-    return max(events, key=lambda mark: mark.key, default=None)
 
 
 def _overlaps(
@@ -279,13 +278,6 @@ class _Known:
         return self.proven.get(arrival) == departure
 
 
-_OWN_REASONS: Final[dict[ArrivalStage, frozenset[DepartureStage]]] = {
-    "ended": frozenset({"crashed", "stopped", "vanished"}),
-    "arrived": frozenset({"crashed", "stopped"}),
-    "departed": frozenset({"crashed", "stopped"}),
-}
-
-
 def stage_then(
     arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap], next_began: float = FOREVER
 ) -> DepartureStage:
@@ -302,7 +294,8 @@ def _ended_independently(
     the next attempt was prepared.
     """
     end, over = departure.announced or departure.ended, arrival.switched or arrival.ended_by
-    if end is None or over is None or departure.stage not in _OWN_REASONS.get(arrival.stage, ()):
+    ends = ("crashed", "stopped", "vanished") if arrival.stage == "ended" else ("crashed", "stopped")
+    if end is None or over is None or departure.stage not in ends:
         return False
     if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
         return True

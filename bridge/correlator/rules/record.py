@@ -115,6 +115,11 @@ class Published:
     began: float = 0.0
     absorbed: list[LegId] = field(default_factory=list)
 
+    @property
+    def legs(self) -> list[LegId]:
+        """Its legs, with their later segments."""
+        return [leg for leg in (self.arrival, self.departure, *self.absorbed) if leg is not None]
+
 
 @dataclass(slots=True)
 class DomainRecord:
@@ -135,11 +140,6 @@ class DomainRecord:
     current: Current | None = None
     currents: int = 0
     decided: float = 0.0
-
-    @classmethod
-    def new(cls, domain: str) -> DomainRecord:
-        """The record of a domain of which nothing is known."""
-        return cls(domain)
 
     @classmethod
     def load(cls, data: bytes) -> DomainRecord:

@@ -7,14 +7,15 @@ segments are one leg, unless two explain more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
 from bridge.correlator.rules.exceptions import exception_to
-from bridge.correlator.rules.host_view import Arrival, Departure, HostView
+from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Leg
 from bridge.correlator.rules.observations import Mark, is_found, was_blind
 
 Penalty = Callable[[Mapping[str, HostView]], int]
@@ -48,13 +49,9 @@ def choose(
     total_penalty: Penalty,
 ) -> None:
     """Joins segments to one leg, unless two have a lower penalty, or the second was published alone."""
-    borders: list[Arrival | Departure] = []
+    borders: list[Leg] = []
     for host, view in views.items():
-        pairs: tuple[tuple[Arrival | Departure, Arrival | Departure], ...] = (
-            *pairwise(view.arrivals),
-            *pairwise(view.departures),
-        )
-        for one, other in pairs:
+        for one, other in (*pairwise(view.arrivals), *pairwise(view.departures)):
             ends = {(host, one.key), (host, other.key)}
             other.continues = other.continues and not ends & set(done) and (host, other.key) not in published
             if other.continues:
@@ -73,8 +70,7 @@ def choose(
 
 def joined_as(host: str, view: HostView, absorbed: Collection[LegId]) -> HostView:
     """The view with exactly the `absorbed` segments joined to those before them."""
-    legs: list[Arrival | Departure] = [*view.arrivals, *view.departures]
-    for leg in legs:
+    for leg in (*view.arrivals, *view.departures):
         leg.continues = leg.continues and (host, leg.key) in absorbed
     return joined({host: view})[host]
 
@@ -84,64 +80,62 @@ def joined(views: Mapping[str, HostView]) -> dict[str, HostView]:
     found = {}
     for host, view in views.items():
         copy = found[host] = view.copy()
-        copy.arrivals, copy.departures = [], []
-        for arrival in view.arrivals:
-            if arrival.continues and copy.arrivals:
-                copy.arrivals[-1] = _one_arrival(copy.arrivals[-1], arrival)
-            else:
-                copy.arrivals.append(arrival)
-        for departure in view.departures:
-            if departure.continues and copy.departures:
-                copy.departures[-1] = _one_departure(copy.departures[-1], departure)
-            else:
-                copy.departures.append(departure)
+        copy.arrivals = _joined(view.arrivals, _of_arrivals)
+        copy.departures = _joined(view.departures, _of_departures)
     return found
 
 
-def _one_arrival(before: Arrival, after: Arrival) -> Arrival:
-    return replace(
-        after,
-        key=before.key,
-        first=before.first,
-        opened=before.opened,
-        after=before.after,
-        tentative=before.tentative and after.tentative,
-        postcopy=before.postcopy or after.postcopy,
-        breaks=before.breaks + after.breaks,
-        broke=after.broke or before.broke,
-        postcopy_started=after.postcopy_started or before.postcopy_started,
-        announced=after.announced or before.announced,
-        switched=after.switched or before.switched,
-        guest=after.guest or before.guest,
-        continues=before.continues,
-        absorbed=(*before.absorbed, after.key, *after.absorbed),
-    )
+_L = TypeVar("_L", bound=Leg)
 
 
-def _one_departure(before: Departure, after: Departure) -> Departure:
+def _joined(legs: Iterable[_L], of_both: Callable[[_L, _L], dict[str, Any]]) -> list[_L]:
+    """of_both: what the two make together, besides what all legs have."""
+    found: list[_L] = []
+    for leg in legs:
+        if not (leg.continues and found):
+            found.append(leg)
+            continue
+        before = found[-1]
+        found[-1] = replace(
+            leg,
+            key=before.key,
+            after=before.after,
+            postcopy=before.postcopy or leg.postcopy,
+            breaks=before.breaks + leg.breaks,
+            broke=leg.broke or before.broke,
+            postcopy_started=leg.postcopy_started or before.postcopy_started,
+            announced=leg.announced or before.announced,
+            guest=leg.guest or before.guest,
+            continues=before.continues,
+            absorbed=(*before.absorbed, leg.key, *leg.absorbed),
+            **of_both(before, leg),
+        )
+    return found
+
+
+def _of_arrivals(before: Arrival, after: Arrival) -> dict[str, Any]:
+    return {
+        "first": before.first,
+        "opened": before.opened,
+        "tentative": before.tentative and after.tentative,
+        "switched": after.switched or before.switched,
+    }
+
+
+def _of_departures(before: Departure, after: Departure) -> dict[str, Any]:
     is_at_its_beginning = after.stage == "copying"
     is_lost = after.stage == "leaving" and before.job_gone is not None
-    return replace(
-        after,
-        key=before.key,
-        opened=before.opened,
-        after=before.after,
-        stage=before.stage if is_at_its_beginning else "job_lost" if is_lost else after.stage,
-        ended=before.ended if is_lost else after.ended,
-        job_gone=after.job_gone or before.job_gone,
-        began=before.began or after.began if is_found(before.opened) else None,
-        before_end=before.stage if after.before_end == "copying" else after.before_end,
-        iterated=before.iterated or after.iterated,
-        iteration=after.iteration or before.iteration,
-        iterated_last=after.iterated_last or before.iterated_last,
-        suspended=after.suspended or before.suspended,
-        listed_suspended=after.listed_suspended or before.listed_suspended,
-        postcopy=before.postcopy or after.postcopy,
-        breaks=before.breaks + after.breaks,
-        broke=after.broke or before.broke,
-        postcopy_started=after.postcopy_started or before.postcopy_started,
-        guest=after.guest or before.guest,
-        state_before=before.state_before,
-        continues=before.continues,
-        absorbed=(*before.absorbed, after.key, *after.absorbed),
-    )
+    return {
+        "opened": before.opened,
+        "stage": before.stage if is_at_its_beginning else "job_lost" if is_lost else after.stage,
+        "ended": before.ended if is_lost else after.ended,
+        "job_gone": after.job_gone or before.job_gone,
+        "began": before.began or after.began if is_found(before.opened) else None,
+        "before_end": before.stage if after.before_end == "copying" else after.before_end,
+        "iterated": before.iterated or after.iterated,
+        "iteration": after.iteration or before.iteration,
+        "iterated_last": after.iterated_last or before.iterated_last,
+        "suspended": after.suspended or before.suspended,
+        "listed_suspended": after.listed_suspended or before.listed_suspended,
+        "state_before": before.state_before,
+    }

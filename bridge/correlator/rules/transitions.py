@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from bridge.correlator.rules.actions import Action
+from bridge.correlator.rules import actions as do
 from bridge.correlator.rules.host_view import HostPhase
 
 EventType = Literal[
@@ -46,106 +46,106 @@ EventType = Literal[
     "came",  # no event: what others show to have happened unseen
 ]
 
-Transition = tuple[HostPhase, tuple[Action, ...]]
+Transition = tuple[HostPhase, tuple[do.Action, ...]]
 
 TABLE: Final[dict[HostPhase, dict[EventType, Transition]]] = {
     "away": {
-        "came": ("here", ("begin",)),
-        "incoming": ("incoming", ("open_arrival",)),
-        "restored": ("incoming", ("open_tentative",)),
-        "booted": ("here", ("begin", "run")),
-        "resumed_migrated": ("here", ("begin", "run", "note_resume")),
-        "destination_postcopy": ("incoming_postcopy", ("open_arrival", "start_postcopy")),
-        "resumed": ("here", ("begin", "run")),
-        "paused": ("here", ("begin", "pause")),
-        "job_completed": ("away", ("measure",)),
-        "defined": ("away", ("define",)),
-        "undefined_silently": ("away", ("lose",)),
+        "came": ("here", (do.begin,)),
+        "incoming": ("incoming", (do.open_arrival,)),
+        "restored": ("incoming", (do.open_tentative,)),
+        "booted": ("here", (do.begin, do.run)),
+        "resumed_migrated": ("here", (do.begin, do.run, do.note_resume)),
+        "destination_postcopy": ("incoming_postcopy", (do.open_arrival, do.start_postcopy)),
+        "resumed": ("here", (do.begin, do.run)),
+        "paused": ("here", (do.begin, do.pause)),
+        "job_completed": ("away", (do.measure,)),
+        "defined": ("away", (do.define,)),
+        "undefined_silently": ("away", (do.lose,)),
     },
     "here": {
-        "booted": ("here", ("run",)),
-        "resumed": ("here", ("run",)),
-        "resumed_migrated": ("here", ("run", "note_resume")),
-        "paused": ("here", ("pause",)),
-        "paused_by_error": ("here", ("pause",)),
-        "paused_after_resume": ("here", ("leave_paused_again",)),
-        "iteration": ("copying", ("open_departure", "mark_iteration")),
-        "switching": ("leaving", ("open_departure", "suspend")),
-        "source_postcopy": ("leaving_postcopy", ("open_departure", "postcopy_out")),
-        "job_failed": ("here", ("job_gone",)),
-        "left": ("away", ("open_departure", "leave", "end")),
-        "stopped": ("away", ("end",)),
+        "booted": ("here", (do.run,)),
+        "resumed": ("here", (do.run,)),
+        "resumed_migrated": ("here", (do.run, do.note_resume)),
+        "paused": ("here", (do.pause,)),
+        "paused_by_error": ("here", (do.pause,)),
+        "paused_after_resume": ("here", (do.leave_paused_again,)),
+        "iteration": ("copying", (do.open_departure, do.mark_iteration)),
+        "switching": ("leaving", (do.open_departure, do.suspend)),
+        "source_postcopy": ("leaving_postcopy", (do.open_departure, do.postcopy_out)),
+        "job_failed": ("here", (do.job_gone,)),
+        "left": ("away", (do.open_departure, do.leave, do.end)),
+        "stopped": ("away", (do.end,)),
     },
     "copying": {
-        "iteration": ("copying", ("mark_iteration",)),
-        "first_iteration": ("copying", ("close_departure", "open_departure", "mark_iteration")),
-        "paused": ("copying", ("pause",)),
-        "resumed": ("copying", ("run",)),
-        "paused_by_error": ("here", ("leave_paused",)),
-        "switching": ("leaving", ("suspend",)),
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
-        "resumed_migrated": ("here", ("resume",)),
-        "other_job": ("here", ("discard_job",)),
-        "saved": ("away", ("discard_job", "end")),
-        "job_failed": ("here", ("job_end",)),
+        "iteration": ("copying", (do.mark_iteration,)),
+        "first_iteration": ("copying", (do.close_departure, do.open_departure, do.mark_iteration)),
+        "paused": ("copying", (do.pause,)),
+        "resumed": ("copying", (do.run,)),
+        "paused_by_error": ("here", (do.leave_paused,)),
+        "switching": ("leaving", (do.suspend,)),
+        "source_postcopy": ("leaving_postcopy", (do.postcopy_out,)),
+        "resumed_migrated": ("here", (do.resume,)),
+        "other_job": ("here", (do.discard_job,)),
+        "saved": ("away", (do.discard_job, do.end)),
+        "job_failed": ("here", (do.job_end,)),
     },
     "leaving": {
-        "iteration": ("leaving", ("next_job",)),
-        "first_iteration": ("leaving", ("split_job",)),
-        "resumed_migrated": ("here", ("resume",)),
-        "resumed": ("leaving", ("unpause",)),
-        "switching": ("leaving", ("suspend",)),
-        "paused": ("here", ("close_departure", "pause")),  # it was resumed since, unseen
-        "restored_paused": ("here", ("discard_found", "pause")),
-        "restored_running": ("here", ("discard_found", "run")),
-        "paused_by_error": ("here", ("leave_paused",)),
-        "job_failed": ("leaving", ("lose_job",)),
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
+        "iteration": ("leaving", (do.next_job,)),
+        "first_iteration": ("leaving", (do.split_job,)),
+        "resumed_migrated": ("here", (do.resume,)),
+        "resumed": ("leaving", (do.unpause,)),
+        "switching": ("leaving", (do.suspend,)),
+        "paused": ("here", (do.close_departure, do.pause)),  # it was resumed since, unseen
+        "restored_paused": ("here", (do.discard_found, do.pause)),
+        "restored_running": ("here", (do.discard_found, do.run)),
+        "paused_by_error": ("here", (do.leave_paused,)),
+        "job_failed": ("leaving", (do.lose_job,)),
+        "source_postcopy": ("leaving_postcopy", (do.postcopy_out,)),
     },
     "leaving_postcopy": {
-        "iteration": ("leaving_postcopy", ("mark_iteration",)),
-        "source_broke": ("leaving_broken", ("break_out",)),
+        "iteration": ("leaving_postcopy", (do.mark_iteration,)),
+        "source_broke": ("leaving_broken", (do.break_out,)),
     },
     "leaving_broken": {
-        "source_postcopy": ("leaving_postcopy", ("postcopy_out",)),
+        "source_postcopy": ("leaving_postcopy", (do.postcopy_out,)),
     },
     "incoming": {
-        "resumed_migrated": ("here", ("arrive", "note_resume")),
-        "resumed": ("here", ("arrive",)),
-        "paused": ("here", ("arrive_paused",)),
-        "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
+        "resumed_migrated": ("here", (do.arrive, do.note_resume)),
+        "resumed": ("here", (do.arrive,)),
+        "paused": ("here", (do.arrive_paused,)),
+        "destination_postcopy": ("incoming_postcopy", (do.start_postcopy,)),
     },
     "incoming_postcopy": {
-        "destination_broke": ("incoming_broken", ("break_in",)),
-        "source_broke": ("incoming_broken", ("break_in",)),  # libvirt before 8.5
-        "paused": ("incoming_postcopy", ("pause",)),
-        "resumed": ("incoming_postcopy", ("run",)),
+        "destination_broke": ("incoming_broken", (do.break_in,)),
+        "source_broke": ("incoming_broken", (do.break_in,)),  # libvirt before 8.5
+        "paused": ("incoming_postcopy", (do.pause,)),
+        "resumed": ("incoming_postcopy", (do.run,)),
     },
     "incoming_broken": {
-        "destination_postcopy": ("incoming_postcopy", ("start_postcopy",)),
-        "source_broke": ("incoming_broken", ("break_in",)),
+        "destination_postcopy": ("incoming_postcopy", (do.start_postcopy,)),
+        "source_broke": ("incoming_broken", (do.break_in,)),
     },
 }
 """(phase, event type) -> (next phase, actions). What each kind of migration emits: `docs/migrations.md`."""
 
 WITH_A_JOB: Final[dict[EventType, Transition]] = {
-    "left": ("away", ("leave", "end")),
-    "crashed": ("away", ("crash", "end")),
-    "stopped": ("away", ("stop", "end")),
-    "vanished": ("away", ("vanish", "end")),
+    "left": ("away", (do.leave, do.end)),
+    "crashed": ("away", (do.crash, do.end)),
+    "stopped": ("away", (do.stop, do.end)),
+    "vanished": ("away", (do.vanish, do.end)),
 }
 """What happens in every phase of a source."""
 
 ARRIVING: Final[dict[EventType, Transition]] = {
-    "came": ("here", ("arrive",)),
-    "stopped": ("away", ("fail", "end")),
+    "came": ("here", (do.arrive,)),
+    "stopped": ("away", (do.fail, do.end)),
 }
 """What happens in every phase of a destination."""
 
-IN_ANY_PHASE: Final[dict[EventType, tuple[Action, ...]]] = {
-    "announced": ("announce",),
-    "updated": ("persist",),
-    "undefined": ("undefine",),
+IN_ANY_PHASE: Final[dict[EventType, tuple[do.Action, ...]]] = {
+    "announced": (do.announce,),
+    "updated": (do.persist,),
+    "undefined": (do.undefine,),
 }
 """What changes no phase."""
 

@@ -13,7 +13,7 @@ from typing import Final
 from bridge.correlator.rules.clock_readings import AFTER_S, FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, was_blind
+from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, newest, was_blind
 from bridge.correlator.rules.outcomes import (
     ArrivalState,
     DepartureState,
@@ -24,26 +24,27 @@ from bridge.correlator.rules.outcomes import (
     states_of,
 )
 from bridge.correlator.rules.pairing import Pair
-from bridge.wire.messages import Attention, GuestState, Mode, Reason, Side, seconds
+from bridge.wire.messages import (
+    Attention,
+    Evidence,
+    Guest,
+    GuestState,
+    Mode,
+    Reason,
+    Side,
+    seconds,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to publish of one attempt, and when; stamps and ids as in the messages."""
+    """What to publish of one attempt, and when. known: by the names of a message's fields."""
 
     outcome: JointOutcome
     timing: Timing
     since: float
-    mode: Mode | None
-    reason: Reason | None
-    attention: Attention | None
-    guest: tuple[str | None, GuestState]
-    confirmed_by: tuple[Side, ...]
-    started_at: str | None
-    ended_at: str | None
-    duration_ms: int | None
-    downtime_ms: int | None
-    evidence: tuple[tuple[str, str], ...]
+    mode: Mode
+    known: Mapping[str, object]
 
 
 def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
@@ -52,7 +53,7 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     """
     a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
-    marks = _conclusive(arrival, departure, d)
+    marks = _conclusive(pair, d)
     newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
     outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest)
     source_blind = pair.source in silent
@@ -67,23 +68,25 @@ def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float]
     )
     at_source = _SourceState(source_view, is_paused, source_blind, postcopy)
     guest, attention = _guest(pair, outcome, d, at_source)
-    decisive_end = _decisive_end(outcome, a, d, arrival, departure)
+    decisive_end = _decisive_end(outcome, a, d, pair)
     decided = decisive_end[1] if decisive_end else _decided_by(outcome, reason, arrival, departure)
     elapsed, downtime = (departure.figures if departure and departure.figures else None) or (None, None)
     return Verdict(
         outcome=outcome,
         timing=timing,
-        since=max((m.received for _, m in marks), default=_first(arrival, departure).received),
+        since=max((m.received for _, m in marks), default=pair.first.received),
         mode="postcopy" if postcopy else "precopy",
-        reason=reason,
-        attention=attention,
-        guest=guest,
-        confirmed_by=_confirmed_by(outcome, a, d, pair),
-        started_at=arrival.opened.stamp if arrival and arrival.opened else None,
-        ended_at=decided.stamp if decided else None,
-        duration_ms=elapsed if elapsed is not None else _duration_ms(arrival, departure),
-        downtime_ms=downtime,
-        evidence=_evidence(pair, d, decisive_end),
+        known={
+            "reason": reason,
+            "attention": attention,
+            "guest": Guest(host=guest[0], state=guest[1]),
+            "confirmed_by": _confirmed_by(outcome, a, d, pair),
+            "started_at": arrival.opened.stamp if arrival and arrival.opened else None,
+            "ended_at": decided.stamp if decided else None,
+            "duration_ms": elapsed if elapsed is not None else _duration_ms(arrival, departure),
+            "downtime_ms": downtime,
+            "evidence": _evidence(pair, d, decisive_end),
+        },
     )
 
 
@@ -110,53 +113,39 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     lost = end.since if end is not None else silent.get(pair.source or "")
     listed = departure.listed_suspended
     shown = [*departure.job_marks, listed if listed and listed.at < pair.next_began else None]
-    last = max((mark for mark in shown if mark is not None), key=lambda mark: mark.key)
+    last = newest(shown) or departure.opened
     if lost is None or (end is not None and not was_blind(last, end)):
         return False
     if end is not None and pair.next_began < end.at:
         return True
     if d != "leaving":
         return False
-    over = (arrival.switched or arrival.ended) if arrival is not None else None
+    over = arrival.decided if arrival is not None else None
     return over is not None and lost < max(over.received, last.received) + settle_s
 
 
-def _first(arrival: Arrival | None, departure: Departure | None) -> Mark:
-    if arrival is not None:
-        return arrival.first
-    if departure is not None:
-        return departure.opened
-    raise ValueError("an attempt without either leg")
-
-
-def _evidence(
-    pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None
-) -> tuple[tuple[str, str], ...]:
-    """Host and id of each message that the verdict rests on; a cleared state has no id."""
-    marks = _conclusive(pair.arrival, pair.departure, d, in_messages=True)
+def _evidence(pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | None) -> list[Evidence]:
+    """The messages that the verdict rests on; a cleared state has no id."""
+    marks = _conclusive(pair, d, in_messages=True)
     if decisive_end is not None and decisive_end[1].what != CLEARED and decisive_end not in marks:
         marks.append(decisive_end)
     hosts = {"source": pair.source, "destination": pair.destination}
-    return tuple((host, mark.id) for side, mark in marks if (host := hosts[side]) is not None)
+    return [mark.evidence(host) for side, mark in marks if (host := hosts[side]) is not None]
 
 
-def _conclusive(
-    arrival: Arrival | None, departure: Departure | None, d: DepartureState, *, in_messages: bool = False
-) -> list[tuple[Side, Mark]]:
+def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> list[tuple[Side, Mark]]:
     """The decisive mark of each side; `in_messages`: only marks with an id, which a cleared state hasn't."""
-    sides: list[tuple[Side, tuple[Mark | None, ...]]] = []
-    if arrival is not None:
-        sides.append(("destination", (arrival.switched, arrival.ended, arrival.broke, arrival.first)))
-    if departure is not None:
+    sides: dict[Side, tuple[Mark | None, ...]] = {}
+    if (arrival := pair.arrival) is not None:
+        sides["destination"] = (arrival.switched, arrival.ended, arrival.broke, arrival.first)
+    if (departure := pair.departure) is not None:
         ended = departure.ended if d == departure.stage else None
-        sides.append(("source", (ended, departure.broke, departure.suspended)))
-    marks = []
-    for side, of_it in sides:
-        for mark in of_it:
-            if mark is not None and not (in_messages and mark.what == CLEARED):
-                marks.append((side, mark))
-                break
-    return marks
+        sides["source"] = (ended, departure.broke, departure.suspended)
+    wanted = (
+        next(((side, mark) for mark in marks if mark and not (in_messages and mark.what == CLEARED)), None)
+        for side, marks in sides.items()
+    )
+    return [each for each in wanted if each is not None]
 
 
 _REASON_OF_SOURCE: Final[dict[DepartureState, Reason]] = {
@@ -281,7 +270,7 @@ _DESTINATION_CONFIRMS: Final[dict[JointOutcome, frozenset[ArrivalState]]] = {
 }
 
 
-def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair) -> tuple[Side, ...]:
+def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair) -> list[Side]:
     arrival, departure = pair.arrival, pair.departure
     sides: list[Side] = []
     if d in _SOURCE_CONFIRMS.get(outcome, frozenset()):
@@ -290,31 +279,27 @@ def _confirmed_by(outcome: JointOutcome, a: ArrivalState, d: DepartureState, pai
     is_cleared_up = bool(ended and departure and departure.ended and ended.at > departure.ended.at)
     if a in _DESTINATION_CONFIRMS.get(outcome, frozenset()) and not is_cleared_up:
         sides.append("destination")
-    return tuple(sides)
+    return sides
 
 
 def _decisive_end(
-    outcome: JointOutcome,
-    a: ArrivalState,
-    d: DepartureState,
-    arrival: Arrival | None,
-    departure: Departure | None,
+    outcome: JointOutcome, a: ArrivalState, d: DepartureState, pair: Pair
 ) -> tuple[Side, Mark] | None:
     """If both ran, the end of one of them: it decides the outcome."""
-    mark: Mark | None = None
-    side: Side = "destination"
-    if outcome == "failed" and a == "departed" and arrival is not None:
-        mark = arrival.over
-    elif outcome == "completed" and d == "resumed_ended" and departure is not None:
-        side, mark = "source", departure.over or departure.ended
-    return None if mark is None else (side, mark)
+    arrival, departure = pair.arrival, pair.departure
+    if outcome == "failed" and a == "departed" and arrival and arrival.over:
+        return "destination", arrival.over
+    if outcome == "completed" and d == "resumed_ended" and departure:
+        mark = departure.over or departure.ended
+        return ("source", mark) if mark else None
+    return None
 
 
 def _decided_by(
     outcome: JointOutcome, reason: Reason | None, arrival: Arrival | None, departure: Departure | None
 ) -> Mark | None:
     """The event that decides: it gives the end its stamp."""
-    there = (arrival.switched or arrival.ended) if arrival else None
+    there = arrival.decided if arrival else None
     here = departure.ended if departure else None
     if outcome == "completed":
         return here if departure is not None and departure.stage == "left" else there or here
@@ -331,7 +316,7 @@ def _duration_ms(arrival: Arrival | None, departure: Departure | None) -> int | 
     the host's clock (`Clock.offset_s`) changed by more than latency explains.
     """
     for first, last in (
-        (arrival.opened, arrival.switched or arrival.ended) if arrival else (None, None),
+        (arrival.opened, arrival.decided) if arrival else (None, None),
         (departure.opened, departure.ended) if departure else (None, None),
     ):
         if first is None or first.origin != "event" or last is None or last.what == CLEARED:

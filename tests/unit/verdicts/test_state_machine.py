@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from bridge.correlator.rules import actions
 from bridge.correlator.rules.event_types import STATE_EVENT_TYPES_BY_PHASE, event_type_of
 from bridge.correlator.rules.host_view import ArrivalStage, DepartureStage, HostPhase
 from bridge.correlator.rules.observations import Observation
@@ -31,7 +32,7 @@ def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(OUTCOMES["arrived"], "resumed", "completed")
     assert page != render(page)
     monkeypatch.undo()
-    monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", ("fail",)))
+    monkeypatch.setitem(TABLE["incoming"], "resumed_migrated", ("away", (actions.fail,)))
     assert page != render(page)
 
 
