@@ -293,6 +293,36 @@ def test_a_host_with_another_connection_to_libvirt_lists_its_domains_anew() -> N
     assert Host.load("h", host.dump()).lists_since == (8.0, Return(20.0, 19.0))
 
 
+def _streamed(*events: tuple[float, float]) -> Host:
+    """Its status came at 0, at once, and then events that were stamped and received at these moments."""
+    host = Host("h")
+    host.note_agent(Status("h", True, True, "e", 0, (), 0.0), received=0.0, retained=False)
+    host.note_status_clock(Status("h", True, True, "e", 0, (), 0.0), 0.0, late=False)
+    for sequence, (at, received) in enumerate(events, 1):
+        host.see("e", sequence, received)
+        host.note_clock(received, at, host.place, is_next=True)
+    return host
+
+
+def test_what_came_late_between_two_right_stamps_had_waited() -> None:
+    host = _streamed((1.0, 1.0), (2.0, 50.0), (3.0, 50.0), (51.0, 51.0))
+    assert host.waited == [((0, 1), (0, 4))]
+    assert Host.load("h", host.dump()).waited == host.waited
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([(1.0, 1.0), (2.0, 2.5), (3.0, 3.0)], id="nothing late"),
+        pytest.param([(1.0, 1.0), (2.0, 50.0), (3.0, 51.0), (4.0, 52.0)], id="its clock may have been set"),
+        pytest.param([(1.0, 1.0), (-47.0, 2.0), (-46.0, 3.0)], id="its clock was set back"),
+        pytest.param([(1.0, 1.0), (2.0, 50.0), (151.0, 51.0)], id="its clock was set forward"),
+    ],
+)
+def test_what_came_late_is_not_known_to_have_waited(events: list[tuple[float, float]]) -> None:
+    assert _streamed(*events).waited == []
+
+
 def test_a_host_of_a_store_from_before_comes_back() -> None:
     """That store has no times in which it was dark, nor since when it was away."""
     host = Host("h")
