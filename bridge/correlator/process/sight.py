@@ -135,6 +135,8 @@ class Sight:
     def _note_waited(self, host: Host) -> None:
         if host.waited:
             self.waited[host.name] = host.waited
+        else:
+            self.waited.pop(host.name, None)
 
     def _note_gone(self, host: Host) -> None:
         if host.is_gone:
