@@ -185,7 +185,7 @@ def _heard(seen: Observed, came: Sequence[Message]) -> list[Attempted]:
             if message.origin == "poll" and message.kind == "event":
                 it.job_failed = it.job_failed or is_of_one
             elif message.kind == "event":
-                it.has_begun = True
+                it.has_begun = it.has_begun or is_of_one  # what was found of two shows the last one's end
     unheard = seen.unseen_at_last | history.unreachable
     for n, (truth, it) in enumerate(zip(history.attempts, heard, strict=True)):
         it.source_is_over = truth.source in unheard or truth.source not in history.active
