@@ -338,11 +338,10 @@ def _may_be_its_job(view: HostView, gone: Mark, began_us: int | None) -> bool:
     return end.stamped * 1e6 >= began_us and not is_later and not last.began_before(began_us, gone)
 
 
-def note_beginning(departure: Departure, mark: Mark, figures: Figures) -> None:
-    """The report of a job's end has its beginning, of which no event came, or when its agent knew it."""
-    was_unseen = is_found(departure.opened) or departure.opened == mark
-    if was_unseen and figures[0] is not None and figures[0] / 1e6 <= departure.opened.stamped:
-        departure.began = mark.moved_to(figures[0] / 1e6)
+def note_beginning(departure: Departure, figures: Figures) -> None:
+    """The report of a job's end has its beginning."""
+    if figures[0] is not None and figures[0] / 1e6 <= departure.opened.stamped:
+        departure.began = departure.opened.moved_to(figures[0] / 1e6)
 
 
 def note_job_gone(departure: Departure, mark: Mark) -> None:

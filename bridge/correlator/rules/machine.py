@@ -98,7 +98,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0])
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
-            do.note_beginning(meant, mark, figures)
+            do.note_beginning(meant, figures)
             do.note_job_gone(meant, mark)
             return
         is_its_own = meant is not None and meant.is_of_job(figures[0])
@@ -114,7 +114,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     for action in actions:
         action(view, mark, figures)
     if event_type == "job_failed":
-        do.note_beginning(view.departures[-1], mark, figures)
+        do.note_beginning(view.departures[-1], figures)
     view.phase = phase
     if phase == "leaving" and view.departures[-1].stage == "resumed":
         view.phase = "here"
