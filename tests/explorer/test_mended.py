@@ -633,6 +633,22 @@ MENDED: Final = {
             ),
             "blind B 1…8 said 15",
         ),
+        # a job that is gone after the one before is not what was found ended in between
+        (
+            (
+                "two transient 9.0 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 1.4 0.5 B live"
+                " breaks off at once destination's host lost found again"
+            ),
+            "blind A 5…9 said 700",
+        ),
+        # what was prepared before a job began belongs to none that began later, also where that was seen
+        (
+            (
+                "two transient 9.0>11.3 live breaks off at once destination's libvirtd killed 5 C live copies"
+                " switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end"
+            ),
+            "dead C 9…14 said 0",
+        ),
         # a guest paused by an error after a post-copy is paused
         (
             (

@@ -162,8 +162,8 @@ class Departure(Leg):
         return any(not is_found(mark) and mark.stamped * 1e6 >= began_us for mark in marks)
 
     def began_before(self, began_us: int, gone: Mark) -> bool:
-        """Whether its job was seen to begin before the one that began then, by the same clock, and is gone, of
-        which the host saw nothing else.
+        """Whether its job was seen to begin before the one that began then, by the same clock, and is gone,
+        of which the host saw nothing else.
         """
         was_seen = not is_found(self.opened) and was_blind(self.last_mark, gone)
         was_set = gone.stamped * 1e6 < began_us
