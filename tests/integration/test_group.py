@@ -22,7 +22,7 @@ from bridge.correlator.rules.record import Times
 from bridge.correlator.store import GroupStore, HostRow
 from bridge.database import StoreTroubleError
 from bridge.mqtt.messages import Publication
-from bridge.wire.messages import correlator_source
+from bridge.wire.messages import correlator_source, stamp
 from bridge.wire.topics import Topics
 from tests.support.correlators import messages_of
 from tests.support.postgres import Postgres
@@ -134,7 +134,8 @@ def test_a_revision_since_a_host_is_back_comes_though_the_store_failed_then(memb
     left = next(n for n, each in enumerate(source) if each.topic.endswith("/lifecycle/stopped"))
     first.take([*source[:left], *destination], START + 3.0)
     for now, online, looked, published in ((3.0, False, 8.0, ["completed"]), (10.0, True, 11.0, [])):
-        status = Status("host1-group", online, online, None, 0, (), START + now)
+        since = stamp(START) if online else None  # it was only cut off
+        status = Status("host1-group", online, online, None, 0, (), START + now, sees_since=since)
         first.work.take([Inbound(status, START + now, retained=False)], START + now, START + now)
         assert first.look(START + looked) == published
     first.work.look_around(START + 13.0, received_until=START + 13.0)
