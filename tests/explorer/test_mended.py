@@ -633,14 +633,6 @@ MENDED: Final = {
             ),
             "blind B 1…8 said 15",
         ),
-        # a job that is gone after the one before is not what was found ended in between
-        (
-            (
-                "two transient 9.0 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 1.4 0.5 B live"
-                " breaks off at once destination's host lost found again"
-            ),
-            "blind A 5…9 said 700",
-        ),
         # what was prepared before a job began belongs to none that began later, also where that was seen
         (
             (

@@ -319,23 +319,19 @@ def note_resume(view: HostView, mark: Mark, _: object = None) -> None:
 def job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
     """The agent's report that the job is gone may follow a departure that ended by its own event."""
     last = view.departures[-1] if view.departures else None
-    if last is not None and last.job_gone is None and _may_be_its_job(view, mark, figures[0]):
+    if last is not None and last.job_gone is None and _may_be_its_job(last, mark, figures[0]):
         note_job_gone(last, mark)
     else:
         open_departure(view, mark)
         job_end(view, mark)
 
 
-def _may_be_its_job(view: HostView, gone: Mark, began_us: int | None) -> bool:
-    """Whether the job began before the last departure's end, and not after its first event, and that end came
-    after the report that the job before it is gone.
-    """
-    *former, last = view.departures[-2:]
-    end = last.ended or last.closed
+def _may_be_its_job(departure: Departure, gone: Mark, began_us: int | None) -> bool:
+    """Whether the job began before this departure's end, and not after its first event."""
+    end = departure.ended or departure.closed
     if end is None or began_us is None:
         return end is not None
-    is_later = any(before.job_gone is not None and end.key < before.job_gone.key for before in former)
-    return end.stamped * 1e6 >= began_us and not is_later and not last.began_before(began_us, gone)
+    return end.stamped * 1e6 >= began_us and not departure.began_before(began_us, gone)
 
 
 def note_beginning(departure: Departure, figures: Figures) -> None:
