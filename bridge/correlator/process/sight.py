@@ -44,9 +44,8 @@ class Sight:
             host = self.hosts[name] = Host.load(name, data) if data else Host(name)
             self.note(host)
             if host.blind_since is None:
-                self.returning[name] = Return(
-                    -math.inf
-                )  # what waited for it may not have been evaluated again
+                # What waited for it may not have been evaluated again.
+                self.returning[name] = Return(-math.inf)
 
     def host(self, name: str, *, from_start: bool = False) -> Host:
         """The host. from_start: where it is new, its stream is expected from its first message on."""
@@ -84,7 +83,6 @@ class Sight:
             if not inbound.retained and message.online and message.sees_libvirt:
                 host.note_saw(message.at + min(0.0, host.offset_s))
         self._note_gone(host)
-        self._note_waited(host)
         if changed:
             self._note_change(host, inbound.received)
         return changed
