@@ -213,9 +213,15 @@ def test_a_libvirtd_killed_while_one_guest_dies_and_another_leaves(
             qemu, dying = host.qemu_pid(leaving.uuid), host.qemu_pid(guest.uuid)
             assert qemu is not None
             assert dying is not None
-            os.kill(qemu, signal.SIGSTOP)  # so that libvirtd waits for its end for long enough to be killed
-            between.release()
-            waiting.until(lambda: process.told_to_end(qemu), what="the source to end its QEMU")
+            # An agent that asks about the job just now would wait for this QEMU, and libvirtd for the agent.
+            os.kill(agent.pid, signal.SIGSTOP)
+            try:
+                host.virsh("domjobinfo", leaving.uuid)  # what it had asked is answered
+                os.kill(qemu, signal.SIGSTOP)  # libvirtd waits for its end, and is killed meanwhile
+                between.release()
+                waiting.until(lambda: process.told_to_end(qemu), what="the source to end its QEMU")
+            finally:
+                os.kill(agent.pid, signal.SIGCONT)
             host.stop_libvirtd(signal.SIGKILL)
             host.kill_process(dying)
             os.kill(qemu, signal.SIGCONT)
