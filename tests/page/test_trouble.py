@@ -6,15 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from bridge.dashboard.feed import MOST_AT_ONCE, SUMMARY_EVERY_S
 from tests.page.conftest import Look
-from tests.page.parts import World, verdict
+from tests.page.parts import Window, World, verdict
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -22,6 +23,21 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 MARKUP = '<script>document.title="taken"</script><img src=x onerror=alert(1)>" onclick="x\u202e&amp;'
 SILENT_S = 2.5 * SUMMARY_EVERY_S
 """After so long without a summary the page says that nothing comes."""
+
+
+@contextmanager
+def hanging(world: World, window: Window) -> Iterator[None]:
+    """Stops the dashboard's process; the page has taken by then what was sent before."""
+    os.kill(world.dashboard.pid, signal.SIGSTOP)
+    try:
+        window.page.wait_for_timeout(1000)
+        yield
+    finally:
+        os.kill(world.dashboard.pid, signal.SIGCONT)
+
+
+def unanswered(_route: Route) -> None:
+    """Neither goes on with a request nor refuses it."""
 
 
 @pytest.fixture
@@ -89,15 +105,31 @@ def test_a_dashboard_that_hangs_is_found_out_when_two_summaries_are_missed(
     window.page.clock.install()
     window.open()
     trouble = window.page.locator("#trouble")
-    os.kill(world.dashboard.pid, signal.SIGSTOP)
-    try:
+    with hanging(world, window):
         window.page.clock.run_for(int(seconds * 1000))
-        window.page.wait_for_timeout(500)
-        assert trouble.is_visible() is says
-    finally:
-        os.kill(world.dashboard.pid, signal.SIGCONT)
+        if says:
+            expect(trouble).to_be_visible()
+        else:
+            window.page.wait_for_timeout(500)
+            expect(trouble).to_be_hidden()
     window.page.clock.resume()
     expect(trouble).to_be_hidden(timeout=15_000)
+
+
+def test_a_dashboard_that_hangs_while_the_page_reads_its_lists_is_found_out(world: World, look: Look) -> None:
+    window = look(world)
+    page = window.page
+    page.clock.install()
+    with page.expect_request("**/api/v1/hosts?*"):
+        page.route("**/api/v1/hosts?*", unanswered)
+        page.goto(world.dashboard.url)
+    with hanging(world, window):
+        page.clock.run_for(int((SILENT_S + 5) * 1000))
+        expect(page.locator("#trouble")).to_contain_text("no data from the dashboard")
+        page.unroute("**/api/v1/hosts?*", unanswered)
+    page.clock.resume()
+    expect(page.locator("#as-of")).to_be_visible(timeout=15_000)
+    window.faults[:] = [fault for fault in window.faults if "ERR_" not in fault]
 
 
 def test_after_an_hour_asleep_it_shows_what_happened_meanwhile_once(world: World, look: Look) -> None:

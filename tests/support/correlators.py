@@ -106,14 +106,30 @@ class Fleet:
         return self._recorder.received
 
     def publish(self, publications: Iterable[Publication]) -> None:
-        """Publishes in order, and returns when the broker has all of them."""
-        recorder = self._recorder
+        """Publishes in order, and returns when the broker has all of them. As an agent does, it sends again
+        what a connection that broke left unacknowledged, and all that came after it.
+        """
+        first = len(self.sent)
+        unacknowledged = self._send(self._noted(publications))
+        while unacknowledged is not None:
+            first += unacknowledged
+            unacknowledged = self._send(self.sent[first:])
+
+    def _noted(self, publications: Iterable[Publication]) -> Iterator[Publication]:
+        for publication in publications:
+            self.sent.append(publication)
+            yield publication
+
+    def _send(self, publications: Iterable[Publication]) -> int | None:
+        """Sends in order; returns which was the first that no acknowledgement came for."""
+        recorder, first = self._recorder, self._published
         for publication in publications:
             recorder.until(lambda: recorder.session.room() > 0, timeout_s=30.0)
             recorder.session.publish(publication, ("sent", self._published))
             self._published += 1
-            self.sent.append(publication)
         recorder.until(lambda: recorder.session.in_flight == 0, timeout_s=30.0)
+        tokens = (("sent", n) for n in range(first, self._published))
+        return next((n for n, token in enumerate(tokens) if token not in recorder.acknowledged), None)
 
     def listen(self, seconds: float) -> None:
         """Hears for so long."""

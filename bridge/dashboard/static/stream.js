@@ -64,17 +64,18 @@ export class Stream extends EventTarget {
     const headers = this.#cursor === null ? {} : { "Last-Event-ID": this.#cursor };
     const response = await request("stream", this.parameters, { signal, headers });
     this.#heard();
-    await this.#begin(this.#cursor === null);
+    await this.#begin(this.#cursor === null, signal);
     for await (const { id, name, data } of events(response.body)) {
       this.#heard();
-      if (name === "reset") await this.#begin(true);
+      if (name === "reset") await this.#begin(true, signal);
       else this.take(name, data);
       if (id !== null) this.#cursor = id;
     }
   }
 
-  async #begin(anew) {
-    const newest = await this.begin(anew);
+  async #begin(anew, signal) {
+    const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    const newest = await Promise.race([this.begin(anew), aborted]);
     if (anew) this.#cursor = newest ?? null;
   }
 
