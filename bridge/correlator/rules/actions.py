@@ -275,8 +275,11 @@ def reopen(view: HostView) -> None:
 
 
 def measure(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
-    if view.departures and view.departures[-1].stage == "left":
-        view.departures[-1].figures = figures
+    """A job completes after the guest has left; that it left may have been found only as its absence."""
+    departure = view.departures[-1] if view.departures else None
+    if departure is not None and departure.stage in ("left", "vanished"):
+        departure.stage = "left"
+        departure.figures = figures
 
 
 def run(view: HostView, mark: Mark, _: object = None) -> None:

@@ -29,7 +29,8 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "resumed/postcopy_failed": "destination_broke",
     "resumed/from_snapshot": "restored_running",
     "resumed/*": "resumed",
-    "pmsuspended/*": "resumed",  # only a guest that runs goes to sleep
+    "pmsuspended/*": "resumed",  # only a guest that runs goes to sleep, or panics
+    "crashed/*": "resumed",
     "stopped/migrated": "left",
     "stopped/failed": "crashed",
     "stopped/crashed": "crashed",

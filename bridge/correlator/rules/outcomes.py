@@ -16,7 +16,7 @@ from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import SKEW_S, UNNOTICED_S, Mark, is_live
+from bridge.correlator.rules.observations import SKEW_S, Mark, is_live
 from bridge.correlator.rules.pairing import Pair, stage_then
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -180,9 +180,11 @@ def _may_have_arrived(
         return False
     if departure is None:
         return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
-    was_suspended = departure.suspended is not None and not departure.postcopy
-    is_open = is_source_blind and departure.stage == "leaving"
-    return was_suspended and (is_open or departure.stage in ("crashed", "stopped", "vanished"))
+    if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
+        return True
+    if departure.postcopy:  # its memory was split until then
+        return departure.stage == "vanished"
+    return departure.suspended is not None and departure.stage in ("crashed", "stopped", "vanished")
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
@@ -224,7 +226,7 @@ def _may_arrive_unseen(
         return False
     if d in ("crashed", "stopped") and departure is not None and departure.ended is not None:
         is_all_an_end = departure.opened == departure.ended
-        was_blind = is_all_an_end and blind_since + UNNOTICED_S < departure.ended.at
+        was_blind = is_all_an_end and blind_since < departure.ended.at
         return departure.suspended is not None or was_blind
     return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
 
@@ -247,7 +249,7 @@ def _may_have_ended_first(
         ended_s, blind = pair.at_destination(arrival.over), pair.source
     else:
         return False
-    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
+    return silent.get(blind or "", FOREVER) < ended_s
 
 
 @exception_to("OUTCOMES", "under way: nothing began")

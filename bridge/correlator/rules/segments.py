@@ -25,9 +25,11 @@ Penalty = Callable[[Mapping[str, HostView]], int]
 @exception_to("TABLE", "what follows is a segment, which may be another attempt's")
 def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
     """The host was blind for a while between this leg's last event and what follows. What was found together,
-    after one such time, belongs together.
+    after one such time, belongs together; so does an end with its announcement.
     """
-    return mark.origin != "state" and was_blind(leg.last_mark, mark)  # a state's event may still come
+    if mark.origin == "state" or leg.announced is not None:  # a state's event may still come
+        return False
+    return was_blind(leg.last_mark, mark)
 
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
