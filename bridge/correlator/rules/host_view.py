@@ -96,6 +96,7 @@ class Arrival(Leg):
     tentative: bool = False
     stage: ArrivalStage = "open"
     switched: Mark | None = None
+    relisted: Mark | None = None  # a state after a blind time that shows no side: it may be leaving again
 
     @property
     def may_have_come(self) -> bool:

@@ -202,6 +202,10 @@ def list_state(view: HostView, observation: Observation) -> None:
     view.listed = Listed(observation.key, what, _mark(view, observation))
     if view.phase == "leaving" and what == "paused/migration":
         view.departures[-1].listed_suspended = view.listed.mark
+    if view.phase == "incoming" and what == "paused/migration":
+        arrival = view.arrivals[-1]
+        if not is_found(arrival.first) and arrival.first.since != observation.since:
+            arrival.relisted = arrival.relisted or view.listed.mark
     view.driver = view.driver or observation.driver
     view.name = observation.name or view.name
     if observation.persistent is not None:

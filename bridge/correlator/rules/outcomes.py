@@ -153,7 +153,7 @@ def outcome_of(
     a, d = states
     arrival, departure = pair.arrival, pair.departure
     if (
-        _may_arrive_unseen(a, d, departure, silent.get(pair.destination or ""))
+        _may_arrive_unseen(a, d, pair, silent)
         or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
         or _may_have_ended_first(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
@@ -217,17 +217,20 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _may_arrive_unseen(
-    a: ArrivalState, d: DepartureState, departure: Departure | None, blind_since: float | None
+    a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
 ) -> bool:
-    """The destination is blind, and the guest may arrive, or may have arrived before its source ended. Or the
-    attempt may have ended before that, of which only the source's end was seen.
+    """The destination is blind, and the guest may arrive, or may have arrived before its source ended; or was
+    blind, and the guest may leave again. Or the attempt may have ended before that, of which only the
+    source's end was seen.
     """
-    if a != "open" or blind_since is None:
+    arrival, departure = pair.arrival, pair.departure
+    relisted = arrival.relisted if arrival is not None else None
+    blind_since = min(silent.get(pair.destination or "", FOREVER), relisted.earliest if relisted else FOREVER)
+    if a != "open" or blind_since == FOREVER:
         return False
     if d in ("crashed", "stopped") and departure is not None and departure.ended is not None:
         is_all_an_end = departure.opened == departure.ended
-        was_blind = is_all_an_end and blind_since < departure.ended.at
-        return departure.suspended is not None or was_blind
+        return (departure.suspended is not None or is_all_an_end) and blind_since < departure.ended.at
     return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
 
 
