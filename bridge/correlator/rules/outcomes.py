@@ -184,7 +184,7 @@ def _may_have_arrived(
         return True
     if departure.postcopy:  # its memory was split until then
         return departure.stage == "vanished"
-    return departure.suspended is not None and departure.stage in ("crashed", "stopped", "vanished")
+    return departure.suspended is not None and departure.stage in ("job_lost", "crashed", "stopped", "vanished")
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
