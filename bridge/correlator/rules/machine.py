@@ -127,9 +127,10 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
         return
     if does & _OF_A_DEPARTURE and view.departures:
         departure = view.departures[-1]
-        # A job that is gone does nothing any more: that is the next one's doing.
+        # A job that is gone does nothing any more: that is the next one's doing. A post-copy has no next one.
         is_next = departure.stage == "job_lost" and does & _ONLY_UNDER_WAY
-        if is_next or (not departure.is_over and was_unseen(departure, mark)):
+        may_be_next = not (departure.is_over or departure.postcopy) and was_unseen(departure, mark)
+        if is_next or may_be_next:
             begin_segment(view, departure, mark)
     is_of_an_arrival = does & _OF_AN_ARRIVAL and do.open_arrival not in does and view.arrivals
     if is_of_an_arrival and was_unseen(view.arrivals[-1], mark):

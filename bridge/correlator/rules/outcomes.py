@@ -16,7 +16,7 @@ from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import SKEW_S, Mark, is_live
+from bridge.correlator.rules.observations import SKEW_S, Mark, is_found, is_live
 from bridge.correlator.rules.pairing import Pair, stage_then
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -184,7 +184,12 @@ def _may_have_arrived(
         return True
     if departure.postcopy:  # its memory was split until then
         return departure.stage == "vanished"
-    return departure.suspended is not None and departure.stage in ("job_lost", "crashed", "stopped", "vanished")
+    return departure.suspended is not None and departure.stage in (
+        "job_lost",
+        "crashed",
+        "stopped",
+        "vanished",
+    )
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
@@ -216,9 +221,7 @@ def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_arrive_unseen(
-    a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
-) -> bool:
+def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]) -> bool:
     """The destination is blind, and the guest may arrive, or may have arrived before its source ended; or was
     blind, and the guest may leave again. Or the attempt may have ended before that, of which only the
     source's end was seen.
@@ -226,12 +229,16 @@ def _may_arrive_unseen(
     arrival, departure = pair.arrival, pair.departure
     relisted = arrival.relisted if arrival is not None else None
     blind_since = min(silent.get(pair.destination or "", FOREVER), relisted.earliest if relisted else FOREVER)
-    if a != "open" or blind_since == FOREVER:
-        return False
-    if d in ("crashed", "stopped") and departure is not None and departure.ended is not None:
-        is_all_an_end = departure.opened == departure.ended
-        return (departure.suspended is not None or is_all_an_end) and blind_since < departure.ended.at
-    return d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
+    end = departure.ended if departure is not None and d in ("crashed", "stopped") else None
+    if departure is not None and end is not None:
+        is_sent = departure.suspended is not None or departure.opened == end
+        may_be_sent = is_found(end) if a in ("postcopy", "broken") else is_sent and a == "open"
+        return may_be_sent and blind_since < end.at
+    return (
+        a == "open"
+        and blind_since < FOREVER
+        and d in ("unseen", "copying", "leaving", "unpaused", "job_lost", "vanished")
+    )
 
 
 @exception_to("OUTCOMES", "under way: a conflict that was published stays one")
