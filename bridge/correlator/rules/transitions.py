@@ -156,7 +156,8 @@ SHOWS: Final[dict[EventType, EventType]] = {
     "switching": "came",
     "source_postcopy": "came",
     "left": "came",
-    "saved": "came",  # libvirt saves no guest that arrives
+    "saved": "came",  # libvirt saves no guest that arrives, nor has it to resume one there
+    "paused_by_error": "came",
     "source_broke": "source_postcopy",
     "destination_broke": "destination_postcopy",
 }
