@@ -25,6 +25,7 @@ from bridge.correlator.rules.host_view import (
 )
 from bridge.correlator.rules.observations import (
     AS_IT_HAPPENED,
+    ASKED_S,
     CLEARED,
     LIVE_S,
     Instant,
@@ -96,7 +97,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
         event_type = "first_iteration"
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
-        meant = _job_begun(view, figures[0])
+        meant = _job_begun(view, figures[0], mark)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
             do.note_beginning(meant, figures)
             do.note_job_gone(meant, mark)
@@ -149,7 +150,7 @@ _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
 )
 
 
-def _job_begun(view: HostView, began_us: int) -> Departure | None:
+def _job_begun(view: HostView, began_us: int, gone: Mark) -> Departure | None:
     """The departure whose job began then, by the host's own clock: a job begins before its first event, and
     after the last event of the one before. None: it has no other event.
     """
@@ -163,9 +164,10 @@ def _job_begun(view: HostView, began_us: int) -> Departure | None:
     if n is None:
         return None
     for each in known[n + 1 :]:
-        if not each.continues or is_found(each.opened) or each.postcopy:
+        was_asked = gone.at > each.opened.at + ASKED_S
+        if not (each.continues and was_asked) or is_found(each.opened) or each.postcopy:
             break  # a post-copy's job doesn't end while the guest stays
-        n += 1  # the agent saw that happen, and knows the job still: it is that job's, too
+        n += 1  # the agent saw that happen, and the job was still there: it is that job's, too
     return known[n]
 
 

@@ -25,6 +25,8 @@ the broker sends the Will (MQTT 5, 3.1.2.10), 20 s until libvirt's keepalive giv
 """
 CLOCK_EXACT: Final = (-0.5, 2.0)
 """Offsets of a host's clock in between come from the messages' latency, not from the clock."""
+ASKED_S: Final = 2.5
+"""Agents poll an outgoing job every second or two."""
 LIVE_S: Final = 4.0
 """A message received later than this after its stamp was waiting somewhere."""
 

@@ -44,10 +44,8 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import SKEW_S, Copied, Instant, Mark, is_found, newest
+from bridge.correlator.rules.observations import ASKED_S, SKEW_S, Copied, Instant, Mark, is_found, newest
 
-_ASKED_S: Final = 2.5
-"""Agents poll an outgoing job every second or two."""
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the destination's resume; it may be all that was seen."""
 
@@ -208,7 +206,7 @@ def _overlaps(
         trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
         if arrival.over is not None:  # nor after the guest had left again
             trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = _ASKED_S if _is_all_its_jobs_end(departure) else order_s
+        slack_s = ASKED_S if _is_all_its_jobs_end(departure) else order_s
         if is_ordered and a.begins > d.read(departure.opened) + order_s:
             continue
         if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
