@@ -221,7 +221,8 @@ def _showed_running(history: History, came: Sequence[Message], n: int, truth: Tr
 
 def _may_be_one(seen: Observed, came: Sequence[Message]) -> bool:
     """Whether two attempts may as well be one, by all that came: they have the same hosts, neither side
-    showed more than one of them as it happened, and what both showed overlaps in time.
+    showed more than one of them as it happened, and what both showed overlaps in time; one that can't see
+    at last may have had more to show.
     """
     history = seen.history
     one, other = history.attempts
@@ -239,7 +240,8 @@ def _may_be_one(seen: Observed, came: Sequence[Message]) -> bool:
         if len(live) > 1:
             return False
         if of_it:
-            spans.append((min(message.t for message, _ in of_it), max(message.t for message, _ in of_it)))
+            times = [message.t for message, _ in of_it]
+            spans.append((min(times), FOREVER if host in seen.unseen_at_last else max(times)))
     return max(begins for begins, _ in spans) <= min(ends for _, ends in spans) if spans else False
 
 
