@@ -101,6 +101,8 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
             do.note_beginning(meant, figures)
             do.note_job_gone(meant, mark)
+            for each in view.departures:  # a post-copy's job doesn't end while the guest stays
+                each.continues = each.continues and not (each.postcopy and each.key > meant.key)
             return
         is_its_own = meant is not None and meant.is_of_job(figures[0])
         if meant is not None and view.phase == "copying" and meant.began_before(figures[0], mark):
@@ -166,7 +168,7 @@ def _job_begun(view: HostView, began_us: int, gone: Mark) -> Departure | None:
     for each in known[n + 1 :]:
         was_asked = gone.at > each.opened.at + ASKED_S
         if not (each.continues and was_asked) or is_found(each.opened) or each.postcopy:
-            break  # a post-copy's job doesn't end while the guest stays
+            break
         n += 1  # the agent saw that happen, and the job was still there: it is that job's, too
     return known[n]
 
