@@ -389,6 +389,12 @@ def _proven(
     }
 
 
+def _is_within(departure: Departure, residency: Residency) -> bool:
+    """Whether it began while the guest was there."""
+    ended = residency.ended
+    return residency.began.key <= departure.key and (ended is None or departure.key <= ended.key)
+
+
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
@@ -426,7 +432,8 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
-        guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
+        guest_elsewhere=holder is not None
+        and (holder[0] != s_host or not _is_within(departure, holder[1])),
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
