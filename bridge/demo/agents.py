@@ -72,6 +72,8 @@ class PlayedAgent:
     _there: dict[str, Known] = field(default_factory=dict)
     """The domains that libvirt has."""
     _names: dict[str, str] = field(default_factory=dict)
+    _began_ns: dict[str, int] = field(default_factory=dict)
+    """When each domain's last job had its first iteration: stands for when libvirt says that it began."""
     _lists: int = 0
 
     def __post_init__(self) -> None:
@@ -111,6 +113,8 @@ class PlayedAgent:
                 named = (line.uuid, line.name, line.id)
                 yield from self._occurs("lifecycle", stamp_s, named, (line.event_code, line.detail_code))
             case Iteration(uuid=uuid, number=number):
+                if number == 1:
+                    self._began_ns[uuid] = _ns(stamp_s)
                 yield from self._occurs(
                     "migration_iteration", stamp_s, self._named(uuid), arguments=(number,)
                 )
@@ -120,7 +124,7 @@ class PlayedAgent:
                 )
             case JobGone(uuid=uuid):
                 moment_ns = _ns(stamp_s)
-                yield from self._take(JobFound(uuid, None), stamp_s)
+                yield from self._take(JobFound(uuid, self._began_ns.get(uuid)), stamp_s)
                 ended = JobEnded(
                     moment_ns, stamp_s, self.driver, *self._named(uuid), {"operation": "migration_out"}
                 )

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +401,45 @@ def test_each_of_two_attempts_that_failed_is_published(
     subscriber.until(lambda: jobs_failed(subscriber, busy) == 2)
     subscriber.listen(3)
     assert jobs_failed(subscriber, busy) == 2
+
+
+def test_each_of_two_is_published_though_the_first_ended_and_the_next_began_while_the_agent_was_dead(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other) as migration:
+        subscriber.listen(1.5)
+        agent.kill()
+        migration.abort()
+        migration.fail()
+    between = datetime.now(UTC)
+    with Migration(busy, host, other, slow=True) as migration:
+        subscriber.until(lambda: "Outgoing migration" in host.virsh("domjobinfo", busy.uuid))
+        agent.start()
+        subscriber.until(lambda: jobs_failed(subscriber, busy) == 1)
+        subscriber.listen(2.5)
+        migration.abort()
+        migration.fail()
+    subscriber.until(lambda: jobs_failed(subscriber, busy) == 2)
+    failed = [m.data for m in subscriber.stream() if m.data.event == "job_failed"]
+    first, second = (datetime.fromisoformat(each.params["started_at"]) for each in failed)
+    assert first < between < second
+
+
+def test_a_post_copy_that_goes_on_has_not_failed_whatever_is_restarted(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    with begin_to_copy(subscriber, busy, host, other, "--postcopy", "--postcopy-bandwidth", "1"):
+        host.virsh("migrate-postcopy", busy.uuid)
+        subscriber.until(lambda: subscriber.state(busy.uuid) == "paused/postcopy")
+        subscriber.listen(1.5)
+        host.restart_libvirtd(signal.SIGKILL)
+        subscriber.listen(3)
+        agent.kill()
+        agent.start()
+        subscriber.listen(3)
+        host.virsh("migrate-setspeed", busy.uuid, "--postcopy", "1000")
+    subscriber.until(lambda: subscriber.published(busy.uuid)[-1] == "job_completed")
+    assert jobs_failed(subscriber, busy) == 0
 
 
 @pytest.fixture(params=["idle", "loaded"])

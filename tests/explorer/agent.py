@@ -25,7 +25,7 @@ from bridge.agent.inventory.reports import (
     Report,
 )
 from bridge.agent.inventory.step import Step
-from bridge.agent.jobs.watcher import ASK_EVERY_S
+from bridge.agent.jobs.watcher import ASK_EVERY_S, IN_POSTCOPY, Span, apart
 from bridge.agent.publish.status import QUIET_S
 from bridge.demo.memory_agent import MemoryAgent
 from bridge.mqtt.messages import Publication
@@ -137,7 +137,7 @@ class Agent:
         self._origin = "event"
         self._watching = False
         self._leaving: int | None = None
-        self._was_found = False
+        self._began: Span | None = None
         self._found: dict[str, int] = {}  # jobs by the beginning that the inventory knows
         self._there = 0.0
         self._seen_leaving: ListedDomain | None = None
@@ -272,20 +272,25 @@ class Agent:
         if not self._watching or self._sees != "yes" or t < self._next_ask:
             return
         seen = self._seen()
+        in_postcopy = seen is not None and (seen.state, seen.reason) in IN_POSTCOPY
         if self.job is not None:
-            if self._leaving is not None and (self._missed or self.job != self._leaving):
+            began_ns = self.clock.at_ns(self._job_began)
+            began = (began_ns, began_ns) if began_ns < self.clock.at_ns(t) else None
+            is_other = not in_postcopy and apart(self._began, began)
+            if self._leaving is not None and (self._missed or is_other):
                 self._gone(t)
-            if self._leaving is None or not self._was_found:
-                self._was_found = True
-                began_ns = self.clock.at_ns(self._job_began)
+            if self._leaving is None or self._began is None:
+                self._began = began
                 self._found[stamp_ns(began_ns)] = self.job
-                self._take(t, JobFound(UUID, began_ns))
+                former = None if seen is None or in_postcopy else self._ended(t, seen)
+                since_ns = None if began is None else began_ns
+                self._take(t, JobFound(UUID, since_ns, since_ns, former))
             self._leaving, self._missed, self._there = self.job, 0, t
             self._seen_leaving = seen or self._seen_leaving
         elif self._leaving is None or seen is None or seen.id is None:
             self._watching, self._leaving = False, None
             return
-        elif (seen.state, seen.reason) in ((1, 10), (1, 11), (3, 12), (3, 13)):
+        elif in_postcopy:
             self._missed = 0
         else:
             self._missed += 1
@@ -299,9 +304,12 @@ class Agent:
     def _gone(self, t: float) -> None:
         seen = self._seen_leaving
         if seen is not None:
-            named = (self.driver, UUID, seen.name, seen.id)
-            self._take(t, JobEnded(self.clock.at_ns(t), self._there, *named, dict(_SEEN_JOB)))
+            self._take(t, self._ended(t, seen))
         self._leaving = None
+
+    def _ended(self, t: float, seen: ListedDomain) -> JobEnded:
+        named = (self.driver, UUID, seen.name, seen.id)
+        return JobEnded(self.clock.at_ns(t), self._there, *named, dict(_SEEN_JOB))
 
     def _ask(self, t: float) -> None:
         self._next_ask = t
@@ -316,8 +324,7 @@ class Agent:
         for sequence, message in enumerate(published, self._agent.sequence - len(published) + 1):
             if message.topic.endswith("/job_failed"):  # asked, or known by the next job's first iteration
                 began = json.loads(message.payload)["data"]["params"]["started_at"]
-                jobs = {self._leaving, self._found.get(began, self._leaving)}  # one taken for the other
-                self._because = tuple(sorted(n for job in jobs for n in self._of_job.get(job, ())))
+                self._because = tuple(self._of_job.get(self._found.get(began, self._leaving), ()))
                 self._origin = "poll"
             self._publish(t, "event", message, sequence, f"{self.epoch}-{sequence}")
             self._because, self._origin = because, origin
@@ -339,7 +346,7 @@ class Agent:
             if step.leaving and self._leaving is None:
                 latest = max((number or 0 for number in self._of_job), default=0)
                 self._leaving, self._missed, self._seen_leaving = self.job or latest, 0, self._seen()
-                self._was_found = False
+                self._began = None
                 self._there = t
             self._watching = True
             self._ask(t + 0.01)

@@ -657,6 +657,14 @@ MENDED: Final = {
             ),
             "dead A 4…11 said 0",
         ),
+        # a job that began after the one that was known to be under way is the next
+        (
+            (
+                "between transient 9.0 non-live aborted, destination first 0.5 snapshot 0.5 non-live finishes"
+                " source's host lost for good"
+            ),
+            "dead A 7…10 said 0",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from bridge.agent.inventory.domains import ListedDomain, encode
+from bridge.agent.inventory.encoder import stamp_ns
 from bridge.agent.inventory.inventory import BASELINE, FIRST_LIST_S, OPEN_LISTS
 from bridge.agent.inventory.reports import (
     ConnectionLost,
@@ -307,10 +308,17 @@ def test_a_failed_job_is_published_before_the_next_one_s_first_iteration_and_say
     host.take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS), iteration(A, 2, 11.0), iteration(A, 1, 12.0))
     assert host.news() == [*["a migration_iteration"] * 2, "a job_failed", "a migration_iteration"]
     assert host.steps[-1].renewed == {A}
-    host.take(event(A, "suspended/migrated"), gone(there_s=11.9))
+    host.take(event(A, "suspended/migrated"), JobFound(A, 2 * SINCE_NS), gone(there_s=11.9))
     assert host.news() == ["a suspended/migrated"], "found by asking, and told already: it isn't the second's"
     assert host.take(gone(there_s=12.1)).news() == ["a job_failed"]
-    assert host.began == ["1970-01-01T00:00:00.001500Z", "1970-01-01T00:00:12.000000Z"]
+    assert host.began == ["1970-01-01T00:00:00.001500Z", "1970-01-01T00:00:00.003000Z"]
+
+
+def test_when_a_job_began_is_what_libvirt_said_of_it_and_else_unknown() -> None:
+    host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0))
+    host.take(event(A, "suspended/migrated"), gone())
+    host.take(JobFound(A, None), iteration(A, 2, 11.0), gone())
+    assert host.began == [None, None]
 
 
 def test_the_next_job_is_no_migration_before_libvirt_says_so() -> None:
@@ -323,6 +331,23 @@ def test_it_is_so_across_a_restart_of_the_agent() -> None:
     host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS))
     host = host.again().connect(at(A, "running/booted")).take(iteration(A, 1, 3.0))
     assert host.news() == ["a job_failed", "a migration_iteration"]
+
+
+@pytest.mark.parametrize(
+    ("earliest_ns", "former", "expected"),
+    [(SINCE_NS + 1, gone(), [SINCE_NS, 2 * SINCE_NS]), (SINCE_NS, gone(), [SINCE_NS]),
+     (None, gone(), [SINCE_NS]), (SINCE_NS + 1, None, [SINCE_NS]), (SINCE_NS + 1, gone(2), [2 * SINCE_NS])],
+    ids=["another", "perhaps the same", "libvirt doesn't say", "in a post-copy", "another run"],
+)  # fmt: skip
+def test_a_job_that_another_followed_unseen_is_published_with_its_own_beginning(
+    earliest_ns: int | None, former: JobEnded | None, expected: list[int]
+) -> None:
+    host = Host().connect(at(A, "running/booted")).take(iteration(A, 1, 10.0), JobFound(A, SINCE_NS))
+    host = host.again().connect(at(A, "running/booted"))
+    host.take(JobFound(A, 2 * SINCE_NS, earliest_ns, former))
+    assert host.news() == ["a job_failed"] * (len(expected) - 1)
+    host.take(gone(there_s=4.0))
+    assert host.began == [stamp_ns(since_ns) for since_ns in expected]
 
 
 def test_iterations_of_a_job_that_was_seen_before_its_first_are_its_own() -> None:

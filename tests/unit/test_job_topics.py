@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 from typing import Any, cast
 
@@ -18,7 +19,18 @@ from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.jobs.watcher import JobWatcher
 from bridge.wire.messages import parse
 from bridge.wire.topics import Topics
-from tests.unit.test_jobs import ABSENT, ENCODER, INACTIVE, NONE, A, B, Look, PlayedConnection, seen
+from tests.unit.test_jobs import (
+    ABSENT,
+    ENCODER,
+    INACTIVE,
+    NONE,
+    A,
+    B,
+    Look,
+    PlayedConnection,
+    WallClock,
+    seen,
+)
 
 TOPICS = Topics()
 
@@ -35,7 +47,8 @@ def copying(elapsed_ms: int, left: int, operation: str = "migration_out") -> Job
 class Played:
     """JobWatcher over a played connection: what was published, and what was reported, in one order."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: WallClock) -> None:
+        self._clock = clock
         self.connection: PlayedConnection | None = PlayedConnection()
         self.played = self.connection
         self.came: list[tuple[str, Any]] = []
@@ -54,7 +67,12 @@ class Played:
         self.came.append((uuid, None if payload is None else parse(payload).data))
 
     def looks(self, *looks: Look, uuid: str = A) -> None:
-        self.played.looks[uuid] = [*looks]
+        """What libvirt answers one after the other; the wall clock shows that much time of the job."""
+        self.played.looks[uuid] = [partial(self._answer, look) for look in looks]
+
+    def _answer(self, look: Look) -> Look:
+        self._clock.now_ms = look[0].params.get("time_elapsed", self._clock.now_ms)
+        return look
 
     def published(self, uuid: str = A) -> list[Any]:
         return [said for what, said in self.came if what == uuid]
@@ -71,9 +89,11 @@ class Played:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+    clock = WallClock()
+    monkeypatch.setattr(time, "time_ns", clock.read_ns)
     monkeypatch.setattr(jobs, "ASK_EVERY_S", 0.01)
     monkeypatch.setattr(jobtopics, "EVERY_S", 0.0)
-    played = Played()
+    played = Played(clock)
     played.jobs.start()
     yield played
     played.jobs.stop()

@@ -36,6 +36,44 @@ def outgoing(elapsed_ms: int) -> Job:
 Look = tuple[Job, ListedDomain | None]
 
 
+class WallClock:
+    """The wall clock, by which libvirt counts too. It stands still but where a test says; moments are ms."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+
+    def read_ns(self) -> int:
+        return self.at_ns(self.now_ms)
+
+    def at_ns(self, moment: int) -> int:
+        return (1_790_000_000_000 + moment) * 1_000_000
+
+    def passes(self, ms: int) -> Callable[[], Look]:
+        """So much time passes, or the clock is set; nothing is read."""
+
+        def fail() -> Look:
+            self.now_ms += ms
+            raise CallFailed("timed out", 1)
+
+        return fail
+
+    def copying(self, began: int, *, after_ms: int = 0, where: str = RUNNING) -> Callable[[], Look]:
+        """A's outgoing job, which began at that moment. libvirt answers after so long."""
+
+        def look() -> Look:
+            self.now_ms += after_ms
+            return outgoing(max(0, self.now_ms - began)), seen(A, where)
+
+        return look
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock()
+    monkeypatch.setattr(time, "time_ns", clock.read_ns)
+    return clock
+
+
 class PlayedConnection:
     """Answers the asks about each domain from a list; the last answer stays."""
 
@@ -203,14 +241,76 @@ def test_it_may_be_asked_about_before_it_is_known_to_have_been_leaving(
     assert kinds(all_of(reports, 1)) == ["JobEnded"]
 
 
+@pytest.mark.parametrize("set_by_ms", [-30_000, -5_000, 30_000])
+def test_a_clock_that_is_set_makes_no_next_job_of_one(
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
+    clock: WallClock,
+    set_by_ms: int,
+) -> None:
+    job = clock.copying(-20_000)
+    played.looks[A] = [job, clock.passes(set_by_ms), job, clock.copying(-20_000, after_ms=-set_by_ms), job]
+    watcher.watch([A])
+    assert kinds(all_of(reports, 1)) == ["JobFound"]
+    assert len(played.looks[A]) == 1
+
+
+@pytest.mark.parametrize("began", [57_000, -57_000], ids=["however long it lasts", "by a clock set back"])
+@pytest.mark.parametrize("is_slow", [False, True], ids=["", "once an answer isn't slow"])
+def test_a_next_job_is_found_by_its_beginning(
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
+    clock: WallClock,
+    *,
+    began: int,
+    is_slow: bool,
+) -> None:
+    passed_ms = 60_000 if began > 0 else -50_000
+    between = clock.copying(began, after_ms=passed_ms) if is_slow else clock.passes(passed_ms)
+    played.looks[A] = [clock.copying(-1_000), between, clock.copying(began)]
+    watcher.watch([A])
+    first, ended, second = all_of(reports, 3)
+    assert kinds([first, ended, second]) == ["JobFound", "JobEnded", "JobFound"]
+    assert [first.since_ns, second.since_ns] == [clock.at_ns(-1_000), clock.at_ns(began)]
+
+
+def test_a_post_copy_goes_on_though_its_age_counts_from_a_restart_of_libvirt(
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
+    clock: WallClock,
+) -> None:
+    played.looks[A] = [clock.copying(began, where="paused/postcopy") for began in (-20, -10)]
+    watcher.watch([A])
+    (found,) = all_of(reports, 1)
+    assert (found.since_ns, found.former) == (clock.at_ns(-20), None)
+    assert len(played.looks[A]) == 1
+
+
+def test_what_is_found_may_have_followed_another_of_which_nothing_is_known(
+    played: PlayedConnection,
+    reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
+    watcher: JobWatcher,
+    clock: WallClock,
+) -> None:
+    played.looks[A] = [clock.copying(-60, after_ms=20)]
+    watcher.watch([A], leaving=True)
+    (found,) = all_of(reports, 1)
+    assert (found.earliest_ns, found.since_ns) == (clock.at_ns(-80), clock.at_ns(-60))
+    assert (found.former.id, found.former.params) == (1, {"operation": "migration_out"})
+
+
 def test_the_last_figures_go_along(
     played: PlayedConnection,
     reports: "queue.SimpleQueue[IncomingCompleted | JobEnded | JobFound]",
     watcher: JobWatcher,
+    clock: WallClock,
 ) -> None:
     played.looks[A] = [
         (outgoing(5), seen(A)),
-        (outgoing(9), seen(A)),
+        clock.copying(-5, after_ms=4),
         (Job("ending"), seen(A)),
         (NONE, seen(A)),
     ]

@@ -41,8 +41,8 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `persistent` is None until a list showed it. `incoming` is true from the preparation of an incoming
     migration to its end, `outgoing` while an outgoing migration job was seen and its end wasn't. `gone` marks
     a domain that no longer exists and whose retained state has yet to be cleared. Of the job under way,
-    `since_ns` is the first time it was known, `iterated` whether it had an iteration. I/O errors of this run
-    up to `io_errors_ns` are published.
+    `since_ns` is when it began by libvirt's word, `iterated` whether it had an iteration. I/O errors of this
+    run up to `io_errors_ns` are published.
     """
 
     name: str

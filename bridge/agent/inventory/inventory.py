@@ -181,8 +181,6 @@ class Inventory:
         )
         if after is None and before is not None:
             after = _gone(before)
-        if after is not None and after.outgoing and after.since_ns is None:
-            after = msgspec.structs.replace(after, since_ns=occurrence.received_ns)
         step.drafts.append(self._encoder.lifecycle(occurrence, self._store(uuid, before, after)))
         step.changed.add(uuid)
         if after is not None and after.outgoing:
@@ -253,8 +251,8 @@ class Inventory:
             if not iterates:
                 after = msgspec.structs.replace(before, outgoing=False, since_ns=None, iterated=False)
             elif anew or not before.iterated:
-                since_ns = occurrence.received_ns if anew or before.since_ns is None else before.since_ns
                 outgoing = before.outgoing and not anew  # the next job may be a dump: libvirt is asked
+                since_ns = None if anew else before.since_ns
                 after = msgspec.structs.replace(before, since_ns=since_ns, iterated=True, outgoing=outgoing)
         step.drafts.append(self._encoder.event(occurrence, self._store(uuid, before, after)))
         if iterates:
@@ -383,13 +381,21 @@ class Inventory:
             yield Step(changed={uuid})
 
     def _job_seen(self, report: JobFound) -> Iterator[Step]:
+        """The job that was known before may be another, of which nobody saw that it ended."""
         before = self._known.get(report.uuid)
-        if before is not None and before.active:
-            step = Step()
-            since_ns = report.since_ns or before.since_ns  # which may be the job's before: a dump's
-            after = msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
-            self._remember(step, report.uuid, after)
-            yield step
+        if before is None or not before.active:
+            return
+        since_ns, known_ns = report.since_ns, before.since_ns if before.outgoing else None
+        if known_ns is not None:
+            if report.former is not None and (report.earliest_ns or 0) > known_ns:
+                yield from self._job_gone(report.former)
+                before = self._known[report.uuid]
+            elif since_ns is None or known_ns < since_ns:
+                since_ns = known_ns
+        step = Step()
+        after = msgspec.structs.replace(before, outgoing=True, since_ns=since_ns)
+        self._remember(step, report.uuid, after)
+        yield step
 
     def _of_job(self, report: JobFound | JobEnded | IncomingCompleted) -> Iterator[Step]:
         match report:

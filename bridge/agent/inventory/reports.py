@@ -153,10 +153,14 @@ class IncomingCompleted(msgspec.Struct, frozen=True):
 
 
 class JobFound(msgspec.Struct, frozen=True):
-    """An outgoing migration job was found by asking; `since_ns` is when it began, if libvirt says so."""
+    """An outgoing migration job was found by asking; it began between `earliest_ns` and `since_ns`, if
+    libvirt says so. `former` is the end of the one before, to be published if another one was known.
+    """
 
     uuid: str
     since_ns: int | None
+    earliest_ns: int | None = None
+    former: JobEnded | None = None
 
 
 class StateCleared(msgspec.Struct, frozen=True, gc=False):

@@ -2,9 +2,10 @@
 
 libvirt announces an outgoing migration's success (`stopped`/`migrated`), but a live copy that fails leaves
 the source running without an event. While a domain has such a job, it is asked about every second, of very
-many each in its turn. When the job is gone in two answers and the domain still is here, that is reported.
-`inventory/`, where all events pass, decides what follows from the report, so a `stopped` that came meanwhile
-takes precedence, and so does the next attempt.
+many each in its turn. When the job is gone in two answers and the domain still is here, that is reported, or
+at once when the job under way began at another time than the one before. `inventory/`, where all events pass,
+decides what follows from the report, so a `stopped` that came meanwhile takes precedence, and so does the
+next attempt.
 
 A call can block for as long as the domain's QEMU does, so `GuestCalls` makes it: a guest that doesn't answer
 isn't asked again, and while two don't, no other is asked. The thread `jobs` sleeps while no domain has a job.
@@ -40,6 +41,7 @@ ASKS_A_ROUND: Final = 25
 takes 0.5 ms of a core, most of it in libvirt's client, so that a round each second takes 1.2 %.
 """
 ARRIVAL_ASKS: Final = 2
+_MS: Final = 1_000_000
 HANGS_AFTER_S: Final = PING_DEADLINE_S
 """A guest that doesn't answer counts as hung after the same time as libvirt itself."""
 HANGS_REMEDY: Final = (
@@ -47,30 +49,34 @@ HANGS_REMEDY: Final = (
     "asked about its migration until it does or libvirtd was restarted, and no other while two guests hang"
 )
 _UNDER_WAY: Final = ("outgoing", "ending", "other")
-_IN_POSTCOPY: Final = frozenset(
+IN_POSTCOPY: Final = frozenset(
     vocabulary.state_codes(state, reason)
     for state in ("paused", "running")
     for reason in ("postcopy", "postcopy_failed")
 )
-"""A broken post-copy can go on: while the domain is in one, nothing has failed for good."""
+"""A broken post-copy can go on: while the domain is in one, nothing has failed for good. A libvirt that was
+restarted meanwhile counts its age anew (seen with 9.0).
+"""
 
 _log = structlog.get_logger()
 
 Arrival = tuple[str, int | None, dict[str, Any]]
 """A domain that arrived: its name and id, and libvirt's figures."""
+Span = tuple[int, int]
+"""The earliest and the latest moment at which a job can have begun, ns since the epoch."""
 
 
 @dataclass(slots=True)
 class Watch:
     """One domain that may be leaving.
 
-    `leaving` once it is known to, `found` once its job was, `seen` the domain as it was then, `params` the
+    `leaving` once it is known to, `began` when its job did, `seen` the domain as it was then, `params` the
     job's last figures, `there_s` when the job was last seen, `missed` the answers since that had no job.
     `asked` while an answer is awaited, `again` if an event came meanwhile.
     """
 
     leaving: bool = False
-    found: bool = False
+    began: Span | None = None
     seen: ListedDomain | None = None
     params: dict[str, Any] = field(default_factory=dict)
     there_s: float = 0.0
@@ -81,9 +87,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """libvirt's answer about one domain, asked at `asked_s`: its job, and the domain where that matters."""
+    """libvirt's answer about one domain, asked at `asked_s`: its job, when that began if libvirt says so, and
+    the domain where that matters.
+    """
 
     job: Job
+    began: Span | None
     seen: ListedDomain | None
     asked_s: float
 
@@ -179,6 +188,7 @@ class JobWatcher:
                 watch = self._watched[uuid] = Watch()
                 fresh.append(uuid)
             if leaving:
+                watch.began = watch.began if watch.leaving else None
                 watch.leaving, watch.there_s = True, time.monotonic()
             watch.again = watch.asked
         self._ask(fresh)
@@ -252,7 +262,9 @@ class JobWatcher:
                 continue
             watch.asked = True
             answered = partial(self._put_answer, connection, uuid, watch)
-            ask = partial(_ask_libvirt, uuid=uuid, known=watch.seen, leaving=watch.leaving)
+            ask = partial(
+                _ask_libvirt, uuid=uuid, known=watch.seen, leaving=watch.leaving, before=watch.began
+            )
             self._guest_calls.ask(uuid, ask, answered, answered)
 
     def _ask_in_turn(self) -> None:
@@ -303,7 +315,7 @@ class JobWatcher:
         if seen is None:
             return True  # it was asked about before it was known to be leaving
         watch.seen = seen
-        if (seen.state, seen.reason) in _IN_POSTCOPY:
+        if (seen.state, seen.reason) in IN_POSTCOPY:
             watch.missed = 0
             return True
         watch.missed += 1
@@ -314,37 +326,53 @@ class JobWatcher:
         return False
 
     def _leaves(self, uuid: str, watch: Watch, answer: Answer, driver: str) -> None:
-        job = answer.job
-        is_next = job.kind == "outgoing" and (watch.missed or _began_anew(watch.params, job.params))
+        job, seen = answer.job, answer.seen
+        former = _gone(seen, watch, driver) if seen and (seen.state, seen.reason) not in IN_POSTCOPY else None
+        is_next = job.kind == "outgoing" and (watch.missed or (former and apart(watch.began, answer.began)))
         if watch.leaving and watch.seen is not None and is_next:
             # The attempt before this one ended between two asks.
             self._put(_gone(watch.seen, watch, driver))
             watch.leaving = False
-        if not watch.leaving or not watch.found:  # one that was known to leave may have the next job by now
-            elapsed_ms = job.params.get("time_elapsed")
-            since_ns = None if elapsed_ms is None else time.time_ns() - elapsed_ms * 1_000_000
-            self._put(JobFound(uuid, since_ns))
-        watch.seen = answer.seen or watch.seen
-        watch.leaving, watch.found, watch.missed, watch.there_s = True, True, 0, answer.asked_s
+        if not watch.leaving or watch.began is None:
+            watch.began = answer.began
+            earliest_ns, since_ns = answer.began or (None, None)
+            self._put(JobFound(uuid, since_ns, earliest_ns, former))
+        watch.seen = seen or watch.seen
+        watch.leaving, watch.missed, watch.there_s = True, 0, answer.asked_s
         if job.kind == "outgoing":
             watch.params = job.params
 
 
-def _ask_libvirt(connection: Connection, *, uuid: str, known: ListedDomain | None, leaving: bool) -> Answer:
+def _ask_libvirt(
+    connection: Connection, *, uuid: str, known: ListedDomain | None, leaving: bool, before: Span | None
+) -> Answer:
     """In the thread that may block. The domain itself is read once per job, and when the job is over."""
-    asked_s = time.monotonic()
+    asked_s, asked_ns = time.monotonic(), time.time_ns()
     job = connection.job(uuid)
-    matters = (known is None) if job.kind in _UNDER_WAY else leaving
-    return Answer(job, connection.read(uuid) if matters else None, asked_s)
+    began = _began(job, asked_ns, time.time_ns())
+    matters = (known is None or apart(before, began)) if job.kind in _UNDER_WAY else leaving
+    return Answer(job, began, connection.read(uuid) if matters else None, asked_s)
 
 
 def _ask_arrival(connection: Connection, *, uuid: str) -> Arrival | None:
     return connection.arrival(uuid)
 
 
-def _began_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    earlier, later = before.get("time_elapsed"), now.get("time_elapsed")
-    return earlier is not None and later is not None and later < earlier
+def _began(job: Job, asked_ns: int, answered_ns: int) -> Span | None:
+    """When a job began, by how long libvirt says that it has lasted.
+
+    libvirt counts by the wall clock, in whole milliseconds (qemuDomainJobDataUpdateTime): that clock less the
+    job's age stays the same when the clock is set. While it shows a time before the job began, the age is 0.
+    """
+    elapsed_ms = job.params.get("time_elapsed")
+    if not elapsed_ms or answered_ns < asked_ns:  # the clock was set back
+        return None
+    return (asked_ns // _MS - elapsed_ms) * _MS, (answered_ns // _MS - elapsed_ms) * _MS
+
+
+def apart(before: Span | None, now: Span | None) -> bool:
+    """Whether two answers can't be about one job, by when it began."""
+    return before is not None and now is not None and (before[1] < now[0] or now[1] < before[0])
 
 
 def _gone(seen: ListedDomain, watch: Watch, driver: str) -> JobEnded:
