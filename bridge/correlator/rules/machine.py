@@ -99,10 +99,7 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0], mark)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
-            do.note_beginning(meant, figures)
-            do.note_job_gone(meant, mark)
-            for each in view.departures:  # a post-copy's job doesn't end while the guest stays
-                each.continues = each.continues and not (each.postcopy and each.key > meant.key)
+            _note_gone(view, meant, mark, figures)
             return
         is_its_own = meant is not None and meant.is_of_job(figures[0])
         if meant is not None and view.phase == "copying" and meant.began_before(figures[0], mark):
@@ -121,6 +118,14 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     view.phase = phase
     if phase == "leaving" and view.departures[-1].stage == "resumed":
         view.phase = "here"
+
+
+def _note_gone(view: HostView, departure: Departure, mark: Mark, figures: Figures) -> None:
+    """A departure's job is gone which was over already. A post-copy that goes on is of another job."""
+    do.note_beginning(departure, figures)
+    do.note_job_gone(departure, mark)
+    for each in view.departures:
+        each.continues = each.continues and not (each.postcopy and each.key > departure.key)
 
 
 def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...]) -> None:
