@@ -432,8 +432,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
-        guest_elsewhere=holder is not None
-        and (holder[0] != s_host or not _is_within(departure, holder[1])),
+        guest_elsewhere=holder is not None and (holder[0] != s_host or not _is_within(departure, holder[1])),
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_over(arrival, departure)
