@@ -338,7 +338,7 @@ def _may_be_its_job(view: HostView, gone: Mark, began_us: int | None) -> bool:
     if end is None or began_us is None:
         return end is not None
     continued = view.departures[-2:] if last.continues else [last]
-    is_later = any(each.began_before(began_us, gone) for each in continued)
+    is_later = any(each.job_gone or each.began_before(began_us, gone) for each in continued)
     return end.stamped * 1e6 >= began_us and not is_later
 
 
