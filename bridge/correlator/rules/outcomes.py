@@ -16,7 +16,7 @@ from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import SKEW_S, Mark, is_found, is_live
+from bridge.correlator.rules.observations import SKEW_S, UNNOTICED_S, Mark, is_found, is_live
 from bridge.correlator.rules.pairing import Pair, stage_then
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -231,9 +231,10 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: M
     blind_since = min(silent.get(pair.destination or "", FOREVER), relisted.earliest if relisted else FOREVER)
     end = departure.ended if departure is not None and d in ("crashed", "stopped") else None
     if departure is not None and end is not None:
-        is_sent = departure.suspended is not None or departure.opened == end
-        may_be_sent = is_found(end) if a in ("postcopy", "broken") else is_sent and a == "open"
-        return may_be_sent and blind_since < end.at
+        if departure.opened == end:  # it may have been blind for longer than is known
+            return a == "open" and blind_since + UNNOTICED_S < end.at
+        may_be_sent = is_found(end) if a in ("postcopy", "broken") else a == "open" and departure.suspended
+        return bool(may_be_sent) and blind_since < end.at
     return (
         a == "open"
         and blind_since < FOREVER

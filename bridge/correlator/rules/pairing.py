@@ -135,11 +135,14 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
     """The penalty of the best choice of links; legs without a link count most, but for an arrival that is
     open: messages of its source may still arrive.
     """
-    arrivals, departures, _, links = _linked(views, done, published)
+    arrivals, departures, holders, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     penalty = sum(link.penalty for link in links.values())
     for host, arrival in arrivals:
-        if not arrival.tentative and (host, arrival.key) not in links:
+        leg = (host, arrival.key)
+        if not arrival.tentative and leg not in links:
+            if source_without_job(host, arrival, holders[leg], views, links)[1] is not None:
+                continue  # the guest's end on its source explains it
             is_open = arrival.stage == "open" and arrival.over is None
             has_ended = arrival.stage == "ended"
             penalty += OPEN_PENALTY if is_open else ENDED_PENALTY if has_ended else UNLINKED_PENALTY
