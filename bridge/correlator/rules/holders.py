@@ -90,6 +90,7 @@ def source_without_job(
     """The source of an arrival without a link, how the guest fared there, where that is known, and the
     readings of both clocks by which it was there.
     """
+    holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
     ends = [
         (source, end)
         for n, (source, residency) in enumerate(holders)
@@ -101,6 +102,19 @@ def source_without_job(
         ends = [(holder[0], end)]
     source, end = ends[0] if ends else (_last_host(host, arrival, holder, links), None)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
+
+
+def _came_later(
+    host: str,
+    residency: Residency,
+    arrival: Arrival,
+    views: Mapping[str, HostView],
+    links: Mapping[LegId, Link],
+) -> bool:
+    """Whether the guest came there from a host that it left after this arrival was opened."""
+    came = [each.key for each in views[host].arrivals if each.key <= residency.began.key]
+    link = links.get((host, came[-1])) if came and residency.arrived else None
+    return link is not None and link.of.opened.earliest > arrival.first.at + SKEW_S
 
 
 def _last_host(
