@@ -184,6 +184,7 @@ def log_of(*events: str) -> HostLog:
         ("incoming_postcopy", "shutoff/crashed", "away", "ended"),
         ("incoming_broken", "running/migrated", "here", "arrived"),
         ("incoming_broken", "running/postcopy", "incoming_postcopy", "postcopy"),
+        ("incoming_broken", "paused/postcopy_failed", "incoming_broken", "broken"),
     ],
 )
 def test_a_state_replaces_the_event_that_never_came(
@@ -203,6 +204,8 @@ def test_a_state_replaces_the_event_that_never_came(
     [
         ("away", ("started/booted",), "running"),
         ("away", ("resumed/migrated",), "running"),
+        ("away", ("resumed/unpaused",), "running"),
+        ("away", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused", "resumed/unpaused"), "running"),
         ("here", ("suspended/api_error",), "paused"),
@@ -214,6 +217,10 @@ def test_a_state_replaces_the_event_that_never_came(
         ("leaving", ("resumed/unpaused",), "running"),
         ("leaving", ("resumed/migrated",), "running"),
         ("leaving", ("suspended/api_error",), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/migrated"), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/paused"), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/restored"), "paused"),
+        ("leaving", ("resumed/from_snapshot",), "running"),
         ("leaving_postcopy", (), "paused"),
         ("incoming", ("resumed/migrated",), "running"),
         ("incoming", ("suspended/paused",), "paused"),
@@ -233,6 +240,8 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("away", "started/migrated", "incoming", "open"),
         ("away", "resumed/postcopy", "incoming_postcopy", "postcopy"),
         ("away", "resumed/migrated", "here", None),
+        ("away", "resumed/unpaused", "here", None),
+        ("away", "suspended/paused", "here", None),
         ("away", "iteration", "copying", "copying"),
         ("away", "suspended/migrated", "leaving", "leaving"),
         ("away", "stopped/migrated", "away", "left"),
@@ -264,7 +273,9 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("incoming", "stopped/failed", "away", "ended"),
         ("incoming", "stopped/saved", "away", "departed"),
         ("incoming_postcopy", "suspended/paused", "incoming_postcopy", "postcopy"),
+        ("incoming_postcopy", "resumed/unpaused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/migrated", "here", "arrived"),
+        ("incoming_postcopy", "suspended/postcopy_failed", "incoming_broken", "broken"),
         ("incoming_postcopy", "stopped/failed", "away", "ended"),
         ("incoming_broken", "resumed/postcopy", "incoming_postcopy", "postcopy"),
         ("incoming_broken", "resumed/unpaused", "incoming_broken", "broken"),
@@ -293,3 +304,58 @@ def test_an_event_means_what_the_phase_makes_of_it(
 )
 def test_events_alone_show_whether_the_domain_is_defined(phase: str, event: str, persistent: bool) -> None:
     assert log_of(*EVENTS[phase], event).view(lambda _due: True, 0.0).persistent is persistent
+
+
+SUSPENDED = "suspended/migrated"
+GONE = "job_failed"
+
+
+@pytest.mark.parametrize(
+    ("events", "phase", "iterations"),
+    [
+        ((1, 2, 3), "copying", [3]),
+        ((1, 2, 1), "copying", [2, 1]),
+        ((1, 3, 2), "copying", [3, 2]),
+        ((1, SUSPENDED, 2), "leaving", [1]),
+        ((SUSPENDED, 1, 2), "leaving", [1]),
+        ((1, SUSPENDED, 1), "leaving", [1, 1]),
+        ((1, SUSPENDED, GONE, 1), "leaving", [1, 1]),
+        ((1, SUSPENDED, GONE, 2), "leaving", [1, 2]),
+    ],
+)
+def test_iterations_count_from_one_in_each_job(
+    events: tuple[int | str, ...], phase: str, iterations: list[int]
+) -> None:
+    """Of two jobs the first is over, though nothing showed its end."""
+    log = log_of("started/booted")
+    for n, what in enumerate(events, start=2):
+        if isinstance(what, int):
+            each = replace(observation(n, float(n), "", "iteration"), figures=(what, None))
+        elif what == GONE:
+            each = observation(n, float(n), "migration_out", "job_failed")
+        else:
+            each = observation(n, float(n), what)
+        log.add(each)
+    log.complete = (0, len(events) + 1)
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, [each.iteration for each in view.departures]) == (phase, iterations)
+    assert [each.is_over for each in view.departures] == [*[True] * (len(iterations) - 1), False]
+
+
+@pytest.mark.parametrize("event", ["suspended/paused", "suspended/restored", "resumed/from_snapshot"])
+def test_what_no_migration_does_shows_that_the_job_is_over(event: str) -> None:
+    view = log_of(*EVENTS["leaving"], event).view(lambda _due: True, 0.0)
+    assert [each.is_over for each in view.departures] == [True]
+
+
+@pytest.mark.parametrize(("reason", "stages"), [("migrated", []), ("migration_canceled", ["resumed"])])
+def test_a_reason_shows_whether_a_guest_came_or_was_to_leave_again(reason: str, stages: list[str]) -> None:
+    """It may have arrived while the host was blind, and be resumed as its next migration is cancelled."""
+    log = log_of("started/migrated")
+    log.add(replace(observation(2, 50.0, "resumed/migrated"), since=START + 20.0))
+    log.add(observation(2, 50.1, f"running/{reason}", "state"))
+    log.complete = (0, 2)
+    view = log.view(lambda _due: True, 0.0)
+    assert view.phase == "here"
+    assert [each.stage for each in view.departures] == stages
+    assert view.arrivals[-1].stage == "arrived"
