@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.correlator.counters import Counters
+from bridge.correlator.metrics import CountersCollector
 from tests.unit.verdicts.conduct import Conductor, Delivery, in_order
 from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Spot, Stage
@@ -38,6 +40,14 @@ LASTING = [row for row in (*MIGRATIONS, CONFLICT_ALONE) if wanted(row)]
 def test_there_are_rows_of_each_kind() -> None:
     kinds = {kind for row in LASTING for kind in wanted(row)}
     assert kinds == {"conflict", "source_left_paused", "guest_left_paused", "postcopy_incomplete"}
+
+
+def test_each_kind_is_shown_from_the_start() -> None:
+    """So that the first domain of a kind is an increase."""
+    found = CountersCollector(Counters()).collect()
+    samples = next(each.samples for each in found if each.name == "libvirt_mqtt_correlator_attention")
+    kinds = {kind for row in LASTING for kind in wanted(row)} | {"unresolved"}
+    assert {each.labels["kind"]: each.value for each in samples} == dict.fromkeys(kinds, 0)
 
 
 @pytest.mark.parametrize("row", LASTING, ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.correlator.rules.evaluate import evaluate
 from bridge.correlator.rules.record import DomainRecord, Hosts, Times
@@ -70,11 +71,20 @@ def test_the_other_side_is_waited_for(said: str) -> None:
     assert not _is_published_at_once(said, Hosts())
 
 
-def _is_published_at_once(said: str, hosts: Hosts) -> bool:
+@pytest.mark.parametrize(("late_s", "is_live"), [(3.0, True), (5.0, False)])
+def test_a_host_that_is_late_may_send_more_at_once(late_s: float, is_live: bool) -> None:
+    assert _is_published_at_once(f"{RESUMES} S(5,3) S:JC", Hosts(), late_s=late_s) == is_live
+
+
+def _is_published_at_once(said: str, hosts: Hosts, *, late_s: float = 0.0) -> bool:
     """Whether the verdict comes with the last message."""
     record = DomainRecord(DOMAIN)
     sent = played(replace(MIGRATIONS[0], said=said), "9.0", EVENTS_AND_JOBS)
-    observations = [each.observation for each in sent if each.observation is not None]
+    observations = [
+        structs.replace(each.observation, received=each.observation.received + late_s)
+        for each in sent
+        if each.observation is not None
+    ]
     for each in observations:
         record.add(each, contiguous=True)
     now = max(each.received for each in observations)
