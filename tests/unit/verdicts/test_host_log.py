@@ -153,6 +153,7 @@ def log_of(*events: str) -> HostLog:
         ("here", "gone", "away", None),
         ("copying", "running/migration_canceled", "here", "resumed"),
         ("copying", "running/migrated", "copying", "copying"),
+        ("copying", "paused/migration", "leaving", "leaving"),
         ("copying", "paused/postcopy", "leaving_postcopy", "postcopy"),
         ("copying", "paused/postcopy_failed", "leaving_broken", "broken"),
         ("copying", "shutoff/migrated", "away", "left"),
@@ -256,10 +257,14 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("copying", "suspended/postcopy", "leaving_postcopy", "postcopy"),
         ("copying", "suspended/postcopy_failed", "leaving_broken", "broken"),
         ("copying", "stopped/migrated", "away", "left"),
+        ("copying", "started/wakeup", "copying", "copying"),
         ("copying", "stopped/failed", "away", "crashed"),
+        ("copying", "stopped/crashed", "away", "crashed"),
         ("copying", "stopped/destroyed", "away", "stopped"),
         ("copying", "stopped/unknown", "away", "vanished"),
         ("copying", "stopped/saved", "away", None),
+        ("leaving", "started/wakeup", "leaving", "unpaused"),
+        ("leaving", "pmsuspended/memory", "leaving", "unpaused"),
         ("leaving", "suspended/paused", "here", "leaving"),
         ("leaving", "suspended/migrated", "leaving", "leaving"),
         ("leaving", "suspended/api_error", "here", "left_paused"),
@@ -359,3 +364,37 @@ def test_a_reason_shows_whether_a_guest_came_or_was_to_leave_again(reason: str, 
     assert view.phase == "here"
     assert [each.stage for each in view.departures] == stages
     assert view.arrivals[-1].stage == "arrived"
+
+
+@pytest.mark.parametrize(("state", "guest"), [("running/migrated", "running"), ("paused/user", "paused")])
+def test_a_state_shows_whether_a_guest_came_to_run(state: str, guest: str) -> None:
+    log = log_of(*EVENTS["incoming"])
+    log.add(observation(1, 100.0, state, "state"))
+    assert log.view(lambda _due: True, 0.0).arrivals[-1].guest == guest
+
+
+def test_the_figures_of_an_arrival_say_nothing_of_a_departure() -> None:
+    """They come after the arrival's end, and the guest may be leaving again by then."""
+    log = log_of("started/migrated", "resumed/migrated", "iteration")
+    figures = replace(observation(4, 4.0, "migration_in", "job_completed"), figures=(948, 27))
+    log.add(figures)
+    log.add(observation(5, 5.0, "stopped/migrated"))
+    log.add(replace(figures, sequence=6))
+    log.complete = (0, 6)
+    (departure,) = log.view(lambda _due: True, 0.0).departures
+    assert (departure.stage, departure.iterated, departure.figures) == ("left", True, None)
+
+
+def test_a_state_that_was_read_before_its_event_shows_no_other_change() -> None:
+    """A domain that is defined, or undefined, by an event did neither without one."""
+    log = HostLog()
+    log.add(observation(0, 3.0, "shutoff/unknown", "state"))
+    log.add(observation(1, 3.1, "defined/added"))
+    log.complete = (0, 1)
+    view = log.view(lambda _due: True, 0.0)
+    assert view.defined is not None
+    log.add(observation(1, 9.0, "gone", "cleared"))
+    log.add(observation(2, 9.1, "undefined/removed"))
+    log.complete = (0, 2)
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.defined, view.lost) == (None, None)
