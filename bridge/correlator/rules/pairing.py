@@ -17,7 +17,6 @@ from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
     ENDED_PENALTY,
-    OPEN_PENALTY,
     UNLINKED_PENALTY,
     Ends,
     LegId,
@@ -134,17 +133,16 @@ def _next(began: Sequence[float], first: Mark) -> float:
 
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
-    """The penalty of the best choice of links; legs without a link count most, but for an arrival that is
-    open: messages of its source may still arrive.
+    """The penalty of the best choice of links; legs without a link count most, an arrival that is open not at
+    all: messages of its source may still arrive.
     """
     arrivals, departures, _, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     penalty = sum(link.penalty for link in links.values())
     for host, arrival in arrivals:
-        if not arrival.tentative and (host, arrival.key) not in links:
-            is_open = arrival.stage == "open" and arrival.over is None
-            has_ended = arrival.stage == "ended"
-            penalty += OPEN_PENALTY if is_open else ENDED_PENALTY if has_ended else UNLINKED_PENALTY
+        is_open = arrival.stage == "open" and arrival.over is None
+        if not (arrival.tentative or is_open or (host, arrival.key) in links):
+            penalty += ENDED_PENALTY if arrival.stage == "ended" else UNLINKED_PENALTY
     for host, each in departures:
         is_known_to_fail = each.iterated and each.job_gone is not None
         is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
