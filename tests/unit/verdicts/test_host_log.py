@@ -399,3 +399,22 @@ def test_a_state_that_was_read_before_its_event_shows_no_other_change() -> None:
     log.complete = (0, 2)
     view = log.view(lambda _due: True, 0.0)
     assert (view.defined, view.lost) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "event"),
+    [
+        ("leaving", "running/migration_canceled", "resumed/migrated"),
+        ("incoming", "running/migrated", "resumed/migrated"),
+        ("incoming", "paused/user", "suspended/paused"),
+    ],
+)
+def test_an_end_is_its_event_though_a_state_showed_it_before(phase: str, state: str, event: str) -> None:
+    log = log_of(*EVENTS[phase])
+    n = len(EVENTS[phase])
+    log.add(observation(n, 50.0, state, "state"))
+    log.add(observation(n + 1, 50.1, event))
+    log.complete = (0, n + 1)
+    view = log.view(lambda _due: True, 0.0)
+    ends = [*(leg.switched for leg in view.arrivals), *(leg.ended for leg in view.departures)]
+    assert [end and end.what for end in ends] == [event]
