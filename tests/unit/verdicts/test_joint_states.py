@@ -8,7 +8,7 @@ import pytest
 
 from bridge.wire.messages import Current
 from tests.unit.verdicts.conduct import Conductor, in_order
-from tests.unit.verdicts.expect import hold_the_contract, words
+from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import MIGRATIONS
 from tests.unit.verdicts.stage import EVENTS_AND_JOBS, FULL
 from tests.unit.verdicts.test_rows import played
@@ -108,3 +108,28 @@ def test_a_postcopy_that_broke_is_interrupted_until_it_goes_on(said: str) -> Non
     current = [each.migration for each in conductor.retained if each.message.name == "current"][-1]
     assert isinstance(current, Current)
     assert current.phase == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("said", "confirmed_by"),
+    [
+        (RESUMES, "destination"),
+        (f"{RESUMES} D(5,1)", "destination"),
+        (f"{RESUMES} S(5,5)!", "source destination"),
+        (f"{RESUMES} S(5,1)", "source destination"),
+        (f"{RESUMES} S=gone", "source destination"),
+        (f"{RESUMES} S(4,1) ~15 S(5,1)", "source destination"),
+        (f"{RESUMES} S(4,0)", "source destination"),
+        (f"{RESUMES} S(4,1) D(5,1)", "source destination"),
+        ("D(2,1) S:iter D(4,1) S:end", "source destination"),
+        ("D(2,1) S:iter D(5,5)", "destination"),
+        ("D(2,1) S:iter S(3,1) D(5,5) S(4,0)", "source destination"),
+        ("D(2,1) S:iter S(3,1) D(5,5) S(3,6)", "source destination"),
+        ("D(2,1) S:iter S(3,1) D(5,5) S:end", "source destination"),
+        ("D(2,1) S:iter S(2,0) D(5,5)", "source destination"),
+        ("D(2,1) S:iter S(4,1)", "source"),
+    ],
+)
+def test_a_side_confirms_what_it_has_said_itself(said: str, confirmed_by: str) -> None:
+    sent = played(replace(MIGRATIONS[0], said=said), "9.0", EVENTS_AND_JOBS)
+    assert " ".join(verdicts(Conductor().deliver(in_order(sent)))[-1].confirmed_by) == confirmed_by
