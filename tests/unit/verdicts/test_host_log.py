@@ -418,3 +418,29 @@ def test_an_end_is_its_event_though_a_state_showed_it_before(phase: str, state: 
     view = log.view(lambda _due: True, 0.0)
     ends = [*(leg.switched for leg in view.arrivals), *(leg.ended for leg in view.departures)]
     assert [end and end.what for end in ends] == [event]
+
+
+@pytest.mark.parametrize("phase", ["away", "here"])
+@pytest.mark.parametrize(
+    ("state", "guest"),
+    [
+        ("running/booted", "running"),
+        ("blocked/unknown", "running"),
+        ("pmsuspended/unknown", "running"),
+        ("paused/user", "paused"),
+    ],
+)
+def test_a_state_alone_shows_whether_the_guest_runs(phase: str, state: str, guest: str) -> None:
+    """One that sleeps, or waits for a device, runs again by itself."""
+    log = log_of(*EVENTS[phase])
+    log.add(observation(len(EVENTS[phase]), 100.0, state, "state"))
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, view.guest) == ("here", guest)
+
+
+def test_a_domain_whose_definition_is_gone_is_listed_nowhere() -> None:
+    log = HostLog()
+    log.add(observation(0, 1.0, "shutoff/unknown", "state"))
+    assert log.view(lambda _due: True, 0.0).is_listed_here
+    log.add(observation(0, 2.0, "gone", "cleared"))
+    assert not log.view(lambda _due: True, 0.0).is_listed_here
