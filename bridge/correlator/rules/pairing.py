@@ -298,15 +298,6 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     return "fits" if departure.postcopy and arrival.opened is not None else fit
 
 
-def _was_over(arrival: Arrival, departure: Departure) -> bool:
-    """The source was found to have ended what its destination has only prepared, or ended later."""
-    end = departure.ended
-    if end is None or not is_found(end):
-        return False
-    is_later = arrival.ended is not None and arrival.ended.at > end.at + ORDER_S
-    return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
-
-
 def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
     """The destination's guest ended well after its source's job."""
     end, over = departure.ended, arrival.ended_by
@@ -415,7 +406,6 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
-        or _was_over(arrival, departure)
         or _was_followed(arrival, departure, known)
         or _outlived(arrival, departure, overlaps),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
