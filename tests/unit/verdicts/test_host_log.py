@@ -444,3 +444,9 @@ def test_a_domain_whose_definition_is_gone_is_listed_nowhere() -> None:
     assert log.view(lambda _due: True, 0.0).is_listed_here
     log.add(observation(0, 2.0, "gone", "cleared"))
     assert not log.view(lambda _due: True, 0.0).is_listed_here
+
+
+def test_a_cleared_state_says_nothing_of_the_domain_s_next_life() -> None:
+    log = log_of("started/booted", "stopped/destroyed", "started/booted")
+    log.add(observation(2, 2.5, "gone", "cleared"))
+    assert log.view(lambda _due: True, 0.0).phase == "here"
