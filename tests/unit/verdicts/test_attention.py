@@ -82,3 +82,8 @@ def test_what_is_missing_is_missing_until_it_comes(row: MigrationRow) -> None:
     assert conductor.attention == {"unresolved": 1}
     conductor.deliver([Delivery(DAY_S + each.t, each) for each in sent if each.host != SOURCE])
     assert conductor.attention == wanted(row)
+
+
+@pytest.mark.parametrize("row", [row for row in LASTING if "left_paused" in str(wanted(row))], ids=str)
+def test_what_needs_attention_is_no_attempt_under_way(row: MigrationRow) -> None:
+    assert after(begun(row, "9.0", FULL)).counters.open_migrations == 0
