@@ -48,6 +48,8 @@ def holders_at(
             residency.ended,
         )
         is_sure = ended is None or not is_found(ended) or ended.earliest > mark.at
+        if away_s and _may_have_begun_before(residency, arrival):
+            away_s, is_sure = max(0.0, began.earliest - mark.at), False
         if is_live(mark, began, ended):
             away_s = min(away_s, _away_at_s(residency, mark, by_receipt, by_receipt))
         if away_s > ORDER_S:  # by another reading of the clocks
@@ -58,6 +60,12 @@ def holders_at(
     for *_, host, residency in sorted(found, key=itemgetter(0, 1, 2)):
         likeliest.setdefault(host, residency)
     return list(likeliest.items())
+
+
+def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
+    """The guest was found there after this was prepared, and before it was over."""
+    ends_s = arrival.decided.at if arrival.decided else FOREVER
+    return is_found(residency.began) and arrival.first.at < residency.began.at < ends_s
 
 
 def _least_away_s(residency: Residency, mark: Mark) -> float:
