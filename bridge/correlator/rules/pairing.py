@@ -173,6 +173,7 @@ def _linked(
         [ends for ends in published if any(leg in done for leg in ends)],
         _proven(arrivals, departures),
         times,
+        [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
         {
             (host, each.key): newest(m for m in (*last.job_marks, last.ended) if m and m.origin == "event")
             for host, view in views.items()
@@ -243,7 +244,7 @@ is contradictory is linked only if nothing else can be.
 class _Known:
     """What else is known: on which host the guest was when each arrival was opened and its residency there,
     what was published as one attempt, which of that is fixed, what equal figures prove, when each leg lasted,
-    and the last event of the job before each departure's.
+    all preparations, and the last event of the job before each departure's.
     """
 
     holders: Mapping[LegId, tuple[str, Residency] | None]
@@ -251,6 +252,7 @@ class _Known:
     fixed: Collection[Ends]
     proven: Mapping[LegId, LegId]
     lasted: Mapping[LegId, list[Interval]]
+    prepared: Sequence[Mark]
     before: Mapping[LegId, Mark | None]
 
     def proves(self, arrival: LegId, departure: LegId) -> bool | None:
@@ -302,6 +304,14 @@ def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap
     if end is None or over is None or is_found(end) or departure.stage not in (*_OF_A_MIGRATION, "job_ended"):
         return False
     return is_well_after(over, end, [(d, a) for a, d in overlaps])
+
+
+def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
+    """Another attempt was prepared before the source's end: a source begins one job after the other."""
+    end = departure.ended
+    if end is None or end.origin != "event" or departure.stage not in _OF_A_MIGRATION:
+        return False
+    return any(arrival.first.at < prepared.at < end.at - AFTER_S for prepared in known.prepared)
 
 
 def _link(
@@ -396,6 +406,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         guest_elsewhere=holder is not None and (holder[0] != s_host or departure.key < holder[1].began.key),
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
+        or _was_followed(arrival, departure, known)
         or _outlived(arrival, departure, overlaps),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=(here, there) not in known.published,
