@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bridge.correlator.rules.clock_readings import AFTER_S
+from bridge.correlator.rules.clock_readings import AFTER_S, READINGS
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_state, fold, list_state
-from bridge.correlator.rules.observations import CLEARED, Key, Observation, is_between
+from bridge.correlator.rules.observations import CLEARED, Key, Mark, Observation, is_between
 
 LONGEST: Final = 512
 """At most so many observations of one host are kept; of more, the older half is folded for good."""
