@@ -665,6 +665,22 @@ MENDED: Final = {
             ),
             "dead A 7…10 said 0",
         ),
+        # a job that is gone says so of the last one, if another was under way while nobody saw
+        (
+            (
+                "two transient 9.0 non-live aborted 0.5 B live copies switches"
+                " finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end"
+            ),
+            "blind A 5…16 said 700",
+        ),
+        # nor does a stop end the first of two
+        (
+            (
+                "two persistent 11.3 post-copy breaks S(3,8) D(4,4) resumed 5 A"
+                " live copies breaks off ~2 S:iter source's libvirtd killed, p2p"
+            ),
+            "cut B 6…22 said 700 + dead A 7…23 said 0",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="mutants whose name matches this pattern")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="the tests, as pytest takes them")
     parser.add_argument("--every", type=int, default=1, help="of the explorer's one in so many; 0: none")
-    parser.add_argument("--most", type=int, default=8, help="of each kind of trial at most so many")
+    parser.add_argument("--most", type=int, default=8, help="of each kind of trial so many before the others")
     parser.add_argument("--survivors", type=Path, default=SURVIVORS, help="the file that names them")
     parser.add_argument(
         "--exceptions", action="store_true", help="try each exception's absence with the test that holds it"

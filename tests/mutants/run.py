@@ -37,9 +37,9 @@ _SAID_EVERY_S: Final = 20.0
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), of each kind
-    of trial that reaches a place at most so many, the file that names survivors, whether to list the mutants
-    only, in how many processes, and whether to print what kills each. held_by: these mutants alone, each with
-    the trial that has to kill it.
+    of trial that reaches a place so many before the others, the file that names survivors, whether to list
+    the mutants only, in how many processes, and whether to print what kills each. held_by: these mutants
+    alone, each with the trial that has to kill it.
     """
 
     only: str = ""
@@ -64,6 +64,7 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._named: dict[str, str] = json.loads(options.survivors.read_text())
         self._kills: Counter[str] = Counter()
         self.said = "nothing tried"
         self.is_wrong = False
@@ -114,7 +115,7 @@ class Session:
 
     def _try_all(self, tried: Sequence[Mutant]) -> None:
         tests = {one.name for one in self._tests}
-        named: dict[str, str] = json.loads(self._options.survivors.read_text())
+        named = self._named
         killed: Counter[str] = Counter()
         survivors = []
         last = monotonic()
@@ -161,15 +162,22 @@ class Session:
         return ""
 
     def _reaching(self, mutant: Mutant) -> Iterator[Trial]:
-        """The same for the same mutant, whoever was tried before; the tests first."""
+        """The same for the same mutant, whoever was tried before; the tests first. What is named as a
+        survivor is tried with some of each kind alone.
+        """
         of_kind: Counter[str] = Counter()
         alone = self._options.held_by.get(mutant.name)
         trials = (*self._tests, *self._histories)
+        others = []
         for n in sorted({n for place in mutant.reached_by for n in self._reaching_place[place]}):
             if alone in (None, trials[n].name):
                 of_kind[trials[n].kind] += 1
                 if of_kind[trials[n].kind] <= self._options.most:
                     yield trials[n]
+                else:
+                    others.append(trials[n])
+        if not is_named(mutant.name, self._named):
+            yield from others
 
 
 def is_named(mutant: str, named: Iterable[str]) -> bool:

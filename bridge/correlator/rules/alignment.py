@@ -81,8 +81,6 @@ UNLINKED_PENALTY: Final = _MOST**6
 """The penalty of an arrival without a departure: only a proof outweighs it."""
 ENDED_PENALTY: Final = _MOST**3
 """The penalty of one that ended: a source may fail without an event, but no reading of its clock is wrong."""
-OPEN_PENALTY: Final = _MOST
-"""The penalty of one that is still open: only what was published speaks less against a link."""
 
 
 def best_links(links: Iterable[Link]) -> list[Link]:

@@ -91,16 +91,9 @@ def source_without_job(
     readings of both clocks by which it was there.
     """
     holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
-    ends = [
-        (source, end)
-        for n, (source, residency) in enumerate(holders)
-        if (n == 0 or _ended_after(arrival, residency))
-        and (end := _end_before_copy(arrival, source, residency, views, links))
-    ]
     holder = next(iter(holders), None)
-    if not ends and holder and (end := _ran_on(arrival, holder[1])):
-        ends = [(holder[0], end)]
-    source, end = ends[0] if ends else (_last_host(host, arrival, holder, links), None)
+    end = holder and (_end_before_copy(arrival, *holder, views, links) or _ran_on(arrival, holder[1]))
+    source = holder[0] if holder and end else _last_host(host, arrival, holder, links)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
 
 
@@ -132,12 +125,6 @@ def _last_host(
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
     return source
-
-
-def _ended_after(arrival: Arrival, residency: Residency) -> bool:
-    """Whether the guest ended there later: of two hosts that had it, this was the source."""
-    end = residency.announced or residency.ended
-    return end is not None and end.origin == "event" and end.at >= arrival.first.at
 
 
 def _end_before_copy(

@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bridge.correlator.rules.clock_readings import AFTER_S, READINGS
+from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import HostView
 from bridge.correlator.rules.machine import apply_listed_presence, apply_listed_state, fold, list_state
-from bridge.correlator.rules.observations import CLEARED, Key, Mark, Observation, is_between
+from bridge.correlator.rules.observations import CLEARED, Key, Observation, is_between
 
 LONGEST: Final = 512
 """At most so many observations of one host are kept; of more, the older half is folded for good."""
@@ -121,7 +121,7 @@ class HostLog:
             key = max((cleared.key, *came))
             for event in events:
                 if event.key > key:
-                    if _begins(event) or _happened_after(event, cleared.received):
+                    if _begins(event):
                         break
                     key = event.key
             if key != cleared.key:
@@ -137,12 +137,6 @@ def is_state(observation: Observation) -> bool:
 def _begins(event: Observation) -> bool:
     """Whether no guest, or no domain, has been there just before the event."""
     return event.kind == "lifecycle" and event.what.partition("/")[0] in ("defined", "started")
-
-
-def _happened_after(event: Observation, moment: float) -> bool:
-    """Whether it did by every reading of its host's clock: a cleared state may be what came soonest."""
-    mark = Mark.of(event)
-    return all(read(mark) > moment for read in READINGS)
 
 
 def take_in_order(view: HostView, observation: Observation) -> None:

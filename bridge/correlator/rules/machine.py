@@ -147,8 +147,8 @@ def _split_where_unseen(view: HostView, mark: Mark, actions: tuple[Action, ...])
 
 _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
     {
-        do.mark_iteration, do.split_job, do.suspend, do.unpause, do.lose_job, do.postcopy_out, do.break_out,
-        do.leave, do.resume, do.leave_paused, do.crash, do.stop, do.vanish,
+        do.mark_iteration, do.split_job, do.suspend, do.unpause, do.lose_job, do.postcopy_out,
+        do.leave, do.resume, do.leave_paused, do.stop, do.vanish,
     }
 )  # fmt: skip
 _ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({do.resume, do.leave, do.postcopy_out, do.lose_job})

@@ -17,7 +17,6 @@ from typing import Final, Literal
 
 from bridge.correlator.rules.alignment import (
     ENDED_PENALTY,
-    OPEN_PENALTY,
     UNLINKED_PENALTY,
     Ends,
     LegId,
@@ -132,20 +131,21 @@ def _next(began: Sequence[float], first: Mark) -> float:
 
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
-    """The penalty of the best choice of links; legs without a link count most, but for an arrival that is
-    open: messages of its source may still arrive.
+    """The penalty of the best choice of links; legs without a link count most, an arrival that is open not at
+    all: messages of its source may still arrive.
     """
     arrivals, departures, holders, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
     penalty = sum(link.penalty for link in links.values())
     for host, arrival in arrivals:
         leg = (host, arrival.key)
-        if not arrival.tentative and leg not in links:
-            if source_without_job(host, arrival, holders[leg], views, links)[1] is not None:
-                continue  # the guest's end on its source explains it
-            is_open = arrival.stage == "open" and arrival.over is None
-            has_ended = arrival.stage == "ended"
-            penalty += OPEN_PENALTY if is_open else ENDED_PENALTY if has_ended else UNLINKED_PENALTY
+        is_open = arrival.stage == "open" and arrival.over is None
+        if arrival.tentative or is_open or leg in links:
+            continue
+        if (
+            source_without_job(host, arrival, holders[leg], views, links)[1] is None
+        ):  # else its end explains it
+            penalty += ENDED_PENALTY if arrival.stage == "ended" else UNLINKED_PENALTY
     for host, each in departures:
         is_known_to_fail = each.iterated and each.job_gone is not None
         is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
@@ -315,15 +315,6 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     return "fits" if departure.postcopy and arrival.opened is not None else fit
 
 
-def _was_over(arrival: Arrival, departure: Departure) -> bool:
-    """The source was found to have ended what its destination has only prepared, or ended later."""
-    end = departure.ended
-    if end is None or not is_found(end):
-        return False
-    is_later = arrival.ended is not None and arrival.ended.at > end.at + ORDER_S
-    return arrival.stage == "open" or (is_later and departure.stage in _OF_A_MIGRATION)
-
-
 def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
     """The destination's guest ended well after its source's job."""
     end, over = departure.ended, arrival.ended_by
@@ -438,7 +429,6 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         guest_elsewhere=holder is not None and (holder[0] != s_host or not _is_within(departure, holder[1])),
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
-        or _was_over(arrival, departure)
         or _was_followed(arrival, departure, known)
         or _outlived(arrival, departure, overlaps),
         clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.correlator.counters import Counters
+from bridge.correlator.metrics import CountersCollector
 from tests.unit.verdicts.conduct import Conductor, Delivery, in_order
 from tests.unit.verdicts.rows import CONFLICT_ALONE, LOOK_ALIKES, MIGRATIONS, MigrationRow
 from tests.unit.verdicts.stage import FULL, Spot, Stage
@@ -40,6 +42,14 @@ def test_there_are_rows_of_each_kind() -> None:
     assert kinds == {"conflict", "source_left_paused", "guest_left_paused", "postcopy_incomplete"}
 
 
+def test_each_kind_is_shown_from_the_start() -> None:
+    """So that the first domain of a kind is an increase."""
+    found = CountersCollector(Counters()).collect()
+    samples = next(each.samples for each in found if each.name == "libvirt_mqtt_correlator_attention")
+    kinds = {kind for row in LASTING for kind in wanted(row)} | {"unresolved"}
+    assert {each.labels["kind"]: each.value for each in samples} == dict.fromkeys(kinds, 0)
+
+
 @pytest.mark.parametrize("row", LASTING, ids=str)
 @pytest.mark.parametrize("restart", [False, True])
 def test_it_is_over_when_somebody_saw_to_it(row: MigrationRow, restart: bool) -> None:
@@ -72,3 +82,8 @@ def test_what_is_missing_is_missing_until_it_comes(row: MigrationRow) -> None:
     assert conductor.attention == {"unresolved": 1}
     conductor.deliver([Delivery(DAY_S + each.t, each) for each in sent if each.host != SOURCE])
     assert conductor.attention == wanted(row)
+
+
+@pytest.mark.parametrize("row", [row for row in LASTING if "left_paused" in str(wanted(row))], ids=str)
+def test_what_needs_attention_is_no_attempt_under_way(row: MigrationRow) -> None:
+    assert after(begun(row, "9.0", FULL)).counters.open_migrations == 0

@@ -8,7 +8,10 @@ from typing import Any, Final, get_args
 
 import pytest
 
+from bridge.correlator.output.outbound import draft
+from bridge.correlator.rules.record import OutboundMessage
 from bridge.wire.messages import Attention, GuestState, Mode, Outcome, Phase, Reason
+from bridge.wire.topics import Topics
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import verdicts, words
 from tests.unit.verdicts.rows import CONFLICT_ALONE, MIGRATIONS, ON_S, ExpectedVerdict, MigrationRow, Release
@@ -75,3 +78,10 @@ def test_every_value_of_the_contract_is_published() -> None:
                     if value := getattr(each.message.data, name, None):
                         found[name].add(getattr(value, "state", value))
     assert found == {name: set(get_args(values)) for name, values in VALUES.items()}
+
+
+@pytest.mark.parametrize("name", [*get_args(Outcome), "location", "current", "last"])
+def test_what_holds_until_it_changes_is_retained(name: str) -> None:
+    """A cleared one, too."""
+    made = draft(OutboundMessage(name, "id", None), "uuid", topics=Topics(), source="s", now=0.0)
+    assert made.retain == (name in ("location", "current", "last"))

@@ -12,10 +12,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from bridge.correlator.rules.evaluate import evaluate
 from bridge.correlator.rules.record import DomainRecord, Times, _renamed
+from tests.unit.verdicts.test_host_log import log_of
 
 DATA: Final = Path(__file__).parents[2] / "data"
 STORED: Final[dict[str, dict[str, Any]]] = {
@@ -57,3 +59,15 @@ def test_a_former_version_s_words_are_todays() -> None:
     assert _renamed(stored) == [
         {"phase": "incoming", "departures": [{"stage": "job_lost", "before_end": "left_paused"}]}
     ]
+
+
+def test_a_resume_of_which_the_role_was_not_known_is_kept() -> None:
+    record = DomainRecord("u", {"host1": log_of("resumed/migrated")})
+    base = record.logs["host1"].base
+    record.logs["host1"].fold_for_good()
+    stored = msgspec.msgpack.decode(record.dump())
+    stored["told"] = stored.pop("published")
+    former = stored["logs"]["host1"]["base"]
+    former["roleless"] = former.pop("unclassified_resume")
+    assert base.unclassified_resume is not None
+    assert DomainRecord.load(msgspec.msgpack.encode(stored)).logs["host1"].base == base

@@ -145,6 +145,7 @@ def log_of(*events: str) -> HostLog:
         ("away", "paused/postcopy", "leaving_postcopy", "postcopy"),
         ("away", "paused/postcopy_failed", "leaving_broken", "broken"),
         ("away", "paused/migration", "away", None),
+        ("away", "paused/starting_up", "away", None),
         ("here", "paused/postcopy", "here", None),
         ("here", "paused/postcopy_failed", "here", None),
         ("here", "paused/migration", "here", None),
@@ -153,6 +154,7 @@ def log_of(*events: str) -> HostLog:
         ("here", "gone", "away", None),
         ("copying", "running/migration_canceled", "here", "resumed"),
         ("copying", "running/migrated", "copying", "copying"),
+        ("copying", "paused/migration", "leaving", "leaving"),
         ("copying", "paused/postcopy", "leaving_postcopy", "postcopy"),
         ("copying", "paused/postcopy_failed", "leaving_broken", "broken"),
         ("copying", "shutoff/migrated", "away", "left"),
@@ -184,6 +186,7 @@ def log_of(*events: str) -> HostLog:
         ("incoming_postcopy", "shutoff/crashed", "away", "ended"),
         ("incoming_broken", "running/migrated", "here", "arrived"),
         ("incoming_broken", "running/postcopy", "incoming_postcopy", "postcopy"),
+        ("incoming_broken", "paused/postcopy_failed", "incoming_broken", "broken"),
     ],
 )
 def test_a_state_replaces_the_event_that_never_came(
@@ -203,6 +206,8 @@ def test_a_state_replaces_the_event_that_never_came(
     [
         ("away", ("started/booted",), "running"),
         ("away", ("resumed/migrated",), "running"),
+        ("away", ("resumed/unpaused",), "running"),
+        ("away", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused", "resumed/unpaused"), "running"),
         ("here", ("suspended/api_error",), "paused"),
@@ -214,6 +219,10 @@ def test_a_state_replaces_the_event_that_never_came(
         ("leaving", ("resumed/unpaused",), "running"),
         ("leaving", ("resumed/migrated",), "running"),
         ("leaving", ("suspended/api_error",), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/migrated"), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/paused"), "paused"),
+        ("leaving", ("resumed/unpaused", "suspended/restored"), "paused"),
+        ("leaving", ("resumed/from_snapshot",), "running"),
         ("leaving_postcopy", (), "paused"),
         ("incoming", ("resumed/migrated",), "running"),
         ("incoming", ("suspended/paused",), "paused"),
@@ -233,6 +242,8 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("away", "started/migrated", "incoming", "open"),
         ("away", "resumed/postcopy", "incoming_postcopy", "postcopy"),
         ("away", "resumed/migrated", "here", None),
+        ("away", "resumed/unpaused", "here", None),
+        ("away", "suspended/paused", "here", None),
         ("away", "iteration", "copying", "copying"),
         ("away", "suspended/migrated", "leaving", "leaving"),
         ("away", "stopped/migrated", "away", "left"),
@@ -247,10 +258,14 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("copying", "suspended/postcopy", "leaving_postcopy", "postcopy"),
         ("copying", "suspended/postcopy_failed", "leaving_broken", "broken"),
         ("copying", "stopped/migrated", "away", "left"),
+        ("copying", "started/wakeup", "copying", "copying"),
         ("copying", "stopped/failed", "away", "crashed"),
+        ("copying", "stopped/crashed", "away", "crashed"),
         ("copying", "stopped/destroyed", "away", "stopped"),
         ("copying", "stopped/unknown", "away", "vanished"),
         ("copying", "stopped/saved", "away", None),
+        ("leaving", "started/wakeup", "leaving", "unpaused"),
+        ("leaving", "pmsuspended/memory", "leaving", "unpaused"),
         ("leaving", "suspended/paused", "here", "leaving"),
         ("leaving", "suspended/migrated", "leaving", "leaving"),
         ("leaving", "suspended/api_error", "here", "left_paused"),
@@ -264,7 +279,9 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("incoming", "stopped/failed", "away", "ended"),
         ("incoming", "stopped/saved", "away", "departed"),
         ("incoming_postcopy", "suspended/paused", "incoming_postcopy", "postcopy"),
+        ("incoming_postcopy", "resumed/unpaused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/migrated", "here", "arrived"),
+        ("incoming_postcopy", "suspended/postcopy_failed", "incoming_broken", "broken"),
         ("incoming_postcopy", "stopped/failed", "away", "ended"),
         ("incoming_broken", "resumed/postcopy", "incoming_postcopy", "postcopy"),
         ("incoming_broken", "resumed/unpaused", "incoming_broken", "broken"),
@@ -293,3 +310,143 @@ def test_an_event_means_what_the_phase_makes_of_it(
 )
 def test_events_alone_show_whether_the_domain_is_defined(phase: str, event: str, persistent: bool) -> None:
     assert log_of(*EVENTS[phase], event).view(lambda _due: True, 0.0).persistent is persistent
+
+
+SUSPENDED = "suspended/migrated"
+GONE = "job_failed"
+
+
+@pytest.mark.parametrize(
+    ("events", "phase", "iterations"),
+    [
+        ((1, 2, 3), "copying", [3]),
+        ((1, 2, 1), "copying", [2, 1]),
+        ((1, 3, 2), "copying", [3, 2]),
+        ((1, SUSPENDED, 2), "leaving", [1]),
+        ((SUSPENDED, 1, 2), "leaving", [1]),
+        ((1, SUSPENDED, 1), "leaving", [1, 1]),
+        ((1, SUSPENDED, GONE, 1), "leaving", [1, 1]),
+        ((1, SUSPENDED, GONE, 2), "leaving", [1, 2]),
+    ],
+)
+def test_iterations_count_from_one_in_each_job(
+    events: tuple[int | str, ...], phase: str, iterations: list[int]
+) -> None:
+    """Of two jobs the first is over, though nothing showed its end."""
+    log = log_of("started/booted")
+    for n, what in enumerate(events, start=2):
+        if isinstance(what, int):
+            each = replace(observation(n, float(n), "", "iteration"), figures=(what, None))
+        elif what == GONE:
+            each = observation(n, float(n), "migration_out", "job_failed")
+        else:
+            each = observation(n, float(n), what)
+        log.add(each)
+    log.complete = (0, len(events) + 1)
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, [each.iteration for each in view.departures]) == (phase, iterations)
+    assert [each.is_over for each in view.departures] == [*[True] * (len(iterations) - 1), False]
+
+
+@pytest.mark.parametrize("event", ["suspended/paused", "suspended/restored", "resumed/from_snapshot"])
+def test_what_no_migration_does_shows_that_the_job_is_over(event: str) -> None:
+    view = log_of(*EVENTS["leaving"], event).view(lambda _due: True, 0.0)
+    assert (view.phase, [each.is_over for each in view.departures]) == ("here", [True])
+
+
+@pytest.mark.parametrize(("reason", "stages"), [("migrated", []), ("migration_canceled", ["resumed"])])
+def test_a_reason_shows_whether_a_guest_came_or_was_to_leave_again(reason: str, stages: list[str]) -> None:
+    """It may have arrived while the host was blind, and be resumed as its next migration is cancelled."""
+    log = log_of("started/migrated")
+    log.add(replace(observation(2, 50.0, "resumed/migrated"), since=START + 20.0))
+    log.add(observation(2, 50.1, f"running/{reason}", "state"))
+    log.complete = (0, 2)
+    view = log.view(lambda _due: True, 0.0)
+    assert view.phase == "here"
+    assert [each.stage for each in view.departures] == stages
+    assert view.arrivals[-1].stage == "arrived"
+
+
+@pytest.mark.parametrize(("state", "guest"), [("running/migrated", "running"), ("paused/user", "paused")])
+def test_a_state_shows_whether_a_guest_came_to_run(state: str, guest: str) -> None:
+    log = log_of(*EVENTS["incoming"])
+    log.add(observation(1, 100.0, state, "state"))
+    assert log.view(lambda _due: True, 0.0).arrivals[-1].guest == guest
+
+
+def test_the_figures_of_an_arrival_say_nothing_of_a_departure() -> None:
+    """They come after the arrival's end, and the guest may be leaving again by then."""
+    log = log_of("started/migrated", "resumed/migrated", "iteration")
+    figures = replace(observation(4, 4.0, "migration_in", "job_completed"), figures=(948, 27))
+    log.add(figures)
+    log.add(observation(5, 5.0, "stopped/migrated"))
+    log.add(replace(figures, sequence=6))
+    log.complete = (0, 6)
+    (departure,) = log.view(lambda _due: True, 0.0).departures
+    assert (departure.stage, departure.iterated, departure.figures) == ("left", True, None)
+
+
+def test_a_state_that_was_read_before_its_event_shows_no_other_change() -> None:
+    """A domain that is defined, or undefined, by an event did neither without one."""
+    log = HostLog()
+    log.add(observation(0, 3.0, "shutoff/unknown", "state"))
+    log.add(observation(1, 3.1, "defined/added"))
+    log.complete = (0, 1)
+    view = log.view(lambda _due: True, 0.0)
+    assert view.defined is not None
+    log.add(observation(1, 9.0, "gone", "cleared"))
+    log.add(observation(2, 9.1, "undefined/removed"))
+    log.complete = (0, 2)
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.defined, view.lost) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "event"),
+    [
+        ("leaving", "running/migration_canceled", "resumed/migrated"),
+        ("incoming", "running/migrated", "resumed/migrated"),
+        ("incoming", "paused/user", "suspended/paused"),
+    ],
+)
+def test_an_end_is_its_event_though_a_state_showed_it_before(phase: str, state: str, event: str) -> None:
+    log = log_of(*EVENTS[phase])
+    n = len(EVENTS[phase])
+    log.add(observation(n, 50.0, state, "state"))
+    log.add(observation(n + 1, 50.1, event))
+    log.complete = (0, n + 1)
+    view = log.view(lambda _due: True, 0.0)
+    ends = [*(leg.switched for leg in view.arrivals), *(leg.ended for leg in view.departures)]
+    assert [end and end.what for end in ends] == [event]
+
+
+@pytest.mark.parametrize("phase", ["away", "here"])
+@pytest.mark.parametrize(
+    ("state", "guest"),
+    [
+        ("running/booted", "running"),
+        ("blocked/unknown", "running"),
+        ("pmsuspended/unknown", "running"),
+        ("paused/user", "paused"),
+    ],
+)
+def test_a_state_alone_shows_whether_the_guest_runs(phase: str, state: str, guest: str) -> None:
+    """One that sleeps, or waits for a device, runs again by itself."""
+    log = log_of(*EVENTS[phase])
+    log.add(observation(len(EVENTS[phase]), 100.0, state, "state"))
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, view.guest) == ("here", guest)
+
+
+def test_a_domain_whose_definition_is_gone_is_listed_nowhere() -> None:
+    log = HostLog()
+    log.add(observation(0, 1.0, "shutoff/unknown", "state"))
+    assert log.view(lambda _due: True, 0.0).is_listed_here
+    log.add(observation(0, 2.0, "gone", "cleared"))
+    assert not log.view(lambda _due: True, 0.0).is_listed_here
+
+
+def test_a_cleared_state_says_nothing_of_the_domain_s_next_life() -> None:
+    log = log_of("started/booted", "stopped/destroyed", "started/booted")
+    log.add(observation(2, 2.5, "gone", "cleared"))
+    assert log.view(lambda _due: True, 0.0).phase == "here"

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import Ends
-from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Residency
+from bridge.correlator.rules.host_view import (
+    Arrival,
+    ArrivalStage,
+    Departure,
+    DepartureStage,
+    HostView,
+    Residency,
+)
 from bridge.correlator.rules.observations import Mark
 from bridge.correlator.rules.pairing import Pair, pair
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
 from tests.unit.verdicts.test_storms import draw, wrong_with
+
+ARRIVES: tuple[DepartureStage, ...] = ("leaving", "left", "job_lost", "vanished")
+FAILS: tuple[DepartureStage, ...] = (
+    "resumed",
+    "resumed_ended",
+    "left_paused",
+    "job_ended",
+    "crashed",
+    "stopped",
+)
 
 
 def mark(sequence: int, what: str, t: float, origin: str = "event") -> Mark:
@@ -123,6 +142,31 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     both = of_the_arrival(source)
     assert both.departure is source.departures[1]
     assert not both.ambiguous
+
+
+@pytest.mark.parametrize(
+    ("came", "fits", "other"),
+    [
+        *((came, fits, "copying") for came in ("arrived", "departed") for fits in ARRIVES),
+        *(("ended", fits, "copying") for fits in FAILS),
+        *((came, "copying", "job_ended") for came in ("arrived", "departed")),
+        ("ended", "copying", "left"),
+    ],
+)
+def test_ends_go_together(came: ArrivalStage, fits: DepartureStage, other: DepartureStage) -> None:
+    """Of two sources the one whose job ended as its destination did, though the other began nearer."""
+    destination = HostView()
+    destination.arrivals = [replace(arrived(1, 20.0), stage=came)]
+    if came == "ended":
+        ended = mark(2, "stopped/failed", 20.8)
+        destination.arrivals = [replace(arrived(1, 20.0), stage=came, switched=None, ended=ended)]
+    views = {"host1": destination, "host2": HostView(), "host3": HostView()}
+    for host, stage, t in (("host2", other, 20.05), ("host3", fits, 20.2)):
+        opened, ended = mark(1, "", t), mark(2, "", 20.9)
+        is_open = stage in ("copying", "leaving")
+        views[host].departures = [Departure(opened.key, opened, stage, ended=None if is_open else ended)]
+    (found,) = [each for each in pair(views, ()) if each.arrival]
+    assert found.source == "host3"
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
