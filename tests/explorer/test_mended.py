@@ -673,6 +673,14 @@ MENDED: Final = {
             ),
             "blind A 5…16 said 700",
         ),
+        # a reading of the clocks by which a guest ended before it arrived is the worse one
+        (
+            (
+                "two transient 9.0 non-live finishes source's libvirtd killed destroyed later 5 C"
+                " live copies breaks off  guest powers off"
+            ),
+            "cut B 2…12 unsaid 15",
+        ),
         # nor does a stop end the first of two
         (
             (
