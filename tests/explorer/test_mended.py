@@ -257,6 +257,27 @@ MENDED: Final = {
             "before transient 9.0 dump live 30 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 1.4",
             "blind A 2…9 said 700",
         ),
+        # a job that completes shows that a guest which was found gone has left
+        (
+            "after transient 9.0 post-copy breaks D(4,4) by itself later saved and restored",
+            "dead A 5…9 said 15 + dead B 8…16 unsaid 0",
+        ),
+        # a post-copy whose destination lost its guest unseen may have completed, if its source can't say
+        (
+            (
+                "after persistent 11.3 post-copy breaks D(4,4) resumed, destination first later restored"
+                " paused"
+            ),
+            "dead A 5…13 for good 0 + dead B 6…18 said 0",
+        ),
+        # a guest that panics has run
+        (
+            (
+                "after persistent 11.3 storage copies source's libvirtd killed destroyed later later"
+                " panic and crash"
+            ),
+            "dead B 6…12 said 15",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -688,6 +709,94 @@ MENDED: Final = {
                 " live copies breaks off ~2 S:iter source's libvirtd killed, p2p"
             ),
             "cut B 6…22 said 700 + dead A 7…23 said 0",
+        ),
+        # of two that ran, the one that went blind before the other's end may have ended first
+        (
+            (
+                "two transient 9.0 live copies switches finishes answer lost source destroyed 0.5 A live"
+                " breaks off at once guest powers off"
+            ),
+            "dead A 10…15 said 0",
+        ),
+        # an end that was announced and found is no next attempt's
+        (
+            (
+                "two transient 9.0>11.3 storage breaks off destination's libvirtd killed 5 C post-copy"
+                " breaks S(3,8) D(4,4) resumed, destination first"
+            ),
+            "dead C 9…19 for good 0",
+        ),
+        # what is listed after a blind time as part of a migration may be leaving again
+        (
+            (
+                "two persistent 11.3 live copies switches finishes source's libvirtd killed destroyed"
+                " later 0.5 A live copies switches finishes source's libvirtd killed left"
+            ),
+            "blind B 6…17 said 0",
+        ),
+        # a guest whose source lost its job may have come and ended unseen
+        (
+            (
+                "between transient 9.0 non-live finishes confirm lost destroyed later 30 power cycle 0.5"
+                " non-live finishes confirm lost left"
+            ),
+            "dead A 8…18 for good 0 + dead B 5…15 unsaid 0",
+        ),
+        # a post-copy has no next job on its source
+        (
+            (
+                "two transient 9.0 live breaks off at once destination destroyed 0.5 B post-copy"
+                " source's libvirtd killed"
+            ),
+            "blind B 2…14 said 0",
+        ),
+        # what is left paused by an error had arrived
+        (
+            (
+                "two persistent 11.3 post-copy breaks D(4,4) S(3,8) resumed, destination first 5 C live"
+                " copies switches finish fails D(5,5) S(3,6) S:end"
+            ),
+            "blind B 9…23 said 0",
+        ),
+        # a job that began after all that the leg before showed is another
+        (
+            (
+                "two persistent 11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2 5 C"
+                " live breaks off at once destination's libvirtd killed"
+            ),
+            "dead A 5…10 said 700",
+        ),
+        # a job that is gone in the first answer after a blind time was the one before it
+        (
+            (
+                "two persistent 11.3 live copies breaks off  destination's QEMU dies 5 C live copies"
+                " breaks off ~2 S:iter source's libvirtd killed, p2p"
+            ),
+            "blind A 3…8 said 0",
+        ),
+        # no departure of a later stay is linked while one of the stay before fits
+        (
+            (
+                "between transient 9.0 non-live finishes answer lost source destroyed 30 saved, restored"
+                " elsewhere 0.5 non-live aborted"
+            ),
+            "dead A 0…22 said 0 + restart 9…9 30",
+        ),
+        # the guest's end explains its destination's, where what was found is joined or parted
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies breaks off ~2 S:iter guest powers off"
+            ),
+            "blind A 3…14 said 0",
+        ),
+        # a host to which the guest came later wasn't the source
+        (
+            (
+                "two transient 9.0 live breaks off at once source's libvirtd killed, p2p 5 C post-copy"
+                " breaks S(3,8) stays so"
+            ),
+            "clock steps C 8…8 -10",
         ),
     ],
     "none": [

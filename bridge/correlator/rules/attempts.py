@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.exceptions import exception_to
-from bridge.correlator.rules.observations import UNNOTICED_S
+from bridge.correlator.rules.host_view import HostView
+from bridge.correlator.rules.observations import UNNOTICED_S, is_found
 from bridge.correlator.rules.outcomes import RESUSPEND_S, Timing, is_final
 from bridge.correlator.rules.pairing import Pair
 from bridge.correlator.rules.record import NAMESPACE, OutboundMessage, Published
@@ -57,7 +58,8 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     if published is None:
         return None
     attempt = Attempt(each, verdict, published)
-    if each.arrival is None and not attempt.is_evident and published not in context.record.published:
+    is_evident = attempt.is_evident and not _may_be_the_one_before(each, source_view)
+    if each.arrival is None and not is_evident and published not in context.record.published:
         return attempt
     before = len(context.messages)
     _publish_attempt(context, attempt)
@@ -78,6 +80,18 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     if is_published and published not in context.record.published:
         context.record.published.append(published)
     return attempt
+
+
+@exception_to("OUTCOMES", "not published: it may be how the attempt before ended")
+def _may_be_the_one_before(each: Pair, source_view: HostView | None) -> bool:
+    """All of it was found after a blind time in which the job before it ended."""
+    departure = each.departure
+    if departure is None or source_view is None or departure.job_gone or not is_found(departure.opened):
+        return False
+    return any(
+        before.job_gone and before.closed and before.closed.key == departure.key
+        for before in source_view.departures
+    )
 
 
 def _publish_attempt(context: EvaluationContext, attempt: Attempt) -> None:
