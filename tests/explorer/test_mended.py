@@ -710,14 +710,6 @@ MENDED: Final = {
             ),
             "cut B 6…22 said 700 + dead A 7…23 said 0",
         ),
-        # of two that ran, the one that went blind before the other's end may have ended first
-        (
-            (
-                "two transient 9.0 live copies switches finishes answer lost source destroyed 0.5 A live"
-                " breaks off at once guest powers off"
-            ),
-            "dead A 10…15 said 0",
-        ),
         # an end that was announced and found is no next attempt's
         (
             (

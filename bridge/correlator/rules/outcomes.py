@@ -260,7 +260,7 @@ def _may_have_ended_first(
         ended_s, blind = pair.at_destination(arrival.over), pair.source
     else:
         return False
-    return silent.get(blind or "", FOREVER) < ended_s
+    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
 
 
 @exception_to("OUTCOMES", "under way: nothing began")

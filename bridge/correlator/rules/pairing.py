@@ -142,10 +142,10 @@ def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], publis
         is_open = arrival.stage == "open" and arrival.over is None
         if arrival.tentative or is_open or leg in links:
             continue
-        if (
-            source_without_job(host, arrival, holders[leg], views, links)[1] is None
-        ):  # else its end explains it
-            penalty += ENDED_PENALTY if arrival.stage == "ended" else UNLINKED_PENALTY
+        if arrival.stage != "ended":
+            penalty += UNLINKED_PENALTY
+        elif source_without_job(host, arrival, holders[leg], views, links)[1] is None:
+            penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
     for host, each in departures:
         is_known_to_fail = each.iterated and each.job_gone is not None
         is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail

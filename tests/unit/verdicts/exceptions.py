@@ -50,6 +50,8 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_IN}in_other_hands.py::test_the_end_of_the_guest_comes_when_its_state_was_taken_for_it"
         "[30-source's_QEMU_crashes_before_the_first_iteration]"
     ),
-    "attempts._may_be_the_one_before": "tests/explorer/test_mended.py::test_what_was_mended_stays_right[two,between]",
+    "attempts._may_be_the_one_before": (
+        "tests/explorer/test_mended.py::test_what_was_mended_stays_right[two,between]"
+    ),
 }
 """By the exception's name, tests as pytest names them. `tests/mutants` sees each of them fail."""
