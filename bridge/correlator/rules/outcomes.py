@@ -270,7 +270,8 @@ def _began_nothing(a: ArrivalState, d: DepartureState, departure: Departure | No
     """
     if (a, d) != ("unseen", "job_ended") or departure is None:
         return False
-    return not departure.iterated or departure.job_gone is None or departure.closed is not None
+    is_its_own = departure.closed is None or departure.began is not None
+    return not departure.iterated or departure.job_gone is None or not is_its_own
 
 
 @exception_to("OUTCOMES", "never published by time alone")

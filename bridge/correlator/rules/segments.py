@@ -53,6 +53,8 @@ def choose(
     """Joins segments to one leg, unless two have a lower penalty, or the second was published alone."""
     borders: list[Leg] = []
     for host, view in views.items():
+        for before, after in pairwise(view.departures):  # of one job, one is gone
+            after.continues = after.continues and not (before.job_gone and after.job_gone)
         for one, other in (*pairwise(view.arrivals), *pairwise(view.departures)):
             ends = {(host, one.key), (host, other.key)}
             other.continues = other.continues and not ends & set(done) and (host, other.key) not in published
