@@ -53,7 +53,7 @@ def choose(
     """Joins segments to one leg, unless two have a lower penalty, or the second was published alone."""
     borders: list[Leg] = []
     for host, view in views.items():
-        for before, after in pairwise(view.departures):  # of one job, one is gone
+        for before, after in pairwise(view.departures):  # two jobs that are gone are two
             after.continues = after.continues and not (before.job_gone and after.job_gone)
         for one, other in (*pairwise(view.arrivals), *pairwise(view.departures)):
             ends = {(host, one.key), (host, other.key)}

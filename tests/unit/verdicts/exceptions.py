@@ -16,12 +16,14 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_FORMER}test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs"
     ),
     "machine._may_be_the_next_job": f"{_ONCE}[suspended before it iterated]",
-    "machine._counts_anew": "tests/explorer/test_mended.py::test_what_was_mended_stays_right[around]",
+    "machine._counts_anew": (
+        f"{_IN}host_log.py::test_iterations_count_from_one_in_each_job[events2-copying-iterations2]"
+    ),
     "machine._was_just_resumed": (
         f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
     ),
     "host_log._is_explained": (
-        f"{_IN}host_log.py::test_a_cleared_state_comes_after_events_that_came_with_it"
+        f"{_IN}host_log.py::test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it[between0]"
     ),
     "pairing._ended_independently": (
         f"{_IN}rows.py::test_what_becomes_of_the_guest_afterwards_changes_no_verdict"
