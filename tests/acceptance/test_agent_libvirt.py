@@ -403,14 +403,19 @@ def test_each_of_two_attempts_that_failed_is_published(
     assert jobs_failed(subscriber, busy) == 2
 
 
-def test_each_of_two_is_published_though_the_first_ended_and_the_next_began_while_the_agent_was_dead(
-    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
-) -> None:
+def fail_unseen(agent: AgentProcess, subscriber: Subscriber, busy: Guest, host: Host, other: Host) -> None:
+    """A copy begins, and fails after the agent was killed."""
     with begin_to_copy(subscriber, busy, host, other) as migration:
         subscriber.listen(1.5)
         agent.kill()
         migration.abort()
         migration.fail()
+
+
+def test_each_of_two_is_published_though_the_first_ended_and_the_next_began_while_the_agent_was_dead(
+    agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
+) -> None:
+    fail_unseen(agent, subscriber, busy, host, other)
     between = datetime.now(UTC)
     with Migration(busy, host, other, slow=True) as migration:
         subscriber.until(lambda: "Outgoing migration" in host.virsh("domjobinfo", busy.uuid))
@@ -569,11 +574,7 @@ def test_guests_that_hang_take_neither_the_agent_nor_libvirtd_with_them(
 def test_a_copy_that_failed_while_the_agent_was_dead_is_published_by_the_next_one(
     agent: AgentProcess, host: Host, other: Host, subscriber: Subscriber, busy: Guest
 ) -> None:
-    with begin_to_copy(subscriber, busy, host, other) as migration:
-        subscriber.listen(1.5)
-        agent.kill()
-        migration.abort()
-        migration.fail()
+    fail_unseen(agent, subscriber, busy, host, other)
     agent.start()
     subscriber.until(lambda: jobs_failed(subscriber, busy) == 1)
     agent.kill()

@@ -128,12 +128,11 @@ def _of_arrivals(before: Arrival, after: Arrival) -> dict[str, Any]:
 
 def _of_departures(before: Departure, after: Departure) -> dict[str, Any]:
     is_at_its_beginning = after.stage == "copying"
-    is_lost = after.stage == "leaving" and before.job_gone is not None
-    is_gone = is_at_its_beginning and before.job_gone is not None
+    is_lost = after.stage in ("copying", "leaving") and before.job_gone is not None
     return {
         "opened": before.opened,
         "stage": before.stage if is_at_its_beginning else "job_lost" if is_lost else after.stage,
-        "ended": before.ended if is_lost or is_gone else after.ended,
+        "ended": before.ended if is_lost else after.ended,
         "job_gone": after.job_gone or before.job_gone,
         "began": before.began or after.began if is_found(before.opened) else None,
         "before_end": before.stage if after.before_end == "copying" else after.before_end,
