@@ -278,6 +278,27 @@ MENDED: Final = {
             ),
             "dead B 6…12 said 15",
         ),
+        # a clock was set while all its host's messages waited: the order of the protocol links the legs
+        (
+            (
+                "before transient 9.0 restored paused 0.5 post-copy breaks D(4,4) S(3,8) resumed,"
+                " destination first"
+            ),
+            "clock steps A 0…0 -10 + cut A 2…31 unsaid 700",
+        ),
+        # a clock was set while the correlator was away
+        (
+            ("before transient 9.0 saved and restored 0.5 live copies breaks off  source's libvirtd killed"),
+            "clock steps B 8…8 -10 + restart 5…5 5",
+        ),
+        # a clock was set between a guest that was found and its next migration
+        (
+            (
+                "before persistent 11.3 restored paused 0.5 live copies breaks off ~2 S:iter aborted,"
+                " destination first"
+            ),
+            "clock steps A 2…2 -10 + dead A 0…7 said 0",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -789,6 +810,30 @@ MENDED: Final = {
                 " breaks S(3,8) stays so"
             ),
             "clock steps C 8…8 -10",
+        ),
+        # a clock was set in the midst of a job whose messages waited
+        (
+            (
+                "between transient 9.0 non-live finishes source's host lost found again 30 dump live 0.5"
+                " non-live aborted"
+            ),
+            "clock steps B 16…16 10 + cut B 3…21 unsaid 15",
+        ),
+        # a source that still copies goes with a destination that failed
+        (
+            (
+                "two persistent 11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2 5 C"
+                " live copies breaks off ~2 S:iter source's libvirtd killed"
+            ),
+            "blind A 3…10 said 0",
+        ),
+        # a destination that runs while its post-copy is broken is none of one that is found paused by a break
+        (
+            (
+                "two persistent 11.3 post-copy breaks S(3,8) D(4,4) resumed 5 A post-copy breaks S(3,8)"
+                " D(4,4) source destroyed"
+            ),
+            "blind B 10…22 said 700",
         ),
     ],
     "none": [

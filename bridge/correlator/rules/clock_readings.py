@@ -64,6 +64,10 @@ class Interval(NamedTuple):
     ends: float
     read: ClockReading
 
+    def shifted(self, by_s: float) -> Interval:
+        """It by a clock that is off by so much more."""
+        return Interval(self.begins + by_s, self.ends + by_s, lambda moment: self.read(moment) + by_s)
+
 
 def intervals(first: Mark, after: Instant | None, last: Mark | None) -> list[Interval]:
     """When it lasted, by each reading that makes a difference. What was found afterwards happened after the

@@ -89,12 +89,7 @@ def _begin_epoch(view: HostView, mark: Mark) -> None:
 
 def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = (None, None)) -> None:
     """Changes the view by one event type, by `TABLE`."""
-    if event_type == "switching" and _was_just_resumed(view, mark):
-        event_type = "paused_after_resume"
-    elif event_type == "first_iteration" and _may_be_the_next_job(view):
-        do.reopen(view)
-    elif event_type == "iteration" and _counts_anew(view, figures[0]):
-        event_type = "first_iteration"
+    event_type = _meant(view, event_type, mark, figures)
     is_its_own = False
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0], mark)
@@ -118,6 +113,20 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     view.phase = phase
     if phase == "leaving" and view.departures[-1].stage == "resumed":
         view.phase = "here"
+
+
+def _meant(view: HostView, event_type: EventType, mark: Mark, figures: Figures) -> EventType:
+    """What it is for `TABLE` by what was seen before; what it shows to have happened unseen is applied."""
+    if event_type == "switching" and _was_just_resumed(view, mark):
+        return "paused_after_resume"
+    if event_type == "iteration" and _counts_anew(view, figures[0]):
+        return "first_iteration"
+    if event_type == "first_iteration" and _may_be_the_next_job(view):
+        do.reopen(view)
+    elif event_type == "source_broke" and _has_come(view, mark):
+        do.arrive(view, mark)
+        view.phase = "here"
+    return event_type
 
 
 def _note_gone(view: HostView, departure: Departure, mark: Mark, figures: Figures) -> None:
@@ -191,6 +200,15 @@ def _may_be_the_next_job(view: HostView) -> bool:
     if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
         return False
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
+
+
+@exception_to("TABLE", "`came` precedes `source_broke`")
+def _has_come(view: HostView, mark: Mark) -> bool:
+    """A destination of libvirt 8.5 or later runs while its post-copy is broken. One of these that is found
+    paused by a break has arrived, and leaves again.
+    """
+    broke = view.arrivals[-1].broke if view.phase in ("incoming_postcopy", "incoming_broken") else None
+    return is_found(mark) and broke is not None and not broke.what.startswith(("suspended", "paused"))
 
 
 @exception_to("TABLE", "`switching` is `paused_after_resume`")

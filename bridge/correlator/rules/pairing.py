@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise, product
 from typing import Final, Literal
 
@@ -307,6 +308,8 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     """By `_FITS`, and both a post-copy or neither. An arrival may have come, and ended, unseen."""
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
+    if arrival.stage == "ended" and departure.stage == "copying" and not departure.is_over:
+        return "fits"
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if arrival.stage == "ended" and arrival.may_have_come else fit
@@ -389,6 +392,34 @@ def _is_within(departure: Departure, residency: Residency) -> bool:
     return residency.began.key <= departure.key and (ended is None or departure.key <= ended.key)
 
 
+def _ended_together(
+    arrival: Arrival, departure: Departure, came: Interval, left: Interval, *, was_sent: bool
+) -> list[Overlap]:
+    """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
+    waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
+    """
+    over, end, opened = arrival.decided, departure.ended, departure.opened
+    if over is None or end is None or departure.stage in ("crashed", "stopped"):
+        return []  # a guest may crash at any time
+    by_s = came.read(over) - left.read(end)
+    is_apart = _is_exact(opened) and not came.begins - ORDER_S < left.read(opened) < came.ends
+    if was_sent or (_waited(opened, end) and not is_apart):
+        return [(came, left.shifted(by_s))]
+    return [(came.shifted(-by_s), left)] if _waited(arrival.first, over) else []
+
+
+def _is_exact(mark: Mark) -> bool:
+    """Whether it was received when it was stamped: the clock is right, and nothing waited."""
+    return abs(mark.received - mark.stamped) < AFTER_S
+
+
+def _waited(first: Mark, last: Mark) -> bool:
+    """Whether these waited on their way: they didn't come as they were stamped."""
+    came_s, stamped_s = last.received - first.received, last.stamped - first.stamped
+    least_s = min(first.received - first.at, last.received - last.at)
+    return abs(came_s - stamped_s) > AFTER_S or least_s > AFTER_S
+
+
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
@@ -399,19 +430,21 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
     earlier = [mark for mark in (known.before.get(there), departure.began) if mark is not None]
-    overlaps = _overlaps(arrival, departure, came, left, held=held, earlier=earlier)
+    overlaps_of = partial(_overlaps, arrival, departure, held=held, earlier=earlier)
+    overlaps = overlaps_of(came, left)
     is_between_readings = (
         not overlaps
         and min(a.begins for a in came) <= max(d.ends for d in left)
         and (min(d.begins for d in left) <= max(a.ends for a in came))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = _overlaps(arrival, departure, came, left, held=held, earlier=earlier, order_s=SKEW_S)
+        overlaps = overlaps_of(came, left, order_s=SKEW_S)
+    is_forced = not overlaps
+    if is_forced:
+        was_sent = held and departure.stage == "left"
+        overlaps = _ended_together(arrival, departure, came[0], left[0], was_sent=was_sent)
     fit = _fit(arrival, departure, overlaps)
-    is_forced = not overlaps and held and fit == "fits" and departure.stage == "left"
-    if is_forced:  # the guest left the host that had it, and arrived: then no reading of the clocks is right
-        overlaps = [(a, d) for a, d in product(came, left) if a.begins <= d.ends + ORDER_S]
-    if not overlaps:
+    if not overlaps or (is_forced and fit != "fits"):
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came[0], left[0]) in overlaps and not is_between_readings

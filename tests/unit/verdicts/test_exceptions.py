@@ -58,3 +58,15 @@ def test_a_source_that_was_found_stopped_may_have_been_stopped_later() -> None:
         ("destination_failed", "unknown", ["destination"]),
         ("destination_failed", "shutoff", ["source", "destination"]),
     ]
+
+
+def test_a_destination_that_was_found_paused_by_a_break_is_the_source_of_the_way_back() -> None:
+    there = "D(2,1) S:iter S(3,1) S(3,7) D(4,3) ~1 S(3,8) D(4,4) ~6 S(3,7) D(4,3) D:blind ~6 S(5,3) S:JC"
+    back = "S(2,1) ~2 S(4,3) D=paused/postcopy_failed D:back ~20 D(6,2) D(5,1)"
+    row = replace(MIGRATIONS[0], said=f"{there} ~2 {back}")
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL)))
+    hold_the_contract(published)
+    assert [(each.outcome, each.source.host, each.reason) for each in verdicts(published)] == [
+        ("completed", SOURCE, None),
+        ("failed", DESTINATION, "source_stopped"),
+    ]
