@@ -39,6 +39,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     waited: list[tuple[Key, Key]] = []
     steady: Key = (0, 0)
     is_old: bool = False
+    old: float = 0.0
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -139,7 +140,11 @@ class Host(Stream[_Kept]):
         if before is None or abs(least - before) > CLOCK_EXACT[1] - CLOCK_EXACT[0]:
             kept.is_old = False  # nothing was known of the clock, or it was set
         elif difference - least > AFTER_S:
-            kept.is_old = True
+            if kept.is_old and kept.old - difference > AFTER_S:  # they came at once, the former has waited
+                kept.waited = [*(w for w in kept.waited if w[0] != kept.steady), (kept.steady, place)][
+                    -MAX_WAITED:
+                ]
+            kept.is_old, kept.old = True, max(kept.old, difference) if kept.is_old else difference
             return
         elif kept.is_old:
             kept.waited, kept.is_old = [*kept.waited, (kept.steady, place)][-MAX_WAITED:], False
@@ -155,10 +160,11 @@ class Host(Stream[_Kept]):
         if self.kept.sees_since and status.sees_since and not saw and self.blind_since is None:
             self.note_sight("agent", since=received, after=-math.inf)  # it was, and nothing said so
         self.kept.sees_since = status.sees_since or self.kept.sees_since
+        since = min(received, status.at + self.offset_s) if why == "libvirt" else received
         if not why and self.blind_since is not None:
             connected = None if saw else status.sees_since
             self.kept.lit_stamped = seconds(connected) if connected else status.at
-        return self.note_sight(why, since=received, after=after, saw=saw)
+        return self.note_sight(why, since=since, after=after, saw=saw)
 
     def note_sight(
         self, blind_why: str, *, since: float, after: float | None = None, saw: bool = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from bridge.correlator.rules.observations import AS_IT_HAPPENED, Instant, Mark
+from bridge.correlator.rules.observations import AS_IT_HAPPENED, CLOCK_EXACT, Instant, Mark
 
 ClockReading = Callable[[Mark | Instant], float]
 FOREVER: Final = float("inf")
@@ -48,7 +48,9 @@ def readings(marks: Sequence[Mark]) -> Iterator[ClockReading]:
     """Those that these marks allow: the receipt of what waited on its way shows nothing, and the receipt of
     what didn't shows how the clock was set.
     """
-    yield from (by_correction, by_stamp)
+    yield by_correction
+    if all(mark.received - mark.stamped > CLOCK_EXACT[0] for mark in marks):  # no message is early
+        yield by_stamp
     live = [mark for mark in marks if not mark.late]
     if len(live) == len(marks):
         yield by_receipt

@@ -195,7 +195,8 @@ def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     apart = [_after_s(end, over, of_source, of_destination) for of_destination, of_source in readings]
-    return min(apart, key=abs) > AFTER_S
+    least_s = min(abs(each) for each in apart)
+    return min(each for each in apart if abs(each) <= least_s + AFTER_S) > AFTER_S
 
 
 def _after_s(end: Mark, over: Mark, of_source: ClockReading, of_destination: ClockReading) -> float:

@@ -67,11 +67,17 @@ def _note_copied(view: HostView, observation: Observation) -> None:
 
 
 def _mark(view: HostView, observation: Observation) -> Mark:
-    """An observation's mark; what was found afterwards happened after the host's last live message."""
+    """An observation's mark. What was found afterwards happened after the host's last live message; but the
+    first state after a blind time may show what happened in it.
+    """
     mark = Mark.of(observation)
-    if mark.origin in AS_IT_HAPPENED or view.last_live is None:
+    if mark.origin in AS_IT_HAPPENED or view.last_live is None or _is_first_state(view, mark):
         return mark
     return structs.replace(mark, since=max(mark.earliest, view.last_live.at))
+
+
+def _is_first_state(view: HostView, mark: Mark) -> bool:
+    return mark.origin == "state" and view.listed is not None and view.listed.mark.at < mark.earliest
 
 
 def _begin_epoch(view: HostView, mark: Mark) -> None:

@@ -44,7 +44,16 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import ASKED_S, SKEW_S, Copied, Instant, Mark, is_found, newest
+from bridge.correlator.rules.observations import (
+    ASKED_S,
+    LIVE_S,
+    SKEW_S,
+    Copied,
+    Instant,
+    Mark,
+    is_found,
+    newest,
+)
 
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the destination's resume; it may be all that was seen."""
@@ -399,7 +408,7 @@ def _ended_together(
     waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
     """
     over, end, opened = arrival.decided, departure.ended, departure.opened
-    if over is None or end is None or departure.stage in ("crashed", "stopped"):
+    if over is None or end is None or departure.stage in ("crashed", "stopped") or opened == end:
         return []  # a guest may crash at any time
     by_s = came.read(over) - left.read(end)
     is_apart = _is_exact(opened) and not came.begins - ORDER_S < left.read(opened) < came.ends
@@ -417,7 +426,7 @@ def _waited(first: Mark, last: Mark) -> bool:
     """Whether these waited on their way: they didn't come as they were stamped."""
     came_s, stamped_s = last.received - first.received, last.stamped - first.stamped
     least_s = min(first.received - first.at, last.received - last.at)
-    return abs(came_s - stamped_s) > AFTER_S or least_s > AFTER_S
+    return max(abs(came_s - stamped_s), least_s) > LIVE_S
 
 
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:

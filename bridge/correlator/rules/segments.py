@@ -57,7 +57,9 @@ def choose(
             after.continues = after.continues and not (before.job_gone and after.job_gone)
         for one, other in (*pairwise(view.arrivals), *pairwise(view.departures)):
             ends = {(host, one.key), (host, other.key)}
-            other.continues = other.continues and not ends & set(done) and (host, other.key) not in published
+            if other.continues and ends & set(done):
+                _part(other)
+            other.continues = other.continues and (host, other.key) not in published
             if other.continues:
                 borders.append(other)
     if borders:
@@ -66,16 +68,24 @@ def choose(
             border.continues = False
             separate = total_penalty(joined(views))
             least, border.continues = (separate, False) if separate < least else (least, True)
-            if isinstance(border, Arrival) and not border.continues:
-                border.tentative = border.first == border.ended  # that of a guest which had arrived
+            if not border.continues:
+                _part(border)
         for host, view in joined(views).items():
             views[host].arrivals, views[host].departures = view.arrivals, view.departures
+
+
+def _part(leg: Leg) -> None:
+    """It is another attempt's than the leg before it; an end alone is that of a guest which had arrived."""
+    leg.continues = False
+    if isinstance(leg, Arrival):
+        leg.tentative = leg.first == leg.ended
 
 
 def joined_as(host: str, view: HostView, absorbed: Collection[LegId]) -> HostView:
     """The view with exactly the `absorbed` segments joined to those before them."""
     for leg in (*view.arrivals, *view.departures):
-        leg.continues = leg.continues and (host, leg.key) in absorbed
+        if leg.continues and (host, leg.key) not in absorbed:
+            _part(leg)
     return joined({host: view})[host]
 
 

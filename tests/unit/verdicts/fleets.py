@@ -85,9 +85,8 @@ class Fleet:
 
     def tell(self) -> tuple[list[TimedMessage], int]:
         """What a correlator tells of it, and how many batches that took."""
-        conductor = Conductor()
-        if self.plan.clocks_are_told:
-            conductor.clocks = {self.host(n): host.skew_s for n, host in enumerate(self.plan.hosts)}
+        clocks = {self.host(n): host.skew_s for n, host in enumerate(self.plan.hosts)}
+        conductor = Conductor(clocks=clocks)
         published = conductor.deliver(self.deliveries, restart=self.restarts.__contains__)
         return published, conductor.batches
 

@@ -81,14 +81,13 @@ class HostPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole fleet. `clocks_are_told`: agents send a status at once, so that clocks are corrected."""
+    """A whole fleet."""
 
     seed: int
     hosts: tuple[HostPlan, ...]
     lives: tuple[Life, ...]
     troubles: tuple[Trouble, ...] = ()
     voice: Voice = field(default_factory=Voice)
-    clocks_are_told: bool = True
 
 
 def draw(rng: random.Random, seed: int = 0) -> Plan:
@@ -97,18 +96,16 @@ def draw(rng: random.Random, seed: int = 0) -> Plan:
         HostPlan(rng.choice(("9.0", "11.3")), rng.choice((0.02, 0.1, 0.5, 2.0)))
         for _ in range(rng.choice((2, 2, 3, 3, 4, 5)))
     )
-    published = True
+    least_s = 0.5
     skewed = rng.random()
     if skewed < 0.3:
         hosts = tuple(replace(host, skew_s=rng.uniform(-1.5, 1.5), delay_s=0.1) for host in hosts)
-        published = False
+        least_s = 5.0  # attempts nearer to each other than the clocks' errors can't be told apart
     elif skewed < 0.5:
         hosts = tuple(replace(host, skew_s=rng.choice((0.0, rng.uniform(-400, 400)))) for host in hosts)
     if rng.random() < 0.05:
         lives = tuple(_evacuated(rng) for _ in range(rng.randrange(8, 25)))
     else:
-        # Attempts that are nearer to each other than the clocks' errors can't be told apart.
-        least_s = 0.5 if published else 5.0
         lives = tuple(_life(rng, len(hosts), least_s) for _ in range(rng.choice((1, 1, 2, 3))))
     horizon_s = max(sum(step.wait_s + 15.0 for step in life.steps) + life.begins_s for life in lives)
     troubles: tuple[Trouble, ...] = ()
@@ -120,7 +117,7 @@ def draw(rng: random.Random, seed: int = 0) -> Plan:
         look_s=rng.uniform(1.0, 30.0),
         poll_s=rng.uniform(0.3, 2.0),
     )
-    return Plan(seed, hosts, lives, troubles, voice, published)
+    return Plan(seed, hosts, lives, troubles, voice)
 
 
 def _life(rng: random.Random, hosts: int, least_s: float) -> Life:
