@@ -2,6 +2,7 @@
 
 First all trials run once with nothing changed; what each reaches is kept in pytest's cache until a file
 changes. A mutant is then tried only with what reaches its place, in the order of how many others that killed.
+`killed.json`, beside the file that names the survivors, keeps what killed each, as soon as it is found.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Options:
     """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), of each kind
     of trial that reaches a place so many before the others, the file that names survivors, whether to list
     the mutants only, in how many processes, and whether to print what kills each. held_by: these mutants
-    alone, each with the trial that has to kill it.
+    alone, each with the trial that has to kill it. checks: those of `killed.json` alone, likewise, and who
+    isn't killed is taken out; opens: those alone that neither file has.
     """
 
     only: str = ""
@@ -49,6 +51,8 @@ class Options:
     lists: bool = False
     jobs: int = 1
     verbose: bool = False
+    checks: bool = False
+    opens: bool = False
     held_by: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,20 +69,30 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._named: dict[str, str] = json.loads(options.survivors.read_text())
+        self._file = options.survivors.with_name("killed.json")
+        names = {one.name for one in mutants()}
+        killed: dict[str, str] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._killed = {name: killer for name, killer in killed.items() if name in names}
+        self._held_by = dict(self._killed if options.checks else options.held_by)
         self._kills: Counter[str] = Counter()
         self.said = "nothing tried"
         self.is_wrong = False
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of pytest's own loop."""
-        only, held_by = self._options.only, self._options.held_by
-        tried = [one for one in mutants() if _matches(one.name, only) and one.name in (held_by or [one.name])]
+        only, held_by = self._options.only, self._held_by
+        asked_for = self._open() if self._options.opens else held_by or [one.name for one in mutants()]
+        tried = [one for one in mutants() if _matches(one.name, only) and one.name in asked_for]
         if self._options.lists:
             print(*(one.name for one in tried), sep="\n")
             return True
         self._tests = _mixed(of_tests(session.items))
         every = self._options.every
         self._histories = [*of_mended(), *_mixed(of_histories(every))] if every else []
+        if held_by:
+            killers = {held_by[one.name] for one in tried}
+            self._tests = [one for one in self._tests if one.name in killers]
+            self._histories = [one for one in self._histories if one.name in killers]
         gc.collect()
         gc.freeze()
         self._unchanged = self._try_unchanged(session.config)
@@ -120,6 +134,7 @@ class Session:
         survivors = []
         last = monotonic()
         for done, (mutant, killer) in enumerate(in_children(tried, self._try, self._options.jobs), start=1):
+            self._note(mutant.name, killer)
             if killer != "":
                 self._kills[killer or "died"] += 1
                 killed["rows" if killer in tests else "explorer"] += 1
@@ -137,7 +152,7 @@ class Session:
             if monotonic() > last + _SAID_EVERY_S:
                 last = monotonic()
                 _say(f"{done} of {len(tried)} mutants, {len(survivors)} survivors")
-        self.is_wrong = self.is_wrong or not tried
+        self.is_wrong = self.is_wrong or not (tried or self._options.opens)
         unknown = [key for key in named if not any(one.name.startswith(key) for one in mutants())]
         if unknown:
             print(f"named as survivors, and no mutants: {unknown}")
@@ -147,6 +162,23 @@ class Session:
             f"{len(tried)} mutants: {killed['rows']} killed by rows, {killed['explorer']} by the explorer, "
             f"{accounted} accounted for, {len(survivors) - accounted} not"
         )
+        if self._options.checks or self._options.opens:
+            self.said += f"; of all {len(self._killed)} are known to be killed, {len(self._open())} open"
+            self.is_wrong = self.is_wrong or bool(self._open())
+
+    def _open(self) -> list[str]:
+        """Who isn't known to be killed, nor named as a survivor."""
+        names = [one.name for one in mutants()]
+        return [one for one in names if one not in self._killed and not is_named(one, self._named)]
+
+    def _note(self, mutant: str, killer: str | None) -> None:
+        if killer and self._options.opens:
+            self._killed[mutant] = killer
+        elif not killer and self._options.checks:
+            del self._killed[mutant]
+        else:
+            return
+        self._file.write_text(json.dumps(self._killed, indent=0, sort_keys=True, ensure_ascii=False) + "\n")
 
     def _try(self, mutant: Mutant) -> str:
         """Which trial kills it; empty: none does."""
@@ -166,7 +198,7 @@ class Session:
         survivor is tried with some of each kind alone.
         """
         of_kind: Counter[str] = Counter()
-        alone = self._options.held_by.get(mutant.name)
+        alone = self._held_by.get(mutant.name)
         trials = (*self._tests, *self._histories)
         others = []
         for n in sorted({n for place in mutant.reached_by for n in self._reaching_place[place]}):
