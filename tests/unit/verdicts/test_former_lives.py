@@ -72,6 +72,20 @@ def test_a_definition_that_was_copied_before_the_domain_came_to_the_host_that_lo
     assert {each.destination.host for each in verdicts(published)} == {SOURCE, DESTINATION}
 
 
+@pytest.mark.parametrize(("after_s", "modes"), [(500.0, ["offline"]), (700.0, [])])
+def test_a_definition_that_was_copied_long_before_its_source_lost_it(
+    after_s: float, modes: list[str]
+) -> None:
+    """A look may find that a definition is gone up to `patience` after it went, not later."""
+    stage = Stage()
+    shut_off = partial(stage.place, stage.host(SOURCE), DOMAIN, "shutoff/shutdown", persistent=True)
+    stage.at(1.0, shut_off)
+    copied = stage.row(the("10b"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    removed = MigrationRow("-", "removed unseen", "S=gone", None)
+    stage.row(removed, copied + after_s, DOMAIN, (SOURCE, DESTINATION))
+    assert [each.mode for each in verdicts(tell(stage))] == modes
+
+
 def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() -> None:
     """libvirt goes on listing `running/migration_canceled` after a migration that was cancelled, and what is
     known of that one may be forgotten by now.

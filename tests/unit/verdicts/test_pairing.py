@@ -109,6 +109,18 @@ def test_all_attempts_are_weighed_together() -> None:
     assert linked == {(0, 10 * n): (0, 10 * n) if n != 2 else None for n in range(8)}
 
 
+def test_no_attempt_overtakes_one_whose_verdict_is_final() -> None:
+    """An arrival before it has no departure after it, though its time, as it was found, allows that."""
+    here, there = HostView(), HostView()
+    found = mark(1, "running/migrated", 31.0, "resync")
+    here.arrivals = [Arrival(found.key, found, stage="departed", switched=found), arrived(11, 31.0)]
+    there.departures = [left(1, 31.0, 31.05), left(11, 31.1, 32.0)]
+    done: Ends = (("host1", (0, 11)), ("host2", (0, 1)))
+    views = {"host1": here, "host2": there}
+    assert len(pair(views, done, [done])) == 2
+    assert len(pair(views, done)) == 1
+
+
 def of_the_arrival(source: HostView) -> Pair:
     """The attempt that the arrival is part of which came to host1 at 8.68."""
     destination = HostView()
