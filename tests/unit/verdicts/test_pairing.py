@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import Ends
@@ -119,6 +120,18 @@ def test_no_attempt_overtakes_one_whose_verdict_is_final() -> None:
     views = {"host1": here, "host2": there}
     assert len(pair(views, done, [done])) == 2
     assert len(pair(views, done)) == 1
+
+
+@pytest.mark.parametrize("reading", ["at", "stamp", "received", ""], ids=lambda reading: reading or "none")
+def test_a_guest_that_ended_may_have_ended_the_attempt_by_any_reading_of_the_clocks(reading: str) -> None:
+    """By the others, and by none, it had ended four seconds before."""
+    here, there = HostView(), HostView()
+    here.arrivals = [replace(arrived(1, 20.0), stage="open", switched=None)]
+    before, by_then = (mark(2, "stopped/shutdown", t) for t in (16.0, 20.0))
+    end = structs.replace(before, **{reading: getattr(by_then, reading)} if reading else {})
+    there.past = [Residency(mark(1, "started/booted", 1.0), end)]
+    (found,) = pair({"host1": here, "host2": there}, ())
+    assert (found.departure is not None) == bool(reading)
 
 
 def of_the_arrival(source: HostView) -> Pair:
