@@ -125,12 +125,18 @@ EVENTS = {
 """What leads to each phase."""
 
 
+OF_A_JOB: dict[str, tuple[ObservationKind, str]] = {
+    "iteration": ("iteration", ""),
+    "job_failed": ("job_failed", "migration_out"),
+}
+
+
 def log_of(*events: str) -> HostLog:
     """The log of a host that published these, and no state."""
     log = HostLog()
     for n, what in enumerate(events, start=1):
-        kind: ObservationKind = "iteration" if what == "iteration" else "lifecycle"
-        log.add(observation(n, float(n), what, kind))
+        kind, what_of_kind = OF_A_JOB.get(what, ("lifecycle", what))
+        log.add(observation(n, float(n), what_of_kind, kind))
     log.complete = (0, len(events))
     return log
 
@@ -346,6 +352,44 @@ def test_iterations_count_from_one_in_each_job(
     view = log.view(lambda _due: True, 0.0)
     assert (view.phase, [each.iteration for each in view.departures]) == (phase, iterations)
     assert [each.is_over for each in view.departures] == [*[True] * (len(iterations) - 1), False]
+
+
+@pytest.mark.parametrize(
+    ("phase", "event"),
+    [
+        ("copying", "iteration"),
+        ("copying", "suspended/migrated"),
+        ("copying", "suspended/api_error"),
+        ("copying", "suspended/postcopy"),
+        ("copying", "stopped/migrated"),
+        ("copying", "stopped/destroyed"),
+        ("copying", "stopped/unknown"),
+        ("leaving", "first iteration"),
+        ("leaving", "resumed/unpaused"),
+        ("leaving", "resumed/migrated"),
+        ("leaving", "job_failed"),
+        ("incoming", "resumed/migrated"),
+        ("incoming", "suspended/paused"),
+        ("incoming", "resumed/postcopy"),
+        ("incoming", "stopped/failed"),
+        ("incoming_postcopy", "resumed/postcopy_failed"),
+    ],
+)
+def test_after_a_blind_time_it_may_be_another_attempt(phase: str, event: str) -> None:
+    figures = (1, None) if event == "first iteration" else (None, None)
+    log = log_of(*EVENTS[phase], event.removeprefix("first "))
+    log.observations[-1] = replace(log.observations[-1], since=START + 0.5, figures=figures)
+    view = log.view(lambda _due: True, 0.0)
+    legs = view.arrivals if phase.startswith("incoming") else view.departures
+    assert [leg.continues for leg in legs] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "event", ["resumed/migrated", "stopped/migrated", "suspended/postcopy", "job_failed"]
+)
+def test_what_only_a_job_does_is_another_job_s_than_that_which_is_gone(event: str) -> None:
+    view = log_of(*EVENTS["leaving"], "job_failed", event).view(lambda _due: True, 0.0)
+    assert [departure.continues for departure in view.departures] == [False, True]
 
 
 @pytest.mark.parametrize("event", ["suspended/paused", "suspended/restored", "resumed/from_snapshot"])
