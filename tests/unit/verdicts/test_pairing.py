@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
-from bridge.correlator.rules.alignment import Ends
+from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -18,7 +18,7 @@ from bridge.correlator.rules.host_view import (
     Residency,
 )
 from bridge.correlator.rules.observations import Mark
-from bridge.correlator.rules.pairing import Pair, pair
+from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -192,6 +192,16 @@ def test_ends_go_together(came: ArrivalStage, fits: DepartureStage, other: Depar
         views[host].departures = [Departure(opened.key, opened, stage, ended=None if is_open else ended)]
     (found,) = [each for each in pair(views, ()) if each.arrival]
     assert found.source == "host3"
+
+
+@pytest.mark.parametrize("stage", ["left", "resumed", "resumed_ended", "copying", "job_lost", "crashed"])
+def test_what_only_a_migration_ends_with_is_sure_to_be_one(stage: DepartureStage) -> None:
+    """Though nothing else of it was seen. Segments are told apart by how many are left without a link."""
+    source = HostView()
+    opened = mark(1, "", 20.0)
+    source.departures = [Departure(opened.key, opened, stage)]
+    is_sure = stage in ("left", "resumed", "resumed_ended")
+    assert total_penalty({"host1": source}, (), ()) == is_sure * UNLINKED_PENALTY
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
