@@ -384,6 +384,13 @@ def test_after_a_blind_time_it_may_be_another_attempt(phase: str, event: str) ->
     assert [leg.continues for leg in legs] == [False, True]
 
 
+def test_what_came_late_between_two_places_had_waited_on_its_way() -> None:
+    log = log_of(*EVENTS["leaving_broken"])
+    log.observations = [replace(each, received=each.at + 5.0) for each in log.observations]
+    log.note_waited([((0, 1), (0, 3))])
+    assert [each.late for each in log.observations] == [False, True, True, False]
+
+
 @pytest.mark.parametrize(
     "event", ["resumed/migrated", "stopped/migrated", "suspended/postcopy", "job_failed"]
 )

@@ -18,6 +18,7 @@ from bridge.correlator.rules.host_view import (
     Residency,
 )
 from bridge.correlator.rules.observations import Mark
+from bridge.correlator.rules.outcomes import states_of
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
@@ -202,6 +203,18 @@ def test_what_only_a_migration_ends_with_is_sure_to_be_one(stage: DepartureStage
     source.departures = [Departure(opened.key, opened, stage)]
     is_sure = stage in ("left", "resumed", "resumed_ended")
     assert total_penalty({"host1": source}, (), ()) == is_sure * UNLINKED_PENALTY
+
+
+def test_a_guest_that_never_arrived_did_not_end_last() -> None:
+    """The destination's agent was installed anew, after the guest had ended on its source: that closes what
+    was prepared, and is no end of a guest.
+    """
+    opened, suspended, resumed = (mark(n, "", t) for n, t in ((1, 20.0), (2, 20.5), (3, 21.0)))
+    arrival = Arrival(opened.key, opened, opened, over=mark(2, "", 60.0))
+    departure = Departure(
+        suspended.key, suspended, stage="resumed_ended", ended=resumed, over=mark(4, "", 40.0)
+    )
+    assert states_of(Pair(arrival, "host1", departure, "host2")) == ("open", "resumed_ended")
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
