@@ -86,6 +86,22 @@ def test_a_survivor_has_to_be_named_and_who_is_named_has_to_survive(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_what_kills_a_mutant_is_kept_until_it_does_so_no_more(tmp_path: Path) -> None:
+    named, killed = tmp_path / "survivors.json", tmp_path / "killed.json"
+    mutant = "outcomes.OUTCOMES[arrived][resumed]: gone"
+    named.write_text("{}")
+    tried = ("--survivors", str(named), *BY_A_CONFLICT, mutant.replace("[", "[[]"))
+    command(*tried, "--open")
+    found = json.loads(killed.read_text())
+    assert found.keys() == {mutant}
+    assert "0 not; of all 1 are known to be killed" in command(*tried, "--check").stdout
+    assert json.loads(killed.read_text()) == found
+    killed.write_text(json.dumps({mutant: "a test that is no more"}))
+    command(*tried, "--check")
+    assert json.loads(killed.read_text()) == {}
+
+
+@pytest.mark.slow
 def test_each_exception_to_the_tables_has_a_test_that_fails_without_it() -> None:
     assert {one.name for one in EXCEPTIONS} == HELD_BY.keys()
     ran = command("--exceptions")
