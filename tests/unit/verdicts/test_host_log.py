@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from bridge.correlator.rules.host_log import HostLog
 from bridge.correlator.rules.observations import Observation, ObservationKind
+from bridge.correlator.rules.record import DomainRecord
 from bridge.wire.messages import stamp
 
 COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)
@@ -382,6 +383,31 @@ def test_after_a_blind_time_it_may_be_another_attempt(phase: str, event: str) ->
     view = log.view(lambda _due: True, 0.0)
     legs = view.arrivals if phase.startswith("incoming") else view.departures
     assert [leg.continues for leg in legs] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "started/booted",
+        "suspended/paused",
+        "suspended/api_error",
+        "resumed/unpaused",
+        "shutdown/guest",
+        "stopped/destroyed",
+        "stopped/failed",
+        "stopped/saved",
+        "defined/added",
+        "defined/updated",
+        "undefined/removed",
+        "of a later libvirt/0",
+    ],
+)
+def test_what_is_no_part_of_a_migration_is_folded_at_once_to_be_quick(event: str) -> None:
+    """All else is kept: that it had waited on its way may show later."""
+    record = DomainRecord("")
+    for n, what in enumerate((event, "suspended/migrated"), start=1):
+        record.add(observation(n, float(n), what), contiguous=True)
+    assert [each.what for each in record.logs["host1"].observations] == ["suspended/migrated"]
 
 
 def test_what_came_late_between_two_places_had_waited_on_its_way() -> None:
