@@ -129,6 +129,7 @@ EVENTS = {
 OF_A_JOB: dict[str, tuple[ObservationKind, str]] = {
     "iteration": ("iteration", ""),
     "job_failed": ("job_failed", "migration_out"),
+    "dump_completed": ("job_completed", "dump"),
 }
 
 
@@ -218,6 +219,9 @@ def test_a_state_replaces_the_event_that_never_came(
         ("here", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused", "resumed/unpaused"), "running"),
         ("here", ("suspended/api_error",), "paused"),
+        ("here", ("suspended/restored",), "paused"),
+        ("here", ("suspended/paused", "resumed/from_snapshot"), "running"),
+        ("here", ("suspended/paused", "crashed/panicked"), "running"),
         ("here", ("suspended/paused", "resumed/migrated"), "running"),
         ("copying", ("suspended/paused",), "paused"),
         ("copying", ("suspended/paused", "resumed/unpaused"), "running"),
@@ -260,6 +264,8 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("here", "suspended/postcopy_failed", "leaving_broken", "broken"),
         ("here", "stopped/migrated", "away", "left"),
         ("here", "stopped/saved", "away", None),
+        ("copying", "suspended/paused", "copying", "copying"),
+        ("copying", "dump_completed", "here", None),
         ("copying", "resumed/migrated", "here", "resumed"),
         ("copying", "suspended/api_error", "here", "left_paused"),
         ("copying", "suspended/postcopy", "leaving_postcopy", "postcopy"),
@@ -288,6 +294,7 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("incoming_postcopy", "suspended/paused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/unpaused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/migrated", "here", "arrived"),
+        ("incoming_postcopy", "suspended/api_error", "here", "arrived"),
         ("incoming_postcopy", "suspended/postcopy_failed", "incoming_broken", "broken"),
         ("incoming_postcopy", "stopped/failed", "away", "ended"),
         ("incoming_broken", "resumed/postcopy", "incoming_postcopy", "postcopy"),
@@ -334,6 +341,7 @@ GONE = "job_failed"
         ((1, SUSPENDED, 1), "leaving", [1, 1]),
         ((1, SUSPENDED, GONE, 1), "leaving", [1, 1]),
         ((1, SUSPENDED, GONE, 2), "leaving", [1, 2]),
+        ((1, "suspended/postcopy", 2), "leaving_postcopy", [2]),
     ],
 )
 def test_iterations_count_from_one_in_each_job(
@@ -429,6 +437,28 @@ def test_what_only_a_job_does_is_another_job_s_than_that_which_is_gone(event: st
 def test_what_no_migration_does_shows_that_the_job_is_over(event: str) -> None:
     view = log_of(*EVENTS["leaving"], event).view(lambda _due: True, 0.0)
     assert (view.phase, [each.is_over for each in view.departures]) == ("here", [True])
+
+
+@pytest.mark.parametrize(
+    ("event", "is_kept"),
+    [("suspended/paused", True), ("suspended/restored", False), ("resumed/from_snapshot", False)],
+)
+def test_a_guest_that_was_found_suspended_may_have_been_restored(event: str, is_kept: bool) -> None:
+    log = log_of("started/booted", "suspended/migrated", event)
+    log.observations[1] = replace(log.observations[1], origin="resync")
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, len(view.departures)) == ("here", is_kept)
+
+
+@pytest.mark.parametrize("phase", ["away", "here"])
+@pytest.mark.parametrize(("reason", "stage"), [("migrated", "arrived"), ("migration_canceled", "resumed")])
+def test_a_reason_shows_the_side_of_a_resume_of_which_nothing_else_was_seen(
+    phase: str, reason: str, stage: str
+) -> None:
+    log = log_of(*EVENTS[phase], "resumed/migrated")
+    log.add(observation(len(log.observations), 50.0, f"running/{reason}", "state"))
+    view = log.view(lambda _due: True, 0.0)
+    assert [leg.stage for legs in (view.arrivals, view.departures) for leg in legs] == [stage]
 
 
 @pytest.mark.parametrize(("reason", "stages"), [("migrated", []), ("migration_canceled", ["resumed"])])
