@@ -16,7 +16,7 @@ import pickle
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -146,7 +146,7 @@ class Session:
                     self.is_wrong = True
             else:
                 survivors.append(mutant.name)
-                reached = sum(1 for _ in self._reaching(mutant))
+                reached = len(self._reaching(mutant))
                 if not is_named(mutant.name, named):
                     print(f"survives {reached} trials: {mutant.name}", flush=True)
                     self.is_wrong = True
@@ -184,7 +184,7 @@ class Session:
     def _try(self, mutant: Mutant) -> str:
         """Which trial kills it; empty: none does."""
         _be_quiet()
-        trials = sorted(self._reaching(mutant), key=self._takes_per_kill)
+        trials = self._reaching(mutant)
         mutant.apply()
         for trial in trials:
             try:
@@ -197,23 +197,22 @@ class Session:
     def _takes_per_kill(self, trial: Trial) -> float:
         return self._unchanged[trial.name].took_s / (1 + self._kills[trial.name])
 
-    def _reaching(self, mutant: Mutant) -> Iterator[Trial]:
-        """The same for the same mutant, whoever was tried before; the tests first. What is named as a
-        survivor is tried with some of each kind alone.
+    def _reaching(self, mutant: Mutant) -> list[Trial]:
+        """The same for the same mutant, in the order in which they are tried: some of each kind before the
+        others. What is named as a survivor is tried with some of each kind alone.
         """
         of_kind: Counter[str] = Counter()
         alone = self._held_by.get(mutant.name)
         trials = (*self._tests, *self._histories)
-        others = []
+        some: list[Trial] = []
+        others: list[Trial] = []
         for n in sorted({n for place in mutant.reached_by for n in self._reaching_place[place]}):
             if alone in (None, trials[n].name):
                 of_kind[trials[n].kind] += 1
-                if of_kind[trials[n].kind] <= self._options.most:
-                    yield trials[n]
-                else:
-                    others.append(trials[n])
-        if not is_named(mutant.name, self._named):
-            yield from others
+                (some if of_kind[trials[n].kind] <= self._options.most else others).append(trials[n])
+        if is_named(mutant.name, self._named):
+            others = []
+        return sorted(some, key=self._takes_per_kill) + sorted(others, key=self._takes_per_kill)
 
 
 def is_named(mutant: str, named: Iterable[str]) -> bool:
