@@ -205,6 +205,18 @@ def test_what_only_a_migration_ends_with_is_sure_to_be_one(stage: DepartureStage
     assert total_penalty({"host1": source}, (), ()) == is_sure * UNLINKED_PENALTY
 
 
+def test_a_departure_of_the_residency_that_was_comes_before_a_nearer_one_of_the_next() -> None:
+    """When the arrival began the guest hadn't yet ended there, to be started again."""
+    here, there = HostView(), HostView()
+    came = mark(1, "", 30.0)
+    here.arrivals = [Arrival(came.key, came)]
+    there.past = [Residency(mark(1, "started/booted", 1.0), mark(10, "stopped/destroyed", 30.5))]
+    there.residency = Residency(mark(15, "started/booted", 31.0))
+    there.departures = [Departure(each.key, each) for each in (mark(5, "", 20.0), mark(20, "", 31.2))]
+    found = pair({"host1": here, "host2": there}, ())[0]
+    assert found.departure is there.departures[0]
+
+
 def test_a_guest_that_never_arrived_did_not_end_last() -> None:
     """The destination's agent was installed anew, after the guest had ended on its source: that closes what
     was prepared, and is no end of a guest.
