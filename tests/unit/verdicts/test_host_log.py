@@ -508,6 +508,12 @@ def test_a_state_that_was_read_before_its_event_shows_no_other_change() -> None:
     assert (view.defined, view.lost) == (None, None)
 
 
+def test_a_guest_that_is_started_paused_and_listed_before_was_not_there_before() -> None:
+    log = log_of("started/booted", "suspended/paused")
+    log.add(observation(0, 0.9, "paused/user", "state"))
+    assert log.view(lambda _due: True, 0.0).past == []
+
+
 @pytest.mark.parametrize(
     ("phase", "state", "event"),
     [

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
-from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends
+from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, Link
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -215,6 +215,15 @@ def test_a_departure_of_the_residency_that_was_comes_before_a_nearer_one_of_the_
     there.departures = [Departure(each.key, each) for each in (mark(5, "", 20.0), mark(20, "", 31.2))]
     found = pair({"host1": here, "host2": there}, ())[0]
     assert found.departure is there.departures[0]
+
+
+def test_an_arrival_that_ended_alone_costs_no_more_than_a_link_between_two_readings() -> None:
+    of = left(1, 20.0, 21.0)
+    link = Link(("host1", (0, 1)), ("host2", of.key), of, between_readings=True)
+    alone = HostView()
+    alone.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=mark(2, "", 21.0))]
+    likelier = replace(link, between_readings=False, unlikely=True)
+    assert likelier.penalty < total_penalty({"host1": alone}, (), ()) <= link.penalty
 
 
 def test_a_guest_that_never_arrived_did_not_end_last() -> None:
