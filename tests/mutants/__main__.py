@@ -35,13 +35,23 @@ def main() -> int:
     parser.add_argument(
         "--exceptions", action="store_true", help="try each exception's absence with the test that holds it"
     )
+    parser.add_argument("--check", action="store_true", help="try each that was killed with its killer alone")
+    parser.add_argument("--open", action="store_true", help="those alone that aren't known to be killed")
     parser.add_argument("--list", action="store_true", help="print the mutants' names and end")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what kills each mutant, too")
     parser.add_argument("-j", "--jobs", type=int, default=1)
     given = parser.parse_args()
     began = monotonic()
     options = Options(
-        given.only, given.every, given.most, given.survivors, given.list, given.jobs, given.verbose
+        given.only,
+        given.every,
+        given.most,
+        given.survivors,
+        given.list,
+        given.jobs,
+        given.verbose,
+        given.check,
+        given.open,
     )
     tests = given.tests
     if given.exceptions:

@@ -1,7 +1,8 @@
 """Tries every mutant, as pytest's main loop: it runs no test but in the children that it forks.
 
 First all trials run once with nothing changed; what each reaches is kept in pytest's cache until a file
-changes. A mutant is then tried only with what reaches its place, in the order of how many others that killed.
+changes. A mutant is then tried only with what reaches its place, first what killed most others in least time.
+`killed.json`, beside the file that names the survivors, keeps what killed each, as soon as it is found.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pickle
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -39,7 +40,8 @@ class Options:
     """What to run: mutants by pattern, of the explorer's histories one in `every` (0: none), of each kind
     of trial that reaches a place so many before the others, the file that names survivors, whether to list
     the mutants only, in how many processes, and whether to print what kills each. held_by: these mutants
-    alone, each with the trial that has to kill it.
+    alone, each with the trial that has to kill it. checks: those of `killed.json` alone, likewise, and who
+    isn't killed is taken out; opens: those alone that neither file has.
     """
 
     only: str = ""
@@ -49,14 +51,17 @@ class Options:
     lists: bool = False
     jobs: int = 1
     verbose: bool = False
+    checks: bool = False
+    opens: bool = False
     held_by: Mapping[str, str] = field(default_factory=dict)
 
 
 class Unchanged(NamedTuple):
-    """A trial with nothing changed: what came of it, and the places that it reached."""
+    """A trial with nothing changed: what came of it, the places that it reached, and how long it took."""
 
     came: tuple[str, ...]
     reached: frozenset[str]
+    took_s: float
 
 
 class Session:
@@ -65,20 +70,30 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._named: dict[str, str] = json.loads(options.survivors.read_text())
+        self._file = options.survivors.with_name("killed.json")
+        names = {one.name for one in mutants()}
+        killed: dict[str, str] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._killed = {name: killer for name, killer in killed.items() if name in names}
+        self._held_by = dict(self._killed if options.checks else options.held_by)
         self._kills: Counter[str] = Counter()
         self.said = "nothing tried"
         self.is_wrong = False
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of pytest's own loop."""
-        only, held_by = self._options.only, self._options.held_by
-        tried = [one for one in mutants() if _matches(one.name, only) and one.name in (held_by or [one.name])]
+        only, held_by = self._options.only, self._held_by
+        asked_for = self._open() if self._options.opens else held_by or [one.name for one in mutants()]
+        tried = [one for one in mutants() if _matches(one.name, only) and one.name in asked_for]
         if self._options.lists:
             print(*(one.name for one in tried), sep="\n")
             return True
         self._tests = _mixed(of_tests(session.items))
         every = self._options.every
         self._histories = [*of_mended(), *_mixed(of_histories(every))] if every else []
+        if held_by:
+            killers = {held_by[one.name] for one in tried}
+            self._tests = [one for one in self._tests if one.name in killers]
+            self._histories = [one for one in self._histories if one.name in killers]
         gc.collect()
         gc.freeze()
         self._unchanged = self._try_unchanged(session.config)
@@ -120,6 +135,7 @@ class Session:
         survivors = []
         last = monotonic()
         for done, (mutant, killer) in enumerate(in_children(tried, self._try, self._options.jobs), start=1):
+            self._note(mutant.name, killer)
             if killer != "":
                 self._kills[killer or "died"] += 1
                 killed["rows" if killer in tests else "explorer"] += 1
@@ -130,14 +146,14 @@ class Session:
                     self.is_wrong = True
             else:
                 survivors.append(mutant.name)
-                reached = sum(1 for _ in self._reaching(mutant))
+                reached = len(self._reaching(mutant))
                 if not is_named(mutant.name, named):
                     print(f"survives {reached} trials: {mutant.name}", flush=True)
                     self.is_wrong = True
             if monotonic() > last + _SAID_EVERY_S:
                 last = monotonic()
                 _say(f"{done} of {len(tried)} mutants, {len(survivors)} survivors")
-        self.is_wrong = self.is_wrong or not tried
+        self.is_wrong = self.is_wrong or not (tried or self._options.opens)
         unknown = [key for key in named if not any(one.name.startswith(key) for one in mutants())]
         if unknown:
             print(f"named as survivors, and no mutants: {unknown}")
@@ -147,11 +163,28 @@ class Session:
             f"{len(tried)} mutants: {killed['rows']} killed by rows, {killed['explorer']} by the explorer, "
             f"{accounted} accounted for, {len(survivors) - accounted} not"
         )
+        if self._options.checks or self._options.opens:
+            self.said += f"; of all {len(self._killed)} are known to be killed, {len(self._open())} open"
+            self.is_wrong = self.is_wrong or bool(self._open())
+
+    def _open(self) -> list[str]:
+        """Who isn't known to be killed, nor named as a survivor."""
+        names = [one.name for one in mutants()]
+        return [one for one in names if one not in self._killed and not is_named(one, self._named)]
+
+    def _note(self, mutant: str, killer: str | None) -> None:
+        if killer and self._options.opens:
+            self._killed[mutant] = killer
+        elif not killer and self._options.checks:
+            del self._killed[mutant]
+        else:
+            return
+        self._file.write_text(json.dumps(self._killed, indent=0, sort_keys=True, ensure_ascii=False) + "\n")
 
     def _try(self, mutant: Mutant) -> str:
         """Which trial kills it; empty: none does."""
         _be_quiet()
-        trials = sorted(self._reaching(mutant), key=lambda trial: -self._kills[trial.name])
+        trials = self._reaching(mutant)
         mutant.apply()
         for trial in trials:
             try:
@@ -161,23 +194,25 @@ class Session:
                 return trial.name
         return ""
 
-    def _reaching(self, mutant: Mutant) -> Iterator[Trial]:
-        """The same for the same mutant, whoever was tried before; the tests first. What is named as a
-        survivor is tried with some of each kind alone.
+    def _takes_per_kill(self, trial: Trial) -> float:
+        return self._unchanged[trial.name].took_s / (1 + self._kills[trial.name])
+
+    def _reaching(self, mutant: Mutant) -> list[Trial]:
+        """The same for the same mutant, in the order in which they are tried: some of each kind before the
+        others. What is named as a survivor is tried with some of each kind alone.
         """
         of_kind: Counter[str] = Counter()
-        alone = self._options.held_by.get(mutant.name)
+        alone = self._held_by.get(mutant.name)
         trials = (*self._tests, *self._histories)
-        others = []
+        some: list[Trial] = []
+        others: list[Trial] = []
         for n in sorted({n for place in mutant.reached_by for n in self._reaching_place[place]}):
             if alone in (None, trials[n].name):
                 of_kind[trials[n].kind] += 1
-                if of_kind[trials[n].kind] <= self._options.most:
-                    yield trials[n]
-                else:
-                    others.append(trials[n])
-        if not is_named(mutant.name, self._named):
-            yield from others
+                (some if of_kind[trials[n].kind] <= self._options.most else others).append(trials[n])
+        if is_named(mutant.name, self._named):
+            others = []
+        return sorted(some, key=self._takes_per_kill) + sorted(others, key=self._takes_per_kill)
 
 
 def is_named(mutant: str, named: Iterable[str]) -> bool:
@@ -196,9 +231,11 @@ def _unchanged(trials: Sequence[Trial]) -> dict[str, Unchanged]:
     found = {}
     for trial in trials:
         reach.reached.clear()
+        began = monotonic()
         came = trial.run()
+        took_s = monotonic() - began
         reached = frozenset(map(sys.intern, reach.reached))
-        found[trial.name] = Unchanged(came, shared.setdefault(reached, reached))
+        found[trial.name] = Unchanged(came, shared.setdefault(reached, reached), took_s)
     return found
 
 

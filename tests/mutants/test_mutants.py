@@ -13,7 +13,7 @@ import pytest
 from bridge.correlator.rules import observations, outcomes, transitions
 from bridge.correlator.rules.exceptions import EXCEPTIONS
 from tests.mutants.mutants import mutants
-from tests.mutants.run import SURVIVORS
+from tests.mutants.run import SURVIVORS, is_named
 from tests.unit.verdicts.exceptions import HELD_BY
 
 ROOT: Final = Path(__file__).parents[2]
@@ -86,10 +86,34 @@ def test_a_survivor_has_to_be_named_and_who_is_named_has_to_survive(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_what_kills_a_mutant_is_kept_until_it_does_so_no_more(tmp_path: Path) -> None:
+    named, killed = tmp_path / "survivors.json", tmp_path / "killed.json"
+    mutant = "outcomes.OUTCOMES[arrived][resumed]: gone"
+    named.write_text("{}")
+    tried = ("--survivors", str(named), *BY_A_CONFLICT, mutant.replace("[", "[[]"))
+    command(*tried, "--open")
+    found = json.loads(killed.read_text())
+    assert found.keys() == {mutant}
+    assert "0 not; of all 1 are known to be killed" in command(*tried, "--check").stdout
+    assert json.loads(killed.read_text()) == found
+    killed.write_text(json.dumps({mutant: "a test that is no more"}))
+    command(*tried, "--check")
+    assert json.loads(killed.read_text()) == {}
+
+
+@pytest.mark.slow
 def test_each_exception_to_the_tables_has_a_test_that_fails_without_it() -> None:
     assert {one.name for one in EXCEPTIONS} == HELD_BY.keys()
     ran = command("--exceptions")
     assert ran.returncode == 0, ran.stdout
+
+
+def test_each_mutant_is_known_to_be_killed_or_named() -> None:
+    """Who isn't is tried by `python -m tests.mutants --open`."""
+    killed, named = (json.loads(file.read_text()) for file in (SURVIVORS.with_name("killed.json"), SURVIVORS))
+    names = {mutant.name for mutant in mutants()}
+    assert killed.keys() <= names
+    assert [name for name in names - killed.keys() if not is_named(name, named)] == []
 
 
 def test_each_survivor_that_is_named_is_a_mutant_and_has_a_reason() -> None:

@@ -319,29 +319,6 @@ def note_resume(view: HostView, mark: Mark, _: object = None) -> None:
     view.unclassified_resume = mark
 
 
-def job_gone(view: HostView, mark: Mark, figures: Figures = (None, None)) -> None:
-    """The agent's report that the job is gone may follow a departure that ended by its own event."""
-    last = view.departures[-1] if view.departures else None
-    if last is not None and last.job_gone is None and _may_be_its_job(view, mark, figures[0]):
-        note_job_gone(last, mark)
-    else:
-        open_departure(view, mark)
-        job_end(view, mark)
-
-
-def _may_be_its_job(view: HostView, gone: Mark, began_us: int | None) -> bool:
-    """Whether the job began before the last departure's end, and not after its first event, or that of the
-    one which it continues.
-    """
-    last = view.departures[-1]
-    end = last.ended or last.closed
-    if end is None or began_us is None:
-        return end is not None
-    continued = view.departures[-2:] if last.continues else [last]
-    is_later = any(each.job_gone or each.began_before(began_us, gone) for each in continued)
-    return end.stamped * 1e6 >= began_us and not is_later
-
-
 def note_beginning(departure: Departure, figures: Figures) -> None:
     """The report of a job's end has its beginning."""
     if figures[0] is not None and figures[0] / 1e6 <= departure.opened.stamped:

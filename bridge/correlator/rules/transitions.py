@@ -70,7 +70,7 @@ TABLE: Final[dict[HostPhase, dict[EventType, Transition]]] = {
         "iteration": ("copying", (do.open_departure, do.mark_iteration)),
         "switching": ("leaving", (do.open_departure, do.suspend)),
         "source_postcopy": ("leaving_postcopy", (do.open_departure, do.postcopy_out)),
-        "job_failed": ("here", (do.job_gone,)),
+        "job_failed": ("here", (do.open_departure, do.job_end)),
         "left": ("away", (do.open_departure, do.leave, do.end)),
         "stopped": ("away", (do.end,)),
     },

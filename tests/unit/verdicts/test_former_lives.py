@@ -13,7 +13,7 @@ from msgspec import structs
 from bridge.correlator.rules.actions import KEPT
 from bridge.correlator.rules.observations import Observation
 from bridge.correlator.rules.record import Times
-from bridge.wire.messages import stamp
+from bridge.wire.messages import Location, stamp
 from tests.unit.verdicts.conduct import Conductor, Delivery, TimedMessage, in_order
 from tests.unit.verdicts.expect import hold_the_contract, verdicts, words
 from tests.unit.verdicts.rows import LOOK_ALIKES, MIGRATIONS, MigrationRow, announced
@@ -70,6 +70,32 @@ def test_a_definition_that_was_copied_before_the_domain_came_to_the_host_that_lo
     published = tell(stage)
     assert {each.mode for each in verdicts(published)} == {"precopy"}
     assert {each.destination.host for each in verdicts(published)} == {SOURCE, DESTINATION}
+
+
+@pytest.mark.parametrize(("after_s", "modes"), [(500.0, ["offline"]), (700.0, [])])
+def test_a_definition_that_was_copied_long_before_its_source_lost_it(
+    after_s: float, modes: list[str]
+) -> None:
+    """A look may find that a definition is gone up to `patience` after it went, not later."""
+    stage = Stage()
+    shut_off = partial(stage.place, stage.host(SOURCE), DOMAIN, "shutoff/shutdown", persistent=True)
+    stage.at(1.0, shut_off)
+    copied = stage.row(the("10b"), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    removed = MigrationRow("-", "removed unseen", "S=gone", None)
+    stage.row(removed, copied + after_s, DOMAIN, (SOURCE, DESTINATION))
+    assert [each.mode for each in verdicts(tell(stage))] == modes
+
+
+@pytest.mark.parametrize("said", ["S:iter S(3,1)", "S:iter S(3,1) S(3,7)", "S:iter S(3,1) S(3,7) S(3,8)"])
+def test_a_guest_that_leaves_for_where_it_ran_before_is_still_on_its_source(said: str) -> None:
+    stage = Stage()
+    first = partial(stage.place, stage.host(DESTINATION), DOMAIN, "running/booted", persistent=True)
+    stage.at(1.0, first)
+    elsewhere = MigrationRow("-", "started elsewhere", "S(6,1) S(5,0) ~30 D(2,0)", None)
+    came = stage.row(elsewhere, 10.0, DOMAIN, (DESTINATION, SOURCE))
+    stage.row(MigrationRow("-", "leaves", said, None), came + 60.0, DOMAIN, (SOURCE, DESTINATION))
+    locations = [each.message.data for each in tell(stage) if each.message.name == "location"]
+    assert [data.host for data in locations if isinstance(data, Location)] == [DESTINATION, SOURCE]
 
 
 def test_a_reason_of_an_older_cancellation_says_nothing_of_the_copy_that_runs() -> None:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from bridge.correlator.rules.host_log import HostLog
 from bridge.correlator.rules.observations import Observation, ObservationKind
+from bridge.correlator.rules.record import DomainRecord
 from bridge.wire.messages import stamp
 
 COPIED = (1065095168, 8126464, 262144, 1984, 5, 27)
@@ -125,12 +126,19 @@ EVENTS = {
 """What leads to each phase."""
 
 
+OF_A_JOB: dict[str, tuple[ObservationKind, str]] = {
+    "iteration": ("iteration", ""),
+    "job_failed": ("job_failed", "migration_out"),
+    "dump_completed": ("job_completed", "dump"),
+}
+
+
 def log_of(*events: str) -> HostLog:
     """The log of a host that published these, and no state."""
     log = HostLog()
     for n, what in enumerate(events, start=1):
-        kind: ObservationKind = "iteration" if what == "iteration" else "lifecycle"
-        log.add(observation(n, float(n), what, kind))
+        kind, what_of_kind = OF_A_JOB.get(what, ("lifecycle", what))
+        log.add(observation(n, float(n), what_of_kind, kind))
     log.complete = (0, len(events))
     return log
 
@@ -211,6 +219,9 @@ def test_a_state_replaces_the_event_that_never_came(
         ("here", ("suspended/paused",), "paused"),
         ("here", ("suspended/paused", "resumed/unpaused"), "running"),
         ("here", ("suspended/api_error",), "paused"),
+        ("here", ("suspended/restored",), "paused"),
+        ("here", ("suspended/paused", "resumed/from_snapshot"), "running"),
+        ("here", ("suspended/paused", "crashed/panicked"), "running"),
         ("here", ("suspended/paused", "resumed/migrated"), "running"),
         ("copying", ("suspended/paused",), "paused"),
         ("copying", ("suspended/paused", "resumed/unpaused"), "running"),
@@ -253,6 +264,8 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("here", "suspended/postcopy_failed", "leaving_broken", "broken"),
         ("here", "stopped/migrated", "away", "left"),
         ("here", "stopped/saved", "away", None),
+        ("copying", "suspended/paused", "copying", "copying"),
+        ("copying", "dump_completed", "here", None),
         ("copying", "resumed/migrated", "here", "resumed"),
         ("copying", "suspended/api_error", "here", "left_paused"),
         ("copying", "suspended/postcopy", "leaving_postcopy", "postcopy"),
@@ -281,6 +294,7 @@ def test_events_alone_show_whether_the_guest_runs(phase: str, events: tuple[str,
         ("incoming_postcopy", "suspended/paused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/unpaused", "incoming_postcopy", "postcopy"),
         ("incoming_postcopy", "resumed/migrated", "here", "arrived"),
+        ("incoming_postcopy", "suspended/api_error", "here", "arrived"),
         ("incoming_postcopy", "suspended/postcopy_failed", "incoming_broken", "broken"),
         ("incoming_postcopy", "stopped/failed", "away", "ended"),
         ("incoming_broken", "resumed/postcopy", "incoming_postcopy", "postcopy"),
@@ -327,6 +341,7 @@ GONE = "job_failed"
         ((1, SUSPENDED, 1), "leaving", [1, 1]),
         ((1, SUSPENDED, GONE, 1), "leaving", [1, 1]),
         ((1, SUSPENDED, GONE, 2), "leaving", [1, 2]),
+        ((1, "suspended/postcopy", 2), "leaving_postcopy", [2]),
     ],
 )
 def test_iterations_count_from_one_in_each_job(
@@ -348,10 +363,102 @@ def test_iterations_count_from_one_in_each_job(
     assert [each.is_over for each in view.departures] == [*[True] * (len(iterations) - 1), False]
 
 
+@pytest.mark.parametrize(
+    ("phase", "event"),
+    [
+        ("copying", "iteration"),
+        ("copying", "suspended/migrated"),
+        ("copying", "suspended/api_error"),
+        ("copying", "suspended/postcopy"),
+        ("copying", "stopped/migrated"),
+        ("copying", "stopped/destroyed"),
+        ("copying", "stopped/unknown"),
+        ("leaving", "first iteration"),
+        ("leaving", "resumed/unpaused"),
+        ("leaving", "resumed/migrated"),
+        ("leaving", "job_failed"),
+        ("incoming", "resumed/migrated"),
+        ("incoming", "suspended/paused"),
+        ("incoming", "resumed/postcopy"),
+        ("incoming", "stopped/failed"),
+        ("incoming_postcopy", "resumed/postcopy_failed"),
+    ],
+)
+def test_after_a_blind_time_it_may_be_another_attempt(phase: str, event: str) -> None:
+    figures = (1, None) if event == "first iteration" else (None, None)
+    log = log_of(*EVENTS[phase], event.removeprefix("first "))
+    log.observations[-1] = replace(log.observations[-1], since=START + 0.5, figures=figures)
+    view = log.view(lambda _due: True, 0.0)
+    legs = view.arrivals if phase.startswith("incoming") else view.departures
+    assert [leg.continues for leg in legs] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "started/booted",
+        "suspended/paused",
+        "suspended/api_error",
+        "resumed/unpaused",
+        "shutdown/guest",
+        "stopped/destroyed",
+        "stopped/failed",
+        "stopped/saved",
+        "defined/added",
+        "defined/updated",
+        "undefined/removed",
+        "of a later libvirt/0",
+    ],
+)
+def test_what_is_no_part_of_a_migration_is_folded_at_once_to_be_quick(event: str) -> None:
+    """All else is kept: that it had waited on its way may show later."""
+    record = DomainRecord("")
+    for n, what in enumerate((event, "suspended/migrated"), start=1):
+        record.add(observation(n, float(n), what), contiguous=True)
+    assert [each.what for each in record.logs["host1"].observations] == ["suspended/migrated"]
+
+
+def test_what_came_late_between_two_places_had_waited_on_its_way() -> None:
+    log = log_of(*EVENTS["leaving_broken"])
+    log.observations = [replace(each, received=each.at + 5.0) for each in log.observations]
+    log.note_waited([((0, 1), (0, 3))])
+    assert [each.late for each in log.observations] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "event", ["resumed/migrated", "stopped/migrated", "suspended/postcopy", "job_failed"]
+)
+def test_what_only_a_job_does_is_another_job_s_than_that_which_is_gone(event: str) -> None:
+    view = log_of(*EVENTS["leaving"], "job_failed", event).view(lambda _due: True, 0.0)
+    assert [departure.continues for departure in view.departures] == [False, True]
+
+
 @pytest.mark.parametrize("event", ["suspended/paused", "suspended/restored", "resumed/from_snapshot"])
 def test_what_no_migration_does_shows_that_the_job_is_over(event: str) -> None:
     view = log_of(*EVENTS["leaving"], event).view(lambda _due: True, 0.0)
     assert (view.phase, [each.is_over for each in view.departures]) == ("here", [True])
+
+
+@pytest.mark.parametrize(
+    ("event", "is_kept"),
+    [("suspended/paused", True), ("suspended/restored", False), ("resumed/from_snapshot", False)],
+)
+def test_a_guest_that_was_found_suspended_may_have_been_restored(event: str, is_kept: bool) -> None:
+    log = log_of("started/booted", "suspended/migrated", event)
+    log.observations[1] = replace(log.observations[1], origin="resync")
+    view = log.view(lambda _due: True, 0.0)
+    assert (view.phase, len(view.departures)) == ("here", is_kept)
+
+
+@pytest.mark.parametrize("phase", ["away", "here"])
+@pytest.mark.parametrize(("reason", "stage"), [("migrated", "arrived"), ("migration_canceled", "resumed")])
+def test_a_reason_shows_the_side_of_a_resume_of_which_nothing_else_was_seen(
+    phase: str, reason: str, stage: str
+) -> None:
+    log = log_of(*EVENTS[phase], "resumed/migrated")
+    log.add(observation(len(log.observations), 50.0, f"running/{reason}", "state"))
+    view = log.view(lambda _due: True, 0.0)
+    assert [leg.stage for legs in (view.arrivals, view.departures) for leg in legs] == [stage]
 
 
 @pytest.mark.parametrize(("reason", "stages"), [("migrated", []), ("migration_canceled", ["resumed"])])
@@ -399,6 +506,12 @@ def test_a_state_that_was_read_before_its_event_shows_no_other_change() -> None:
     log.complete = (0, 2)
     view = log.view(lambda _due: True, 0.0)
     assert (view.defined, view.lost) == (None, None)
+
+
+def test_a_guest_that_is_started_paused_and_listed_before_was_not_there_before() -> None:
+    log = log_of("started/booted", "suspended/paused")
+    log.add(observation(0, 0.9, "paused/user", "state"))
+    assert log.view(lambda _due: True, 0.0).past == []
 
 
 @pytest.mark.parametrize(

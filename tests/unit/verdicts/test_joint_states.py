@@ -123,6 +123,7 @@ def test_a_postcopy_that_broke_is_interrupted_until_it_goes_on(said: str) -> Non
         (f"{RESUMES} S(4,1) D(5,1)", "source destination"),
         ("D(2,1) S:iter D(4,1) S:end", "source destination"),
         ("D(2,1) S:iter D(5,5)", "destination"),
+        ("D(2,1) D(5,5) S:job_failed", "source destination"),
         ("D(2,1) S:iter S(3,1) D(5,5) S(4,0)", "source destination"),
         ("D(2,1) S:iter S(3,1) D(5,5) S(3,6)", "source destination"),
         ("D(2,1) S:iter S(3,1) D(5,5) S:end", "source destination"),

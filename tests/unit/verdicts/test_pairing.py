@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
-from bridge.correlator.rules.alignment import Ends
+from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, Link
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -17,7 +18,8 @@ from bridge.correlator.rules.host_view import (
     Residency,
 )
 from bridge.correlator.rules.observations import Mark
-from bridge.correlator.rules.pairing import Pair, pair
+from bridge.correlator.rules.outcomes import states_of
+from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -109,6 +111,30 @@ def test_all_attempts_are_weighed_together() -> None:
     assert linked == {(0, 10 * n): (0, 10 * n) if n != 2 else None for n in range(8)}
 
 
+def test_no_attempt_overtakes_one_whose_verdict_is_final() -> None:
+    """An arrival before it has no departure after it, though its time, as it was found, allows that."""
+    here, there = HostView(), HostView()
+    found = mark(1, "running/migrated", 31.0, "resync")
+    here.arrivals = [Arrival(found.key, found, stage="departed", switched=found), arrived(11, 31.0)]
+    there.departures = [left(1, 31.0, 31.05), left(11, 31.1, 32.0)]
+    done: Ends = (("host1", (0, 11)), ("host2", (0, 1)))
+    views = {"host1": here, "host2": there}
+    assert len(pair(views, done, [done])) == 2
+    assert len(pair(views, done)) == 1
+
+
+@pytest.mark.parametrize("reading", ["at", "stamp", "received", ""], ids=lambda reading: reading or "none")
+def test_a_guest_that_ended_may_have_ended_the_attempt_by_any_reading_of_the_clocks(reading: str) -> None:
+    """By the others, and by none, it had ended four seconds before."""
+    here, there = HostView(), HostView()
+    here.arrivals = [replace(arrived(1, 20.0), stage="open", switched=None)]
+    before, by_then = (mark(2, "stopped/shutdown", t) for t in (16.0, 20.0))
+    end = structs.replace(before, **{reading: getattr(by_then, reading)} if reading else {})
+    there.past = [Residency(mark(1, "started/booted", 1.0), end)]
+    (found,) = pair({"host1": here, "host2": there}, ())
+    assert (found.departure is not None) == bool(reading)
+
+
 def of_the_arrival(source: HostView) -> Pair:
     """The attempt that the arrival is part of which came to host1 at 8.68."""
     destination = HostView()
@@ -167,6 +193,49 @@ def test_ends_go_together(came: ArrivalStage, fits: DepartureStage, other: Depar
         views[host].departures = [Departure(opened.key, opened, stage, ended=None if is_open else ended)]
     (found,) = [each for each in pair(views, ()) if each.arrival]
     assert found.source == "host3"
+
+
+@pytest.mark.parametrize("stage", ["left", "resumed", "resumed_ended", "copying", "job_lost", "crashed"])
+def test_what_only_a_migration_ends_with_is_sure_to_be_one(stage: DepartureStage) -> None:
+    """Though nothing else of it was seen. Segments are told apart by how many are left without a link."""
+    source = HostView()
+    opened = mark(1, "", 20.0)
+    source.departures = [Departure(opened.key, opened, stage)]
+    is_sure = stage in ("left", "resumed", "resumed_ended")
+    assert total_penalty({"host1": source}, (), ()) == is_sure * UNLINKED_PENALTY
+
+
+def test_a_departure_of_the_residency_that_was_comes_before_a_nearer_one_of_the_next() -> None:
+    """When the arrival began the guest hadn't yet ended there, to be started again."""
+    here, there = HostView(), HostView()
+    came = mark(1, "", 30.0)
+    here.arrivals = [Arrival(came.key, came)]
+    there.past = [Residency(mark(1, "started/booted", 1.0), mark(10, "stopped/destroyed", 30.5))]
+    there.residency = Residency(mark(15, "started/booted", 31.0))
+    there.departures = [Departure(each.key, each) for each in (mark(5, "", 20.0), mark(20, "", 31.2))]
+    found = pair({"host1": here, "host2": there}, ())[0]
+    assert found.departure is there.departures[0]
+
+
+def test_an_arrival_that_ended_alone_costs_no_more_than_a_link_between_two_readings() -> None:
+    of = left(1, 20.0, 21.0)
+    link = Link(("host1", (0, 1)), ("host2", of.key), of, between_readings=True)
+    alone = HostView()
+    alone.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=mark(2, "", 21.0))]
+    likelier = replace(link, between_readings=False, unlikely=True)
+    assert likelier.penalty < total_penalty({"host1": alone}, (), ()) <= link.penalty
+
+
+def test_a_guest_that_never_arrived_did_not_end_last() -> None:
+    """The destination's agent was installed anew, after the guest had ended on its source: that closes what
+    was prepared, and is no end of a guest.
+    """
+    opened, suspended, resumed = (mark(n, "", t) for n, t in ((1, 20.0), (2, 20.5), (3, 21.0)))
+    arrival = Arrival(opened.key, opened, opened, over=mark(2, "", 60.0))
+    departure = Departure(
+        suspended.key, suspended, stage="resumed_ended", ended=resumed, over=mark(4, "", 40.0)
+    )
+    assert states_of(Pair(arrival, "host1", departure, "host2")) == ("open", "resumed_ended")
 
 
 def test_a_departure_that_isn_t_kept_any_more_is_no_reason_to_revise(monkeypatch: pytest.MonkeyPatch) -> None:
