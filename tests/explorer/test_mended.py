@@ -299,6 +299,21 @@ MENDED: Final = {
             ),
             "clock steps A 2…2 -10 + dead A 0…7 said 0",
         ),
+        # a host is blind since its agent says so, however late that arrives
+        (
+            "before persistent 11.3 restored paused 0.5 storage breaks off source destroyed",
+            "blind A 11…11 for good 0 + cut A 20…23 unsaid 700",
+        ),
+        # messages that came at once though they were stamped apart had waited
+        (
+            ("after persistent 11.3 storage breaks off destination's QEMU dies later crash while saved"),
+            "cut B 2…6 unsaid 10800",
+        ),
+        # the first state after a blind time shows what happened in it, whatever came with it
+        (
+            "after persistent 11.3 non-live aborted, destination first later renamed",
+            "dead A 4…11 unsaid 0",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found

@@ -142,11 +142,13 @@ def _next(began: Sequence[float], first: Mark) -> float:
 
 def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
     """The penalty of the best choice of links; legs without a link count most, an arrival that is open not at
-    all: messages of its source may still arrive.
+    all: messages of its source may still arrive. A job that isn't over may end in any way.
     """
     arrivals, departures, holders, links = _linked(views, done, published)
     linked = {link.departure for link in links.values()}
-    penalty = sum(link.penalty for link in links.values())
+    penalty = sum(
+        replace(link, unlikely=link.unlikely and link.of.is_over).penalty for link in links.values()
+    )
     for host, arrival in arrivals:
         leg = (host, arrival.key)
         is_open = arrival.stage == "open" and arrival.over is None
@@ -317,8 +319,6 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     """By `_FITS`, and both a post-copy or neither. An arrival may have come, and ended, unseen."""
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
-    if arrival.stage == "ended" and departure.stage == "copying" and not departure.is_over:
-        return "fits"
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if arrival.stage == "ended" and arrival.may_have_come else fit
