@@ -310,6 +310,20 @@ def test_what_came_late_between_two_right_stamps_had_waited() -> None:
     assert Host.load("h", host.dump()).waited == host.waited
 
 
+def test_what_came_faster_than_it_was_stamped_had_waited() -> None:
+    assert _streamed((1.0, 1.0), (2.0, 50.0), (3.2, 50.1), (9.0, 50.2)).waited == [((0, 1), (0, 4))]
+    assert _streamed((1.0, 1.0), (2.0, 50.0), (2.9, 50.1), (3.0, 50.2)).waited == []
+
+
+def test_a_host_is_blind_since_its_agent_says_so_however_late_that_comes() -> None:
+    host = _streamed((1.0, 1.0))
+    host.note_agent(Status("h", True, False, "e", 1, (), 40.0), received=740.0, retained=False)
+    assert host.blind_since == 40.0
+    gone = _streamed((1.0, 1.0))
+    gone.note_agent(Status("h", False, False, "e", 1, (), 0.0), received=740.0, retained=False)
+    assert gone.blind_since == 740.0  # a Will has the stamp of the connection's beginning
+
+
 @pytest.mark.parametrize(
     "events",
     [

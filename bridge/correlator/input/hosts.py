@@ -39,7 +39,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     waited: list[tuple[Key, Key]] = []
     steady: Key = (0, 0)
     is_old: bool = False
-    old: float = 0.0
+    oldest: float = 0.0
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -135,20 +135,27 @@ class Host(Stream[_Kept]):
             self._note_waited(before, received - status.at, place)
 
     def _note_waited(self, before: float | None, difference: float, place: Key) -> None:
-        """If a message shows that the clock is as it was, what came late before had waited on its way."""
+        """What came late before had waited on its way if a message shows that the clock is as it was, or that
+        they came faster than they were stamped.
+        """
         kept, least = self.kept, self.offset_s
         if before is None or abs(least - before) > CLOCK_EXACT[1] - CLOCK_EXACT[0]:
             kept.is_old = False  # nothing was known of the clock, or it was set
         elif difference - least > AFTER_S:
-            if kept.is_old and kept.old - difference > AFTER_S:  # they came at once, the former has waited
-                kept.waited = [*(w for w in kept.waited if w[0] != kept.steady), (kept.steady, place)][
-                    -MAX_WAITED:
-                ]
-            kept.is_old, kept.old = True, max(kept.old, difference) if kept.is_old else difference
+            kept.oldest = max(kept.oldest, difference) if kept.is_old else difference
+            kept.is_old = True
+            if kept.oldest - difference > AFTER_S:
+                self._add_waited(place)
             return
         elif kept.is_old:
-            kept.waited, kept.is_old = [*kept.waited, (kept.steady, place)][-MAX_WAITED:], False
+            self._add_waited(place)
+            kept.is_old = False
         kept.steady = min(place, self.place)
+
+    def _add_waited(self, until: Key) -> None:
+        kept = self.kept
+        others = [span for span in kept.waited if span[0] != kept.steady]
+        kept.waited = [*others, (kept.steady, until)][-MAX_WAITED:]
 
     def note_agent(
         self, status: Status, *, received: float, retained: bool, after: float | None = None
