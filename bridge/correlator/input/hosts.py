@@ -167,7 +167,8 @@ class Host(Stream[_Kept]):
         if self.kept.sees_since and status.sees_since and not saw and self.blind_since is None:
             self.note_sight("agent", since=received, after=-math.inf)  # it was, and nothing said so
         self.kept.sees_since = status.sees_since or self.kept.sees_since
-        since = min(received, status.at + self.offset_s) if why == "libvirt" else received
+        is_its_word = why == "libvirt" and not retained
+        since = min(received, status.at + self.offset_s) if is_its_word else received
         if not why and self.blind_since is not None:
             connected = None if saw else status.sees_since
             self.kept.lit_stamped = seconds(connected) if connected else status.at
