@@ -850,6 +850,14 @@ MENDED: Final = {
             ),
             "blind B 10…22 said 700",
         ),
+        # a guest that was suspended for an earlier attempt, and found gone, may be on any host
+        (
+            (
+                "two transient 9.0>11.3 non-live finishes source's host lost found again 0.5 C post-copy"
+                " breaks S(3,8) by itself"
+            ),
+            "dead B 1…20 said 700",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -93,7 +93,7 @@ def source_without_job(
     holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
     holder = next(iter(holders), None)
     end = holder and (_end_before_copy(arrival, *holder, views, links) or _ran_on(arrival, holder[1]))
-    source = holder[0] if holder and end else _last_host(host, arrival, holder, links)
+    source = holder[0] if holder and end else _last_host(host, arrival, holder, views, links)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
 
 
@@ -111,7 +111,11 @@ def _came_later(
 
 
 def _last_host(
-    host: str, arrival: Arrival, holder: tuple[str, Residency] | None, links: Mapping[LegId, Link]
+    host: str,
+    arrival: Arrival,
+    holder: tuple[str, Residency] | None,
+    views: Mapping[str, HostView],
+    links: Mapping[LegId, Link],
 ) -> str | None:
     """The host that had the guest when this arrival began: its last known host, or the one to which it had
     left from there, though that hasn't published anything of it yet.
@@ -119,12 +123,25 @@ def _last_host(
     if holder is None:
         return None
     source, residency = holder
+    if _may_have_left(views[source], residency, arrival.first):
+        return None
     was_there = any(s.ends > a.begins + AFTER_S for a, s in residency_overlaps(arrival, residency))
     if residency.ended is not None and not was_there:
         for (destination, _), link in links.items():
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
     return source
+
+
+def _may_have_left(view: HostView, residency: Residency, began: Mark) -> bool:
+    """The guest had been suspended for an earlier attempt, and was found gone: it may be on any host."""
+    return any(
+        each.stage == "vanished"
+        and each.ended == residency.ended
+        and each.suspended is not None
+        and each.suspended.at + SKEW_S < began.at
+        for each in view.departures
+    )
 
 
 def _end_before_copy(
