@@ -230,21 +230,7 @@ def _overlaps(
             continue
         if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
             found.append((a, d))
-    likely = [overlap for overlap in found if _is_in_order(arrival, departure, overlap)]
-    return likely or found
-
-
-def _is_in_order(arrival: Arrival, departure: Departure, overlap: Overlap) -> bool:
-    """Whether the destination resumed the guest after the source had suspended it, and before the source's
-    guest ended.
-    """
-    if arrival.switched is None:
-        return True
-    came, left = overlap
-    switched_s = came.read(arrival.switched)
-    is_late = departure.suspended is not None and left.read(departure.suspended) > switched_s + ORDER_S
-    is_early = departure.ended is not None and left.read(departure.ended) + AFTER_S < switched_s
-    return not (is_late or (is_early and departure.stage in ("left", "crashed", "stopped")))
+    return found
 
 
 def _is_all_its_jobs_end(departure: Departure) -> bool:
