@@ -67,17 +67,13 @@ def _note_copied(view: HostView, observation: Observation) -> None:
 
 
 def _mark(view: HostView, observation: Observation) -> Mark:
-    """An observation's mark. What was found afterwards happened after the host's last live message; but the
-    first state after a blind time may show what happened in it.
+    """An observation's mark. What an agent found happened after the host's last live message; what a state
+    shows may have happened before that, in a blind time.
     """
     mark = Mark.of(observation)
-    if mark.origin in AS_IT_HAPPENED or view.last_live is None or _is_first_state(view, mark):
+    if mark.origin in (*AS_IT_HAPPENED, "state") or view.last_live is None:
         return mark
     return structs.replace(mark, since=max(mark.earliest, view.last_live.at))
-
-
-def _is_first_state(view: HostView, mark: Mark) -> bool:
-    return mark.origin == "state" and view.listed is not None and view.listed.mark.at < mark.earliest
 
 
 def _begin_epoch(view: HostView, mark: Mark) -> None:

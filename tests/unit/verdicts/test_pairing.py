@@ -255,3 +255,29 @@ def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_de
     monkeypatch.setattr(actions, "KEPT", 4)
     monkeypatch.setattr(machine, "KEPT", 4)
     assert wrong_with(carry_out(draw(seed))) == []
+
+
+@pytest.mark.parametrize(
+    ("opened", "ended", "stage", "linked"),
+    [
+        pytest.param((5.0, 100.0), (6.0, 100.0), "left", True, id="all of it waited"),
+        pytest.param((19.9, 19.9), (6.0, 100.0), "left", True, id="its end waited, and the clock was set"),
+        pytest.param((5.0, 5.0), (6.0, 100.0), "left", False, id="it began at another time for certain"),
+        pytest.param((5.0, 5.0), (6.0, 6.0), "left", False, id="nothing waited"),
+        pytest.param((5.0, 8.5), (6.0, 9.5), "left", False, id="nothing waited for long"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), "crashed", False, id="a guest may crash at any time"),
+    ],
+)
+def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
+    opened: tuple[float, float], ended: tuple[float, float], stage: DepartureStage, *, linked: bool
+) -> None:
+    """Stamps and times of receipt on the source, whose leg is before the destination's by each reading."""
+    marks = [
+        structs.replace(mark(n, what, at), received=START + received)
+        for n, (what, (at, received)) in enumerate((("suspended/migrated", opened), ("stopped/*", ended)), 1)
+    ]
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 20.0)]
+    there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
+    found = [each for each in pair({"host1": here, "host2": there}, ()) if each.arrival]
+    assert [each.departure is not None for each in found] == [linked]
