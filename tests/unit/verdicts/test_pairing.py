@@ -281,3 +281,19 @@ def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
     there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
     found = [each for each in pair({"host1": here, "host2": there}, ()) if each.arrival]
     assert [each.departure is not None for each in found] == [linked]
+
+
+@pytest.mark.parametrize(
+    ("suspended", "source"), [(5.0, None), (None, "host2")], ids=["suspended before", "never suspended"]
+)
+def test_a_guest_that_was_suspended_before_and_is_gone_may_be_anywhere(
+    suspended: float | None, source: str | None
+) -> None:
+    here, there = HostView(), HostView()
+    opened, gone = mark(1, "", 4.9), mark(9, "stopped/unknown", 91.0, "resync")
+    switched = mark(2, "suspended/migrated", suspended) if suspended is not None else None
+    there.past = [Residency(mark(0, "started/booted", 0.0), gone)]
+    there.departures = [Departure(opened.key, opened, "vanished", suspended=switched, ended=gone)]
+    here.arrivals = [arrived(1, 92.0)]
+    (found,) = [each for each in pair({"host1": here, "host2": there}, ()) if each.arrival]
+    assert (found.source, found.departure) == (source, None)
