@@ -207,8 +207,9 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
-    """Whether the source's end began well after the attempt was over at the destination, by the
-    reading of their clocks that brings them closest: what one end leads to follows at once.
+    """Whether the source's end began well after the attempt was over at the destination, by each
+    reading of their clocks that brings them about as close as the closest: what one end leads to follows at
+    once.
     """
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     apart = [_after_s(end, over, of_source, of_destination) for of_destination, of_source in readings]
