@@ -15,7 +15,6 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 PACKAGES: Final = ("bridge.correlator.rules", "bridge.correlator.input")
-_REFER: Final = "bridge.correlator."
 _IMPORT: Final = ("bridge.", "tests.")
 
 Path = tuple[object, ...]
@@ -63,12 +62,12 @@ def shown(value: object) -> str:
 
 @cache
 def functions() -> dict[str, FunctionType]:
-    """All functions of the correlator, and its methods, by `module.name` or `module.Class.name`."""
+    """All functions of the decision, and its methods, by `module.name` or `module.Class.name`."""
     found = {}
     for full, module in list(sys.modules.items()):
-        if not full.startswith(_REFER):
+        if not full.startswith(PACKAGES):
             continue
-        own = full.removeprefix(_REFER).rpartition(".")[2]
+        own = full.rpartition(".")[2]
         for name, value in list(vars(module).items()):
             if getattr(value, "__module__", None) != full:
                 continue
