@@ -858,6 +858,14 @@ MENDED: Final = {
             ),
             "dead B 1…20 said 700",
         ),
+        # a guest whose end was announced at its destination before its source lost it never came
+        (
+            (
+                "two transient 9.0>11.3 live breaks off at once destination's libvirtd killed 5 C live"
+                " copies switches finishes source's libvirtd stopped"
+            ),
+            "none 0",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -176,10 +176,11 @@ def _may_have_arrived(
     """A destination that was blind before its guest's end may have had it meanwhile: its source had suspended
     it for the switch-over, and ended later, or is blind; or lost it while blind, too.
     """
-    if arrival is None or arrival.ended is None or not arrival.may_have_come:
+    over = arrival.ended_by if arrival is not None else None
+    if arrival is None or over is None or not arrival.may_have_come:
         return False
     if departure is None:
-        return source is not None and _lost_unseen(source, arrival.first.at, arrival.ended.at + SKEW_S)
+        return source is not None and _lost_unseen(source, arrival.first.at, over.at + SKEW_S)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
