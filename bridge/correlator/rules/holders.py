@@ -182,9 +182,11 @@ def _end_before_copy(
 
 def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
     """The source's leg if no event shows a job there, and the guest ran there after it was resumed at its
-    destination.
+    destination; it may have come back if it left that one, or was found gone.
     """
     ran, switched = residency.ran, arrival.switched
+    if arrival.over is not None and end_of(arrival.over) is None:
+        return None
     if arrival.stage not in ("arrived", "departed") or ran is None or switched is None:
         return None
     overlaps = residency_overlaps(arrival, residency)

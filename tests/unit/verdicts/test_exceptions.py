@@ -70,3 +70,15 @@ def test_a_destination_that_was_found_paused_by_a_break_is_the_source_of_the_way
         ("completed", SOURCE, None),
         ("failed", DESTINATION, "source_stopped"),
     ]
+
+
+def test_a_guest_that_left_its_destination_again_may_have_come_back_unseen() -> None:
+    said = "S:blind ~1 D(2,1) D(4,1) ~20 D(5,3) ~3 S=running/booted S:back ~5 S(3,0) ~1 S(4,0)"
+    row = replace(MIGRATIONS[0], said=said)
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL)))
+    hold_the_contract(published)
+    assert (verdicts(published)[0].outcome, verdicts(published)[0].destination.host) == (
+        "completed",
+        DESTINATION,
+    )
+    assert {each.outcome for each in verdicts(published)} == {"completed"}
