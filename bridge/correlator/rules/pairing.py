@@ -52,6 +52,7 @@ from bridge.correlator.rules.observations import (
     Instant,
     Mark,
     is_found,
+    is_live,
     newest,
 )
 
@@ -411,8 +412,7 @@ def _is_exact(mark: Mark) -> bool:
 def _waited(first: Mark, last: Mark) -> bool:
     """Whether these waited on their way: they didn't come as they were stamped."""
     came_s, stamped_s = last.received - first.received, last.stamped - first.stamped
-    least_s = min(first.received - first.at, last.received - last.at)
-    return max(abs(came_s - stamped_s), least_s) > LIVE_S
+    return abs(came_s - stamped_s) > LIVE_S or not (is_live(first) or is_live(last))
 
 
 def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
