@@ -25,7 +25,8 @@ from bridge.agent.inventory.reports import (
     Report,
 )
 from bridge.agent.inventory.step import Step
-from bridge.agent.jobs.watcher import ASK_EVERY_S, IN_POSTCOPY, Span, apart
+from bridge.agent.jobs.beginning import Span, apart
+from bridge.agent.jobs.watcher import ASK_EVERY_S, IN_POSTCOPY
 from bridge.agent.publish.status import QUIET_S
 from bridge.demo.memory_agent import MemoryAgent
 from bridge.mqtt.messages import Publication

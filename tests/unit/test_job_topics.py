@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.agent.hypervisor import CallFailed, Connection, GuestCalls, Job
+from bridge.agent.inventory.encoder import stamp_ns
 from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, JobFound
 from bridge.agent.jobs import topics as jobtopics
 from bridge.agent.jobs import watcher as jobs
@@ -48,7 +49,7 @@ class Played:
     """JobWatcher over a played connection: what was published, and what was reported, in one order."""
 
     def __init__(self, clock: WallClock) -> None:
-        self._clock = clock
+        self.clock = clock
         self.connection: PlayedConnection | None = PlayedConnection()
         self.played = self.connection
         self.came: list[tuple[str, Any]] = []
@@ -66,12 +67,13 @@ class Played:
         uuid = TOPICS.parse(topic).uuid
         self.came.append((uuid, None if payload is None else parse(payload).data))
 
-    def looks(self, *looks: Look, uuid: str = A) -> None:
-        """What libvirt answers one after the other; the wall clock shows that much time of the job."""
-        self.played.looks[uuid] = [partial(self._answer, look) for look in looks]
+    def looks(self, *looks: Look, uuid: str = A, began_ms: int = 0) -> None:
+        """What libvirt answers next, one after the other, of a job that began then."""
+        self.played.looks.setdefault(uuid, []).extend(partial(self._answer, look, began_ms) for look in looks)
 
-    def _answer(self, look: Look) -> Look:
-        self._clock.now_ms = look[0].params.get("time_elapsed", self._clock.now_ms)
+    def _answer(self, look: Look, began_ms: int) -> Look:
+        if "time_elapsed" in look[0].params:
+            self.clock.now_ms = began_ms + look[0].params["time_elapsed"]
         return look
 
     def published(self, uuid: str = A) -> list[Any]:
@@ -149,6 +151,19 @@ def test_of_an_attempt_after_another_it_begins_anew(told: Played) -> None:
     told.until(3)
     assert told.percents() == [90, 0, None]
     assert told.published()[1].time_elapsed_ms == 1
+
+
+def test_so_it_does_of_one_that_is_older_by_now_than_the_one_before_was(told: Played) -> None:
+    told.looks((copying(285, 100), seen(A)))
+    told.played.looks[A].append(told.clock.passes(600 + 375 - 285))
+    told.looks((copying(375, 1000), seen(A)), (copying(2375, 900), seen(A)), began_ms=600)
+    told.jobs.watch([A])
+    told.until(3)
+    assert told.percents() == [90, 0, 10]
+    assert [each.started_at for each in told.published()] == [
+        stamp_ns(told.clock.at_ns(began_ms)) for began_ms in (0, 600, 600)
+    ]
+    assert [what for what, _ in told.came if what != A] == ["JobFound", "JobEnded", "JobFound"]
 
 
 def test_an_end_that_an_event_told_clears_it_at_once(told: Played) -> None:

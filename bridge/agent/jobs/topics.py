@@ -5,6 +5,7 @@ For the thread `jobs`. Nothing here goes through the outbox: a lost message is r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from bridge.agent.hypervisor import Job
 from bridge.agent.inventory.domains import ListedDomain
 from bridge.agent.inventory.encoder import Encoder, stamp_ns
+from bridge.agent.jobs.beginning import Span, apart
 from bridge.agent.jobs.progress import Copy
 
 EVERY_S: Final = 2.0
@@ -20,10 +22,14 @@ EVERY_S: Final = 2.0
 
 @dataclass(slots=True)
 class _Shown:
-    """What is known and was published of one job. began_ns: when, by libvirt's figures."""
+    """What is known and was published of one job.
+
+    span: when it began, if libvirt said it; since_ns: the same, else the first answer's time less its age.
+    """
 
     operation: str
-    began_ns: int
+    span: Span | None
+    since_ns: int
     copy: Copy = field(default_factory=Copy)
     published: dict[str, Any] | None = None
     published_s: float = 0.0
@@ -46,13 +52,19 @@ class JobTopics:
         """The broker retains a job of this domain from before; whether this process knows of none."""
         return self._shown.setdefault(uuid, None) is None
 
-    def show(self, job: Job, seen: ListedDomain, driver: str, *, at_ns: int, now_s: float) -> None:
+    def show(self, job: Job, began: Span | None, seen: ListedDomain, driver: str, *, now_s: float) -> None:
         """Publishes libvirt's current figures of a domain's job, if they are due."""
-        elapsed_ms = job.params.get("time_elapsed", 0)
+        elapsed_ms, at_ns = job.params.get("time_elapsed", 0), time.time_ns()
         shown = self._shown.get(seen.uuid)
         operation = job.params["operation"]
-        if shown is None or shown.operation != operation or elapsed_ms < shown.copy.elapsed_s * 1000:
-            shown = self._shown[seen.uuid] = _Shown(operation, at_ns - elapsed_ms * 1_000_000)
+        if (
+            shown is None
+            or shown.operation != operation
+            or elapsed_ms < shown.copy.elapsed_s * 1000
+            or apart(shown.span, began)
+        ):
+            since_ns = began[1] if began else at_ns - elapsed_ms * 1_000_000
+            shown = self._shown[seen.uuid] = _Shown(operation, began, since_ns)
         shown.copy.note(job.params)
         progress = shown.copy.progress()
         if progress == shown.published or now_s < shown.published_s + EVERY_S:
@@ -60,7 +72,7 @@ class JobTopics:
         shown.published, shown.published_s = progress, now_s
         head = {
             "operation": operation,
-            "started_at": stamp_ns(shown.began_ns),
+            "started_at": stamp_ns(shown.since_ns),
             "time_elapsed_ms": elapsed_ms,
         }
         self._publish(self._topic(seen.uuid), self._encoder.job(seen, driver, at_ns, head | progress))

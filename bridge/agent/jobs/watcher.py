@@ -31,6 +31,7 @@ import structlog
 from bridge.agent.hypervisor import MOST_OUTSTANDING, PING_DEADLINE_S, CallFailed, Connection, GuestCalls, Job
 from bridge.agent.inventory.domains import ListedDomain
 from bridge.agent.inventory.reports import IncomingCompleted, JobEnded, JobFound
+from bridge.agent.jobs.beginning import Span, apart, began
 from bridge.agent.jobs.topics import JobTopics
 from bridge.agent.worker import Worker
 from bridge.wire import vocabulary
@@ -41,7 +42,6 @@ ASKS_A_ROUND: Final = 25
 takes 0.5 ms of a core, most of it in libvirt's client, so that a round each second takes 1.2 %.
 """
 ARRIVAL_ASKS: Final = 2
-_MS: Final = 1_000_000
 HANGS_AFTER_S: Final = PING_DEADLINE_S
 """A guest that doesn't answer counts as hung after the same time as libvirt itself."""
 HANGS_REMEDY: Final = (
@@ -62,8 +62,6 @@ _log = structlog.get_logger()
 
 Arrival = tuple[str, int | None, dict[str, Any]]
 """A domain that arrived: its name and id, and libvirt's figures."""
-Span = tuple[int, int]
-"""The earliest and the latest moment at which a job can have begun, ns since the epoch."""
 
 
 @dataclass(slots=True)
@@ -303,7 +301,7 @@ class JobWatcher:
         job, seen = answer.job, answer.seen
         if job.kind in ("outgoing", "other") and (known := seen or watch.seen):
             watch.seen = known
-            self._topics.show(job, known, driver, at_ns=time.time_ns(), now_s=answer.asked_s)
+            self._topics.show(job, answer.began, known, driver, now_s=answer.asked_s)
         if job.kind in ("outgoing", "ending"):
             self._leaves(uuid, watch, answer, driver)
             return True
@@ -349,30 +347,13 @@ def _ask_libvirt(
     """In the thread that may block. The domain itself is read once per job, and when the job is over."""
     asked_s, asked_ns = time.monotonic(), time.time_ns()
     job = connection.job(uuid)
-    began = _began(job, asked_ns, time.time_ns())
-    matters = (known is None or apart(before, began)) if job.kind in _UNDER_WAY else leaving
-    return Answer(job, began, connection.read(uuid) if matters else None, asked_s)
+    now = began(job, asked_ns, time.time_ns())
+    matters = (known is None or apart(before, now)) if job.kind in _UNDER_WAY else leaving
+    return Answer(job, now, connection.read(uuid) if matters else None, asked_s)
 
 
 def _ask_arrival(connection: Connection, *, uuid: str) -> Arrival | None:
     return connection.arrival(uuid)
-
-
-def _began(job: Job, asked_ns: int, answered_ns: int) -> Span | None:
-    """When a job began, by how long libvirt says that it has lasted.
-
-    libvirt counts by the wall clock, in whole milliseconds (qemuDomainJobDataUpdateTime): that clock less the
-    job's age stays the same when the clock is set. While it shows a time before the job began, the age is 0.
-    """
-    elapsed_ms = job.params.get("time_elapsed")
-    if not elapsed_ms or answered_ns < asked_ns:  # the clock was set back
-        return None
-    return (asked_ns // _MS - elapsed_ms) * _MS, (answered_ns // _MS - elapsed_ms) * _MS
-
-
-def apart(before: Span | None, now: Span | None) -> bool:
-    """Whether two answers can't be about one job, by when it began."""
-    return before is not None and now is not None and (before[1] < now[0] or now[1] < before[0])
 
 
 def _gone(seen: ListedDomain, watch: Watch, driver: str) -> JobEnded:
