@@ -168,12 +168,8 @@ def _published_of(context: EvaluationContext, each: Pair) -> Published | None:
         for t in context.record.published
         if departure is not None and t.departure == departure and t.arrival is None
     ]
-    if found:
-        published = max(found, key=lambda published: published.last is not None)
-        for other in found:
-            if other is not published and arrival == other.arrival:
-                other.arrival = None  # revise a verdict, don't duplicate it
-        return published
+    if found:  # revise a verdict, don't duplicate it
+        return max(found, key=lambda published: published.last is not None)
     leg = arrival or departure
     if leg is None:
         return None

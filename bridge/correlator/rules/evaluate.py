@@ -153,8 +153,9 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
         place = best[-1]
     if not record.is_elsewhere(place, context.views.get(place) if place else None):
         return
-    migration = next((t.id for t in reversed(record.published) if t.arrival and t.arrival[0] == place), None)
-    context.messages.append(record.move(place, migration, context.views))
+    came = [each for each in record.published if each.arrival and each.arrival[0] == place]
+    newest = max(came, key=lambda each: (each.arrival, each.last is not None), default=None)
+    context.messages.append(record.move(place, newest.id if newest else None, context.views))
 
 
 def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:

@@ -183,11 +183,12 @@ def _linked(
     residencies = {(host, arrival.key): holders_at(views, host, arrival) for host, arrival in arrivals}
     times = {(host, arrival.key): lasted(arrival) for host, arrival in arrivals}
     times |= {(host, departure.key): lasted(departure) for host, departure in departures}
+    fixed = [ends for ends in published if any(leg in done for leg in ends)]
     known = _Known(
         {leg: found[0] if found else None for leg, found in residencies.items()},
         published,
-        [ends for ends in published if any(leg in done for leg in ends)],
-        _proven(arrivals, departures),
+        fixed,
+        _proven(arrivals, departures, times, fixed),
         times,
         [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
         {
@@ -363,23 +364,43 @@ def _link(
 
 
 def _proven(
-    arrivals: Sequence[tuple[str, Arrival]], departures: Sequence[tuple[str, Departure]]
+    arrivals: _Arrivals,
+    departures: _Departures,
+    times: Mapping[LegId, list[Interval]],
+    fixed: Collection[Ends],
 ) -> dict[LegId, LegId]:
     """Arrival -> departure, where both have the same figures of the copy, and no other leg has: the only data
-    that libvirt reports on both sides.
+    that libvirt reports on both sides. Of small guests that do nothing any two may be equal: none of an
+    attempt that was over before the other began, or that others prove to be another.
     """
-    legs: defaultdict[Copied, tuple[list[LegId], list[LegId]]] = defaultdict(lambda: ([], []))
-    for host, arrival in arrivals:
-        if arrival.copied is not None:
-            legs[arrival.copied][0].append((host, arrival.key))
-    for host, departure in departures:
-        if departure.copied is not None:
-            legs[departure.copied][1].append((host, departure.key))
-    return {
-        came[0]: left[0]
-        for came, left in legs.values()
-        if len(came) == len(left) == 1 and came[0][0] != left[0][0]
-    }
+    legs: defaultdict[Copied, tuple[_Arrivals, _Departures]] = defaultdict(lambda: ([], []))
+    for came in arrivals:
+        if (figures := came[1].copied) is not None:
+            legs[figures][0].append(came)
+    for left in departures:
+        if (figures := left[1].copied) is not None:
+            legs[figures][1].append(left)
+    found = {}
+    for alike, others in legs.values():
+        if len(alike) == len(others) == 1:
+            ((host, arrival),), ((s_host, departure),) = alike, others
+            here, there = (host, arrival.key), (s_host, departure.key)
+            is_other = host == s_host or any(crosses((here, there), ends) for ends in fixed)
+            if not is_other and _may_be_one(arrival, departure, times[here], times[there]):
+                found[here] = there
+    return found
+
+
+def _may_be_one(
+    arrival: Arrival, departure: Departure, came: Sequence[Interval], left: Sequence[Interval]
+) -> bool:
+    """Whether these lasted at the same time by any reading, or no reading of a clock may be right."""
+    over, end = arrival.decided or arrival.first, departure.ended or departure.opened
+    return (
+        any(a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S for a, d in product(came, left))
+        or _waited(arrival.first, over)
+        or _waited(departure.opened, end)
+    )
 
 
 def _is_within(departure: Departure, residency: Residency) -> bool:

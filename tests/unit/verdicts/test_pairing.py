@@ -17,7 +17,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import Mark
+from bridge.correlator.rules.observations import Key, Mark
 from bridge.correlator.rules.outcomes import states_of
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
 from bridge.wire.messages import stamp
@@ -36,9 +36,10 @@ FAILS: tuple[DepartureStage, ...] = (
 )
 
 
-def mark(sequence: int, what: str, t: float, origin: str = "event") -> Mark:
-    at = START + t
-    return Mark((0, sequence), what, origin, at, at, stamp(at), f"{sequence}")
+def mark(sequence: int, what: str, t: float, origin: str = "event", *, ahead_s: float = 0.0) -> Mark:
+    """Received when it happened, by a clock that is so much ahead."""
+    at = START + t + ahead_s
+    return Mark((0, sequence), what, origin, at, START + t, stamp(at), f"{sequence}")
 
 
 def arrived(sequence: int, t: float) -> Arrival:
@@ -47,9 +48,9 @@ def arrived(sequence: int, t: float) -> Arrival:
     return Arrival(opened.key, opened, opened, stage="departed", guest="running", switched=switched)
 
 
-def left(sequence: int, t: float, until: float) -> Departure:
-    opened = mark(sequence, "suspended/migrated", t)
-    ended = mark(sequence + 1, "stopped/migrated", until)
+def left(sequence: int, t: float, until: float, *, ahead_s: float = 0.0) -> Departure:
+    opened = mark(sequence, "suspended/migrated", t, ahead_s=ahead_s)
+    ended = mark(sequence + 1, "stopped/migrated", until, ahead_s=ahead_s)
     return Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)
 
 
@@ -77,15 +78,19 @@ def test_equal_figures_prove_which_halves_belong_together(which: int, apart_s: f
     """Of two arrivals and one departure, whatever the stamps say."""
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 28.02), arrived(11, 30.18)]
-    there.departures = [left(1, 28.05 + apart_s, 30.48 + apart_s)]
+    there.departures = [left(1, 28.05, 30.48, ahead_s=apart_s)]
     here.arrivals[which].copied = there.departures[0].copied = (1065095168, 8126464, 262144, 1984, 5, 27)
     here.arrivals[1 - which].copied = (1065095168, 8126464, 262144, 1984, 5, 28)
-    linked = {
-        each.arrival and each.arrival.key
-        for each in pair({"host1": here, "host2": there}, ())
-        if each.departure
-    }
-    assert linked == {here.arrivals[which].key}
+    assert (here.arrivals[which].key, (0, 1)) in links_of(here, there)
+
+
+def links_of(here: HostView, there: HostView, *done: Ends) -> list[tuple[Key | None, Key | None]]:
+    """The places of each attempt's arrival and departure."""
+    pairs = pair({"host1": here, "host2": there}, [leg for ends in done for leg in ends], done)
+    return [
+        (each.arrival.key if each.arrival else None, each.departure.key if each.departure else None)
+        for each in pairs
+    ]
 
 
 def test_figures_that_several_have_prove_nothing() -> None:
@@ -94,11 +99,33 @@ def test_figures_that_several_have_prove_nothing() -> None:
     there.departures = [left(1, 28.05, 30.48), left(11, 68.21, 70.0)]
     for came, gone in zip(here.arrivals, there.departures, strict=True):
         came.copied = gone.copied = (0, 0, 0, 0, 0, 0)
-    pairs = pair({"host1": here, "host2": there}, ())
-    assert [(p.arrival and p.arrival.key, p.departure and p.departure.key) for p in pairs] == [
-        ((0, 1), (0, 1)),
-        ((0, 11), (0, 11)),
+    assert links_of(here, there) == [((0, 1), (0, 1)), ((0, 11), (0, 11))]
+
+
+def test_figures_of_two_attempts_that_are_apart_are_equal_by_chance() -> None:
+    """A small guest that does nothing, of which the figures of another arrival and departure didn't come."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 28.02), arrived(11, 93.18)]
+    there.departures = [left(1, 28.05, 28.48), left(11, 93.2, 93.4)]
+    here.arrivals[0].copied = there.departures[1].copied = (67444736, 181062, 16459, 8, 1, 17)
+    assert links_of(here, there) == [((0, 1), (0, 1)), ((0, 11), (0, 11))]
+
+
+def test_figures_that_are_equal_on_both_sides_of_a_decided_attempt_prove_nothing() -> None:
+    """Whatever the clocks say."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 28.02), arrived(11, 28.5), arrived(21, 29.0)]
+    there.departures = [left(1, 28.05, 28.4), left(11, 28.52, 28.9), left(21, 29.05, 29.4)]
+    here.arrivals[0].copied = there.departures[2].copied = (67444736, 181062, 16459, 8, 1, 17)
+    done: Ends = (("host1", (0, 11)), ("host2", (0, 11)))
+    assert links_of(here, there) == [
+        ((0, 1), (0, 21)),
+        ((0, 11), None),
+        ((0, 21), None),
+        (None, (0, 1)),
+        (None, (0, 11)),
     ]
+    assert links_of(here, there, done) == [((0, 1), (0, 1)), ((0, 21), (0, 21))]
 
 
 def test_all_attempts_are_weighed_together() -> None:
