@@ -443,7 +443,8 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
     if (proven := known.proves(here, there)) is not None:
         return Link(here, there, departure, proven=True) if proven else None
     holder = known.holders[here]
-    held = holder is not None and holder[0] == s_host and holder[1].ended in (None, departure.ended)
+    is_there = holder is not None and holder[0] == s_host and _is_within(departure, holder[1])
+    held = is_there and holder is not None and holder[1].ended in (None, departure.ended)
     came, left = known.lasted[here], known.lasted[there]
     earlier = [mark for mark in (known.before.get(there), departure.began) if mark is not None]
     overlaps_of = partial(_overlaps, arrival, departure, held=held, earlier=earlier)
@@ -475,7 +476,7 @@ def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, k
         is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
-        guest_elsewhere=holder is not None and (holder[0] != s_host or not _is_within(departure, holder[1])),
+        guest_elsewhere=holder is not None and not is_there,
         unlikely=fit == "may_fit"
         or _is_all_its_jobs_end(departure)
         or _was_followed(arrival, departure, known)

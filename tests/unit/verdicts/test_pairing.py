@@ -128,6 +128,16 @@ def test_figures_that_are_equal_on_both_sides_of_a_decided_attempt_prove_nothing
     assert links_of(here, there, done) == [((0, 1), (0, 1)), ((0, 21), (0, 21))]
 
 
+def test_a_departure_of_an_earlier_stay_is_not_the_holders_own() -> None:
+    """The guest was started again on its source, and left once more: that departure's messages wait."""
+    here, there = HostView(), HostView()
+    there.departures = [left(1, 15.7, 15.95)]
+    there.past = [Residency(mark(0, "started/booted", 1.0), there.departures[0].ended)]
+    there.residency = Residency(mark(11, "started/booted", 17.5))
+    here.arrivals = [arrived(1, 20.1)]
+    assert links_of(here, there) == [((0, 1), None), (None, (0, 1))]
+
+
 def test_all_attempts_are_weighed_together() -> None:
     """Of eight attempts one departure wasn't heard: its arrival doesn't take that of the one before it."""
     here, there = HostView(), HostView()
