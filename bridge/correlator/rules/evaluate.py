@@ -207,7 +207,7 @@ def _prune(context: EvaluationContext) -> None:
     record.published = [
         t
         for t in record.published
-        if t.arrival in alive or t.departure in alive or t.id in beside or record.reordering
+        if t.id in beside or record.reordering or not alive.isdisjoint(t.legs)
     ]
 
 
