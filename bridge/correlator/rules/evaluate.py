@@ -13,7 +13,7 @@ from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.conflicts import evaluate_conflicts
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.current import evaluate_current
-from bridge.correlator.rules.host_view import Arrival
+from bridge.correlator.rules.host_view import Arrival, HostView
 from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Pair, pair, total_penalty
@@ -84,10 +84,12 @@ def _give_up_gaps(context: EvaluationContext) -> None:
 
 def _relocate_legs(context: EvaluationContext) -> None:
     """A late message may give a published leg another first event: it is still that leg. Legs of what is done
-    aren't kept, so none of those that are kept is meant.
+    aren't kept, so none of those that are kept is meant. What began before all that is known of some host is
+    done: what was dropped there isn't evidence against it.
     """
     arrivals = {host: [each.key for each in view.arrivals] for host, view in context.views.items()}
     departures = {host: [each.key for each in view.departures] for host, view in context.views.items()}
+    known_since = max(map(_known_since, context.views.values()), default=0.0)
     unfinished = [published for published in context.record.published if not published.done]
     for each in unfinished:
         each.arrival = _found(context, each.arrival, arrivals, {other.arrival for other in unfinished})
@@ -95,7 +97,18 @@ def _relocate_legs(context: EvaluationContext) -> None:
             context, each.departure, departures, {other.departure for other in unfinished}
         )
         is_forgotten = _is_forgotten(each.arrival, arrivals) or _is_forgotten(each.departure, departures)
-        each.done = is_forgotten and each.last is not None
+        each.done = each.last is not None and (is_forgotten or each.began < known_since)
+
+
+def _known_since(view: HostView) -> float:
+    """Since when all is known of a host: before that, some of its legs or residencies were dropped."""
+    kept = (
+        [each.began for each in view.past],
+        [each.first for each in view.arrivals],
+        [each.opened for each in view.departures],
+    )
+    firsts = [marks[0] for marks in kept if len(marks) >= actions.KEPT]
+    return max((min(first.at, first.received) for first in firsts), default=0.0)
 
 
 def _is_forgotten(leg: LegId | None, keys: Mapping[str, Sequence[Key]]) -> bool:
