@@ -218,9 +218,7 @@ def _prune(context: EvaluationContext) -> None:
     alive = legs | marks
     beside = _beside(alive - stale, record.published)
     record.published = [
-        t
-        for t in record.published
-        if t.id in beside or record.reordering or not alive.isdisjoint(t.legs)
+        t for t in record.published if t.id in beside or record.reordering or not alive.isdisjoint(t.legs)
     ]
 
 

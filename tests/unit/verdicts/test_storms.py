@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bridge.correlator.rules import actions, host_log, machine, outcomes, segments
 from bridge.correlator.rules.record import Times
 from bridge.wire.messages import Migration
 from tests.unit.verdicts.conduct import Conductor
@@ -111,6 +112,17 @@ def wrong_with(fleet: Fleet) -> list[str]:
 @pytest.mark.slow
 def test_each_attempt_that_one_host_saw_is_published_once(first: int) -> None:
     for seed in range(first, first + IN_A_TEST):
+        found = wrong_with(carry_out(draw(seed)))
+        assert not found, f"the storm of seed {seed}: {found}"
+
+
+@pytest.mark.slow
+def test_so_it_is_where_little_is_kept_of_each_host(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a storm that lasts: what was published isn't changed by what is dropped."""
+    for module in (actions, machine, segments, outcomes):
+        monkeypatch.setattr(module, "KEPT", 5)
+    monkeypatch.setattr(host_log, "LONGEST", 32)
+    for seed in range(first + 60, first + 60 + IN_A_TEST):
         found = wrong_with(carry_out(draw(seed)))
         assert not found, f"the storm of seed {seed}: {found}"
 
