@@ -46,6 +46,7 @@ def evaluate(
         if published.arrival and published.departure and (published.last is not None or published.interrupted)
     }
     done = frozenset(leg for published in record.published if published.done for leg in published.legs)
+    done |= segments.remains(context.views)
     published_alone = {
         leg
         for published in record.published
@@ -200,7 +201,7 @@ def _prune(context: EvaluationContext) -> None:
         for published in record.published
         if published.done or (published.last is not None and published.at + _KEPT_S < context.now)
         for leg in published.legs
-    }
+    } | segments.remains(context.views)
     legs: set[LegId] = {
         (host, leg.key)
         for host, view in context.views.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, TypeVar
 
 from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
@@ -72,6 +72,16 @@ def choose(
                 _part(border)
         for host, view in joined(views).items():
             views[host].arrivals, views[host].departures = view.arrivals, view.departures
+
+
+def remains(views: Mapping[str, HostView]) -> set[LegId]:
+    """The segments of legs that aren't kept any more."""
+    return {
+        (host, leg.key)
+        for host, view in views.items()
+        for legs in (view.arrivals, view.departures)
+        for leg in takewhile(lambda leg: leg.continues, legs)
+    }
 
 
 def _part(leg: Leg) -> None:
