@@ -9,6 +9,8 @@ import msgspec
 from bridge.correlator.rules.observations import CLOCK_EXACT
 
 CLOCK_WINDOW_S: Final = 1800.0
+HELD_S: Final = 5.0
+"""An agent holds back events for at most so long, while it sends its status: until libvirt's first list is there."""
 
 
 class Clock(msgspec.Struct, gc=False):
@@ -17,16 +19,18 @@ class Clock(msgspec.Struct, gc=False):
     A message can arrive late but not early. So the least difference between receipt and stamp, within a
     window of 30 to 60 minutes, is the best estimate. A positive difference counts only if it is a status's:
     an event may have waited in the agent's outbox for any time. A stamp before that of an earlier message
-    shows that the clock was set back: the estimate starts anew, with the last status if that was sent later,
-    and overtook the event.
+    shows that the clock was set back, unless the event was held back while a status was sent: the estimate
+    starts anew, with the last status if that was sent later, and overtook the event.
 
-    shown: up to which place the newest status takes account of the stream, and its difference.
+    newest: the last event's stamp; stated: the last status's. shown: up to which place the newest status
+    takes account of the stream, and its difference.
     """
 
     began: float = 0.0
     before: float | None = None
     now: float | None = None
     newest: float = 0.0
+    stated: float = 0.0
     shown: tuple[tuple[int, int], float] | None = None
 
     def note(
@@ -38,11 +42,16 @@ class Clock(msgspec.Struct, gc=False):
         if is_status and (self.shown is None or place >= self.shown[0]):
             self.shown = place, received - at
         if is_next:
-            if at < self.newest + CLOCK_EXACT[0]:
+            held_s = 0.0 if is_status else HELD_S
+            if at < max(self.newest, self.stated - held_s) + CLOCK_EXACT[0]:
                 self.before, self.now, self.began = None, received - at, received
                 if self.shown is not None and place <= self.shown[0]:
                     self.now = min(self.now, self.shown[1])
-            self.newest = at
+                self.newest = self.stated = at
+            elif is_status:
+                self.stated = at
+            else:
+                self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:
             if self.now is not None:
                 self.before = self.now

@@ -171,4 +171,4 @@ def newest(marks: Iterable[Mark | None]) -> Mark | None:
 
 def is_live(*marks: Mark | None) -> bool:
     """Whether these were received as they happened, so that their order of receipt is evidence."""
-    return all(mark is None or mark.received - mark.at < LIVE_S for mark in marks)
+    return all(mark is None or (mark.received - mark.at < LIVE_S and not mark.late) for mark in marks)
