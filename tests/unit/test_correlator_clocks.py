@@ -81,5 +81,16 @@ def test_a_status_in_its_turn_shows_that_the_clock_was_put_back() -> None:
     assert clock.offset_s == 60.0
 
 
+@pytest.mark.parametrize(("held_s", "offset_s"), [(4.9, 0.0), (5.6, 5.7)])
+def test_an_event_that_was_held_back_while_a_status_was_sent_shows_no_clock_that_was_put_back(
+    held_s: float, offset_s: float
+) -> None:
+    """By an agent, for at most five seconds."""
+    clock = _clock_of((1.0, 1.0))
+    clock.note(10.0, 10.0, (0, 1), is_status=True, is_next=True)
+    clock.note(10.1, 10.0 - held_s, (0, 2), is_status=False, is_next=True)
+    assert clock.offset_s == pytest.approx(offset_s)
+
+
 def test_what_waited_in_the_outbox_says_nothing_of_the_clock() -> None:
     assert _clock_of((100.0, 100.0), (190.0, 101.0), (190.0, 102.0)).offset_s == 0.0

@@ -10,7 +10,7 @@ from bridge.correlator.rules.observations import CLOCK_EXACT
 
 CLOCK_WINDOW_S: Final = 1800.0
 HELD_S: Final = 5.0
-"""An agent holds back events for at most so long, while it sends its status: until libvirt's first list is there."""
+"""An agent holds back events for at most so long, and not its status: until libvirt's first list is there."""
 
 
 class Clock(msgspec.Struct, gc=False):

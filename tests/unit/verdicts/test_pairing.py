@@ -9,6 +9,7 @@ from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, Link
+from bridge.correlator.rules.holders import holders_at
 from bridge.correlator.rules.host_view import (
     Arrival,
     ArrivalStage,
@@ -136,6 +137,31 @@ def test_a_departure_of_an_earlier_stay_is_not_the_holders_own() -> None:
     there.residency = Residency(mark(11, "started/booted", 17.5))
     here.arrivals = [arrived(1, 20.1)]
     assert links_of(here, there) == [((0, 1), None), (None, (0, 1))]
+
+
+def test_a_guests_end_and_an_arrival_that_came_at_once_and_apart_are_not_one_attempt() -> None:
+    """No clock was set: the attempt that ended has an arrival that isn't known, and the other a departure."""
+    here, there = HostView(), HostView()
+    there.departures = [left(1, 83.06, 83.33)]
+    there.past = [Residency(mark(0, "started/booted", 1.0), there.departures[0].ended)]
+    here.arrivals = [arrived(1, 87.9)]
+    assert links_of(here, there) == [((0, 1), None), (None, (0, 1))]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_receipt_of_what_waited_says_nothing_of_where_the_guest_was(*, late: bool) -> None:
+    """Its source was found without it, and with it again, before that came."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 488.97)]
+    here.arrivals[0].first = structs.replace(here.arrivals[0].first, received=START + 491.43, late=late)
+    lost = structs.replace(mark(2, "stopped/unknown", 490.85, "resync"), since=START + 488.3)
+    back = structs.replace(mark(3, "started/unknown", 490.85, "resync"), since=START + 488.3)
+    there.past = [
+        Residency(mark(1, "resumed/migrated", 488.21), lost),
+        Residency(back, mark(4, "stopped/destroyed", 493.35)),
+    ]
+    (holder,) = holders_at({"host1": here, "host2": there}, "host1", here.arrivals[0])
+    assert holder == ("host2", there.past[0 if late else 1])
 
 
 def test_all_attempts_are_weighed_together() -> None:
