@@ -420,7 +420,8 @@ def _ended_together(
         return []  # a guest may crash at any time
     by_s = came.read(over) - left.read(end)
     is_apart = _is_exact(opened) and not came.begins - ORDER_S < left.read(opened) < came.ends
-    if (was_sent or _waited(opened, end)) and not is_apart:
+    was_sent = was_sent and not (is_apart and _is_exact(arrival.first))
+    if was_sent or (_waited(opened, end) and not is_apart):
         return [(came, left.shifted(by_s))]
     return [(came.shifted(-by_s), left)] if _waited(arrival.first, over) else []
 
