@@ -87,7 +87,7 @@ PLAIN = {
     *("io", "jobs", "loop", "progress", "recent", "supervisor", "testing", "topics", "watcher"),
     *("counters", "file", "lock", "metrics", "program", "reader", "retained", "sender", "service"),
     *("status", "store", "writer", "backoff", "diagnosis", "keepalive", "messages", "packets", "reasons"),
-    *("settings", "transport", "wakeup"),
+    *("settings", "transport", "wakeup", "beginning"),
 }
 
 
