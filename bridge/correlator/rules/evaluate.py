@@ -45,8 +45,8 @@ def evaluate(
         for published in record.published
         if published.arrival and published.departure and (published.last is not None or published.interrupted)
     }
-    done = frozenset(leg for published in record.published if published.done for leg in published.legs)
-    done |= segments.remains(context.views)
+    remains = segments.remains(context.views)
+    done = remains.union(leg for published in record.published if published.done for leg in published.legs)
     published_alone = {
         leg
         for published in record.published
@@ -62,7 +62,7 @@ def evaluate(
     evaluate_conflicts(context, pairs)
     _evaluate_location(context, pairs)
     evaluate_current(context, attempts)
-    _prune(context)
+    _prune(context, remains)
     future = [due for due in context.due_times if due > now]
     return Evaluation(
         tuple(context.messages),
@@ -193,15 +193,15 @@ def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
     return None
 
 
-def _prune(context: EvaluationContext) -> None:
-    """Drops what has no bearing on anything any more."""
+def _prune(context: EvaluationContext, remains: AbstractSet[LegId]) -> None:
+    """Drops what has no bearing on anything any more. remains: see `segments.remains`."""
     record = context.record
-    stale = {
+    stale = remains | {
         leg
         for published in record.published
         if published.done or (published.last is not None and published.at + _KEPT_S < context.now)
         for leg in published.legs
-    } | segments.remains(context.views)
+    }
     legs: set[LegId] = {
         (host, leg.key)
         for host, view in context.views.items()

@@ -74,14 +74,14 @@ def choose(
             views[host].arrivals, views[host].departures = view.arrivals, view.departures
 
 
-def remains(views: Mapping[str, HostView]) -> set[LegId]:
+def remains(views: Mapping[str, HostView]) -> frozenset[LegId]:
     """The segments of legs that aren't kept any more."""
-    return {
+    return frozenset(
         (host, leg.key)
         for host, view in views.items()
         for legs in (view.arrivals, view.departures)
         for leg in takewhile(lambda leg: leg.continues, legs)
-    }
+    )
 
 
 def _part(leg: Leg) -> None:
