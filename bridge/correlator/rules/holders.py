@@ -34,6 +34,7 @@ def holders_at(
     any other reading. More than one only if the guest runs twice, or the clocks don't decide.
     """
     mark = arrival.first
+    moments_s = [read(mark) for read in readings([mark])]
     residencies = [
         (host, residency)
         for host, view in views.items()
@@ -53,7 +54,7 @@ def holders_at(
         if is_live(mark, began, ended):
             away_s = min(away_s, _away_at_s(residency, mark, by_receipt, by_receipt))
         if away_s > ORDER_S:  # by another reading of the clocks
-            away_s = min(away_s, ORDER_S + _least_away_s(residency, mark))
+            away_s = min(away_s, ORDER_S + _least_away_s(residency, moments_s))
         if away_s <= SKEW_S:
             found.append((away_s, not is_sure, -began.at, host, residency))
     likeliest: dict[str, Residency] = {}
@@ -68,10 +69,14 @@ def _may_have_begun_before(residency: Residency, arrival: Arrival) -> bool:
     return is_found(residency.began) and arrival.first.at < residency.began.at < ends_s
 
 
-def _least_away_s(residency: Residency, mark: Mark) -> float:
-    """How far a moment is from a residency, by any reading of both clocks."""
-    there = [each for each in (residency.began, residency.ended) if each is not None]
-    return min(_away_at_s(residency, mark, *read) for read in product(readings(there), readings([mark])))
+def _least_away_s(residency: Residency, moments_s: Sequence[float]) -> float:
+    """How far a moment, here by each reading of its clock, is from a residency by any reading."""
+    began, ended = residency.began, residency.ended
+    spans = [
+        (read(began), read(ended) if ended is not None else FOREVER)
+        for read in readings([began] if ended is None else [began, ended])
+    ]
+    return min(max(0.0, began_s - s, s - ended_s) for began_s, ended_s in spans for s in moments_s)
 
 
 def _away_at_s(residency: Residency, mark: Mark, there: ClockReading, here: ClockReading) -> float:

@@ -6,9 +6,10 @@ What is complete and closed is folded into a checkpoint, so that a log stays sho
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -86,7 +87,8 @@ class HostLog:
 
     def first_waiting(self) -> Observation | None:
         """The first event before which something is missing."""
-        return next((f for f in self.observations if f.key > self.complete and not is_state(f)), None)
+        after = bisect_right(self.observations, self.complete, key=attrgetter("key"))
+        return next((each for each in self.observations[after:] if not is_state(each)), None)
 
     def view(self, is_due: Callable[[float], bool], unexplained_s: float) -> HostView:
         """The view that all observations make.
@@ -116,7 +118,8 @@ class HostLog:
         group it may have overtaken some; of those that happened before, none begins the domain's next life.
         """
         for cleared in [observation for observation in self.observations if observation.kind == "cleared"]:
-            events = [each for each in self.observations if not is_state(each)]
+            after = bisect_right(self.observations, cleared.key, key=attrgetter("key"))
+            events = [each for each in self.observations[after:] if not is_state(each)]
             came = (each.key for each in events if each.received < cleared.received)
             key = max((cleared.key, *came))
             for event in events:
