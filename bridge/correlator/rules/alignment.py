@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from bridge.correlator.rules.clock_readings import Overlap
@@ -22,7 +23,7 @@ Ends = tuple[LegId, LegId]
 """An attempt's arrival and departure."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Link:
     """One departure that may belong to one arrival, and the penalties, the highest first.
 
@@ -52,18 +53,11 @@ class Link:
         """The two legs."""
         return self.arrival, self.departure
 
-    @property
+    @cached_property
     def cost(self) -> int:
         """Lower is better; no number of lower penalties outweighs a higher one."""
-        return self.penalty * _MOST_MS + min(self.distance_ms, _MOST_MS // _MOST)
-
-    @property
-    def penalty(self) -> int:
-        """The cost without the time between the legs."""
-        found = -int(self.proven)
+        found = -(_MOST**2) * self.proven + self.contradictory
         for digit in (
-            0,
-            self.contradictory,
             self.guest_elsewhere,
             self.between_readings,
             self.unlikely,
@@ -71,7 +65,17 @@ class Link:
             self.unpublished,
         ):
             found = found * _MOST + digit
-        return found
+        return found * _MOST_MS + min(self.distance_ms, _MOST_MS // _MOST)
+
+    @property
+    def penalty(self) -> int:
+        """The cost without the time between the legs."""
+        return self.cost // _MOST_MS
+
+    @property
+    def penalty_to_come(self) -> int:
+        """What of the penalty may go as long as its departure isn't over."""
+        return 0 if self.of.is_over or not self.unlikely else _MOST**2
 
 
 _MOST: Final = 1000
@@ -86,68 +90,70 @@ ENDED_PENALTY: Final = _MOST**3
 def best_links(links: Iterable[Link]) -> list[Link]:
     """At most one link for each arrival and each departure, and no two that cross.
 
-    Exact between two hosts. With three or more, each two are aligned; of links with a common leg the one
-    stays without which its arrival would cost most; the others are barred, and their hosts are aligned again.
+    Exact between two hosts. With three or more, each two are aligned; of chosen links with a common leg the
+    one stays without which its arrival would cost most, and all are aligned again without what it excludes.
     """
-    by_hosts: defaultdict[frozenset[str], dict[Ends, Link]] = defaultdict(dict)
-    by_arrival: defaultdict[LegId, dict[Ends, Link]] = defaultdict(dict)
-    for link in links:
-        by_hosts[_hosts(link)][link.ends] = by_arrival[link.arrival][link.ends] = link
-    aligned = {hosts: _aligned(list(of_them.values())) for hosts, of_them in by_hosts.items()}
+    links = list(links)
     while True:
-        chosen = [link for of_them in aligned.values() for link in of_them]
+        by_hosts: defaultdict[frozenset[str], list[Link]] = defaultdict(list)
+        for link in links:
+            by_hosts[frozenset((link.arrival[0], link.departure[0]))].append(link)
+        chosen = [link for of_them in by_hosts.values() for link in _aligned(of_them)]
         uses = Counter(leg for link in chosen for leg in link.ends)
         contested = [link for link in chosen if any(uses[leg] > 1 for leg in link.ends)]
         if not contested:
             return chosen
-        worth = {link.ends: _worth(link, by_arrival[link.arrival].values()) for link in contested}
-        taken: set[LegId] = set()
-        barred: set[frozenset[str]] = set()
+        costs: defaultdict[LegId, list[int]] = defaultdict(list)
+        for link in links:
+            costs[link.arrival].append(link.cost)
+        worth = {link.ends: _worth(link.cost, sorted(costs[link.arrival])) for link in contested}
+        stays: dict[LegId, Link] = {}
         for link in sorted(contested, key=lambda link: (-worth[link.ends], link.cost)):
-            if taken.isdisjoint(link.ends):
-                taken.update(link.ends)
-            else:
-                del by_hosts[_hosts(link)][link.ends], by_arrival[link.arrival][link.ends]
-                barred.add(_hosts(link))
-        aligned |= {hosts: _aligned(list(by_hosts[hosts].values())) for hosts in barred}
+            if stays.keys().isdisjoint(link.ends):
+                stays |= dict.fromkeys(link.ends, link)
+        links = [link for link in links if all(stays.get(leg, link) is link for leg in link.ends)]
 
 
-def _hosts(link: Link) -> frozenset[str]:
-    return frozenset((link.arrival[0], link.departure[0]))
-
-
-def _worth(link: Link, links: Iterable[Link]) -> int:
-    """How much more its arrival would cost with the next best of its links, or with none."""
-    others = (other.cost for other in links if other is not link)
-    return min(others, default=UNLINKED_PENALTY * _MOST_MS) - link.cost
+def _worth(cost: int, costs: Sequence[int]) -> int:
+    """How much more an arrival would cost with the next best of its links, or with none. costs: of all its
+    links, the lowest first.
+    """
+    next_best = costs[1 if cost == costs[0] else 0] if len(costs) > 1 else UNLINKED_PENALTY * _MOST_MS
+    return next_best - cost
 
 
 def _aligned(links: Sequence[Link]) -> list[Link]:
+    """The links of two hosts with the lowest total cost of which no two cross or have a leg in common."""
     if not links:
         return []
-    one, other = sorted({host for host, _ in links[0].ends})
-    by_ends = {leg: link for link in links for leg in (link.ends, link.ends[::-1])}
-    rows = sorted({leg for link in links for leg in link.ends if leg[0] == one})
-    columns = sorted({leg for link in links for leg in link.ends if leg[0] == other})
+    one = min(links[0].ends)[0]
+    places: defaultdict[LegId, dict[LegId, Link]] = defaultdict(dict)
+    for link in links:
+        here, there = link.ends if link.arrival[0] == one else link.ends[::-1]
+        places[here][there] = link
+    rows, columns = sorted(places), sorted({leg for row in places.values() for leg in row})
     arrivals = {link.arrival for link in links}
     alone = {leg: UNLINKED_PENALTY * _MOST_MS if leg in arrivals else 0 for leg in (*rows, *columns)}
-    best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
-    for m, column in enumerate(columns):
-        best[0][m + 1] = best[0][m] + alone[column]
-    for n, row in enumerate(rows):
-        above, here, skip = best[n], best[n + 1], alone[row]
-        here[0] = above[0] + skip
+    best = [[0]]
+    for column in columns:
+        best[0].append(best[0][-1] + alone[column])
+    for row in rows:
+        above, skip, found = best[-1], alone[row], places[row]
+        least = above[0] + skip
+        costs = [least]
         for m, column in enumerate(columns):
-            cost = min(above[m + 1] + skip, here[m] + alone[column])
-            link = by_ends.get((row, column))
-            here[m + 1] = cost if link is None else min(cost, above[m] + link.cost)
+            least = min(above[m + 1] + skip, least + alone[column])
+            if column in found:
+                least = min(least, above[m] + found[column].cost)
+            costs.append(least)
+        best.append(costs)
     chosen = []
     n, m = len(rows), len(columns)
     while n and m:
         row, column = rows[n - 1], columns[m - 1]
-        link = by_ends.get((row, column))
-        if link is not None and best[n][m] == best[n - 1][m - 1] + link.cost:
-            chosen.append(link)
+        linked = places[row].get(column)
+        if linked is not None and best[n][m] == best[n - 1][m - 1] + linked.cost:
+            chosen.append(linked)
             n, m = n - 1, m - 1
         elif best[n][m] == best[n - 1][m] + alone[row]:
             n -= 1

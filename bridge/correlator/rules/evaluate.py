@@ -16,7 +16,7 @@ from bridge.correlator.rules.current import evaluate_current
 from bridge.correlator.rules.host_view import Arrival, HostView
 from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
-from bridge.correlator.rules.pairing import Pair, pair, total_penalty
+from bridge.correlator.rules.pairing import Linker, Pair
 from bridge.correlator.rules.record import DomainRecord, Evaluation, Hosts, Published, Times
 from bridge.correlator.rules.transitions import ACTIVE
 
@@ -54,8 +54,9 @@ def evaluate(
         for leg in (published.arrival, published.departure)
         if leg
     }
-    segments.choose(context.views, done, published_alone, lambda views: total_penalty(views, done, linked))
-    pairs = pair(context.views, done, linked)
+    linker = Linker(done, linked)
+    segments.choose(context.views, done, published_alone, linker.total_penalty)
+    pairs = linker.pair(context.views)
     attempts = [attempt for each in pairs if (attempt := evaluate_attempt(context, each)) is not None]
     context.is_open = context.is_open or (len(context.views) > 1 and bool(context.silent))
     evaluate_offline(context)
@@ -237,7 +238,7 @@ def _check_point(record: DomainRecord, stale: AbstractSet[LegId]) -> None:
 
 def _beside(open_legs: AbstractSet[LegId], published: Iterable[Published]) -> set[str]:
     """The published attempts next to a leg whose other leg may still come: between the same hosts, the last
-    before it and the first after. They exclude links of it (`pairing.pair`).
+    before it and the first after. They exclude links of it (`pairing.Linker`).
     """
     beside = set()
     for host, key in open_legs:

@@ -7,6 +7,7 @@ Both are plain values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct, convert, structs
@@ -30,6 +31,8 @@ ASKED_S: Final = 2.5
 LIVE_S: Final = 4.0
 """A message received later than this after its stamp was waiting somewhere."""
 
+
+_seconds = lru_cache(4096)(seconds)  # each mark is compared with many
 
 CLEARED: Final = "gone"
 """A cleared state: it has no id, and its stamp is ours."""
@@ -104,7 +107,7 @@ class Mark(Struct, frozen=True, gc=False):
     @property
     def stamped(self) -> float:
         """By the host's own clock."""
-        return seconds(self.stamp)
+        return _seconds(self.stamp)
 
     def moved_to(self, stamped: float) -> Mark:
         """The same at another moment of the host's own clock."""

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from itertools import pairwise, product
 from typing import Final, Literal
 
@@ -50,12 +50,14 @@ from bridge.correlator.rules.observations import (
     SKEW_S,
     Copied,
     Instant,
+    Key,
     Mark,
     is_found,
     is_live,
     newest,
 )
 
+_BY_CLOCK: Final = (by_correction, by_stamp)
 _TRAILS_S: Final = 3.0
 """The source's end comes a second or two after the destination's resume; it may be all that was seen."""
 
@@ -106,33 +108,142 @@ class Pair:
         return [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
 
 
-def pair(
-    views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends] = ()
-) -> list[Pair]:
-    """All attempts of one domain, arrivals first, each in its host's order. Legs in `done` are left out; what
-    was `published` as one attempt stays one unless there is evidence against it, and always if it is done.
+class Linker:
+    """Links the legs of one domain, for one evaluation. Legs in `done` are left out; what was `published` as
+    one attempt stays one unless there is evidence against it, and always if it is done.
+
+    Segments are tried as one leg and as two (`segments.choose`): what was found of a leg in one form is kept.
     """
-    arrivals, departures, residencies, links = _linked(views, done, published)
-    began = sorted(each.first.at for view in views.values() for each in view.arrivals if not each.tentative)
-    pairs = []
-    taken = set()
-    for host, arrival in arrivals:
-        link = links.get((host, arrival.key))
-        next_s = _next(began, arrival.first)
-        if link is not None:
-            taken.add(link.departure)
-            left = link.departure[0]
-            pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
-        elif not arrival.tentative:
-            holders = residencies[host, arrival.key]
-            source, departure, overlaps = source_without_job(host, arrival, holders, views, links)
-            pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
-    pairs.extend(
-        Pair(None, None, departure, host, next_began=_next(began, departure.opened))
-        for host, departure in departures
-        if (host, departure.key) not in taken
-    )
-    return pairs
+
+    def __init__(self, done: Collection[LegId], published: Collection[Ends] = ()) -> None:
+        self._done = done
+        self._published = published
+        self._in_published = {leg for ends in published for leg in ends}
+        self._fixed = [ends for ends in published if any(leg in done for leg in ends)]
+        self._arrivals: dict[tuple[LegId, tuple[Key, ...], bool], _Arrival] = {}
+        self._departures: dict[tuple[LegId, tuple[Key, ...], Mark | None], _Departure] = {}
+        self._links: dict[tuple[_Arrival, _Departure], Link | None] = {}
+
+    def pair(self, views: Mapping[str, HostView]) -> list[Pair]:
+        """All attempts of one domain, arrivals first, each in its host's order."""
+        arrivals, departures, links = self._linked(views)
+        began = sorted(
+            each.first.at for view in views.values() for each in view.arrivals if not each.tentative
+        )
+        pairs = []
+        taken = set()
+        for each in arrivals:
+            arrival, host = each.arrival, each.host
+            link = links.get(each.id)
+            next_s = _next(began, arrival.first)
+            if link is not None:
+                taken.add(link.departure)
+                left = link.departure[0]
+                pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
+            elif not arrival.tentative:
+                source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
+                pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
+        pairs.extend(
+            Pair(None, None, each.departure, each.host, next_began=_next(began, each.departure.opened))
+            for each in departures
+            if each.id not in taken
+        )
+        return pairs
+
+    def total_penalty(self, views: Mapping[str, HostView]) -> int:
+        """The penalty of the best choice of links. Legs without a link count most, an arrival that is open
+        not at all: messages of its source may still arrive. A job that isn't over may end in any way.
+        """
+        arrivals, departures, links = self._linked(views)
+        linked = {link.departure for link in links.values()}
+        penalty = sum(link.penalty - link.penalty_to_come for link in links.values())
+        for came in arrivals:
+            arrival = came.arrival
+            is_open = arrival.stage == "open" and arrival.over is None
+            if arrival.tentative or is_open or came.id in links:
+                continue
+            if arrival.stage != "ended":
+                penalty += UNLINKED_PENALTY
+            elif source_without_job(came.host, arrival, came.holders, views, links)[1] is None:
+                penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
+        for left in departures:
+            each = left.departure
+            is_known_to_fail = each.iterated and each.job_gone is not None
+            is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
+            if is_sure and left.id not in linked:
+                penalty += UNLINKED_PENALTY
+        return penalty
+
+    def _linked(
+        self, views: Mapping[str, HostView]
+    ) -> tuple[list[_Arrival], list[_Departure], dict[LegId, Link]]:
+        """All legs except those in `done`, and each arrival's link: the choice with the lowest cost."""
+        arrivals = [
+            self._arrival(views, host, each)
+            for host, view in sorted(views.items())
+            for each in view.arrivals
+            if (host, each.key) not in self._done
+        ]
+        departures = [
+            self._departure(host, each, last)
+            for host, view in sorted(views.items())
+            for last, each in pairwise((None, *view.departures))
+            if each is not None and (host, each.key) not in self._done
+        ]
+        prepared = sorted(each.opened.at for view in views.values() for each in view.arrivals if each.opened)
+        proven = _proven(arrivals, departures, self._fixed)
+        proofs = {leg for ends in proven.items() for leg in ends}
+        options = [
+            [
+                link
+                for left in departures
+                if left.host != came.host
+                and (
+                    link := _link_by_proof(came, left, proven)
+                    if came.id in proofs or left.id in proofs
+                    else self._candidate(came, left, prepared)
+                )
+                is not None
+                and not any(crosses(link.ends, ends) for ends in self._fixed)
+            ]
+            for came in arrivals
+        ]
+        chosen = best_links([link for found in options for link in found])
+        linked = {link.arrival for link in chosen}
+        wanted = {
+            link.departure
+            for found in options
+            for link in found
+            if link.arrival not in linked and not (link.unlikely or link.contradictory)
+        }
+        links = {
+            link.arrival: replace(link, is_ambiguous=True) if link.departure in wanted else link
+            for link in chosen
+        }
+        return arrivals, departures, links
+
+    def _arrival(self, views: Mapping[str, HostView], host: str, arrival: Arrival) -> _Arrival:
+        form = (host, arrival.key), arrival.absorbed, arrival.tentative
+        if form not in self._arrivals:
+            self._arrivals[form] = _Arrival(host, arrival, lasted(arrival), holders_at(views, host, arrival))
+        return self._arrivals[form]
+
+    def _departure(self, host: str, departure: Departure, last: Departure | None) -> _Departure:
+        """last: the departure before it there."""
+        marks = (*last.job_marks, last.ended) if last is not None else ()
+        before = newest(mark for mark in marks if mark is not None and mark.origin == "event")
+        form = (host, departure.key), departure.absorbed, before
+        if form not in self._departures:
+            earlier = [mark for mark in (before, departure.began) if mark is not None]
+            self._departures[form] = _Departure(host, departure, lasted(departure), earlier)
+        return self._departures[form]
+
+    def _candidate(self, came: _Arrival, left: _Departure, prepared: Sequence[float]) -> Link | None:
+        if (came, left) not in self._links:
+            ends = came.id, left.id
+            differs = ends not in self._published and any(leg in self._in_published for leg in ends)
+            self._links[came, left] = _candidate(came, left, prepared, is_published=not differs)
+        return self._links[came, left]
 
 
 def _next(began: Sequence[float], first: Mark) -> float:
@@ -141,102 +252,84 @@ def _next(began: Sequence[float], first: Mark) -> float:
     return began[n] if n < len(began) else FOREVER
 
 
-def total_penalty(views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]) -> int:
-    """The penalty of the best choice of links; legs without a link count most, an arrival that is open not at
-    all: messages of its source may still arrive. A job that isn't over may end in any way.
-    """
-    arrivals, departures, holders, links = _linked(views, done, published)
-    linked = {link.departure for link in links.values()}
-    penalty = sum(
-        replace(link, unlikely=link.unlikely and link.of.is_over).penalty for link in links.values()
-    )
-    for host, arrival in arrivals:
-        leg = (host, arrival.key)
-        is_open = arrival.stage == "open" and arrival.over is None
-        if arrival.tentative or is_open or leg in links:
-            continue
-        if arrival.stage != "ended":
-            penalty += UNLINKED_PENALTY
-        elif source_without_job(host, arrival, holders[leg], views, links)[1] is None:
-            penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
-    for host, each in departures:
-        is_known_to_fail = each.iterated and each.job_gone is not None
-        is_sure = each.suspended or each.postcopy or each.stage in _OF_A_MIGRATION or is_known_to_fail
-        if is_sure and (host, each.key) not in linked:
-            penalty += UNLINKED_PENALTY
-    return penalty
-
-
 _OF_A_MIGRATION: Final[frozenset[DepartureStage]] = frozenset({"left", "resumed", "resumed_ended"})
 """What only a migration ends with."""
-_Arrivals = list[tuple[str, Arrival]]
-_Departures = list[tuple[str, Departure]]
-_Residencies = dict[LegId, list[tuple[str, Residency]]]
 
 
-def _linked(
-    views: Mapping[str, HostView], done: Collection[LegId], published: Collection[Ends]
-) -> tuple[_Arrivals, _Departures, _Residencies, dict[LegId, Link]]:
-    """All legs except those in `done`, where the guest was at each arrival, and each arrival's link."""
-    arrivals = [(h, a) for h, t in sorted(views.items()) for a in t.arrivals if (h, a.key) not in done]
-    departures = [(h, d) for h, t in sorted(views.items()) for d in t.departures if (h, d.key) not in done]
-    residencies = {(host, arrival.key): holders_at(views, host, arrival) for host, arrival in arrivals}
-    times = {(host, arrival.key): lasted(arrival) for host, arrival in arrivals}
-    times |= {(host, departure.key): lasted(departure) for host, departure in departures}
-    fixed = [ends for ends in published if any(leg in done for leg in ends)]
-    known = _Known(
-        {leg: found[0] if found else None for leg, found in residencies.items()},
-        published,
-        fixed,
-        _proven(arrivals, departures, times, fixed),
-        times,
-        [each.opened for view in views.values() for each in view.arrivals if each.opened is not None],
-        {
-            (host, each.key): newest(m for m in (*last.job_marks, last.ended) if m and m.origin == "event")
-            for host, view in views.items()
-            for last, each in pairwise(view.departures)
-        },
-    )
-    return arrivals, departures, residencies, _link(arrivals, departures, known)
+@dataclass(frozen=True, eq=False)
+class _Arrival:
+    """An arrival in one form: when it lasted, and where the guest was then, the likeliest first."""
+
+    host: str
+    arrival: Arrival
+    lasted: Sequence[Interval]
+    holders: Sequence[tuple[str, Residency]]
+
+    @cached_property
+    def id(self) -> LegId:
+        return self.host, self.arrival.key
+
+    @cached_property
+    def waited(self) -> bool:
+        over = self.arrival.decided
+        return over is not None and _waited(self.arrival.first, over)
 
 
-def _overlaps(
-    arrival: Arrival,
-    departure: Departure,
-    came: Sequence[Interval],
-    left: Sequence[Interval],
-    *,
-    held: bool,
-    earlier: Sequence[Mark],
-    order_s: float = ORDER_S,
-) -> list[Overlap]:
-    """The readings of both clocks by which these may be the legs of one attempt, by the order of libvirt's
-    protocol, within `order_s`. held: it is the guest's own end on the host that had it when the arrival was
-    opened, however long that took. earlier: what happened on the source before its job had a destination.
+@dataclass(frozen=True, eq=False)
+class _Departure:
+    """A departure in one form: when it lasted, and what happened there before its job had a destination."""
+
+    host: str
+    departure: Departure
+    lasted: Sequence[Interval]
+    earlier: Sequence[Mark]
+
+    @cached_property
+    def id(self) -> LegId:
+        return self.host, self.departure.key
+
+    @cached_property
+    def waited(self) -> bool:
+        end = self.departure.ended
+        return end is not None and _waited(self.departure.opened, end)
+
+    @cached_property
+    def copied_last(self) -> Mark | None:
+        return self.departure.copied_last
+
+    @cached_property
+    def is_its_jobs_end(self) -> bool:
+        """Whether nothing but its job's end is known."""
+        it = self.departure
+        return it.opened == it.ended and it.stage != "left" and it.began is None
+
+
+def _overlaps(came: _Arrival, left: _Departure, *, held: bool) -> list[tuple[float, Overlap]]:
+    """The readings of both clocks, and how far each is from what the order of libvirt's protocol allows for
+    the legs of one attempt, in seconds. held: it is the guest's own end on the host that had it when the
+    arrival was opened, however long that took.
     """
+    arrival, departure = came.arrival, left.departure
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
-    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
     was_prepared_seen = arrival.opened is not None and not is_found(arrival.opened)
-    copied = departure.copied_last
+    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
+    trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
     found = []
-    for a, d in product(came, left):
-        trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
-        if arrival.over is not None:  # nor after the guest had left again
-            trails_s = min(trails_s, max(0.0, a.read(arrival.over) - a.ends))
-        slack_s = ASKED_S if _is_all_its_jobs_end(departure) else order_s
-        if is_ordered and a.begins > d.read(departure.opened) + order_s:
-            continue
-        if copied is not None and d.read(copied) > a.ends + max(AFTER_S, order_s):
-            continue
-        if was_prepared_seen and any(d.read(mark) > a.begins + order_s for mark in earlier):
-            continue
-        if a.begins <= d.ends + order_s and d.begins <= a.ends + trails_s + slack_s:
-            found.append((a, d))
+    for a, d in product(came.lasted, left.lasted):
+        after_s = d.begins - a.ends
+        if trails_s:  # nor after the guest had left again
+            after_s -= min(trails_s, max(0.0, a.read(arrival.over) - a.ends) if arrival.over else FOREVER)
+        if left.is_its_jobs_end:
+            after_s = 0.0 if after_s <= ASKED_S else FOREVER
+        off_s = [a.begins - d.ends, after_s]
+        if is_ordered:
+            off_s.append(a.begins - d.read(departure.opened))
+        if left.copied_last is not None and (copied_s := d.read(left.copied_last) - a.ends) > AFTER_S:
+            off_s.append(copied_s)
+        if was_prepared_seen:
+            off_s.extend(d.read(mark) - a.begins for mark in left.earlier)
+        found.append((max(off_s), (a, d)))
     return found
-
-
-def _is_all_its_jobs_end(departure: Departure) -> bool:
-    return departure.opened == departure.ended and departure.stage != "left" and departure.began is None
 
 
 Fit = Literal["fits", "may_fit", "contradicts"]
@@ -255,28 +348,6 @@ _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
 """Which ends go together: a guest that left arrived, and one that was never suspended arrived nowhere. What
 is contradictory is linked only if nothing else can be.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What else is known: on which host the guest was when each arrival was opened and its residency there,
-    what was published as one attempt, which of that is fixed, what equal figures prove, when each leg lasted,
-    all preparations, and the last event of the job before each departure's.
-    """
-
-    holders: Mapping[LegId, tuple[str, Residency] | None]
-    published: Collection[Ends]
-    fixed: Collection[Ends]
-    proven: Mapping[LegId, LegId]
-    lasted: Mapping[LegId, list[Interval]]
-    prepared: Sequence[Mark]
-    before: Mapping[LegId, Mark | None]
-
-    def proves(self, arrival: LegId, departure: LegId) -> bool | None:
-        """Whether equal figures prove that these belong together, or that they don't; None: neither."""
-        if arrival not in self.proven and departure not in self.proven.values():
-            return None
-        return self.proven.get(arrival) == departure
 
 
 def stage_then(
@@ -323,81 +394,53 @@ def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap
     return is_well_after(over, end, [(d, a) for a, d in overlaps])
 
 
-def _was_followed(arrival: Arrival, departure: Departure, known: _Known) -> bool:
+def _was_followed(arrival: Arrival, departure: Departure, prepared: Sequence[float]) -> bool:
     """Another attempt was prepared before the source's end: a source begins one job after the other."""
     end = departure.ended
     if end is None or end.origin != "event" or departure.stage not in _OF_A_MIGRATION:
         return False
-    return any(arrival.first.at < prepared.at < end.at - AFTER_S for prepared in known.prepared)
-
-
-def _link(
-    arrivals: Iterable[tuple[str, Arrival]],
-    departures: Iterable[tuple[str, Departure]],
-    known: _Known,
-) -> dict[LegId, Link]:
-    """Arrival -> its departure, one to one: the choice of links with the lowest cost."""
-    departures = list(departures)
-    options: list[list[Link]] = []
-    for host, arrival in arrivals:
-        found = [
-            link
-            for s_host, departure in departures
-            if s_host != host
-            and (link := _candidate(host, arrival, s_host, departure, known)) is not None
-            and not any(crosses(link.ends, ends) for ends in known.fixed)
-        ]
-        if found:
-            options.append(found)
-    chosen = best_links([link for found in options for link in found])
-    linked = {link.arrival for link in chosen}
-    wanted = {
-        link.departure
-        for found in options
-        for link in found
-        if link.arrival not in linked and not (link.unlikely or link.contradictory)
-    }
-    return {
-        link.arrival: replace(link, is_ambiguous=link.is_ambiguous or link.departure in wanted)
-        for link in chosen
-    }
+    return _next(prepared, arrival.first) < end.at - AFTER_S
 
 
 def _proven(
-    arrivals: _Arrivals,
-    departures: _Departures,
-    times: Mapping[LegId, list[Interval]],
-    fixed: Collection[Ends],
+    arrivals: Iterable[_Arrival], departures: Iterable[_Departure], fixed: Collection[Ends]
 ) -> dict[LegId, LegId]:
     """Arrival -> departure, where both have the same figures of the copy, and no other leg has: the only data
     that libvirt reports on both sides. Of small guests that do nothing any two may be equal: none of an
     attempt that was over before the other began, or that others prove to be another.
     """
-    legs: defaultdict[Copied, tuple[_Arrivals, _Departures]] = defaultdict(lambda: ([], []))
+    legs: defaultdict[Copied, tuple[list[_Arrival], list[_Departure]]] = defaultdict(lambda: ([], []))
     for came in arrivals:
-        if (figures := came[1].copied) is not None:
+        if (figures := came.arrival.copied) is not None:
             legs[figures][0].append(came)
     for left in departures:
-        if (figures := left[1].copied) is not None:
+        if (figures := left.departure.copied) is not None:
             legs[figures][1].append(left)
     found = {}
     for alike, others in legs.values():
         if len(alike) == len(others) == 1:
-            ((host, arrival),), ((s_host, departure),) = alike, others
-            here, there = (host, arrival.key), (s_host, departure.key)
-            is_other = host == s_host or any(crosses((here, there), ends) for ends in fixed)
-            if not is_other and _may_be_one(arrival, departure, times[here], times[there]):
-                found[here] = there
+            (came,), (left,) = alike, others
+            is_other = came.host == left.host or any(crosses((came.id, left.id), ends) for ends in fixed)
+            if not is_other and _may_be_one(came, left):
+                found[came.id] = left.id
     return found
 
 
-def _may_be_one(
-    arrival: Arrival, departure: Departure, came: Sequence[Interval], left: Sequence[Interval]
-) -> bool:
+def _link_by_proof(came: _Arrival, left: _Departure, proven: Mapping[LegId, LegId]) -> Link | None:
+    """The link of two legs of which one is proven to belong to a certain other one."""
+    is_proven = proven.get(came.id) == left.id
+    return Link(came.id, left.id, left.departure, proven=True) if is_proven else None
+
+
+def _may_be_one(came: _Arrival, left: _Departure) -> bool:
     """Whether these lasted at the same time by any reading, or no reading of a clock may be right."""
+    arrival, departure = came.arrival, left.departure
     over, end = arrival.decided or arrival.first, departure.ended or departure.opened
     return (
-        any(a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S for a, d in product(came, left))
+        any(
+            a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S
+            for a, d in product(came.lasted, left.lasted)
+        )
         or _waited(arrival.first, over)
         or _waited(departure.opened, end)
     )
@@ -409,21 +452,22 @@ def _is_within(departure: Departure, residency: Residency) -> bool:
     return residency.began.key <= departure.key and (ended is None or departure.key <= ended.key)
 
 
-def _ended_together(
-    arrival: Arrival, departure: Departure, came: Interval, left: Interval, *, was_sent: bool
-) -> list[Overlap]:
+def _ended_together(came: _Arrival, left: _Departure, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
     waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
     """
-    over, end, opened = arrival.decided, departure.ended, departure.opened
-    if over is None or end is None or departure.stage in ("crashed", "stopped") or opened == end:
+    if not (was_sent or came.waited or left.waited):
+        return []
+    over, end, opened = came.arrival.decided, left.departure.ended, left.departure.opened
+    if over is None or end is None or left.departure.stage in ("crashed", "stopped") or opened == end:
         return []  # a guest may crash at any time
-    by_s = came.read(over) - left.read(end)
-    is_apart = _is_exact(opened) and not came.begins - ORDER_S < left.read(opened) < came.ends
-    was_sent = was_sent and not (is_apart and _is_exact(arrival.first))
-    if was_sent or (_waited(opened, end) and not is_apart):
-        return [(came, left.shifted(by_s))]
-    return [(came.shifted(-by_s), left)] if _waited(arrival.first, over) else []
+    a, d = came.lasted[0], left.lasted[0]
+    by_s = a.read(over) - d.read(end)
+    is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
+    was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
+    if was_sent or (left.waited and not is_apart):
+        return [(a, d.shifted(by_s))]
+    return [(a.shifted(-by_s), d)] if came.waited else []
 
 
 def _is_exact(mark: Mark) -> bool:
@@ -437,53 +481,54 @@ def _waited(first: Mark, last: Mark) -> bool:
     return abs(came_s - stamped_s) > LIVE_S or not (is_live(first) or is_live(last))
 
 
-def _candidate(host: str, arrival: Arrival, s_host: str, departure: Departure, known: _Known) -> Link | None:
+def _candidate(
+    came: _Arrival, left: _Departure, prepared: Sequence[float], *, is_published: bool
+) -> Link | None:
+    """The link of two legs that may belong together. prepared: when all arrivals were, in order."""
+    arrival, departure = came.arrival, left.departure
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
-    here, there = (host, arrival.key), (s_host, departure.key)
-    if (proven := known.proves(here, there)) is not None:
-        return Link(here, there, departure, proven=True) if proven else None
-    holder = known.holders[here]
-    is_there = holder is not None and holder[0] == s_host and _is_within(departure, holder[1])
-    held = is_there and holder is not None and holder[1].ended in (None, departure.ended)
-    came, left = known.lasted[here], known.lasted[there]
-    earlier = [mark for mark in (known.before.get(there), departure.began) if mark is not None]
-    overlaps_of = partial(_overlaps, arrival, departure, held=held, earlier=earlier)
-    overlaps = overlaps_of(came, left)
+    holder, residency = next(iter(came.holders), (None, None))
+    is_there = residency is not None and holder == left.host and _is_within(departure, residency)
+    held = is_there and residency is not None and residency.ended in (None, departure.ended)
+    by_readings = _overlaps(came, left, held=held)
+    overlaps = [overlap for off_s, overlap in by_readings if off_s <= ORDER_S]
     is_between_readings = (
         not overlaps
-        and min(a.begins for a in came) <= max(d.ends for d in left)
-        and (min(d.begins for d in left) <= max(a.ends for a in came))
+        and min(a.begins for a in came.lasted) <= max(d.ends for d in left.lasted)
+        and (min(d.begins for d in left.lasted) <= max(a.ends for a in came.lasted))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = overlaps_of(came, left, order_s=SKEW_S)
+        overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
     is_forced = not overlaps
     if is_forced:
         was_sent = held and departure.stage == "left"
-        overlaps = _ended_together(arrival, departure, came[0], left[0], was_sent=was_sent)
+        overlaps = _ended_together(came, left, was_sent=was_sent)
+    if not overlaps:
+        return None
     fit = _fit(arrival, departure, overlaps)
-    if not overlaps or (is_forced and fit != "fits"):
+    if is_forced and fit != "fits":
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
-    is_plain = (came[0], left[0]) in overlaps and not is_between_readings
+    is_plain = (came.lasted[0], left.lasted[0]) in overlaps and not is_between_readings
     was_joined = bool(arrival.absorbed or departure.absorbed)
     if fit == "contradicts" and (was_found or not is_plain or was_joined):
         return None
     is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     return Link(
-        here,
-        there,
+        came.id,
+        left.id,
         departure,
         is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
         contradictory=fit == "contradicts" or is_forced,
         between_readings=is_between_readings,
-        guest_elsewhere=holder is not None and not is_there,
+        guest_elsewhere=residency is not None and not is_there,
         unlikely=fit == "may_fit"
-        or _is_all_its_jobs_end(departure)
-        or _was_followed(arrival, departure, known)
+        or left.is_its_jobs_end
+        or _was_followed(arrival, departure, prepared)
         or _outlived(arrival, departure, overlaps),
-        clock_set=all(not {a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
-        unpublished=(here, there) not in known.published,
+        clock_set=not any(a.read in _BY_CLOCK and d.read in _BY_CLOCK for a, d in overlaps),
+        unpublished=not is_published,
         overlaps=tuple(overlaps),
         distance_ms=round(
             1000

@@ -8,6 +8,7 @@ segments are one leg, unless two explain more.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from itertools import pairwise, takewhile
 from typing import Any, TypeVar
@@ -65,6 +66,8 @@ def choose(
     if borders:
         least = total_penalty(joined(views))
         for border in borders:
+            if least <= 0:
+                break
             border.continues = False
             separate = total_penalty(joined(views))
             least, border.continues = (separate, False) if separate < least else (least, True)
@@ -103,9 +106,9 @@ def joined(views: Mapping[str, HostView]) -> dict[str, HostView]:
     """The views with each leg that continues joined to the leg before it."""
     found = {}
     for host, view in views.items():
-        copy = found[host] = view.copy()
-        copy.arrivals = _joined(view.arrivals, _of_arrivals)
-        copy.departures = _joined(view.departures, _of_departures)
+        other = found[host] = copy(view)
+        other.arrivals = _joined(view.arrivals, _of_arrivals)
+        other.departures = _joined(view.departures, _of_departures)
     return found
 
 

@@ -20,7 +20,7 @@ from bridge.correlator.rules.host_view import (
 )
 from bridge.correlator.rules.observations import Key, Mark
 from bridge.correlator.rules.outcomes import states_of
-from bridge.correlator.rules.pairing import Pair, pair, total_penalty
+from bridge.correlator.rules.pairing import Linker, Pair
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -63,7 +63,7 @@ def test_a_departure_stays_with_its_arrival_though_more_come_than_are_weighed_to
     published: set[Ends] = set()
     found = []
     for n in range(8):
-        pairs = [each for each in pair({"host1": here, "host2": there}, (), published) if each.arrival]
+        pairs = [each for each in Linker((), published).pair({"host1": here, "host2": there}) if each.arrival]
         linked = {each.arrival.key: each.departure.key for each in pairs if each.arrival and each.departure}
         published = {(("host1", arrival), ("host2", departure)) for arrival, departure in linked.items()}
         found.append([key for key, departure in linked.items() if departure == (0, 1)])
@@ -87,7 +87,7 @@ def test_equal_figures_prove_which_halves_belong_together(which: int, apart_s: f
 
 def links_of(here: HostView, there: HostView, *done: Ends) -> list[tuple[Key | None, Key | None]]:
     """The places of each attempt's arrival and departure."""
-    pairs = pair({"host1": here, "host2": there}, [leg for ends in done for leg in ends], done)
+    pairs = Linker([leg for ends in done for leg in ends], done).pair({"host1": here, "host2": there})
     return [
         (each.arrival.key if each.arrival else None, each.departure.key if each.departure else None)
         for each in pairs
@@ -169,7 +169,7 @@ def test_all_attempts_are_weighed_together() -> None:
     here, there = HostView(), HostView()
     here.arrivals = [arrived(10 * n, 10.0 + 2.2 * n) for n in range(8)]
     there.departures = [left(10 * n, 10.02 + 2.2 * n, 10.3 + 2.2 * n) for n in range(8) if n != 2]
-    pairs = pair({"host1": here, "host2": there}, ())
+    pairs = Linker(()).pair({"host1": here, "host2": there})
     linked = {each.arrival.key: each.departure and each.departure.key for each in pairs if each.arrival}
     assert linked == {(0, 10 * n): (0, 10 * n) if n != 2 else None for n in range(8)}
 
@@ -182,8 +182,8 @@ def test_no_attempt_overtakes_one_whose_verdict_is_final() -> None:
     there.departures = [left(1, 31.0, 31.05), left(11, 31.1, 32.0)]
     done: Ends = (("host1", (0, 11)), ("host2", (0, 1)))
     views = {"host1": here, "host2": there}
-    assert len(pair(views, done, [done])) == 2
-    assert len(pair(views, done)) == 1
+    assert len(Linker(done, [done]).pair(views)) == 2
+    assert len(Linker(done).pair(views)) == 1
 
 
 @pytest.mark.parametrize("reading", ["at", "stamp", "received", ""], ids=lambda reading: reading or "none")
@@ -194,7 +194,7 @@ def test_a_guest_that_ended_may_have_ended_the_attempt_by_any_reading_of_the_clo
     before, by_then = (mark(2, "stopped/shutdown", t) for t in (16.0, 20.0))
     end = structs.replace(before, **{reading: getattr(by_then, reading)} if reading else {})
     there.past = [Residency(mark(1, "started/booted", 1.0), end)]
-    (found,) = pair({"host1": here, "host2": there}, ())
+    (found,) = Linker(()).pair({"host1": here, "host2": there})
     assert (found.departure is not None) == bool(reading)
 
 
@@ -203,7 +203,7 @@ def of_the_arrival(source: HostView) -> Pair:
     destination = HostView()
     destination.arrivals = [arrived(1, 8.68)]
     destination.arrivals[0].stage = "arrived"
-    (found,) = [each for each in pair({"host1": destination, "host2": source}, ()) if each.arrival]
+    (found,) = [each for each in Linker(()).pair({"host1": destination, "host2": source}) if each.arrival]
     return found
 
 
@@ -254,7 +254,7 @@ def test_ends_go_together(came: ArrivalStage, fits: DepartureStage, other: Depar
         opened, ended = mark(1, "", t), mark(2, "", 20.9)
         is_open = stage in ("copying", "leaving")
         views[host].departures = [Departure(opened.key, opened, stage, ended=None if is_open else ended)]
-    (found,) = [each for each in pair(views, ()) if each.arrival]
+    (found,) = [each for each in Linker(()).pair(views) if each.arrival]
     assert found.source == "host3"
 
 
@@ -265,7 +265,7 @@ def test_what_only_a_migration_ends_with_is_sure_to_be_one(stage: DepartureStage
     opened = mark(1, "", 20.0)
     source.departures = [Departure(opened.key, opened, stage)]
     is_sure = stage in ("left", "resumed", "resumed_ended")
-    assert total_penalty({"host1": source}, (), ()) == is_sure * UNLINKED_PENALTY
+    assert Linker(()).total_penalty({"host1": source}) == is_sure * UNLINKED_PENALTY
 
 
 def test_a_departure_of_the_residency_that_was_comes_before_a_nearer_one_of_the_next() -> None:
@@ -276,7 +276,7 @@ def test_a_departure_of_the_residency_that_was_comes_before_a_nearer_one_of_the_
     there.past = [Residency(mark(1, "started/booted", 1.0), mark(10, "stopped/destroyed", 30.5))]
     there.residency = Residency(mark(15, "started/booted", 31.0))
     there.departures = [Departure(each.key, each) for each in (mark(5, "", 20.0), mark(20, "", 31.2))]
-    found = pair({"host1": here, "host2": there}, ())[0]
+    found = Linker(()).pair({"host1": here, "host2": there})[0]
     assert found.departure is there.departures[0]
 
 
@@ -286,7 +286,7 @@ def test_an_arrival_that_ended_alone_costs_no_more_than_a_link_between_two_readi
     alone = HostView()
     alone.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=mark(2, "", 21.0))]
     likelier = replace(link, between_readings=False, unlikely=True)
-    assert likelier.penalty < total_penalty({"host1": alone}, (), ()) <= link.penalty
+    assert likelier.penalty < Linker(()).total_penalty({"host1": alone}) <= link.penalty
 
 
 def test_a_guest_that_never_arrived_did_not_end_last() -> None:
@@ -342,7 +342,7 @@ def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 20.0)]
     there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
-    found = [each for each in pair({"host1": here, "host2": there}, ()) if each.arrival]
+    found = [each for each in Linker(()).pair({"host1": here, "host2": there}) if each.arrival]
     assert [each.departure is not None for each in found] == [linked]
 
 
@@ -358,5 +358,5 @@ def test_a_guest_that_was_suspended_before_and_is_gone_may_be_anywhere(
     there.past = [Residency(mark(0, "started/booted", 0.0), gone)]
     there.departures = [Departure(opened.key, opened, "vanished", suspended=switched, ended=gone)]
     here.arrivals = [arrived(1, 92.0)]
-    (found,) = [each for each in pair({"host1": here, "host2": there}, ()) if each.arrival]
+    (found,) = [each for each in Linker(()).pair({"host1": here, "host2": there}) if each.arrival]
     assert (found.source, found.departure) == (source, None)

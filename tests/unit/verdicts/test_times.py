@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.pairing import pair
+from bridge.correlator.rules.pairing import Linker
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import verdicts, words
 from tests.unit.verdicts.rows import MIGRATIONS
@@ -20,7 +20,7 @@ def linked(arrival: Arrival, departure: Departure) -> tuple[bool, bool]:
     """Whether these are one attempt, and whether that is ambiguous."""
     here, there = HostView(), HostView()
     here.arrivals, there.departures = [arrival], [departure]
-    first, *others = pair({"host1": here, "host2": there}, ())
+    first, *others = Linker(()).pair({"host1": here, "host2": there})
     return not others, first.ambiguous
 
 
