@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.bench import agent, backlog, correlator, dashboard, group, known, sizes, takeover
+from tests.bench import agent, backlog, correlator, dashboard, evaluation, group, known, sizes, takeover
 from tests.bench.figure import Figure
 from tests.bench.place import Place
 
@@ -17,6 +17,7 @@ PARTS: Final[dict[str, Callable[[Place], Iterator[Figure]]]] = {
     "backlog": backlog.measure,
     "correlator": correlator.measure,
     "known": known.measure,
+    "evaluation": evaluation.measure,
     "group": group.measure,
     "takeover": takeover.measure,
     "sizes": sizes.measure,
