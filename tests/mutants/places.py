@@ -10,11 +10,13 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 PACKAGES: Final = ("bridge.correlator.rules", "bridge.correlator.input")
+_WITHIN: Final = ("fget", "func", "__func__")
+"""Where a property, a cached one and a class method have their function."""
 _IMPORT: Final = ("bridge.", "tests.")
 
 Path = tuple[object, ...]
@@ -75,7 +77,9 @@ def functions() -> dict[str, FunctionType]:
                 found[f"{own}.{name}"] = value
             elif isinstance(value, type):
                 for part, member in list(vars(value).items()):
-                    function = getattr(member, "fget", getattr(member, "__func__", member))
+                    function = next(
+                        (inner for name in _WITHIN if (inner := getattr(member, name, None))), member
+                    )
                     if isinstance(function, FunctionType) and function.__module__ == full:
                         found[f"{own}.{name}.{part}"] = function
     return found
@@ -84,12 +88,12 @@ def functions() -> dict[str, FunctionType]:
 def predicates() -> Iterator[str]:
     """The decision's functions and properties that answer a question."""
     properties = {
-        id(member.fget)
+        id(member.fget if isinstance(member, property) else member.func)
         for module in modules().values()
         for value in vars(module).values()
         if isinstance(value, type)
         for member in vars(value).values()
-        if isinstance(member, property)
+        if isinstance(member, (property, cached_property))
     }
     for name, function in functions().items():
         is_asked = name.count(".") == 1 or id(function) in properties

@@ -60,11 +60,11 @@ def test_each_constant_is_halved_doubled_and_zero_and_each_predicate_forced() ->
 def test_a_change_is_made_wherever_the_name_was_imported() -> None:
     """In a process of its own, for it is for good."""
     code = (
-        "from bridge.correlator.rules import clock_readings, observations, pairing\n"
+        "from bridge.correlator.rules import candidates, clock_readings, observations\n"
         "from tests.mutants.mutants import mutants\n"
         "{m.name: m for m in mutants()}['observations.SKEW_S: zero'].apply()\n"
-        "{m.name: m for m in mutants()}['clock_readings.ORDER_S: zero'].apply()\n"
-        "print(observations.SKEW_S, pairing.SKEW_S, pairing._overlaps.__kwdefaults__['order_s'])"
+        "{m.name: m for m in mutants()}['clock_readings.FOREVER: zero'].apply()\n"
+        "print(observations.SKEW_S, candidates.SKEW_S, *candidates.stage_then.__defaults__)"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
     assert observations.SKEW_S

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from bridge.correlator.rules.actions import KEPT
+from bridge.correlator.rules.candidates import stage_then
 from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
 from bridge.correlator.rules.observations import SKEW_S, UNNOTICED_S, Mark, is_found, is_live
-from bridge.correlator.rules.pairing import Pair, stage_then
+from bridge.correlator.rules.pairing import Pair
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
 Timing = Literal["now", "soon", "settle", "never", "patience"]

@@ -29,7 +29,7 @@ HELD_BY: Final[dict[str, str]] = {
     "host_log._is_explained": (
         f"{_IN}host_log.py::test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it[between0]"
     ),
-    "pairing._ended_independently": (
+    "candidates._ended_independently": (
         f"{_IN}rows.py::test_what_becomes_of_the_guest_afterwards_changes_no_verdict"
         "[2.0-events and states-9.0-16-destination's_QEMU_dies]"
     ),
