@@ -314,6 +314,24 @@ MENDED: Final = {
             "after persistent 11.3 non-live aborted, destination first later renamed",
             "dead A 4…11 unsaid 0",
         ),
+        # the destination was away while its clock was set: its leg ended when the source said so
+        (
+            ("before transient 9.0 saved and restored 0.5 live copies breaks off  source's libvirtd killed"),
+            "clock steps B 8…8 -10 + restart 5…5 5",
+        ),
+        # likewise, and blind
+        (
+            (
+                "before persistent 11.3 saved, restored elsewhere 30 live copies breaks off ~2 S:iter"
+                " destination's QEMU dies"
+            ),
+            "blind A 1…8 said 15 + clock steps A 2…2 -10",
+        ),
+        # likewise, and late
+        (
+            "after transient 9.0 live copies breaks off  source's libvirtd killed, p2p later crash",
+            "clock steps B 6…6 -10 + late B 0…7 15",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found

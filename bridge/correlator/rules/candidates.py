@@ -72,6 +72,12 @@ class ArrivalForm:
         """Its place, whatever its form."""
         return self.host, self.arrival.key
 
+    @cached_property
+    def waited(self) -> bool:
+        """Whether its messages waited on their way, by its beginning and its end."""
+        over = self.arrival.decided
+        return over is not None and _waited(self.arrival.first, over)
+
 
 @dataclass(frozen=True, eq=False)
 class DepartureForm:
@@ -254,10 +260,10 @@ def _is_within(departure: Departure, residency: Residency) -> bool:
 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
-    """When both legs lasted if no reading of the clocks is right: the source's was set while its messages
+    """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
     waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
     """
-    if not (was_sent or left.waited):
+    if not (was_sent or came.waited or left.waited):
         return []
     over, end, opened = came.arrival.decided, left.departure.ended, left.departure.opened
     if over is None or end is None or left.departure.stage in ("crashed", "stopped") or opened == end:
@@ -266,7 +272,9 @@ def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -
     by_s = a.read(over) - d.read(end)
     is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
     was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
-    return [(a, d.shifted(by_s))] if was_sent or not is_apart else []
+    if was_sent or (left.waited and not is_apart):
+        return [(a, d.shifted(by_s))]
+    return [(a.shifted(-by_s), d)] if came.waited else []
 
 
 def _is_exact(mark: Mark) -> bool:
