@@ -259,6 +259,16 @@ def _is_within(departure: Departure, residency: Residency) -> bool:
     return residency.began.key <= departure.key and (ended is None or departure.key <= ended.key)
 
 
+def _is_of_a_later_stay(came: ArrivalForm, left: DepartureForm, residency: Residency) -> bool:
+    """The departure began after the stay there from which the guest had left for this arrival, which was over
+    before that stay's end was known: both were heard at once, whatever its host's clock was later.
+    """
+    over, ended = came.arrival.decided, residency.ended
+    if over is None or ended is None or left.departure.key < ended.key:
+        return False
+    return _is_exact(over) and _is_exact(ended) and over.received < ended.received
+
+
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
     waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
@@ -309,6 +319,8 @@ def candidate(
         overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
     is_forced = not overlaps
     if is_forced:
+        if holder == left.host and residency is not None and _is_of_a_later_stay(came, left, residency):
+            return None
         was_sent = held and departure.stage == "left"
         overlaps = _ended_together(came, left, was_sent=was_sent)
     if not overlaps:

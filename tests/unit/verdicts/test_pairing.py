@@ -347,6 +347,32 @@ def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
 
 
 @pytest.mark.parametrize(
+    ("over_s", "linked"),
+    [
+        pytest.param(20.6, False, id="heard at once"),
+        pytest.param(100.0, True, id="heard late"),
+    ],
+)
+def test_a_departure_after_a_later_start_is_another_attempts(over_s: float, *, linked: bool) -> None:
+    """The guest was found gone from its source, after it had arrived; it was started there again, and left.
+    All of that waited on its way.
+    """
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 20.0)]
+    gone = structs.replace(mark(2, "stopped/unknown", 20.5, "resync"), since=START + 15.0)
+    there.past = [
+        Residency(mark(1, "started/booted", 1.0), structs.replace(gone, received=START + over_s)),
+        Residency(mark(3, "started/booted", 25.0), mark(12, "stopped/migrated", 27.3)),
+    ]
+    opened, ended = (
+        structs.replace(mark(n, what, at), received=START + 100.0)
+        for n, what, at in ((11, "suspended/migrated", 27.0), (12, "stopped/migrated", 27.3))
+    )
+    there.departures = [Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)]
+    assert (((0, 1), (0, 11)) in links_of(here, there)) is linked
+
+
+@pytest.mark.parametrize(
     ("suspended", "source"), [(5.0, None), (None, "host2")], ids=["suspended before", "never suspended"]
 )
 def test_a_guest_that_was_suspended_before_and_is_gone_may_be_anywhere(
