@@ -220,8 +220,23 @@ def _prune(context: EvaluationContext, remains: AbstractSet[LegId]) -> None:
     alive = legs | marks
     beside = _beside(alive - stale, record.published)
     record.published = [
-        t for t in record.published if t.id in beside or record.reordering or not alive.isdisjoint(t.legs)
+        each
+        for each in record.published
+        if each.id in beside
+        or record.reordering
+        or any(leg in alive or _may_return(leg, record) for leg in each.legs)
     ]
+
+
+def _may_return(leg: LegId, record: DomainRecord) -> bool:
+    """Whether a leg that isn't kept any more may be found again: late messages can show fewer legs after
+    it than were found before.
+    """
+    host, key = leg
+    base = record.logs[host].base if host in record.logs else None
+    return base is not None and (
+        key > base.key or any(each.key == key for each in (*base.arrivals, *base.departures))
+    )
 
 
 def _check_point(record: DomainRecord, stale: AbstractSet[LegId]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec import structs
 
 from bridge.correlator.rules import actions, machine
 from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, Link
+from bridge.correlator.rules.evaluate import evaluate
 from bridge.correlator.rules.holders import holders_at
 from bridge.correlator.rules.host_view import (
     Arrival,
@@ -18,9 +20,10 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import Key, Mark
+from bridge.correlator.rules.observations import Key, Mark, Observation, ObservationKind
 from bridge.correlator.rules.outcomes import states_of
 from bridge.correlator.rules.pairing import Linker, Pair
+from bridge.correlator.rules.record import DomainRecord, Times
 from bridge.wire.messages import stamp
 from tests.unit.verdicts.fleets import carry_out
 from tests.unit.verdicts.stage import START
@@ -318,6 +321,53 @@ def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_de
     monkeypatch.setattr(actions, "KEPT", 4)
     monkeypatch.setattr(machine, "KEPT", 4)
     assert wrong_with(carry_out(draw(seed))) == []
+
+
+def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state stands for one more arrival, with which the first one isn't kept any more; the event that came
+    late shows that there is none, and the first one is back. One host is blind from the middle on.
+    """
+    monkeypatch.setattr(actions, "KEPT", 4)
+    monkeypatch.setattr(machine, "KEPT", 4)
+    record, count = DomainRecord("c7a5fdbd-edaf-9455-926a-d65c16db1809"), Counter[str]()
+
+    def take(
+        host: str, t: float, what: str, kind: ObservationKind = "lifecycle", late_s: float = 0.0
+    ) -> None:
+        count[host] += kind == "lifecycle"
+        origin = "event" if kind == "lifecycle" else "state"
+        place, at = count[host], START + t
+        seen = Observation(
+            host, 0, place, kind, what, origin, "QEMU", "web01", at, at + late_s, stamp(at), f"{host} {place}"
+        )
+        record.add(seen, contiguous=True)
+
+    def told(t: float) -> list[str]:
+        blind = {"host3": START} if t > 200.0 else {}
+        return [
+            each.id for each in evaluate(record, START + t, blind, Times()).messages if each.name != "last"
+        ]
+
+    take("host3", 0.0, "shutoff/unknown", "state")
+    take("host1", 0.0, "running/booted", "state")
+    for n in range(20):
+        source, destination = ("host1", "host2")[:: -1 if n % 2 else 1]
+        for what, host in (
+            ("started/migrated", destination),
+            ("suspended/migrated", source),
+            ("resumed/migrated", destination),
+            ("stopped/migrated", source),
+        ):
+            take(host, 20.0 * n + 0.1 * count.total(), what)
+        assert [each for each in told(20.0 * n + 19.0) if "-completed-" in each]
+        assert len(record.published) < 4 or n >= 10, "nothing is under way"
+    take("host2", 400.0, "gone", "cleared")
+    take("host1", 401.0, "suspended/migrated")
+    count["host2"] += 3
+    take("host2", 401.5, "running/migrated", "state")
+    told(402.0)
+    take("host2", 401.4, "resumed/migrated", late_s=20.0)
+    assert [each for each in told(422.0) if "-started" in each or "-completed-" in each] == []
 
 
 @pytest.mark.parametrize(
