@@ -299,9 +299,11 @@ def _waited(first: Mark, last: Mark) -> bool:
 
 
 def candidate(
-    came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, is_published: bool
+    came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, differs: bool
 ) -> Link | None:
-    """The link of two legs that may belong together. prepared: when all arrivals were, in order."""
+    """The link of two legs that may belong together. prepared: when all arrivals were, in order; differs:
+    from what was published.
+    """
     arrival, departure = came.arrival, left.departure
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
@@ -347,7 +349,7 @@ def candidate(
         or _was_followed(arrival, departure, prepared)
         or _outlived(arrival, departure, overlaps),
         clock_set=not any({a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
-        unpublished=not is_published,
+        unpublished=differs,
         overlaps=tuple(overlaps),
         distance_ms=round(
             1000

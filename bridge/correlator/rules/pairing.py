@@ -230,5 +230,5 @@ class Linker:
         if (came, left) not in self._links:
             ends = came.id, left.id
             differs = ends not in self._published and any(leg in self._in_published for leg in ends)
-            self._links[came, left] = candidate(came, left, prepared, is_published=not differs)
+            self._links[came, left] = candidate(came, left, prepared, differs=differs)
         return self._links[came, left]
