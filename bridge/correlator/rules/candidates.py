@@ -14,12 +14,7 @@ from functools import cached_property
 from itertools import product
 from typing import Final, Literal
 
-from bridge.correlator.rules.alignment import (
-    Ends,
-    LegId,
-    Link,
-    crosses,
-)
+from bridge.correlator.rules.alignment import Ends, LegId, Link, crosses
 from bridge.correlator.rules.clock_readings import (
     AFTER_S,
     FOREVER,

@@ -66,7 +66,7 @@ def choose(
     if borders:
         least = total_penalty(joined(views))
         for border in borders:
-            if least <= 0:
+            if least == 0:  # below it, something is proven: the rest may be explained yet
                 break
             border.continues = False
             separate = total_penalty(joined(views))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from bridge.correlator.rules import actions, machine
+from bridge.correlator.rules import actions, machine, segments
 from bridge.correlator.rules.alignment import UNLINKED_PENALTY, Ends, Link
 from bridge.correlator.rules.evaluate import evaluate
 from bridge.correlator.rules.holders import holders_at
@@ -321,6 +321,15 @@ def test_an_arrival_that_isn_t_kept_any_more_makes_no_second_migration_of_its_de
     monkeypatch.setattr(actions, "KEPT", 4)
     monkeypatch.setattr(machine, "KEPT", 4)
     assert wrong_with(carry_out(draw(seed))) == []
+
+
+@pytest.mark.parametrize("least", [0, -5, 5], ids=["all explained", "one proven", "one unexplained"])
+def test_segments_are_tried_apart_where_something_is_left_to_explain(least: int) -> None:
+    """A proof outweighs what another attempt lacks, and doesn't explain it."""
+    view = HostView()
+    view.departures = [left(1, 5.0, 6.0), replace(left(3, 25.0, 26.0), continues=True)]
+    segments.choose({"host1": view}, (), (), lambda views: least - len(views["host1"].departures) + 1)
+    assert len(view.departures) == (1 if least == 0 else 2)
 
 
 def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
