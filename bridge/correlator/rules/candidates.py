@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -228,12 +228,6 @@ def proven_links(
     return found
 
 
-def link_by_proof(came: ArrivalForm, left: DepartureForm, proven: Mapping[LegId, LegId]) -> Link | None:
-    """The link of two legs of which one is proven to belong to a certain other one."""
-    is_proven = proven.get(came.id) == left.id
-    return Link(came.id, left.id, left.departure, proven=True) if is_proven else None
-
-
 def _may_be_one(came: ArrivalForm, left: DepartureForm) -> bool:
     """Whether these lasted at the same time by any reading, or no reading of a clock may be right."""
     arrival, departure = came.arrival, left.departure
@@ -294,10 +288,10 @@ def _waited(first: Mark, last: Mark) -> bool:
 
 
 def candidate(
-    came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, differs: bool
+    came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, differs: bool, is_forced: bool
 ) -> Link | None:
     """The link of two legs that may belong together. prepared: when all arrivals were, in order; differs:
-    from what was published.
+    from what was published; is_forced: by no reading of the clocks, as neither has another link.
     """
     arrival, departure = came.arrival, left.departure
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
@@ -314,8 +308,9 @@ def candidate(
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
         overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
-    is_forced = not overlaps
     if is_forced:
+        if overlaps:
+            return None
         if holder == left.host and residency is not None and _is_of_a_later_stay(came, left, residency):
             return None
         was_sent = held and departure.stage == "left"

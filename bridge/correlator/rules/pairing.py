@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 from bridge.correlator.rules.alignment import (
     ENDED_PENALTY,
@@ -26,7 +26,6 @@ from bridge.correlator.rules.candidates import (
     ArrivalForm,
     DepartureForm,
     candidate,
-    link_by_proof,
     next_after,
     proven_links,
 )
@@ -108,7 +107,7 @@ class Linker:
         self._fixed = [ends for ends in published if any(leg in done for leg in ends)]
         self._arrivals: dict[tuple[LegId, tuple[Key, ...], bool], ArrivalForm] = {}
         self._departures: dict[tuple[LegId, tuple[Key, ...], Mark | None], DepartureForm] = {}
-        self._links: dict[tuple[ArrivalForm, DepartureForm], Link | None] = {}
+        self._links: dict[tuple[ArrivalForm, DepartureForm, bool], Link | None] = {}
 
     def pair(self, views: Mapping[str, HostView]) -> list[Pair]:
         """All attempts of one domain, arrivals first, each in its host's order."""
@@ -179,27 +178,30 @@ class Linker:
         prepared = sorted(each.opened.at for view in views.values() for each in view.arrivals if each.opened)
         proven = proven_links(arrivals, departures, self._fixed)
         proofs = {leg for ends in proven.items() for leg in ends}
-        options = [
-            [
-                link
-                for left in departures
-                if left.host != came.host
-                and (
-                    link := link_by_proof(came, left, proven)
-                    if came.id in proofs or left.id in proofs
-                    else self._link(came, left, prepared)
-                )
-                is not None
-                and not any(crosses(link.ends, ends) for ends in self._fixed)
-            ]
+        options: list[Link] = []
+        chosen: list[Link] = best_links(
+            Link(came.id, left.id, left.departure, proven=True)
             for came in arrivals
-        ]
-        chosen = best_links([link for found in options for link in found])
+            for left in departures
+            if proven.get(came.id) == left.id
+        )
+        for is_forced in (False, True):
+            taken = proofs.union(leg for link in chosen for leg in link.ends)
+            fixed = [*self._fixed, *(link.ends for link in chosen)]
+            found = [
+                link
+                for came, left in product(arrivals, departures)
+                if came.host != left.host
+                and taken.isdisjoint((came.id, left.id))
+                and (link := self._link(came, left, prepared, is_forced=is_forced)) is not None
+                and not any(crosses(link.ends, ends) for ends in fixed)
+            ]
+            options += found
+            chosen += best_links(found)
         linked = {link.arrival for link in chosen}
         wanted = {
             link.departure
-            for found in options
-            for link in found
+            for link in options
             if link.arrival not in linked and not (link.unlikely or link.contradictory)
         }
         links = {
@@ -226,9 +228,12 @@ class Linker:
             self._departures[form] = DepartureForm(host, departure, lasted(departure), earlier)
         return self._departures[form]
 
-    def _link(self, came: ArrivalForm, left: DepartureForm, prepared: Sequence[float]) -> Link | None:
-        if (came, left) not in self._links:
+    def _link(
+        self, came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, is_forced: bool
+    ) -> Link | None:
+        tried = came, left, is_forced
+        if tried not in self._links:
             ends = came.id, left.id
             differs = ends not in self._published and any(leg in self._in_published for leg in ends)
-            self._links[came, left] = candidate(came, left, prepared, differs=differs)
-        return self._links[came, left]
+            self._links[tried] = candidate(came, left, prepared, differs=differs, is_forced=is_forced)
+        return self._links[tried]
