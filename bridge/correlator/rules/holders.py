@@ -214,14 +214,13 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
 
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
-    """Whether the source's end began well after the attempt was over at the destination, by each
-    reading of their clocks that brings them about as close as the closest: what one end leads to follows at
-    once.
+    """Whether the source's end began well after the attempt was over at the destination, by every reading of
+    their clocks: what one end leads to follows at once.
     """
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
-    apart = [_after_s(end, over, of_source, of_destination) for of_destination, of_source in readings]
-    least_s = min(abs(each) for each in apart)
-    return min(each for each in apart if abs(each) <= least_s + AFTER_S) > AFTER_S
+    return all(
+        _after_s(end, over, of_source, of_destination) > AFTER_S for of_destination, of_source in readings
+    )
 
 
 def _after_s(end: Mark, over: Mark, of_source: ClockReading, of_destination: ClockReading) -> float:
