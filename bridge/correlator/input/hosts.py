@@ -40,6 +40,8 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     steady: Key = (0, 0)
     is_old: bool = False
     oldest: float = 0.0
+    flushed: float = 0.0
+    is_flushed: bool = False
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -124,6 +126,23 @@ class Host(Stream[_Kept]):
         self.kept.clock.note(received, at, place, is_status=False, is_next=is_next)
         if is_next:
             self._note_waited(before, received - at, place)
+            self._note_flushed(before, received, at)
+
+    def _note_flushed(self, before: float | None, received: float, at: float) -> None:
+        """What came at once after what had waited has waited, too, though the clock was set in between."""
+        kept = self.kept
+        was_set = before is not None and self._was_set(before)
+        kept.is_flushed = (was_set or kept.is_flushed) and received - kept.flushed < AFTER_S
+        if kept.is_flushed or received - at - self.offset_s > AFTER_S:
+            kept.flushed = received
+
+    def _was_set(self, before: float) -> bool:
+        return abs(self.offset_s - before) > CLOCK_EXACT[1] - CLOCK_EXACT[0]
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the last event waited on its way, whatever its stamp."""
+        return self.kept.is_flushed
 
     def note_status_clock(self, status: Status, received: float, *, late: bool) -> None:
         """A status that wasn't retained came from a running agent. late: it waited for us."""
@@ -139,7 +158,7 @@ class Host(Stream[_Kept]):
         they came faster than they were stamped.
         """
         kept, least = self.kept, self.offset_s
-        if before is None or abs(least - before) > CLOCK_EXACT[1] - CLOCK_EXACT[0]:
+        if before is None or self._was_set(before):
             kept.is_old = False  # nothing was known of the clock, or it was set
         elif difference - least > AFTER_S:
             kept.oldest = max(kept.oldest, difference) if kept.is_old else difference

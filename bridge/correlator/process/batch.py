@@ -110,6 +110,7 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
     waited = received - at > AFTER_S and (
         message.late or host.was_away(at) or is_between(host.waited, (ordinal, message.sequence))
     )
+    waited = waited or host.is_flushed
     if message.origin in AS_IT_HAPPENED or message.kind == "state":
         host.note_saw(min(at, message.at))
     return Observation(

@@ -174,7 +174,7 @@ class Departure(Leg):
     def copied_last(self) -> Mark | None:
         """The last that showed its copy under way, as it happened."""
         marks = (self.iterated_last, self.suspended, self.postcopy_started)
-        return newest(mark for mark in marks if not is_found(mark))
+        return newest(mark for mark in marks if mark and not is_found(mark) and not mark.late)
 
     @property
     def job_marks(self) -> tuple[Mark | None, ...]:
