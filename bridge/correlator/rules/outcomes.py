@@ -156,7 +156,7 @@ def outcome_of(
     if (
         _may_arrive_unseen(a, d, pair, silent)
         or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
-        or _may_have_ended_first(a, d, pair, silent)
+        or _may_have_ended_first(a, d, pair, source, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
     ):
         return UNDER_WAY_WATCHED
@@ -246,7 +246,7 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: M
 
 @exception_to("OUTCOMES", "under way: a conflict that was published stays one")
 def _may_have_ended_first(
-    a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]
+    a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, float]
 ) -> bool:
     """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first. Or it
     ended on both, and on one that was only found.
@@ -254,7 +254,13 @@ def _may_have_ended_first(
     arrival, departure = pair.arrival, pair.departure
     if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
         there, here = pair.at_destination(arrival.over), pair.at_source(departure.over)
-        return arrival.over.earliest < here < there or departure.over.earliest < there < here
+        is_its_last = (
+            source is not None and source.residency is None and source.past[-1].ended == departure.over
+        )
+        may_be_first = departure.over.earliest < there and not (
+            is_its_last and there < pair.next_began < here
+        )
+        return arrival.over.earliest < here < there or (there < here and may_be_first)
     if (a, d) == ("arrived", "resumed_ended") and departure is not None:
         end, blind = departure.over or departure.ended, pair.destination
         ended_s = pair.at_source(end) if end is not None else FOREVER
