@@ -153,10 +153,12 @@ class Linker:
                 penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
         for left in departures:
             each = left.departure
-            is_known_to_fail = each.iterated and each.job_gone is not None
-            is_sure = each.suspended or each.postcopy or each.stage in OF_A_MIGRATION or is_known_to_fail
-            if is_sure and left.id not in linked:
+            if left.id in linked:
+                continue
+            if each.suspended or each.postcopy or each.stage in OF_A_MIGRATION:
                 penalty += UNLINKED_PENALTY
+            elif each.iterated and each.job_gone:
+                penalty += ENDED_PENALTY
         return penalty
 
     def _linked(
