@@ -258,6 +258,14 @@ def _is_of_a_later_stay(came: ArrivalForm, left: DepartureForm, residency: Resid
     return _is_exact(over) and _is_exact(ended) and over.received < ended.received
 
 
+def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) -> bool:
+    """The guest's own end, after that of the departure's job, was within the arrival."""
+    over, end, ended = came.arrival.decided, left.departure.ended, residency.ended
+    if came.arrival.stage != "ended" or over is None or end is None or ended is None or is_found(ended):
+        return False
+    return end.key < ended.key and came.arrival.first.at < (residency.announced or ended).at < over.at
+
+
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
     waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
@@ -322,6 +330,13 @@ def candidate(
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came.lasted[0], left.lasted[0]) in overlaps and not is_between_readings
+    if (
+        not is_plain
+        and holder == left.host
+        and residency is not None
+        and _is_explained(came, left, residency)
+    ):
+        return None
     was_joined = bool(arrival.absorbed or departure.absorbed)
     if fit == "contradicts" and (was_found or not is_plain or was_joined):
         return None
