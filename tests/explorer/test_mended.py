@@ -332,6 +332,16 @@ MENDED: Final = {
             "after transient 9.0 live copies breaks off  source's libvirtd killed, p2p later crash",
             "clock steps B 6…6 -10 + late B 0…7 15",
         ),
+        # what came at once after what had waited had waited, too, though the clock was set back
+        (
+            ("before persistent 11.3 snapshot 0.5 live copies switches finishes answer lost both run on"),
+            "clock steps A 6…6 -3600 + cut A 3…16 unsaid 700",
+        ),
+        # a copy that came late may have been going on before the arrival was over
+        (
+            "before transient 9.0 crash and boot 30 storage copies answer lost both run on",
+            "clock steps A 7…7 3600 + cut A 12…20 unsaid 10800",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -883,6 +893,38 @@ MENDED: Final = {
                 " copies switches finishes source's libvirtd stopped"
             ),
             "none 0",
+        ),
+        # the next attempt shows where the guest was, of two that ended unseen
+        (
+            (
+                "two persistent 11.3 live copies switches finishes answer lost destination destroyed 5 C"
+                " live breaks off at once source's host lost found again"
+            ),
+            "restart 7…7 700",
+        ),
+        # likewise, where the host that was left had been cut off
+        (
+            (
+                "two persistent 11.3 live copies switches finishes answer lost destination destroyed 5 C"
+                " live breaks off at once source's host lost found again"
+            ),
+            "cut A 7…17 said 10800",
+        ),
+        # the guest's own end explains an arrival, and not the job before it
+        (
+            (
+                "two transient 9.0 live copies breaks off  aborted, destination first 0.5 B live breaks"
+                " off at once source destroyed"
+            ),
+            "dead B 1…4 unsaid 0",
+        ),
+        # a job that failed with no arrival to be seen parts no arrival
+        (
+            (
+                "two transient 9.0 live copies breaks off ~2 S:iter aborted 0.5 B live copies breaks off"
+                " ~2 S:iter destination's libvirtd killed"
+            ),
+            "dead B 1…6 said 0",
         ),
     ],
     "none": [
