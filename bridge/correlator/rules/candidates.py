@@ -201,7 +201,7 @@ def _was_followed(arrival: Arrival, departure: Departure, prepared: Sequence[flo
     end = departure.ended
     if end is None or end.origin != "event" or departure.stage not in OF_A_MIGRATION:
         return False
-    return next_after(prepared, arrival.first) < end.at - AFTER_S
+    return next_after(prepared, arrival.first) < end.at - ORDER_S
 
 
 def proven_links(
