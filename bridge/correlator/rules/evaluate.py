@@ -57,6 +57,7 @@ def evaluate(
     linker = Linker(done, linked)
     segments.choose(context.views, done, published_alone, linker.total_penalty)
     pairs = linker.pair(context.views)
+    segments.return_suspends(context.views, pairs)
     attempts = [attempt for each in pairs if (attempt := evaluate_attempt(context, each)) is not None]
     context.is_open = context.is_open or (len(context.views) > 1 and bool(context.silent))
     evaluate_offline(context)

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 
 from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
+from bridge.correlator.rules.clock_readings import ORDER_S
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Leg
 from bridge.correlator.rules.observations import Mark, is_found, was_blind
+from bridge.correlator.rules.pairing import Pair
 
 Penalty = Callable[[Mapping[str, HostView]], int]
 """The penalty of the best choice of links."""
@@ -75,6 +77,26 @@ def choose(
                 _part(border)
         for host, view in joined(views).items():
             views[host].arrivals, views[host].departures = view.arrivals, view.departures
+
+
+def return_suspends(views: Mapping[str, HostView], pairs: Iterable[Pair]) -> None:
+    """A job is suspended after its destination was prepared: a suspend before that is the last job's, which
+    failed to resume the guest.
+    """
+    for pair in pairs:
+        departure, arrival = pair.departure, pair.arrival
+        if departure is None or arrival is None or arrival.opened is None:
+            continue
+        if is_found(departure.opened) or is_found(arrival.opened):
+            continue
+        prepared_s, suspended_s = pair.at_destination(arrival.opened), pair.at_source(departure.opened)
+        if departure.opened != departure.suspended or prepared_s <= suspended_s + ORDER_S:
+            continue
+        for before, after in pairwise(views[pair.source or ""].departures):
+            if after.key == departure.key and before.stage in ("resumed", "resumed_ended"):
+                before.returned, before.ended = before.ended, departure.opened
+                before.stage, before.guest = "left_paused", "paused"
+                departure.suspended, departure.guest = None, "paused"
 
 
 def remains(views: Mapping[str, HostView]) -> frozenset[LegId]:

@@ -102,6 +102,8 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
         (7324, "a clock that seems right parts no halves that nothing else parts"),
         (720, "a link that gives way to a cheaper one takes no leg from a third"),
         (13970, "an arrival that was another attempt's for a while is still what was published of it"),
+        (8070, "a guest's own end explains an arrival before a job that a clock sets apart"),
+        (8339, "a suspend before the next destination is prepared is the last job's"),
         (30224, "an end that isn't after the attempt by one reading of the clocks may have ended it"),
     ],
 )
