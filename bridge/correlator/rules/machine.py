@@ -199,7 +199,7 @@ def _counts_anew(view: HostView, iteration: int | None) -> bool:
 def _may_be_the_next_job(view: HostView) -> bool:
     """A job goes on, the last one was taken for one that failed to resume, and nothing happened since."""
     last = view.departures[-1] if view.departures else None
-    if last is None or last.returned is None or last.ended is None or last.job_gone is not None:
+    if last is None or last.returned is None or last.ended is None:
         return False
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
 
