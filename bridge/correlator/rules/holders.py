@@ -135,7 +135,10 @@ def _last_host(
         for (destination, _), link in links.items():
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
-        if any(each.stage == "left" and each.ended == residency.ended for each in views[source].departures):
+        has_left = any(
+            each.stage == "left" and each.ended == residency.ended for each in views[source].departures
+        )
+        if has_left or (arrival.stage not in ("open", "ended") and not is_found(residency.ended)):
             return None  # to a host that didn't see it come
     return source
 
