@@ -171,7 +171,7 @@ def _end_before_copy(
     if end is None or stage is None:
         return None
     began = residency.announced or end
-    if all(read(end) + AFTER_S < read(arrival.first) for read in READINGS):
+    if all(read(end) + ORDER_S < read(arrival.first) for read in READINGS):
         return None  # it had ended before; the guest was started again, unseen
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
