@@ -249,14 +249,13 @@ def _may_have_ended_first(
     a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, float]
 ) -> bool:
     """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first. Or it
-    ended on both, and on one that was only found.
+    ended on both, and on one that was only found, and no next attempt shows that it was still there.
     """
     arrival, departure = pair.arrival, pair.departure
     if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
         there, here = pair.at_destination(arrival.over), pair.at_source(departure.over)
-        is_its_last = (
-            source is not None and source.residency is None and source.past[-1].ended == departure.over
-        )
+        last = source.past[-1:] if source is not None and source.residency is None else []
+        is_its_last = any(stay.ended == departure.over for stay in last)
         may_be_first = departure.over.earliest < there and not (
             is_its_last and there < pair.next_began < here
         )
