@@ -107,10 +107,10 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
     assert message.kind is not None
     assert message.kind != "job"
     at = message.at + host.offset_s
-    waited = received - at > AFTER_S and (
-        message.late or host.was_away(at) or is_between(host.waited, (ordinal, message.sequence))
+    waited = host.is_flushed or (
+        received - at > AFTER_S
+        and (message.late or host.was_away(at) or is_between(host.waited, (ordinal, message.sequence)))
     )
-    waited = waited or host.is_flushed
     if message.origin in AS_IT_HAPPENED or message.kind == "state":
         host.note_saw(min(at, message.at))
     return Observation(

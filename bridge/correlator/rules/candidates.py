@@ -305,8 +305,9 @@ def candidate(
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
         return None
     holder, residency = next(iter(came.holders), (None, None))
-    is_there = residency is not None and holder == left.host and _is_within(departure, residency)
-    held = is_there and residency is not None and residency.ended in (None, departure.ended)
+    stay = residency if holder == left.host else None
+    is_there = stay is not None and _is_within(departure, stay)
+    held = is_there and stay is not None and stay.ended in (None, departure.ended)
     by_readings = _overlaps(came, left, held=held)
     overlaps = [overlap for off_s, overlap in by_readings if off_s <= ORDER_S]
     is_between_readings = (
@@ -319,7 +320,7 @@ def candidate(
     if is_forced:
         if overlaps:
             return None
-        if holder == left.host and residency is not None and _is_of_a_later_stay(came, left, residency):
+        if stay is not None and _is_of_a_later_stay(came, left, stay):
             return None
         was_sent = held and departure.stage == "left"
         overlaps = _ended_together(came, left, was_sent=was_sent)
@@ -330,12 +331,7 @@ def candidate(
         return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came.lasted[0], left.lasted[0]) in overlaps and not is_between_readings
-    if (
-        not is_plain
-        and holder == left.host
-        and residency is not None
-        and _is_explained(came, left, residency)
-    ):
+    if not is_plain and stay is not None and _is_explained(came, left, stay):
         return None
     was_joined = bool(arrival.absorbed or departure.absorbed)
     if fit == "contradicts" and (was_found or not is_plain or was_joined):

@@ -181,10 +181,9 @@ class Linker:
         proven = proven_links(arrivals, departures, self._fixed)
         proofs = {leg for ends in proven.items() for leg in ends}
         options: list[Link] = []
-        chosen: list[Link] = best_links(
+        chosen = best_links(
             Link(came.id, left.id, left.departure, proven=True)
-            for came in arrivals
-            for left in departures
+            for came, left in product(arrivals, departures)
             if proven.get(came.id) == left.id
         )
         for is_forced in (False, True):
