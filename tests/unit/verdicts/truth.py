@@ -127,9 +127,6 @@ def _attempt(attempt: Attempt, groups: dict[str, list[TimedMessage]], hurt: Coll
         wanted["guest"] = same if wanted["guest"][1] != "lost" else wanted["guest"]
     if (is_late or attempt.touched) and attempt.row.number in _CLEANED_UP:
         wanted |= {key: columns(last)[key] for key in ("confirmed_by", "attention")}
-    is_unsaid = attempt.touched and "source" not in wanted["confirmed_by"]
-    if is_unsaid and columns(last)["guest"] == (wanted["guest"][0], "unknown"):
-        wanted["guest"] = columns(last)["guest"]  # a host may have been lost before that was noticed
     if is_exact and columns(last) != wanted:
         yield f"told {columns(last)}, true is {wanted}"
     elif (
