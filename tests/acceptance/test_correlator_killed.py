@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.correlators import CorrelatorProcess, Fleet
+from tests.support.correlators import CorrelatorProcess, Fleet, stamped_now
 from tests.support.processes import wait_until
 from tests.support.streams import mixed, streams_of
 
@@ -44,7 +44,8 @@ def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path
         correlator.until_connected()
         pieces = 12
         for piece in range(pieces):
-            fleet.publish(messages[piece * len(messages) // pieces : (piece + 1) * len(messages) // pieces])
+            part = messages[piece * len(messages) // pieces : (piece + 1) * len(messages) // pieces]
+            fleet.publish(stamped_now(part))
             fleet.listen(chance.uniform(0, 0.15))
             correlator.kill()
             fleet.listen(chance.uniform(0, 0.1))
@@ -61,7 +62,7 @@ def test_killed_at_random_moments_it_tells_the_same_and_each_once(tmp_path: Path
         CorrelatorProcess(calm, tmp_path / "calm", **waits) as correlator,
     ):
         correlator.until_connected()
-        fleet.publish(messages)
+        fleet.publish(stamped_now(messages))
         fleet.until(lambda: fleet.have_ended(streams), timeout_s=60)
         fleet.listen(2.5)
         expected = {uuid: _story(fleet, uuid) for uuid in streams}
