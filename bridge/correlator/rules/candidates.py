@@ -268,7 +268,8 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
-    waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
+    waited, so that its leg ended when the other one did, and before that was received. was_sent: the end alone
+    shows that.
     """
     if not (was_sent or came.waited or left.waited):
         return []
@@ -279,9 +280,9 @@ def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -
     by_s = a.read(over) - d.read(end)
     is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
     was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
-    if was_sent or (left.waited and not is_apart):
+    if (was_sent or (left.waited and not is_apart)) and a.read(over) < end.received + ORDER_S:
         return [(a, d.shifted(by_s))]
-    return [(a.shifted(-by_s), d)] if came.waited else []
+    return [(a.shifted(-by_s), d)] if came.waited and d.read(end) < over.received + ORDER_S else []
 
 
 def _is_exact(mark: Mark) -> bool:
