@@ -268,8 +268,8 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
-    waited, so that its leg ended when the other one did, and before that was received. was_sent: the end alone
-    shows that.
+    waited, so that its leg ended when the other one did, which was before its end was received. was_sent: the
+    end alone shows that.
     """
     if not (was_sent or came.waited or left.waited):
         return []

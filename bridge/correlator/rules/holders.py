@@ -202,6 +202,9 @@ def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
     overlaps = residency_overlaps(arrival, residency)
     if not all(d.read(ran) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
         return None
+    over, began = arrival.over, residency.began
+    if over is not None and is_found(began) and any(d.read(began) > a.read(over) for a, d in overlaps):
+        return None  # it may have been started there again
     stage: DepartureStage = "resumed" if residency.ended is None else "resumed_ended"
     return Departure(ran.key, ran, stage, guest="running", ended=ran, over=residency.ended)
 

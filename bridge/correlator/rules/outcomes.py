@@ -157,6 +157,7 @@ def outcome_of(
         _may_arrive_unseen(a, d, pair, silent)
         or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
         or _may_have_ended_first(a, d, pair, source, silent)
+        or _may_have_come_back(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
     ):
         return UNDER_WAY_WATCHED
@@ -268,6 +269,15 @@ def _may_have_ended_first(
     else:
         return False
     return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
+
+
+@exception_to("OUTCOMES", "under way, unresolved after `patience`")
+def _may_have_come_back(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]) -> bool:
+    """The guest arrived, and then its destination went blind: if found on its source, it may be back."""
+    ran = pair.departure.ended if pair.departure is not None else None
+    if (a, d) not in (("arrived", "resumed"), ("arrived", "unpaused")) or ran is None or not is_found(ran):
+        return False
+    return silent.get(pair.destination or "", FOREVER) < pair.at_source(ran)
 
 
 @exception_to("OUTCOMES", "under way: nothing began")
