@@ -268,8 +268,8 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
-    waited, so that its leg ended when the other one did, which was before its end was received. was_sent: the
-    end alone shows that.
+    waited, so that its leg ended when the other one did: after what had come at once, and before this was
+    received. was_sent: the end alone shows that.
     """
     if not (was_sent or came.waited or left.waited):
         return []
@@ -280,9 +280,12 @@ def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -
     by_s = a.read(over) - d.read(end)
     is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
     was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
-    if (was_sent or (left.waited and not is_apart)) and a.read(over) < end.received + ORDER_S:
+    may_move = was_sent or (left.waited and not is_apart)
+    if may_move and left.departure.not_before < a.read(over) < end.received + ORDER_S:
         return [(a, d.shifted(by_s))]
-    return [(a.shifted(-by_s), d)] if came.waited and d.read(end) < over.received + ORDER_S else []
+    if came.waited and came.arrival.not_before < d.read(end) < over.received + ORDER_S:
+        return [(a.shifted(-by_s), d)]
+    return []
 
 
 def _is_exact(mark: Mark) -> bool:

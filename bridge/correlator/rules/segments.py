@@ -37,13 +37,14 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
     """What follows may belong to another attempt than what came before."""
+    known: dict[str, Any] = {"after": view.last_live, "not_before": view.exact, "continues": True}
     if isinstance(leg, Departure):
         close_departure(view, mark)
-        departure = Departure(mark.key, mark, guest=view.guest, after=view.last_live, continues=True)
+        departure = Departure(mark.key, mark, guest=view.guest, **known)
         view.departures = [*view.departures, departure][-KEPT:]
     else:
         close_arrival(view, mark)
-        arrival = Arrival(mark.key, mark, after=view.last_live, continues=True)
+        arrival = Arrival(mark.key, mark, **known)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]
 
 
@@ -149,6 +150,7 @@ def _joined(legs: Iterable[_L], of_both: Callable[[_L, _L], dict[str, Any]]) -> 
             leg,
             key=before.key,
             after=before.after,
+            not_before=before.not_before,
             postcopy=before.postcopy or leg.postcopy,
             breaks=before.breaks + leg.breaks,
             broke=leg.broke or before.broke,

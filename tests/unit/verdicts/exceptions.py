@@ -41,6 +41,10 @@ HELD_BY: Final[dict[str, str]] = {
         f"{_FORMER}test_a_guest_whose_source_was_destroyed_may_live_where_nobody_looked"
     ),
     "outcomes._may_have_ended_first": f"{_ONCE}[ended where it was seen, blind where it ran too]",
+    "outcomes._may_have_come_back": (
+        f"{_IN}exceptions.py::"
+        "test_a_guest_that_was_found_on_its_source_may_have_come_back_from_a_destination_that_is_blind"
+    ),
     "verdict._may_have_ended_later": (
         f"{_IN}exceptions.py::test_a_source_that_was_found_stopped_may_have_been_stopped_later"
     ),

@@ -82,3 +82,15 @@ def test_a_guest_that_left_its_destination_again_may_have_come_back_unseen() -> 
         DESTINATION,
     )
     assert {each.outcome for each in verdicts(published)} == {"completed"}
+
+
+def test_a_guest_that_was_found_on_its_source_may_have_come_back_from_a_destination_that_is_blind() -> None:
+    said = "S:blind ~1 D(2,1) D(4,1) ~2 D:dark ~2 S=running/migrated S:back ~9 S(3,0) S(4,0) ~20"
+    row = replace(MIGRATIONS[0], said=said)
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL)))
+    hold_the_contract(published)
+    assert [each.outcome for each in verdicts(published)] == []
+    row = replace(row, said=f"{said} D=gone D:back ~90")
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL)))
+    hold_the_contract(published)
+    assert {each.outcome for each in verdicts(published)} == {"completed"}

@@ -151,6 +151,50 @@ def test_a_guests_end_and_an_arrival_that_came_at_once_and_apart_are_not_one_att
     assert links_of(here, there) == [((0, 1), None), (None, (0, 1))]
 
 
+def waited(one: Mark | None, received_s: float) -> Mark | None:
+    """It, received then."""
+    return one and structs.replace(one, received=START + received_s, late=True)
+
+
+@pytest.mark.parametrize(("received_s", "departure"), [(69.3, None), (69.8, (0, 1))])
+def test_what_waited_may_have_ended_with_the_other_leg_only_if_it_was_received_later(
+    received_s: float, departure: Key | None
+) -> None:
+    """Whatever its host's clock was: the arrival came at once."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 69.65)]
+    opened, ended = mark(1, "suspended/migrated", 64.0), mark(2, "stopped/migrated", 64.3)
+    first, last = waited(opened, received_s), waited(ended, received_s)
+    assert first is not None
+    there.departures = [Departure(first.key, first, stage="left", suspended=first, ended=last)]
+    assert ((0, 1), departure) in links_of(here, there)
+
+
+@pytest.mark.parametrize(("not_before_s", "departure"), [(22.7, (0, 1)), (23.4, None)])
+def test_what_waited_happened_after_what_had_come_at_once(not_before_s: float, departure: Key | None) -> None:
+    """Whatever its host's clock was meanwhile."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 31.53)]
+    came = here.arrivals[0]
+    came.first, came.switched = waited(came.first, 33.69) or came.first, waited(came.switched, 33.69)
+    came.not_before = START + not_before_s
+    there.departures = [left(1, 22.44, 22.81)]
+    assert ((0, 1), departure) in links_of(here, there)
+
+
+@pytest.mark.parametrize(("found_s", "departure"), [(12.2, (0, 1)), (15.7, None)])
+def test_a_guest_that_was_found_after_its_end_elsewhere_may_have_been_started_again(
+    found_s: float, departure: Key | None
+) -> None:
+    """Found before, it ran on both hosts."""
+    here, there = HostView(), HostView()
+    here.arrivals = [arrived(1, 11.41)]
+    here.arrivals[0].over = mark(3, "stopped/destroyed", 12.4)
+    found = structs.replace(mark(1, "started/unknown", found_s, "resync"), since=START + 7.1)
+    there.residency = Residency(found, ran=found)
+    assert links_of(here, there) == [((0, 1), departure)]
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_the_receipt_of_what_waited_says_nothing_of_where_the_guest_was(*, late: bool) -> None:
     """Its source was found without it, and with it again, before that came."""
