@@ -47,7 +47,7 @@ def fold(view: HostView, observation: Observation) -> None:
     if observation.received - observation.at > LIVE_S:
         view.late = observation.received
     if not observation.late and abs(observation.received - observation.at) < AFTER_S:
-        view.exact = observation.received - AFTER_S
+        view.not_before = observation.received - AFTER_S
     if observation.kind == "lifecycle":
         view.moved = observation.key
     view.driver = observation.driver or view.driver

@@ -37,7 +37,7 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
     """What follows may belong to another attempt than what came before."""
-    known: dict[str, Any] = {"after": view.last_live, "not_before": view.exact, "continues": True}
+    known: dict[str, Any] = {"after": view.last_live, "not_before": view.not_before, "continues": True}
     if isinstance(leg, Departure):
         close_departure(view, mark)
         departure = Departure(mark.key, mark, guest=view.guest, **known)
