@@ -80,7 +80,6 @@ class Leg:
     over: Mark | None = None  # the end of the residency that it began, or that continued after it
     announced: Mark | None = None  # when its end began, if the host reported that
     after: Instant | None = None  # what was found afterwards happened after this
-    not_before: float = 0.0  # as the host's, when it began
     copied: Copied | None = None
     continues: bool = False  # or is another: the host couldn't see in between
     absorbed: tuple[Key, ...] = ()  # where its later segments began
@@ -223,7 +222,6 @@ class HostView:
     key: Key = (-1, 0)
     last_live: Instant | None = None  # the last message that was sent as it happened
     late: float = 0.0  # when a late message was last received
-    not_before: float = 0.0  # what follows happened after this, by our clock, whatever its own is
     moved: Key = (-1, 0)  # the last lifecycle event; jobs' figures and iterations come after it
     driver: str = ""
     name: str | None = None

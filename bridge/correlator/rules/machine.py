@@ -13,7 +13,6 @@ from msgspec import structs
 
 from bridge.correlator.rules import actions as do
 from bridge.correlator.rules.actions import KEPT, Action, Figures
-from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.event_types import event_type_of, event_type_of_state
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import (
@@ -46,8 +45,6 @@ def fold(view: HostView, observation: Observation) -> None:
     view.key = observation.key
     if observation.received - observation.at > LIVE_S:
         view.late = observation.received
-    if not observation.late and abs(observation.received - observation.at) < AFTER_S:
-        view.not_before = observation.received - AFTER_S
     if observation.kind == "lifecycle":
         view.moved = observation.key
     view.driver = observation.driver or view.driver

@@ -37,14 +37,13 @@ def was_unseen(leg: Arrival | Departure, mark: Mark) -> bool:
 
 def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
     """What follows may belong to another attempt than what came before."""
-    known: dict[str, Any] = {"after": view.last_live, "not_before": view.not_before, "continues": True}
     if isinstance(leg, Departure):
         close_departure(view, mark)
-        departure = Departure(mark.key, mark, guest=view.guest, **known)
+        departure = Departure(mark.key, mark, guest=view.guest, after=view.last_live, continues=True)
         view.departures = [*view.departures, departure][-KEPT:]
     else:
         close_arrival(view, mark)
-        arrival = Arrival(mark.key, mark, **known)
+        arrival = Arrival(mark.key, mark, after=view.last_live, continues=True)
         view.arrivals = [*view.arrivals, arrival][-KEPT:]
 
 
@@ -150,7 +149,6 @@ def _joined(legs: Iterable[_L], of_both: Callable[[_L, _L], dict[str, Any]]) -> 
             leg,
             key=before.key,
             after=before.after,
-            not_before=before.not_before,
             postcopy=before.postcopy or leg.postcopy,
             breaks=before.breaks + leg.breaks,
             broke=leg.broke or before.broke,

@@ -151,34 +151,22 @@ def test_a_guests_end_and_an_arrival_that_came_at_once_and_apart_are_not_one_att
     assert links_of(here, there) == [((0, 1), None), (None, (0, 1))]
 
 
-def waited(one: Mark | None, received_s: float) -> Mark | None:
-    """It, received then."""
-    return one and structs.replace(one, received=START + received_s, late=True)
-
-
-@pytest.mark.parametrize(("received_s", "departure"), [(69.3, None), (69.8, (0, 1))])
-def test_what_waited_may_have_ended_with_the_other_leg_only_if_it_was_received_later(
-    received_s: float, departure: Key | None
+@pytest.mark.parametrize(
+    ("received_s", "behind_s", "departure"), [(69.3, 60.0, None), (69.8, 60.0, (0, 1)), (69.8, 0.0, None)]
+)
+def test_what_waited_ended_with_the_other_leg_only_by_a_clock_that_is_off_and_if_it_was_received_later(
+    received_s: float, behind_s: float, departure: Key | None
 ) -> None:
-    """Whatever its host's clock was: the arrival came at once."""
+    """The arrival came at once. behind_s: by how much the source's clock is."""
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 69.65)]
-    opened, ended = mark(1, "suspended/migrated", 64.0), mark(2, "stopped/migrated", 64.3)
-    first, last = waited(opened, received_s), waited(ended, received_s)
-    assert first is not None
-    there.departures = [Departure(first.key, first, stage="left", suspended=first, ended=last)]
-    assert ((0, 1), departure) in links_of(here, there)
-
-
-@pytest.mark.parametrize(("not_before_s", "departure"), [(22.7, (0, 1)), (23.4, None)])
-def test_what_waited_happened_after_what_had_come_at_once(not_before_s: float, departure: Key | None) -> None:
-    """Whatever its host's clock was meanwhile."""
-    here, there = HostView(), HostView()
-    here.arrivals = [arrived(1, 31.53)]
-    came = here.arrivals[0]
-    came.first, came.switched = waited(came.first, 33.69) or came.first, waited(came.switched, 33.69)
-    came.not_before = START + not_before_s
-    there.departures = [left(1, 22.44, 22.81)]
+    opened, ended = (
+        structs.replace(
+            mark(n, what, t), received=START + received_s, late=True, stamp=stamp(START + t - behind_s)
+        )
+        for n, what, t in ((1, "suspended/migrated", 64.0), (2, "stopped/migrated", 64.3))
+    )
+    there.departures = [Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)]
     assert ((0, 1), departure) in links_of(here, there)
 
 
@@ -424,24 +412,33 @@ def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("opened", "ended", "stage", "linked"),
+    ("opened", "ended", "behind_s", "stage", "linked"),
     [
-        pytest.param((5.0, 100.0), (6.0, 100.0), "left", True, id="all of it waited"),
-        pytest.param((19.9, 19.9), (6.0, 100.0), "left", True, id="its end waited, and the clock was set"),
-        pytest.param((5.0, 5.0), (6.0, 100.0), "left", False, id="it began at another time for certain"),
-        pytest.param((5.0, 5.0), (6.0, 6.0), "left", False, id="nothing waited"),
-        pytest.param((5.0, 8.5), (6.0, 9.5), "left", False, id="nothing waited for long"),
-        pytest.param((5.0, 100.0), (6.0, 100.0), "crashed", False, id="a guest may crash at any time"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), 2.0, "left", True, id="all of it waited"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), 0.0, "left", False, id="no clock is off"),
+        pytest.param((19.9, 19.9), (6.0, 100.0), 2.0, "left", True, id="its end waited"),
+        pytest.param((5.0, 5.0), (6.0, 100.0), 2.0, "left", False, id="it began at another time for certain"),
+        pytest.param((5.0, 5.0), (6.0, 6.0), 2.0, "left", False, id="nothing waited"),
+        pytest.param((5.0, 8.5), (6.0, 9.5), 2.0, "left", False, id="nothing waited for long"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), 2.0, "crashed", False, id="a guest may crash at any time"),
     ],
 )
-def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
-    opened: tuple[float, float], ended: tuple[float, float], stage: DepartureStage, *, linked: bool
+def test_legs_that_end_together_are_linked_where_a_clock_was_set(
+    opened: tuple[float, float],
+    ended: tuple[float, float],
+    behind_s: float,
+    stage: DepartureStage,
+    *,
+    linked: bool,
 ) -> None:
-    """Stamps and times of receipt on the source, whose leg is before the destination's by each reading."""
+    """When it was on the source, corrected, and when received: its leg is before the destination's by
+    each reading. behind_s: by how much the source's clock is at the end.
+    """
     marks = [
         structs.replace(mark(n, what, at), received=START + received)
         for n, (what, (at, received)) in enumerate((("suspended/migrated", opened), ("stopped/*", ended)), 1)
     ]
+    marks[1] = structs.replace(marks[1], stamp=stamp(marks[1].at - behind_s))
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 20.0)]
     there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
@@ -458,7 +455,7 @@ def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
 )
 def test_a_departure_after_a_later_start_is_another_attempts(over_s: float, *, linked: bool) -> None:
     """The guest was found gone from its source, after it had arrived; it was started there again, and left.
-    All of that waited on its way.
+    All of that waited on its way, and its clock is behind.
     """
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 20.0)]
@@ -468,7 +465,7 @@ def test_a_departure_after_a_later_start_is_another_attempts(over_s: float, *, l
         Residency(mark(3, "started/booted", 25.0), mark(12, "stopped/migrated", 27.3)),
     ]
     opened, ended = (
-        structs.replace(mark(n, what, at), received=START + 100.0)
+        structs.replace(mark(n, what, at), received=START + 100.0, stamp=stamp(START + at - 2.0))
         for n, what, at in ((11, "suspended/migrated", 27.0), (12, "stopped/migrated", 27.3))
     )
     there.departures = [Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)]
