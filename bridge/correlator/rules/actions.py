@@ -51,7 +51,7 @@ def end(view: HostView, mark: Mark, _: object = None) -> None:
 
 def open_arrival(view: HostView, mark: Mark, _: object = None) -> None:
     opened = mark if mark.what in ("started/migrated", "started/restored") else None
-    arrival = Arrival(mark.key, mark, opened, after=view.last_live)
+    arrival = Arrival(key=mark.key, first=mark, opened=opened, after=view.last_live)
     view.arrivals = [*view.arrivals, arrival][-KEPT:]
     view.defined = view.lost = None
     view.set_run_state(None, mark)
@@ -111,7 +111,7 @@ def break_in(view: HostView, mark: Mark, _: object = None) -> None:
 
 
 def open_departure(view: HostView, mark: Mark, _: object = None) -> None:
-    departure = Departure(mark.key, mark, guest=view.guest, after=view.last_live)
+    departure = Departure(key=mark.key, opened=mark, guest=view.guest, after=view.last_live)
     departure.state_before = view.listed.what if view.listed else None
     view.departures = [*view.departures, departure][-KEPT:]
 
