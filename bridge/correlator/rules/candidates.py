@@ -268,23 +268,33 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
     """When both legs lasted if no reading of the clocks is right: a clock was set while its host's messages
-    waited, so that its leg ended when the other one did, which was before its end was received. was_sent: the
-    end alone shows that.
+    waited, so that its leg ended when the other one did. was_sent: the end alone shows that.
     """
     if not (was_sent or came.waited or left.waited):
         return []
     over, end, opened = came.arrival.decided, left.departure.ended, left.departure.opened
     if over is None or end is None or left.departure.stage in ("crashed", "stopped") or opened == end:
         return []  # a guest may crash at any time
-    if all(abs(mark.at - mark.stamped) <= AFTER_S for mark in (came.arrival.first, over, opened, end)):
-        return []  # nothing shows that a clock was off
     a, d = came.lasted[0], left.lasted[0]
     by_s = a.read(over) - d.read(end)
     is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
     was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
-    if (was_sent or (left.waited and not is_apart)) and a.read(over) < end.received + ORDER_S:
+    is_off = any(abs(mark.at - mark.stamped) > AFTER_S for mark in (came.arrival.first, over, opened, end))
+    is_polled = left.departure.stage != "left"
+    if (was_sent or (left.waited and not is_apart)) and (
+        is_polled or _may_have_been_later(end, by_s, a.read(over), is_off=is_off)
+    ):
         return [(a, d.shifted(by_s))]
-    return [(a.shifted(-by_s), d)] if came.waited and d.read(end) < over.received + ORDER_S else []
+    if came.waited and (is_polled or _may_have_been_later(over, -by_s, d.read(end), is_off=is_off)):
+        return [(a.shifted(-by_s), d)]
+    return []
+
+
+def _may_have_been_later(last: Mark, by_s: float, then_s: float, *, is_off: bool) -> bool:
+    """Whether an end may have been at this moment, later by so much: before it was received. A clock that is
+    ahead shows at once, as no message is early: unless one is known to be off, it wasn't earlier.
+    """
+    return (is_off or by_s > 0.0) and then_s < last.received + ORDER_S
 
 
 def _is_exact(mark: Mark) -> bool:

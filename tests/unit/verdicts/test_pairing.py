@@ -152,10 +152,16 @@ def test_a_guests_end_and_an_arrival_that_came_at_once_and_apart_are_not_one_att
 
 
 @pytest.mark.parametrize(
-    ("received_s", "behind_s", "departure"), [(69.3, 60.0, None), (69.8, 60.0, (0, 1)), (69.8, 0.0, None)]
+    ("left_s", "received_s", "behind_s", "departure"),
+    [
+        pytest.param(64.0, 69.8, 0.0, (0, 1), id="earlier"),
+        pytest.param(64.0, 69.3, 0.0, None, id="earlier, and received before the arrival"),
+        pytest.param(74.0, 80.0, 0.0, None, id="later"),
+        pytest.param(74.0, 80.0, 60.0, (0, 1), id="later, by a clock that is off"),
+    ],
 )
-def test_what_waited_ended_with_the_other_leg_only_by_a_clock_that_is_off_and_if_it_was_received_later(
-    received_s: float, behind_s: float, departure: Key | None
+def test_what_waited_may_have_left_when_the_other_leg_ended(
+    left_s: float, received_s: float, behind_s: float, departure: Key | None
 ) -> None:
     """The arrival came at once. behind_s: by how much the source's clock is."""
     here, there = HostView(), HostView()
@@ -164,7 +170,7 @@ def test_what_waited_ended_with_the_other_leg_only_by_a_clock_that_is_off_and_if
         structs.replace(
             mark(n, what, t), received=START + received_s, late=True, stamp=stamp(START + t - behind_s)
         )
-        for n, what, t in ((1, "suspended/migrated", 64.0), (2, "stopped/migrated", 64.3))
+        for n, what, t in ((1, "suspended/migrated", left_s), (2, "stopped/migrated", left_s + 0.3))
     )
     there.departures = [Departure(opened.key, opened, stage="left", suspended=opened, ended=ended)]
     assert ((0, 1), departure) in links_of(here, there)
@@ -412,33 +418,24 @@ def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("opened", "ended", "behind_s", "stage", "linked"),
+    ("opened", "ended", "stage", "linked"),
     [
-        pytest.param((5.0, 100.0), (6.0, 100.0), 2.0, "left", True, id="all of it waited"),
-        pytest.param((5.0, 100.0), (6.0, 100.0), 0.0, "left", False, id="no clock is off"),
-        pytest.param((19.9, 19.9), (6.0, 100.0), 2.0, "left", True, id="its end waited"),
-        pytest.param((5.0, 5.0), (6.0, 100.0), 2.0, "left", False, id="it began at another time for certain"),
-        pytest.param((5.0, 5.0), (6.0, 6.0), 2.0, "left", False, id="nothing waited"),
-        pytest.param((5.0, 8.5), (6.0, 9.5), 2.0, "left", False, id="nothing waited for long"),
-        pytest.param((5.0, 100.0), (6.0, 100.0), 2.0, "crashed", False, id="a guest may crash at any time"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), "left", True, id="all of it waited"),
+        pytest.param((19.9, 19.9), (6.0, 100.0), "left", True, id="its end waited, and the clock was set"),
+        pytest.param((5.0, 5.0), (6.0, 100.0), "left", False, id="it began at another time for certain"),
+        pytest.param((5.0, 5.0), (6.0, 6.0), "left", False, id="nothing waited"),
+        pytest.param((5.0, 8.5), (6.0, 9.5), "left", False, id="nothing waited for long"),
+        pytest.param((5.0, 100.0), (6.0, 100.0), "crashed", False, id="a guest may crash at any time"),
     ],
 )
-def test_legs_that_end_together_are_linked_where_a_clock_was_set(
-    opened: tuple[float, float],
-    ended: tuple[float, float],
-    behind_s: float,
-    stage: DepartureStage,
-    *,
-    linked: bool,
+def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
+    opened: tuple[float, float], ended: tuple[float, float], stage: DepartureStage, *, linked: bool
 ) -> None:
-    """When it was on the source, corrected, and when received: its leg is before the destination's by
-    each reading. behind_s: by how much the source's clock is at the end.
-    """
+    """Stamps and times of receipt on the source, whose leg is before the destination's by each reading."""
     marks = [
         structs.replace(mark(n, what, at), received=START + received)
         for n, (what, (at, received)) in enumerate((("suspended/migrated", opened), ("stopped/*", ended)), 1)
     ]
-    marks[1] = structs.replace(marks[1], stamp=stamp(marks[1].at - behind_s))
     here, there = HostView(), HostView()
     here.arrivals = [arrived(1, 20.0)]
     there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
