@@ -281,20 +281,19 @@ def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -
     was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
     is_off = any(abs(mark.at - mark.stamped) > AFTER_S for mark in (came.arrival.first, over, opened, end))
     is_polled = left.departure.stage != "left"
-    if (was_sent or (left.waited and not is_apart)) and (
-        is_polled or _may_have_been_later(end, by_s, a.read(over), is_off=is_off)
-    ):
+    may_move = was_sent or (left.waited and not is_apart)
+    if may_move and (is_polled or _may_have_been_at(a.read(over), end, is_off=is_off)):
         return [(a, d.shifted(by_s))]
-    if came.waited and (is_polled or _may_have_been_later(over, -by_s, d.read(end), is_off=is_off)):
+    if came.waited and (is_polled or _may_have_been_at(d.read(end), over, is_off=is_off)):
         return [(a.shifted(-by_s), d)]
     return []
 
 
-def _may_have_been_later(last: Mark, by_s: float, then_s: float, *, is_off: bool) -> bool:
-    """Whether an end may have been at this moment, later by so much: before it was received. A clock that is
-    ahead shows at once, as no message is early: unless one is known to be off, it wasn't earlier.
+def _may_have_been_at(moment_s: float, end: Mark, *, is_off: bool) -> bool:
+    """Whether an end may have been at this moment: before it was received, and, unless a clock is known to be
+    off, no earlier than it says: one that is ahead shows at once, as no message is early.
     """
-    return (is_off or by_s > 0.0) and then_s < last.received + ORDER_S
+    return (is_off or moment_s > end.at) and moment_s < end.received + ORDER_S
 
 
 def _is_exact(mark: Mark) -> bool:

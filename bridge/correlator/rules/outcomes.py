@@ -275,7 +275,7 @@ def _may_have_ended_first(
 def _may_have_come_back(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]) -> bool:
     """The guest arrived, and then its destination went blind: if found on its source, it may be back."""
     ran = pair.departure.ended if pair.departure is not None else None
-    if (a, d) not in (("arrived", "resumed"), ("arrived", "unpaused")) or ran is None or not is_found(ran):
+    if a != "arrived" or d not in ("resumed", "unpaused") or ran is None or not is_found(ran):
         return False
     return silent.get(pair.destination or "", FOREVER) < pair.at_source(ran)
 
