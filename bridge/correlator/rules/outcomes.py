@@ -8,7 +8,7 @@ Perform, Finish, Confirm; `qemu_migration.c`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 from bridge.correlator.rules.actions import KEPT
@@ -155,7 +155,7 @@ def outcome_of(
     arrival, departure = pair.arrival, pair.departure
     if (
         _may_arrive_unseen(a, d, pair, silent)
-        or _may_have_arrived(arrival, departure, source, is_source_blind=pair.source in silent)
+        or _may_have_arrived(pair, source, is_source_blind=pair.source in silent)
         or _may_have_ended_first(a, d, pair, source, silent)
         or _may_have_come_back(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
@@ -172,17 +172,18 @@ def outcome_of(
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_have_arrived(
-    arrival: Arrival | None, departure: Departure | None, source: HostView | None, *, is_source_blind: bool
-) -> bool:
+def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: bool) -> bool:
     """A destination that was blind before its guest's end may have had it meanwhile: its source had suspended
     it for the switch-over, and ended later, or is blind; or lost it while blind, too.
     """
+    arrival, departure = pair.arrival, pair.departure
     over = arrival.ended_by if arrival is not None else None
     if arrival is None or over is None or not arrival.may_have_come:
         return False
     if departure is None:
-        return source is not None and _lost_unseen(source, arrival.first.at, over.at + SKEW_S)
+        return source is not None and _lost_unseen(
+            source, arrival.first.at, over.at + SKEW_S, pair.ended_later
+        )
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
@@ -209,15 +210,16 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Hos
     )
 
 
-def _lost_unseen(source: HostView, begins_s: float, ends_s: float) -> bool:
+def _lost_unseen(source: HostView, begins_s: float, ends_s: float, later: Collection[Mark]) -> bool:
     """Whether a host may have lost the guest in this time while it was blind: only its last residencies are
-    kept.
+    kept. later: ends that are known to be later.
     """
     if len(source.past) == KEPT and source.past[0].began.at > begins_s:
         return True
     return any(
         residency.ended is not None
         and residency.ended.origin != "event"
+        and residency.ended not in later
         and begins_s <= residency.ended.at <= ends_s
         for residency in source.past
     )

@@ -50,7 +50,8 @@ from bridge.correlator.rules.observations import (
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
-    `next_began` when the next attempt was prepared, wherever.
+    `next_began` when the next attempt was prepared, wherever. `ended_later`: how later attempts between the
+    same hosts ended on the source.
     """
 
     arrival: Arrival | None
@@ -60,6 +61,7 @@ class Pair:
     ambiguous: bool = False
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
+    ended_later: frozenset[Mark] = frozenset()
 
     @property
     def first(self) -> Mark:
@@ -127,7 +129,14 @@ class Linker:
                 pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
             elif not arrival.tentative:
                 source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
-                pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
+                later = frozenset(
+                    link.of.ended
+                    for (there, key), link in links.items()
+                    if there == host and key > arrival.key and link.departure[0] == source and link.of.ended
+                )
+                pairs.append(
+                    Pair(arrival, host, departure, source, False, overlaps, next_s, ended_later=later)
+                )
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))
             for each in departures

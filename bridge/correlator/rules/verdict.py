@@ -134,7 +134,9 @@ def _evidence(pair: Pair, d: DepartureState, decisive_end: tuple[Side, Mark] | N
 
 
 def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> list[tuple[Side, Mark]]:
-    """The decisive mark of each side; `in_messages`: only marks with an id, which a cleared state hasn't."""
+    """The decisive mark of each side. `in_messages`: only marks with an id, which a cleared state hasn't, and
+    none that begins the next attempt.
+    """
     sides: dict[Side, tuple[Mark | None, ...]] = {}
     if (arrival := pair.arrival) is not None:
         sides["destination"] = (arrival.switched, arrival.ended, arrival.broke, arrival.first)
@@ -142,10 +144,18 @@ def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> 
         ended = departure.ended if d == departure.stage else None
         sides["source"] = (ended, departure.broke, departure.suspended)
     wanted = (
-        next(((side, mark) for mark in marks if mark and not (in_messages and mark.what == CLEARED)), None)
+        next(
+            ((side, mark) for mark in marks if mark and not (in_messages and _is_no_message(mark, arrival))),
+            None,
+        )
         for side, marks in sides.items()
     )
     return [each for each in wanted if each is not None]
+
+
+def _is_no_message(mark: Mark, arrival: Arrival | None) -> bool:
+    is_the_next = arrival is not None and mark == arrival.ended and mark.what.startswith("started/")
+    return mark.what == CLEARED or is_the_next
 
 
 _REASON_OF_SOURCE: Final[dict[DepartureState, Reason]] = {
