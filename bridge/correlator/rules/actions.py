@@ -38,6 +38,7 @@ def end_residency(view: HostView, mark: Mark) -> None:
 
 
 def end(view: HostView, mark: Mark, _: object = None) -> None:
+    announced = view.residency.announced if view.residency is not None and is_found(mark) else None
     end_residency(view, mark)
     if not view.persistent:
         view.present = False  # a state lists it if it is still defined
@@ -46,7 +47,7 @@ def end(view: HostView, mark: Mark, _: object = None) -> None:
             arrival.stage, arrival.over = "departed", mark
     for departure in view.departures:
         if departure.stage == "resumed":
-            departure.stage, departure.over = "resumed_ended", mark
+            departure.stage, departure.over = "resumed_ended", announced or mark
 
 
 def open_arrival(view: HostView, mark: Mark, _: object = None) -> None:

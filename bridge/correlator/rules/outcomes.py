@@ -251,8 +251,9 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: M
 def _may_have_ended_first(
     a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, float]
 ) -> bool:
-    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first. Or it
-    ended on both, and on one that was only found, and no next attempt shows that it was still there.
+    """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first, or has
+    reported that its end began before. Or it ended on both, and on one that was only found, and no next
+    attempt shows that it was still there.
     """
     arrival, departure = pair.arrival, pair.departure
     if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
@@ -268,6 +269,9 @@ def _may_have_ended_first(
         ended_s = pair.at_source(end) if end is not None else FOREVER
     elif (a, d) == ("departed", "resumed") and arrival is not None and arrival.over is not None:
         ended_s, blind = pair.at_destination(arrival.over), pair.source
+        residency = source.residency if source is not None else None
+        if residency is not None and residency.announced and pair.at_source(residency.announced) < ended_s:
+            return True
     else:
         return False
     return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
