@@ -95,10 +95,10 @@ class Host(Stream[_Kept]):
 
     @property
     def lists_since(self) -> tuple[float, Return] | None:
-        """Since when it was blind, and when it came back to list its domains anew; None: it wasn't, or is."""
+        """Since when it was blind, and when it came back to list its domains anew; None: it didn't."""
         kept = self.kept
-        was_blind = bool(kept.sees_since and kept.dark) and kept.blind_since is None
-        if not was_blind or kept.dark[-1] != kept.away:
+        over = kept.dark if kept.blind_since is None else kept.dark[:-1]
+        if not (kept.sees_since and over) or over[-1] != kept.away:
             return None
         return kept.away, Return(kept.lit, kept.lit_stamped)
 

@@ -110,13 +110,19 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
     soon as it has listed the domain, if it had it; one that has published only in former epochs is.
     """
     if host in blind:
-        since = blind[host]
+        unlisted = _unlisted_since(host, view, hosts)
+        since = blind[host] if unlisted is None else min(blind[host], unlisted)
         if (back := hosts.returning.get(host)) is not None:
             return None if _has_listed(view, back) else since
         marks = (view.listed.mark if view.listed else None, view.last_live)
         return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
         return view.last_live.received if view.last_live else 0.0
+    return _unlisted_since(host, view, hosts)
+
+
+def _unlisted_since(host: str, view: HostView, hosts: Hosts) -> float | None:
+    """Since when a host was blind that came back and hasn't listed the domain since, which it had."""
     if host not in hosts.listing or view.phase == "away":
         return None
     since, back = hosts.listing[host]
