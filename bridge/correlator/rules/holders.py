@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from operator import itemgetter
 
@@ -23,7 +23,7 @@ from bridge.correlator.rules.clock_readings import (
 )
 from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.host_view import Arrival, Departure, DepartureStage, HostView, Residency
-from bridge.correlator.rules.observations import SKEW_S, Mark, is_found, is_live
+from bridge.correlator.rules.observations import SKEW_S, Key, Mark, is_found, is_live
 
 
 def holders_at(
@@ -128,10 +128,13 @@ def _last_host(
     if holder is None:
         return None
     source, residency = holder
-    if _may_have_left(views[source], residency, arrival.first):
+    others = {link.departure[1] for link in links.values() if link.departure[0] == source}
+    if _may_have_left(views[source], residency, arrival.first, others):
         return None
     was_there = any(s.ends > a.begins + AFTER_S for a, s in residency_overlaps(arrival, residency))
     if residency.ended is not None and not was_there:
+        if end_of(residency.ended) and _had_ended(residency, arrival):
+            return None
         for (destination, _), link in links.items():
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
@@ -143,15 +146,23 @@ def _last_host(
     return source
 
 
-def _may_have_left(view: HostView, residency: Residency, began: Mark) -> bool:
-    """The guest had been suspended for an earlier attempt, and was found gone: it may be on any host."""
+def _may_have_left(view: HostView, residency: Residency, began: Mark, others: Collection[Key]) -> bool:
+    """The guest had been suspended for an earlier attempt, and was found gone: it may be on any host. others:
+    departures that belong to another arrival.
+    """
     return any(
         each.stage == "vanished"
         and each.ended == residency.ended
         and each.suspended is not None
-        and each.suspended.at + SKEW_S < began.at
+        and (each.key in others or each.suspended.at + SKEW_S < began.at)
         for each in view.departures
     )
+
+
+def _had_ended(residency: Residency, arrival: Arrival) -> bool:
+    """The guest had ended before this was prepared, by all readings: it was started again, unseen."""
+    end = residency.ended
+    return end is not None and all(read(end) + ORDER_S < read(arrival.first) for read in READINGS)
 
 
 def _end_before_copy(
@@ -168,11 +179,9 @@ def _end_before_copy(
         return None
     end = residency.ended
     stage = end_of(end) if end is not None else None
-    if end is None or stage is None:
+    if end is None or stage is None or _had_ended(residency, arrival):
         return None
     began = residency.announced or end
-    if all(read(end) + ORDER_S < read(arrival.first) for read in READINGS):
-        return None  # it had ended before; the guest was started again, unseen
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
         return None
