@@ -154,7 +154,7 @@ def _may_have_left(view: HostView, residency: Residency, began: Mark, others: Co
         each.stage == "vanished"
         and each.ended == residency.ended
         and each.suspended is not None
-        and (each.key in others or each.suspended.at + SKEW_S < began.at)
+        and each.suspended.at + (0.0 if each.key in others else SKEW_S) < began.at
         for each in view.departures
     )
 

@@ -129,7 +129,9 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
     if (a, d) == ("arrived", "unpaused") and d != departure.stage:
         return a, "resumed_ended"  # both ran, and now one does
     if _both_ran_and_ended(pair) and arrival.over and departure.over:
-        is_first = pair.at_destination(arrival.over) < pair.at_source(departure.over)
+        is_first = departure.over in pair.ended_later or pair.at_destination(arrival.over) < pair.at_source(
+            departure.over
+        )
         return (a, "resumed") if is_first else ("arrived", d)
     return a, d
 
@@ -257,6 +259,8 @@ def _may_have_ended_first(
     """
     arrival, departure = pair.arrival, pair.departure
     if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
+        if departure.over in pair.ended_later:
+            return False
         there, here = pair.at_destination(arrival.over), pair.at_source(departure.over)
         last = source.past[-1:] if source is not None and source.residency is None else []
         is_its_last = any(stay.ended == departure.over for stay in last)

@@ -8,7 +8,7 @@ order on both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
@@ -50,8 +50,8 @@ from bridge.correlator.rules.observations import (
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
-    `next_began` when the next attempt was prepared, wherever. `ended_later`: how later attempts between the
-    same hosts ended on the source.
+    `next_began` when the next attempt was prepared, wherever. `ended_later`: how attempts ended on the source
+    that began after this one was over, and the guest gone from the destination.
     """
 
     arrival: Arrival | None
@@ -95,6 +95,23 @@ class Pair:
         return [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
 
 
+def _ended_later(
+    came: ArrivalForm, source: str | None, arrivals: Iterable[ArrivalForm], links: Mapping[LegId, Link]
+) -> frozenset[Mark]:
+    """See `Pair`."""
+    over = came.arrival.over or came.arrival.decided
+    return frozenset(
+        mark
+        for other in arrivals
+        if over is not None
+        and (link := links.get(other.id)) is not None
+        and link.departure[0] == source
+        and (other.id > came.id if other.host == came.host else other.arrival.first.earliest > over.at)
+        for mark in (link.of.announced, link.of.ended)
+        if mark is not None
+    )
+
+
 class Linker:
     """Links the legs of one domain, for one evaluation. Legs in `done` are left out; what was `published` as
     one attempt stays one unless there is evidence against it, and always if it is done.
@@ -126,17 +143,13 @@ class Linker:
             if link is not None:
                 taken.add(link.departure)
                 left = link.departure[0]
-                pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
+                later = _ended_later(each, left, arrivals, links)
+                is_ambiguous, overlaps = link.is_ambiguous, link.overlaps
+                pairs.append(Pair(arrival, host, link.of, left, is_ambiguous, overlaps, next_s, later))
             elif not arrival.tentative:
                 source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
-                later = frozenset(
-                    link.of.ended
-                    for (there, key), link in links.items()
-                    if there == host and key > arrival.key and link.departure[0] == source and link.of.ended
-                )
-                pairs.append(
-                    Pair(arrival, host, departure, source, False, overlaps, next_s, ended_later=later)
-                )
+                later = _ended_later(each, source, arrivals, links)
+                pairs.append(Pair(arrival, host, departure, source, False, overlaps, next_s, later))
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))
             for each in departures
