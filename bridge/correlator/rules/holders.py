@@ -232,11 +232,12 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """Whether the source's end began well after the attempt was over at the destination, by every reading of
-    their clocks: what one end leads to follows at once.
+    their clocks: what one end leads to follows at once, and before it is found.
     """
+    margin_s = ORDER_S if is_found(over) else AFTER_S
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     return all(
-        _after_s(end, over, of_source, of_destination) > AFTER_S for of_destination, of_source in readings
+        _after_s(end, over, of_source, of_destination) > margin_s for of_destination, of_source in readings
     )
 
 
