@@ -24,6 +24,7 @@ from bridge.correlator.rules.clock_readings import (
     by_correction,
     by_stamp,
 )
+from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after
 from bridge.correlator.rules.host_view import (
@@ -262,6 +263,8 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
     """The guest's own end, after that of the departure's job, was within the arrival."""
     over, end, ended = came.arrival.decided, left.departure.ended, residency.ended
     if came.arrival.stage != "ended" or over is None or end is None or ended is None or is_found(ended):
+        return False
+    if end_of(ended) is None:  # it left
         return False
     return end.key < ended.key and came.arrival.first.at < (residency.announced or ended).at < over.at
 
