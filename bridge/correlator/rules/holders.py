@@ -226,7 +226,7 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
     return [
         (a, there)
         for a, there in product(lasted(arrival), resided)
-        if there.begins - ORDER_S <= a.begins <= there.ends + ORDER_S
+        if earliest(residency.began, there.read) - ORDER_S <= a.begins <= there.ends + ORDER_S
     ]
 
 

@@ -23,7 +23,7 @@ from bridge.correlator.rules.observations import (
     was_blind,
 )
 
-KEPT_RUN_STATES: Final = 16
+KEPT_RUN_STATES: Final = 128
 PART_IN_A_MIGRATION: Final = frozenset(
     f"{state}/{reason}"
     for state, reasons in {

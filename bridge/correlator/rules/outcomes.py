@@ -17,7 +17,7 @@ from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import SKEW_S, UNNOTICED_S, Mark, is_found, is_live
+from bridge.correlator.rules.observations import UNNOTICED_S, Mark, is_found, is_live
 from bridge.correlator.rules.pairing import Pair
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -183,9 +183,7 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
     if arrival is None or over is None or not arrival.may_have_come:
         return False
     if departure is None:
-        return source is not None and _lost_unseen(
-            source, arrival.first.at, over.at + SKEW_S, pair.ended_later
-        )
+        return source is not None and _lost_unseen(source, arrival, over, pair.ended_later)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
@@ -212,18 +210,20 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Hos
     )
 
 
-def _lost_unseen(source: HostView, begins_s: float, ends_s: float, later: Collection[Mark]) -> bool:
-    """Whether a host may have lost the guest in this time while it was blind: only its last residencies are
-    kept. later: ends that are known to be later.
+def _lost_unseen(source: HostView, arrival: Arrival, over: Mark, later: Collection[Mark]) -> bool:
+    """Whether a host may have had the guest when this was prepared, and lost it by the time that it was over,
+    while it was blind: only its last residencies are kept. later: ends that are known to be later.
     """
-    if len(source.past) == KEPT and source.past[0].began.at > begins_s:
+    if len(source.past) == KEPT and source.past[0].began.at > arrival.first.at:
         return True
-    return any(
-        residency.ended is not None
-        and residency.ended.origin != "event"
-        and residency.ended not in later
-        and begins_s <= residency.ended.at <= ends_s
-        for residency in source.past
+    stays = [*source.past, source.residency] if source.residency is not None else source.past
+    there = [(stay.ended, overlaps) for stay in stays if (overlaps := residency_overlaps(arrival, stay))]
+    return not there or any(
+        end is not None
+        and end.origin != "event"
+        and end not in later
+        and not is_well_after(end, over, overlaps)
+        for end, overlaps in there
     )
 
 
