@@ -180,7 +180,7 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
     """
     arrival, departure = pair.arrival, pair.departure
     over = arrival.ended_by if arrival is not None else None
-    if arrival is None or over is None or not arrival.may_have_come:
+    if arrival is None or over is None or not (arrival.may_have_come or _may_have_left_again(pair)):
         return False
     if departure is None:
         return source is not None and _lost_unseen(source, arrival, over, pair.ended_later)
@@ -194,6 +194,15 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
         "stopped",
         "vanished",
     )
+
+
+def _may_have_left_again(pair: Pair) -> bool:
+    """The destination was blind after the switch-over began, and listed the guest as one under migration."""
+    relisted = pair.arrival.relisted if pair.arrival else None
+    suspended = pair.departure.suspended if pair.departure else None
+    if relisted is None or suspended is None:
+        return False
+    return pair.at_source(suspended) < pair.at_destination(relisted)
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
