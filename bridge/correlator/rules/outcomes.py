@@ -17,7 +17,7 @@ from bridge.correlator.rules.clock_readings import FOREVER
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import UNNOTICED_S, Mark, is_found, is_live
+from bridge.correlator.rules.observations import UNNOTICED_S, Key, Mark, is_found, is_live
 from bridge.correlator.rules.pairing import Pair
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -129,7 +129,7 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
     if (a, d) == ("arrived", "unpaused") and d != departure.stage:
         return a, "resumed_ended"  # both ran, and now one does
     if _both_ran_and_ended(pair) and arrival.over and departure.over:
-        is_first = departure.over in pair.ended_later or pair.at_destination(arrival.over) < pair.at_source(
+        is_first = _was_there_later(pair) or pair.at_destination(arrival.over) < pair.at_source(
             departure.over
         )
         return (a, "resumed") if is_first else ("arrived", d)
@@ -141,6 +141,14 @@ def _both_ran_and_ended(pair: Pair) -> bool:
     """The guest ran on both hosts, and ended on both."""
     arrival, departure = pair.arrival, pair.departure
     return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
+
+
+def _was_there_later(pair: Pair) -> bool:
+    """Another attempt shows that the guest was on the source after it was gone from the destination."""
+    departure = pair.departure
+    if departure is None or departure.over is None:
+        return False
+    return any(departure.key < key <= departure.over.key for key in pair.later)
 
 
 def outcome_of(
@@ -183,7 +191,7 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
     if arrival is None or over is None or not (arrival.may_have_come or _may_have_left_again(pair)):
         return False
     if departure is None:
-        return source is not None and _lost_unseen(source, arrival, over, pair.ended_later)
+        return source is not None and _lost_unseen(source, arrival, over, pair.later)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
@@ -219,20 +227,20 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Hos
     )
 
 
-def _lost_unseen(source: HostView, arrival: Arrival, over: Mark, later: Collection[Mark]) -> bool:
+def _lost_unseen(source: HostView, arrival: Arrival, over: Mark, later: Collection[Key]) -> bool:
     """Whether a host may have had the guest when this was prepared, and lost it by the time that it was over,
-    while it was blind: only its last residencies are kept. later: ends that are known to be later.
+    while it was blind: only its last residencies are kept. later: as in `Pair`.
     """
     if len(source.past) == KEPT and source.past[0].began.at > arrival.first.at:
         return True
     stays = [*source.past, source.residency] if source.residency is not None else source.past
-    there = [(stay.ended, overlaps) for stay in stays if (overlaps := residency_overlaps(arrival, stay))]
+    there = [(stay, overlaps) for stay in stays if (overlaps := residency_overlaps(arrival, stay))]
     return not there or any(
-        end is not None
+        (end := stay.ended) is not None
         and end.origin != "event"
-        and end not in later
+        and not any(stay.began.key <= key <= end.key for key in later)
         and not is_well_after(end, over, overlaps)
-        for end, overlaps in there
+        for stay, overlaps in there
     )
 
 
@@ -268,7 +276,7 @@ def _may_have_ended_first(
     """
     arrival, departure = pair.arrival, pair.departure
     if _both_ran_and_ended(pair) and arrival and departure and arrival.over and departure.over:
-        if departure.over in pair.ended_later:
+        if _was_there_later(pair):
             return False
         there, here = pair.at_destination(arrival.over), pair.at_source(departure.over)
         last = source.past[-1:] if source is not None and source.residency is None else []

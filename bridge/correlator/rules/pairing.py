@@ -50,8 +50,8 @@ from bridge.correlator.rules.observations import (
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
-    `next_began` when the next attempt was prepared, wherever. `ended_later`: how attempts ended on the source
-    that began after this one was over, and the guest gone from the destination.
+    `next_began` when the next attempt was prepared, wherever. `later`: the departures from there of
+    attempts that began after this one was over, and its guest gone from the destination.
     """
 
     arrival: Arrival | None
@@ -61,7 +61,7 @@ class Pair:
     ambiguous: bool = False
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
-    ended_later: frozenset[Mark] = frozenset()
+    later: frozenset[Key] = frozenset()
 
     @property
     def first(self) -> Mark:
@@ -95,23 +95,6 @@ class Pair:
         return [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
 
 
-def _ended_later(
-    came: ArrivalForm, source: str | None, arrivals: Iterable[ArrivalForm], links: Mapping[LegId, Link]
-) -> frozenset[Mark]:
-    """See `Pair`."""
-    over = came.arrival.over or came.arrival.decided
-    return frozenset(
-        mark
-        for other in arrivals
-        if over is not None
-        and (link := links.get(other.id)) is not None
-        and link.departure[0] == source
-        and (other.id > came.id if other.host == came.host else other.arrival.first.earliest > over.at)
-        for mark in (link.of.announced, link.of.ended)
-        if mark is not None
-    )
-
-
 class Linker:
     """Links the legs of one domain, for one evaluation. Legs in `done` are left out; what was `published` as
     one attempt stays one unless there is evidence against it, and always if it is done.
@@ -143,19 +126,44 @@ class Linker:
             if link is not None:
                 taken.add(link.departure)
                 left = link.departure[0]
-                later = _ended_later(each, left, arrivals, links)
-                is_ambiguous, overlaps = link.is_ambiguous, link.overlaps
-                pairs.append(Pair(arrival, host, link.of, left, is_ambiguous, overlaps, next_s, later))
+                pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
             elif not arrival.tentative:
                 source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
-                later = _ended_later(each, source, arrivals, links)
-                pairs.append(Pair(arrival, host, departure, source, False, overlaps, next_s, later))
+                pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
+        pairs = self._with_later(pairs, views)
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))
             for each in departures
             if each.id not in taken
         )
         return pairs
+
+    def _with_later(self, pairs: Iterable[Pair], views: Mapping[str, HostView]) -> list[Pair]:
+        """These, with what was `later` on their sources."""
+        began = {(host, each.key): each.first for host, view in views.items() for each in view.arrivals}
+        ends = {ends for ends in self._published if ends[0] in began}
+        for each in pairs:
+            if each.arrival and each.destination and each.departure and each.source:
+                ends.add(((each.destination, each.arrival.key), (each.source, each.departure.key)))
+        found = []
+        for each in pairs:
+            arrival, departure = each.arrival, each.departure
+            over = (arrival.over or arrival.decided) if arrival else None
+            if arrival and over and (departure is None or departure.over):
+                later = (
+                    left
+                    for (there, came), (source, left) in ends
+                    if source == each.source
+                    and (
+                        came > arrival.key
+                        if there == each.destination
+                        else began[there, came].earliest > over.at
+                    )
+                )
+                found.append(replace(each, later=frozenset(later)))
+            else:
+                found.append(each)
+        return found
 
     def total_penalty(self, views: Mapping[str, HostView]) -> int:
         """The penalty of the best choice of links. Legs without a link count most, an arrival that is open
