@@ -155,12 +155,12 @@ class Departure(Leg):
         return self.ended is not None or self.closed is not None
 
     def is_of_job(self, began_us: int) -> bool:
-        """Whether this has an event of the job that began then; what was found, or asked for, may have
-        happened before.
+        """Whether this has an event of the job that began then; what was asked for may have happened before,
+        and what was found as early as it can have.
         """
         ended = None if self.ended == self.job_gone else self.ended
         marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
-        return any(not is_found(mark) and mark.stamped * 1e6 >= began_us for mark in marks)
+        return any((mark.stamped - mark.at + mark.earliest) * 1e6 >= began_us for mark in marks)
 
     def began_before(self, began_us: int, gone: Mark) -> bool:
         """Whether its job was seen to begin before the one that began then, by the same clock, and is gone,
