@@ -182,8 +182,8 @@ def _job_begun(view: HostView, began_us: int, gone: Mark) -> Departure | None:
     if n is None:
         return None
     for each in known[n + 1 :]:
-        was_asked = gone.at > each.opened.at + ASKED_S
-        if not (each.continues and was_asked) or is_found(each.opened) or each.postcopy:
+        is_gone_too = gone.at > each.opened.at + ASKED_S or each.opened == each.ended
+        if not (each.continues and is_gone_too) or is_found(each.opened) or each.postcopy:
             break
         n += 1  # the agent saw that happen, and the job was still there: it is that job's, too
     return known[n]
