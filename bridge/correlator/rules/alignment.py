@@ -8,7 +8,7 @@ one host and one column for each leg of the other.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -87,8 +87,9 @@ ENDED_PENALTY: Final = _MOST**3
 """The penalty of one that ended: a source may fail without an event, but no reading of its clock is wrong."""
 
 
-def best_links(links: Iterable[Link]) -> list[Link]:
-    """At most one link for each arrival and each departure, and no two that cross.
+def best_links(links: Iterable[Link], explained: Collection[LegId] = ()) -> list[Link]:
+    """At most one link for each arrival and each departure, and no two that cross. explained: arrivals that
+    rather stay without a link than others.
 
     Exact between two hosts. With three or more, each two are aligned; of chosen links with a common leg the
     one stays without which its arrival would cost most, and all are aligned again without what it excludes.
@@ -98,7 +99,7 @@ def best_links(links: Iterable[Link]) -> list[Link]:
         by_hosts: defaultdict[frozenset[str], list[Link]] = defaultdict(list)
         for link in links:
             by_hosts[frozenset((link.arrival[0], link.departure[0]))].append(link)
-        chosen = [link for of_them in by_hosts.values() for link in _aligned(of_them)]
+        chosen = [link for of_them in by_hosts.values() for link in _aligned(of_them, explained)]
         uses = Counter(leg for link in chosen for leg in link.ends)
         contested = [link for link in chosen if any(uses[leg] > 1 for leg in link.ends)]
         if not contested:
@@ -122,7 +123,7 @@ def _worth(cost: int, costs: Sequence[int]) -> int:
     return next_best - cost
 
 
-def _aligned(links: Sequence[Link]) -> list[Link]:
+def _aligned(links: Sequence[Link], explained: Collection[LegId]) -> list[Link]:
     """The links of two hosts with the lowest total cost of which no two cross or have a leg in common."""
     if not links:
         return []
@@ -133,7 +134,10 @@ def _aligned(links: Sequence[Link]) -> list[Link]:
         places[here][there] = link
     rows, columns = sorted(places), sorted({leg for row in places.values() for leg in row})
     arrivals = {link.arrival for link in links}
-    alone = {leg: UNLINKED_PENALTY * _MOST_MS if leg in arrivals else 0 for leg in (*rows, *columns)}
+    alone = {
+        leg: (UNLINKED_PENALTY - (leg in explained)) * _MOST_MS if leg in arrivals else 0
+        for leg in (*rows, *columns)
+    }
     best = [[0]]
     for column in columns:
         best[0].append(best[0][-1] + alone[column])

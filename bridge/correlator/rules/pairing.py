@@ -43,6 +43,7 @@ from bridge.correlator.rules.observations import (
     Instant,
     Key,
     Mark,
+    is_found,
     newest,
 )
 
@@ -228,7 +229,7 @@ class Linker:
                 and not any(crosses(link.ends, ends) for ends in fixed)
             ]
             options += found
-            chosen += best_links(found)
+            chosen += best_links(found, self._explained(views, arrivals, found))
         linked = {link.arrival for link in chosen}
         wanted = {
             link.departure
@@ -240,6 +241,17 @@ class Linker:
             for link in chosen
         }
         return arrivals, departures, links
+
+    def _explained(
+        self, views: Mapping[str, HostView], arrivals: Iterable[ArrivalForm], links: Collection[Link]
+    ) -> set[LegId]:
+        """Arrivals that the guest's own end on its source explains, if what was found there may be theirs."""
+        asked = {link.arrival for link in links if is_found(link.of.opened)}
+        return {
+            came.id
+            for came in arrivals
+            if came.id in asked and source_without_job(came.host, came.arrival, came.holders, views, {})[1]
+        }
 
     def _arrival(self, views: Mapping[str, HostView], host: str, arrival: Arrival) -> ArrivalForm:
         form = (host, arrival.key), arrival.absorbed, arrival.tentative
