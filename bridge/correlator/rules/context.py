@@ -113,7 +113,7 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
         unlisted = _unlisted_since(host, view, hosts)
         since = blind[host] if unlisted is None else min(blind[host], unlisted)
         if (back := hosts.returning.get(host)) is not None:
-            return None if _has_listed(view, back) else since
+            return None if _has_listed(view, since, back) else since
         marks = (view.listed.mark if view.listed else None, view.last_live)
         return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
@@ -126,8 +126,10 @@ def _unlisted_since(host: str, view: HostView, hosts: Hosts) -> float | None:
     if host not in hosts.listing or view.phase == "away":
         return None
     since, back = hosts.listing[host]
-    return None if _has_listed(view, back) else since
+    return None if _has_listed(view, since, back) else since
 
 
-def _has_listed(view: HostView, back: Return) -> bool:
-    return view.listed is not None and back.is_before(view.listed.mark)
+def _has_listed(view: HostView, since: float, back: Return) -> bool:
+    """Whether a host that is back has listed the domain since it was blind, though its clock was set back."""
+    mark = view.listed.mark if view.listed is not None else None
+    return mark is not None and mark.received >= since and back.is_before(mark)
