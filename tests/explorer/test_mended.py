@@ -926,6 +926,123 @@ MENDED: Final = {
             ),
             "dead B 1…6 said 0",
         ),
+        # a source's end that a later attempt explains is none of an attempt that was over
+        (
+            (
+                "two persistent 11.3 storage breaks off destination's host lost found again 0.5 B live"
+                " copies switches finishes source's libvirtd stopped"
+            ),
+            "correlator's clock 13…13 -30",
+        ),
+        # the message that begins the next attempt is that one's evidence
+        (
+            (
+                "two persistent 11.3 live copies breaks off ~2 S:iter destination's libvirtd killed 5 B"
+                " live copies breaks off  aborted"
+            ),
+            "cut B 1…15 unsaid 15",
+        ),
+        # of two that ran, one that announced its end ends first, though the end is found later
+        (
+            (
+                "between persistent 11.3 non-live finishes answer lost source destroyed 0.5 started"
+                " elsewhere 0.5 non-live finishes source's host lost for good"
+            ),
+            "blind A 9…17 said 15",
+        ),
+        # a host that was lost again before it listed a guest is blind since the first time
+        (
+            (
+                "two persistent 11.3 non-live finishes source's libvirtd killed destroyed later 0.5 A"
+                " live copies breaks off ~2 S:iter source's host lost for good"
+            ),
+            "dead B 5…15 unsaid 0",
+        ),
+        # a guest that may have left its last known host unseen comes from an unknown one
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's libvirtd stopped 0.5 C live"
+                " copies breaks off ~2 S:iter guest powers off"
+            ),
+            "blind B 6…16 for good 0",
+        ),
+        # and so does one that had ended there
+        (
+            (
+                "two transient 9.0 storage copies confirm lost destroyed later 0.5 C live copies breaks"
+                " off ~2 S:iter aborted, destination first"
+            ),
+            "dead B 1…16 unsaid 0",
+        ),
+        # a guest that was there for a later attempt ended later, whatever its host's clock says
+        (
+            (
+                "two transient 9.0 non-live finishes answer lost destination destroyed 5 C live copies"
+                " breaks off  source destroyed"
+            ),
+            "clock steps A 12…12 -10",
+        ),
+        # a later attempt that is published shows that, too
+        (
+            (
+                "two persistent 11.3 live copies switches finishes answer lost destination destroyed 0.5"
+                " C live breaks off at once guest powers off"
+            ),
+            "clock steps A 13…13 -10",
+        ),
+        # an end that follows one that was found isn't its cause
+        (
+            (
+                "two persistent 11.3 storage breaks off destination's host lost found again 0.5 B live"
+                " breaks off at once source's QEMU crashes"
+            ),
+            "cut B 8…13 unsaid 15",
+        ),
+        # a guest that left explains no other arrival by that
+        (
+            (
+                "two transient 9.0>11.3 live copies breaks off  destination's libvirtd killed 0.5 C"
+                " post-copy breaks S(3,8) D(4,4) resumed"
+            ),
+            "late A 0…23 3",
+        ),
+        # a guest that is listed under migration after a blind time may leave again
+        (
+            (
+                "between persistent 11.3 non-live finishes source's libvirtd killed destroyed later 30"
+                " definition copied twice 30 non-live finishes source's libvirtd killed destroyed later"
+            ),
+            "dead B 5…17 unsaid 0",
+        ),
+        # what was found after a job began is that job's
+        (
+            (
+                "two transient 9.0 live copies breaks off  network cut 0.5 B live copies switches finish"
+                " fails D(5,5) ~{} S(4,1) S:end 0.2"
+            ),
+            "dead A 9…14 said 0",
+        ),
+        # a job that is gone takes along a resume by hand
+        (
+            "between transient 9.0 non-live aborted 30 dump 30 non-live aborted",
+            "dead A 4…11 said 0",
+        ),
+        # an arrival that its source's end explains needs no other link
+        (
+            (
+                "two transient 9.0 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 1.4 5 B"
+                " live breaks off at once guest powers off"
+            ),
+            "blind A 2…11 said 700",
+        ),
+        # what was listed before a blind time isn't listed after it, though the clock was set back
+        (
+            (
+                "two transient 9.0 live copies breaks off  aborted 0.5 B live breaks off at once"
+                " source's host lost found again"
+            ),
+            "clock steps A 3…3 -3600",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition
