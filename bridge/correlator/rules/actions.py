@@ -46,8 +46,9 @@ def end(view: HostView, mark: Mark, _: object = None) -> None:
         if arrival.stage == "arrived":
             arrival.stage, arrival.over = "departed", mark
     for departure in view.departures:
-        if departure.stage == "resumed":
-            departure.stage, departure.over = "resumed_ended", announced or mark
+        if departure.stage in ("resumed", "job_ended") and departure.over is None:
+            departure.over = announced or mark
+            departure.stage = "resumed_ended" if departure.stage == "resumed" else departure.stage
 
 
 def open_arrival(view: HostView, mark: Mark, _: object = None) -> None:

@@ -126,13 +126,12 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
     if arrival is None:
         return a, departure.stage
     d: DepartureState = stage_then(arrival, departure, pair.overlaps, pair.next_began)
-    if (a, d) == ("arrived", "unpaused") and d != departure.stage:
+    is_over = (d == "unpaused" and d != departure.stage) or (d == "job_ended" and departure.over is not None)
+    if a == "arrived" and is_over:
         return a, "resumed_ended"  # both ran, and now one does
     if _both_ran_and_ended(pair) and arrival.over and departure.over:
-        is_first = _was_there_later(pair) or pair.at_destination(arrival.over) < pair.at_source(
-            departure.over
-        )
-        return (a, "resumed") if is_first else ("arrived", d)
+        is_first = pair.at_destination(arrival.over) < pair.at_source(departure.over)
+        return (a, "resumed") if is_first or _was_there_later(pair) else ("arrived", "resumed_ended")
     return a, d
 
 
@@ -140,7 +139,7 @@ def states_of(pair: Pair) -> tuple[ArrivalState, DepartureState]:
 def _both_ran_and_ended(pair: Pair) -> bool:
     """The guest ran on both hosts, and ended on both."""
     arrival, departure = pair.arrival, pair.departure
-    return (arrival and arrival.stage, departure and departure.stage) == ("departed", "resumed_ended")
+    return bool(arrival and arrival.stage == "departed" and departure and departure.over)
 
 
 def _was_there_later(pair: Pair) -> bool:
