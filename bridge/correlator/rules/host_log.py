@@ -115,7 +115,8 @@ class HostLog:
 
     def _put_in_order(self) -> None:
         """A cleared state has no `as_of`: it comes after all events that came before it. Among members of a
-        group it may have overtaken some; of those that happened before, none begins the domain's next life.
+        group it may have overtaken some; of those that happened before, none begins the domain's next life or is
+        missing.
         """
         for cleared in [observation for observation in self.observations if observation.kind == "cleared"]:
             after = bisect_right(self.observations, cleared.key, key=attrgetter("key"))
@@ -124,7 +125,7 @@ class HostLog:
             key = max((cleared.key, *came))
             for event in events:
                 if event.key > key:
-                    if _begins(event):
+                    if _begins(event) or event.key > self.complete:
                         break
                     key = event.key
             if key != cleared.key:

@@ -77,6 +77,7 @@ def test_a_cleared_state_that_overtook_the_end_of_a_postcopy_is_explained_by_it(
     log = HostLog()
     for each in (*POSTCOPY[:4], observation(4, 5.1, "gone", "cleared"), late[0]):
         log.add(each)
+    log.complete = (0, 5)
     log.fold_for_good()
     for each in (late[1], observation(7, 5.1, "started/booted")):
         log.add(each)
