@@ -176,16 +176,16 @@ def _is_explained(view: HostView, observations: Sequence[Observation], n: int) -
     if listed is None or listed.key < view.moved:
         return True
     state = listed.what.partition("/")[0]
-    changes = 0
     for observation in observations[n:]:
         leads_to = (
             _LEADS_TO.get(observation.what.partition("/")[0]) if observation.kind == "lifecycle" else None
         )
         if leads_to is None:
             continue  # A job's events and the beginning of a shutdown change no state.
-        if observation.at > listed.mark.at + (0.0 if changes else AFTER_S):
+        if observation.at > listed.mark.at + AFTER_S:
             return False
         if state in leads_to:
             return True
-        changes += 1
+        if observation.at > listed.mark.at:
+            return False
     return False
