@@ -44,6 +44,24 @@ def test_what_changes_no_state_leaves_the_state_explained_by_the_event_after_it(
     assert departure.ended.what == "stopped/migrated"
 
 
+def test_a_state_that_is_ahead_of_several_events_is_explained_by_the_last_of_them() -> None:
+    """It was listed as the guest left, before its agent was told that the guest had been suspended."""
+    log = HostLog()
+    for each in (
+        observation(1, 0.0, "started/booted"),
+        observation(1, 3.0, "shutoff/migrated", "state"),
+        observation(2, 2.7, "", "iteration"),
+        observation(3, 2.8, "suspended/migrated"),
+        observation(4, 3.001, "stopped/migrated"),
+    ):
+        log.add(each)
+    log.complete = (0, 4)
+    (departure,) = log.view(lambda _due: True, 0.0).departures
+    assert departure.opened.what == ""
+    assert departure.ended is not None
+    assert departure.ended.what == "stopped/migrated"
+
+
 def test_the_figures_of_a_copy_belong_to_the_end_that_they_follow_on_either_host() -> None:
     log = HostLog()
     for each in (
