@@ -179,7 +179,7 @@ def _end_before_copy(
     """The source's leg if no event shows a job there, and the guest ended: the host that had the guest was
     the source, and its end ended the last attempt that had been prepared by then.
     """
-    if arrival.stage not in ("open", "ended"):
+    if arrival.stage in ("arrived", "departed"):
         return None
     end = residency.ended
     stage = end_of(end) if end is not None else None

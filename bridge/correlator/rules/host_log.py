@@ -115,8 +115,8 @@ class HostLog:
 
     def _put_in_order(self) -> None:
         """A cleared state has no `as_of`: it comes after all events that came before it. Among members of a
-        group it may have overtaken some; of those that happened before, none is missing or begins the domain's
-        next life.
+        group it may have overtaken some; of those that happened before, none is missing, or begins the next
+        life of the domain.
         """
         for cleared in [observation for observation in self.observations if observation.kind == "cleared"]:
             after = bisect_right(self.observations, cleared.key, key=attrgetter("key"))
