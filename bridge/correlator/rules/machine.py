@@ -125,9 +125,6 @@ def _meant(view: HostView, event_type: EventType, mark: Mark, figures: Figures) 
         return "first_iteration"
     if event_type == "first_iteration" and _may_be_the_next_job(view):
         do.reopen(view)
-    elif event_type == "source_broke" and _has_come(view, mark):
-        do.arrive(view, mark)
-        view.phase = "here"
     return event_type
 
 
@@ -202,15 +199,6 @@ def _may_be_the_next_job(view: HostView) -> bool:
     if last is None or last.returned is None or last.ended is None:
         return False
     return view.phase == "here" and view.run_states[-1].at == last.ended.at
-
-
-@exception_to("TABLE", "`came` precedes `source_broke`")
-def _has_come(view: HostView, mark: Mark) -> bool:
-    """A destination of libvirt 8.5 or later runs while its post-copy is broken. One of these that is found
-    paused by a break has arrived, and leaves again.
-    """
-    broke = view.arrivals[-1].broke if view.phase in ("incoming_postcopy", "incoming_broken") else None
-    return is_found(mark) and broke is not None and not broke.what.startswith(("suspended", "paused"))
 
 
 @exception_to("TABLE", "`switching` is `paused_after_resume`")

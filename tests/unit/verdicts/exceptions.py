@@ -19,10 +19,6 @@ HELD_BY: Final[dict[str, str]] = {
     "machine._counts_anew": (
         f"{_IN}host_log.py::test_iterations_count_from_one_in_each_job[events2-copying-iterations2]"
     ),
-    "machine._has_come": (
-        f"{_IN}exceptions.py::"
-        "test_a_destination_that_was_found_paused_by_a_break_is_the_source_of_the_way_back"
-    ),
     "machine._was_just_resumed": (
         f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
     ),
