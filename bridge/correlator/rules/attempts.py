@@ -265,7 +265,7 @@ def _publish_verdict(context: EvaluationContext, attempt: Attempt) -> bool:
     data = data_of(context, attempt, outcome)
     last = published.last
     if last is not None:
-        data = _keeping_known(data, last)
+        data = _keeping_known(data, last, has_guest=not _is_guest_forgotten(context, each))
         if _substance(data) == _substance(last):
             return True
         if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(context, each):
@@ -344,9 +344,20 @@ def _substance(data: Migration) -> tuple[object, ...]:
     )
 
 
-def _keeping_known(data: Migration, last: Migration) -> Migration:
+def _is_guest_forgotten(context: EvaluationContext, each: Pair) -> bool:
+    """Whether the guest's state on its source when the attempt was over isn't kept any more."""
+    source = context.views.get(each.source) if each.source else None
+    over = each.arrival.ended_by if each.arrival else None
+    if source is None or over is None:
+        return False
+    return source.has_forgotten(each.on_source_clock(over, source)[0])
+
+
+def _keeping_known(data: Migration, last: Migration, *, has_guest: bool) -> Migration:
     """Keeps what is known: that a side was pruned is no evidence against it."""
     update: dict[str, object] = {}
+    if not has_guest and data.guest.state == "unknown" and data.outcome == last.outcome:
+        update["guest"] = last.guest
     for name in ("started_at", "downtime_ms"):
         if getattr(data, name) is None and getattr(last, name) is not None:
             update[name] = getattr(last, name)

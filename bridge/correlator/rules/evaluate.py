@@ -13,8 +13,8 @@ from bridge.correlator.rules.attention import attention
 from bridge.correlator.rules.conflicts import evaluate_conflicts
 from bridge.correlator.rules.context import EvaluationContext
 from bridge.correlator.rules.current import evaluate_current
-from bridge.correlator.rules.host_view import KEPT_RUN_STATES, Arrival, HostView, RunState
-from bridge.correlator.rules.observations import Key, Mark
+from bridge.correlator.rules.host_view import Arrival, HostView
+from bridge.correlator.rules.observations import Key
 from bridge.correlator.rules.offline import evaluate_offline
 from bridge.correlator.rules.pairing import Linker, Pair
 from bridge.correlator.rules.record import DomainRecord, Evaluation, Hosts, Published, Times
@@ -104,17 +104,13 @@ def _relocate_legs(context: EvaluationContext) -> None:
 
 
 def _known_since(view: HostView) -> float:
-    """Since when all is known of a host: before that, some of its legs, residencies or run states were
-    dropped.
-    """
+    """Since when all is known of a host: before that, some of its legs or residencies were dropped."""
     kept = (
         [each.began for each in view.past],
         [each.first for each in view.arrivals],
         [each.opened for each in view.departures],
     )
-    firsts: list[Mark | RunState] = [marks[0] for marks in kept if len(marks) >= actions.KEPT]
-    if len(view.run_states) >= KEPT_RUN_STATES:
-        firsts.append(view.run_states[0])
+    firsts = [marks[0] for marks in kept if len(marks) >= actions.KEPT]
     return max((min(first.at, first.received) for first in firsts), default=0.0)
 
 

@@ -100,7 +100,7 @@ def source_without_job(
     end = holder and (
         _end_before_copy(arrival, *holder, views, links)
         or _ran_on(arrival, holder[1])
-        or _ran_on(arrival, views[holder[0]].residency)
+        or _ran_on(arrival, _started_again(views[holder[0]]))
     )
     source = holder[0] if holder and end else _last_host(host, arrival, holder, views, links)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
@@ -201,6 +201,11 @@ def _end_before_copy(
         ):
             return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
+
+
+def _started_again(view: HostView) -> Residency | None:
+    """The present residency there, if the guest didn't come by a migration."""
+    return None if view.residency is None or view.residency.arrived else view.residency
 
 
 def _ran_on(arrival: Arrival, residency: Residency | None) -> Departure | None:

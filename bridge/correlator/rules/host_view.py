@@ -23,7 +23,7 @@ from bridge.correlator.rules.observations import (
     was_blind,
 )
 
-KEPT_RUN_STATES: Final = 128
+KEPT_RUN_STATES: Final = 16
 PART_IN_A_MIGRATION: Final = frozenset(
     f"{state}/{reason}"
     for state, reasons in {
@@ -275,7 +275,7 @@ class HostView:
     def guest_at(self, moment_s: float, before: Mark | None = None) -> GuestHere | None:
         """The run state here at that moment on another host, and before `before` happened here; if it
         wasn't here then, the next one. A change that was found afterwards may have happened by then. None: it
-        may have ended by then.
+        may have ended by then, or that is forgotten.
         """
         after: GuestHere | None = None
         for run_state in reversed(self.run_states):
@@ -286,7 +286,11 @@ class HostView:
             if run_state.earliest <= moment_s:
                 return run_state.guest
             after = run_state.guest or after
-        return after
+        return None if self.has_forgotten(moment_s) else after
+
+    def has_forgotten(self, moment_s: float) -> bool:
+        """Whether the run state of that moment may have been dropped."""
+        return len(self.run_states) == KEPT_RUN_STATES and moment_s < self.run_states[0].at
 
     def guest_before(self, mark: Mark) -> GuestHere | None:
         """The run state here before this happened here."""

@@ -294,7 +294,7 @@ def _may_have_ended_first(
             return True
     else:
         return False
-    return silent.get(blind or "", FOREVER) < ended_s
+    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
