@@ -34,10 +34,17 @@ class Clock(msgspec.Struct, gc=False):
     shown: tuple[tuple[int, int], float] | None = None
 
     def note(
-        self, received: float, at: float, place: tuple[int, int], *, is_status: bool, is_next: bool = False
+        self,
+        received: float,
+        at: float,
+        place: tuple[int, int],
+        *,
+        is_status: bool,
+        is_next: bool = False,
+        is_first: bool = False,
     ) -> None:
         """A message arrived, not a retained one. place: its epoch's ordinal and its sequence, or a status's
-        last. is_next: it was sent after all others.
+        last. is_next: it was sent after all others. is_first: of an agent that may still have older events.
         """
         if is_status and (self.shown is None or place >= self.shown[0]):
             self.shown = place, received - at
@@ -49,7 +56,7 @@ class Clock(msgspec.Struct, gc=False):
                     self.now = min(self.now, self.shown[1])
                 self.newest = self.stated = at
             elif is_status:
-                self.stated = at
+                self.stated = 0.0 if is_first else at
             else:
                 self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:

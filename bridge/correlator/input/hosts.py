@@ -149,7 +149,10 @@ class Host(Stream[_Kept]):
         place = (0 if status.epoch is None else self.ordinal_of(status.epoch), status.last_sequence)
         is_next = not late and self.place == place
         before = self.kept.clock.least
-        self.kept.clock.note(received, status.at, place, is_status=not late, is_next=is_next)
+        is_first = self.is_absent or not status.sees_libvirt
+        self.kept.clock.note(
+            received, status.at, place, is_status=not late, is_next=is_next, is_first=is_first
+        )
         if not late:
             self._note_waited(before, received - status.at, place)
 

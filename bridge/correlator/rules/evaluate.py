@@ -95,10 +95,9 @@ def _relocate_legs(context: EvaluationContext) -> None:
     known_since = max(map(_known_since, context.views.values()), default=0.0)
     unfinished = [published for published in context.record.published if not published.done]
     for each in unfinished:
-        each.arrival = _found(context, each.arrival, arrivals, {other.arrival for other in unfinished})
-        each.departure = _found(
-            context, each.departure, departures, {other.departure for other in unfinished}
-        )
+        taken = {leg for other in unfinished for leg in other.legs}
+        each.arrival = _found(context, each.arrival, arrivals, taken)
+        each.departure = _found(context, each.departure, departures, taken)
         is_forgotten = _is_forgotten(each.arrival, arrivals) or _is_forgotten(each.departure, departures)
         each.done = each.last is not None and (is_forgotten or each.began < known_since)
 
@@ -124,7 +123,7 @@ def _found(
     context: EvaluationContext,
     leg: LegId | None,
     keys: Mapping[str, Sequence[Key]],
-    published: AbstractSet[LegId | None],
+    published: AbstractSet[LegId],
 ) -> LegId | None:
     """The leg that has this place now: the one that begins there; else the last one before that isn't
     published as another attempt's, or the next.
