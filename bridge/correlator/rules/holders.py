@@ -97,11 +97,7 @@ def source_without_job(
     """
     holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
     holder = next(iter(holders), None)
-    end = holder and (
-        _end_before_copy(arrival, *holder, views, links)
-        or _ran_on(arrival, holder[1])
-        or _ran_on(arrival, _started_again(views[holder[0]]))
-    )
+    end = holder and (_end_before_copy(arrival, *holder, views, links) or _ran_on(arrival, holder[1]))
     source = holder[0] if holder and end else _last_host(host, arrival, holder, views, links)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
 
@@ -203,19 +199,14 @@ def _end_before_copy(
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
 
 
-def _started_again(view: HostView) -> Residency | None:
-    """The present residency there, if the guest didn't come by a migration."""
-    return None if view.residency is None or view.residency.arrived else view.residency
-
-
-def _ran_on(arrival: Arrival, residency: Residency | None) -> Departure | None:
+def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
     """The source's leg if no event shows a job there, and the guest ran there after it was resumed at its
     destination; it may have come back if it left that one, or was found gone.
     """
-    ran, switched = residency.ran if residency is not None else None, arrival.switched
-    if residency is None or ran is None or switched is None or arrival.stage not in ("arrived", "departed"):
-        return None
+    ran, switched = residency.ran, arrival.switched
     if arrival.over is not None and end_of(arrival.over) is None:
+        return None
+    if arrival.stage not in ("arrived", "departed") or ran is None or switched is None:
         return None
     overlaps = residency_overlaps(arrival, residency)
     if not all(d.read(ran) > a.read(switched) + ORDER_S for a, d in overlaps) or not overlaps:
