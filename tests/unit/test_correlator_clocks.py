@@ -3,7 +3,9 @@
 import pytest
 
 from bridge.agent.inventory.inventory import FIRST_LIST_S
+from bridge.consumer.inputs import Status
 from bridge.correlator.input.clock import Clock
+from bridge.correlator.input.hosts import Host
 from bridge.correlator.steady_clock import SteadyClock
 
 
@@ -97,3 +99,20 @@ def test_an_event_that_was_held_back_while_a_status_was_sent_shows_no_clock_that
 
 def test_what_waited_in_the_outbox_says_nothing_of_the_clock() -> None:
     assert _clock_of((100.0, 100.0), (190.0, 101.0), (190.0, 102.0)).offset_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("online", "sees_libvirt"), [(False, True), (True, False)], ids=["was away", "begins"]
+)
+def test_what_an_agent_kept_while_it_was_dead_shows_no_clock_that_was_put_back(
+    online: bool, sees_libvirt: bool
+) -> None:
+    """It sends its status first; what it had kept is older, and in its order."""
+    host = Host("h")
+    host.see("e", 1, 1.0)
+    host.note_clock(1.0, 1.0, host.place, is_next=True)
+    host.note_agent(Status("h", online, True, "e", 1, (), 1.0), received=2.0, retained=False)
+    host.note_status_clock(Status("h", True, sees_libvirt, "e", 1, (), 20.0), 20.0, late=False)
+    host.see("e", 2, 20.1)
+    host.note_clock(20.1, 5.0, host.place, is_next=True)
+    assert host.offset_s == 0.0
