@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.correlator.rules.host_view import KEPT_RUN_STATES
 from tests.unit.verdicts.conduct import Conductor, in_order
 from tests.unit.verdicts.expect import columns, expected, hold_the_contract, verdicts
 from tests.unit.verdicts.rows import MIGRATIONS, ExpectedVerdict
@@ -70,6 +71,15 @@ def test_a_destination_that_was_found_paused_by_a_break_is_the_source_of_the_way
         ("completed", SOURCE, None),
         ("failed", DESTINATION, "source_stopped"),
     ]
+
+
+def test_a_guest_that_is_paused_time_and_again_later_leaves_the_verdict_as_it_was() -> None:
+    """So many changes later its state at the failure isn't kept."""
+    paused = " ".join(["S(3,0) ~1 S(4,0) ~1"] * KEPT_RUN_STATES)
+    row = replace(MIGRATIONS[0], said=f"D(2,1) ~1 D(6,2) D(5,5) ~20 {paused} S(3,0) ~20")
+    published = Conductor().deliver(in_order(played(row, "9.0", FULL)))
+    hold_the_contract(published)
+    assert [(each.outcome, each.guest.state) for each in verdicts(published)] == [("failed", "running")]
 
 
 def test_a_guest_that_left_its_destination_again_may_have_come_back_unseen() -> None:
