@@ -48,7 +48,8 @@ def end(view: HostView, mark: Mark, _: object = None) -> None:
     for departure in view.departures:
         if departure.stage in ("resumed", "job_ended") and departure.over is None:
             departure.over = announced or mark
-            departure.stage = "resumed_ended" if departure.stage == "resumed" else departure.stage
+            if departure.stage == "resumed":
+                departure.stage = "resumed_ended"
 
 
 def open_arrival(view: HostView, mark: Mark, _: object = None) -> None:

@@ -347,10 +347,8 @@ def _substance(data: Migration) -> tuple[object, ...]:
 def _is_guest_forgotten(context: EvaluationContext, each: Pair) -> bool:
     """Whether the guest's state on its source when the attempt was over isn't kept any more."""
     source = context.views.get(each.source) if each.source else None
-    over = each.arrival.ended_by if each.arrival else None
-    if source is None or over is None:
-        return False
-    return source.has_forgotten(each.on_source_clock(over, source)[0])
+    ended_s = each.ended_on_source_clock(source) if source is not None else None
+    return source is not None and ended_s is not None and source.has_forgotten(ended_s)
 
 
 def _keeping_known(data: Migration, last: Migration, *, has_guest: bool) -> Migration:

@@ -88,6 +88,11 @@ class Pair:
         over = self.arrival.decided if self.arrival is not None else None
         return [] if over is None else [over.received, *self.on_source_clock(over, source)]
 
+    def ended_on_source_clock(self, source: HostView) -> float | None:
+        """When its arrival ended, by the source's clock in the likeliest reading; None: it hasn't."""
+        end = self.arrival.ended_by if self.arrival is not None else None
+        return None if end is None else self.on_source_clock(end, source)[0]
+
     def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
         """A moment of the destination, by the source's clock as it is corrected: for each reading."""
         stamped = source.stamped if source is not None else None

@@ -154,6 +154,7 @@ def _conclusive(pair: Pair, d: DepartureState, *, in_messages: bool = False) -> 
 
 
 def _is_no_message(mark: Mark, arrival: Arrival | None) -> bool:
+    """Whether no message of this attempt shows it: a state was cleared, or the next attempt began."""
     is_the_next = arrival is not None and mark == arrival.ended and mark.what.startswith("started/")
     return mark.what == CLEARED or is_the_next
 
@@ -246,11 +247,10 @@ def _guest_after_failure(
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
     """The guest's state on its source when the attempt was over."""
-    arrival, departure = pair.arrival, pair.departure
-    moment = arrival.ended_by if arrival else None
-    if moment is None:
+    departure = pair.departure
+    then_s = pair.ended_on_source_clock(view)
+    if then_s is None:
         return view.guest or "unknown"
-    then_s = pair.on_source_clock(moment, view)[0]
     return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
 
 
