@@ -91,7 +91,7 @@ def finish_answer_lost_direct(stage: Stage) -> None:
 
 @scenario(
     "28",
-    emits={"S": f"{SWITCHED} 4,1 6,2 5,1", "D": "2,1 4,1"},
+    emits={"S": f"{SWITCHED} 4,1 5,1", "D": "2,1 4,1"},
     afterwards={"S": GONE, "D": RUNNING},
     truths=(BOTH_RUN, Truth("completed")),
 )
