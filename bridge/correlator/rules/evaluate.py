@@ -86,16 +86,16 @@ def _give_up_gaps(context: EvaluationContext) -> None:
 
 
 def _relocate_legs(context: EvaluationContext) -> None:
-    """A late message may give a published leg another first event: it is still that leg. Legs of what is done
-    aren't kept, so none of those that are kept is meant. What began before all that is known of some host is
-    done: what was dropped there isn't evidence against it.
+    """A late message may give a published leg another first event: it is still that leg. What began before
+    all that is known of some host is done: what was dropped there isn't evidence against it.
     """
     arrivals = {host: [each.key for each in view.arrivals] for host, view in context.views.items()}
     departures = {host: [each.key for each in view.departures] for host, view in context.views.items()}
     known_since = max(map(_known_since, context.views.values()), default=0.0)
-    unfinished = [published for published in context.record.published if not published.done]
-    for each in unfinished:
-        taken = {leg for other in unfinished for leg in other.legs}
+    for each in context.record.published:
+        if each.done:
+            continue
+        taken = {leg for other in context.record.published for leg in other.legs}
         each.arrival = _found(context, each.arrival, arrivals, taken)
         each.departure = _found(context, each.departure, departures, taken)
         is_forgotten = _is_forgotten(each.arrival, arrivals) or _is_forgotten(each.departure, departures)
