@@ -233,14 +233,27 @@ def _may_be_one(came: ArrivalForm, left: DepartureForm) -> bool:
     """Whether these lasted at the same time by any reading, or no reading of a clock may be right."""
     arrival, departure = came.arrival, left.departure
     over, end = arrival.decided or arrival.first, departure.ended or departure.opened
-    return (
-        any(
-            a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S
-            for a, d in product(came.lasted, left.lasted)
-        )
-        or _waited(arrival.first, over)
-        or _waited(departure.opened, end)
-    )
+    if any(
+        a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S
+        for a, d in product(came.lasted, left.lasted)
+    ):
+        return True
+    has_waited = _waited(arrival.first, over) or _waited(departure.opened, end)
+    return has_waited and not _may_be_unseen(came, left)
+
+
+def _may_be_unseen(came: ArrivalForm, left: DepartureForm) -> bool:
+    """Whether these may be of two attempts, by their hosts' clocks: the host of the later one may have been
+    blind when the earlier one ended.
+    """
+    opened, over = left.departure.opened, came.arrival.decided or came.arrival.first
+    first, end = came.arrival.first, left.departure.ended or left.departure.opened
+    return _may_have_been_blind(opened, over.at) or _may_have_been_blind(first, end.at)
+
+
+def _may_have_been_blind(first: Mark, at: float) -> bool:
+    """Whether a host may have been blind then, before something began there."""
+    return first.since is not None and first.since <= at < first.at
 
 
 def _is_within(departure: Departure, residency: Residency) -> bool:
@@ -334,6 +347,8 @@ def candidate(
         overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
     if is_forced:
         if overlaps:
+            return None
+        if _may_be_unseen(came, left):
             return None
         if stay is not None and _is_of_a_later_stay(came, left, stay):
             return None
