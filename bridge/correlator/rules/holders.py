@@ -181,6 +181,8 @@ def _end_before_copy(
     stage = end_of(end) if end is not None else None
     if end is None or stage is None or _had_ended(residency, arrival):
         return None
+    if arrival.may_have_come and _may_have_begun_before(residency, arrival):
+        return None  # or it is back
     began = residency.announced or end
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
