@@ -300,6 +300,14 @@ def test_a_guest_that_was_gone_from_both_hosts_when_they_could_see_again() -> No
     assert [(one.side, one.host, one.code) for one in missing] == [("destination", DESTINATION, "no_end")]
 
 
+def test_a_guest_that_was_found_gone_from_its_destination_may_have_left_a_source_that_is_blind() -> None:
+    stage = Stage()
+    stage.at(1.0, partial(stage.place, stage.host(SOURCE), DOMAIN, "running/booted", persistent=False))
+    said = "S:dark D(2,1) ~0.1 D:dark ~3 D=ended D:back"
+    stage.row(MigrationRow("-", "the source stays blind", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
+    assert words(tell(stage)) == ("started", "unresolved")
+
+
 def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
     """A host's lifecycle events as its agent sends them, and nothing else."""
     return [

@@ -20,7 +20,7 @@ from bridge.correlator.rules.host_view import (
     HostView,
     Residency,
 )
-from bridge.correlator.rules.observations import Key, Mark, Observation, ObservationKind
+from bridge.correlator.rules.observations import Copied, Key, Mark, Observation, ObservationKind
 from bridge.correlator.rules.outcomes import states_of
 from bridge.correlator.rules.pairing import Linker, Pair
 from bridge.correlator.rules.record import DomainRecord, Times
@@ -274,6 +274,29 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     assert not both.ambiguous
 
 
+def test_the_end_of_a_stay_that_was_found_later_ends_no_attempt_whose_guest_may_have_come() -> None:
+    """It may have left for its destination and be back, all while neither host looked."""
+    here, there = HostView(), HostView()
+    over, gone, back = (
+        structs.replace(mark(n, what, t, "resync"), since=START + 18.0)
+        for n, what, t in (
+            (2, "stopped/unknown", 28.0),
+            (2, "stopped/unknown", 26.0),
+            (3, "started/unknown", 26.0),
+        )
+    )
+    here.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=over)]
+    there.past = [
+        Residency(mark(1, "resumed/migrated", 17.0), gone),
+        Residency(back, mark(5, "stopped/destroyed", 26.1), announced=mark(4, "shutdown/host", 26.1)),
+    ]
+    (found,) = Linker(()).pair({"host1": here, "host2": there})
+    assert (found.source, found.departure) == ("host2", None)
+    here.arrivals[0].ended = mark(2, "stopped/failed", 28.0)
+    (found,) = Linker(()).pair({"host1": here, "host2": there})
+    assert found.departure is not None
+
+
 @pytest.mark.parametrize(
     ("came", "fits", "other"),
     [
@@ -441,6 +464,41 @@ def test_legs_that_end_together_are_linked_where_a_clock_may_have_been_set(
     there.departures = [Departure(marks[0].key, marks[0], stage, suspended=marks[0], ended=marks[1])]
     found = [each for each in Linker(()).pair({"host1": here, "host2": there}) if each.arrival]
     assert [each.departure is not None for each in found] == [linked]
+
+
+@pytest.mark.parametrize(
+    ("since_s", "linked"),
+    [
+        pytest.param(None, True, id="it saw all"),
+        pytest.param(4.0, False, id="it was blind then"),
+        pytest.param(10.0, True, id="it was blind later"),
+    ],
+)
+@pytest.mark.parametrize("figures", [None, (67444736, 181062, 16459, 8, 1, 17)], ids=["by force", "figures"])
+@pytest.mark.parametrize("first", ["arrival", "departure"])
+def test_legs_that_are_apart_are_of_two_attempts_if_the_later_ones_host_may_have_been_blind(
+    first: str, figures: Copied | None, since_s: float | None, *, linked: bool
+) -> None:
+    """The earlier leg is over after 6 s, by its host's clock, and the later one after 20 s. All of the
+    departure waited, and its clock is behind: it may have been set meanwhile.
+    """
+    is_later = first == "arrival"
+    came, gone = arrived(1, 5.94 if is_later else 20.0), left(1, *((19.5, 20.0) if is_later else (5.0, 6.0)))
+    since = None if since_s is None else START + since_s
+    opened, ended = (
+        structs.replace(
+            each, received=START + 100.0, stamp=stamp(each.at - 2.0), since=since if is_later else None
+        )
+        for each in (gone.opened, gone.ended)
+        if each
+    )
+    gone = replace(gone, opened=opened, suspended=opened, ended=ended)
+    began = structs.replace(came.first, since=None if is_later else since)
+    came = replace(came, first=began, opened=began)
+    came.copied = gone.copied = figures
+    here, there = HostView(), HostView()
+    here.arrivals, there.departures = [came], [gone]
+    assert (((0, 1), (0, 1)) in links_of(here, there)) is linked
 
 
 @pytest.mark.parametrize(
