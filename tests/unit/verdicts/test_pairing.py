@@ -440,6 +440,55 @@ def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.Mo
     assert [each for each in told(422.0) if "-started" in each or "-completed-" in each] == []
 
 
+def test_a_guest_that_ran_on_its_source_is_no_job_of_an_attempt_that_is_done() -> None:
+    """A third attempt's source has shown no job, but the guest running: the second one, of which the arrival
+    was found, stays what was told.
+    """
+    record, count = DomainRecord("c7a5fdbd-edaf-9455-926a-d65c16db1809"), Counter[str]()
+
+    def take(host: str, t: float, what: str, since: float | None = None, *, state: bool = False) -> None:
+        count[host] += not state
+        kind: ObservationKind = "state" if state else "lifecycle"
+        origin = "state" if state else "event" if since is None else "resync"
+        place, at = count[host], START + t
+        since = None if since is None else START + since
+        record.add(
+            Observation(
+                host, 0, place, kind, what, origin, "QEMU", "web01",
+                at, at, stamp(at), f"{host} {place}", since=since,
+            ),
+            contiguous=True,
+        )  # fmt: skip
+
+    def told(t: float) -> list[str]:
+        messages = evaluate(record, START + t, {}, Times()).messages
+        return [
+            each.id.partition("-")[2] for each in messages if "-completed-" in each.id and each.name != "last"
+        ]
+
+    take("host1", 0.0, "running/booted", state=True)
+    take("host2", 20.0, "started/migrated")
+    take("host1", 20.1, "suspended/migrated")
+    take("host2", 20.2, "resumed/migrated")
+    take("host1", 20.3, "stopped/migrated")
+    assert told(22.0) == []
+    take("host2", 30.0, "stopped/destroyed")
+    take("host1", 35.0, "started/booted")
+    take("host1", 40.1, "suspended/migrated")
+    take("host2", 40.4, "started/migrated", 39.0)
+    take("host2", 40.4, "resumed/migrated", 39.0)
+    take("host1", 40.5, "stopped/migrated")
+    assert told(43.0) == ["completed-0"]
+    take("host2", 50.0, "stopped/unknown", 45.0)
+    take("host2", 60.0, "started/migrated")
+    take("host2", 60.2, "resumed/migrated")
+    take("host1", 63.0, "started/migrated", 45.0)
+    take("host1", 63.0, "resumed/migrated", 45.0)
+    take("host1", 63.0, "running/migrated", 45.0, state=True)
+    assert told(64.0) == ["completed-0"]
+    assert told(75.0) == ["completed-0"], "that to host1, of which nobody saw the departure"
+
+
 @pytest.mark.parametrize(
     ("opened", "ended", "stage", "linked"),
     [
