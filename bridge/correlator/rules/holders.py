@@ -80,9 +80,9 @@ def _least_away_s(residency: Residency, moments_s: Sequence[float]) -> float:
 
 
 def _away_at_s(residency: Residency, mark: Mark, there: ClockReading, here: ClockReading) -> float:
-    """How far a moment here is from a residency there."""
+    """How far a moment here, at the earliest if it was found, is from a residency there."""
     ended_s = there(residency.ended) if residency.ended else FOREVER
-    return max(0.0, there(residency.began) - here(mark), here(mark) - ended_s)
+    return max(0.0, there(residency.began) - here(mark), earliest(mark, here) - ended_s)
 
 
 def source_without_job(
