@@ -97,18 +97,9 @@ def _relocate_legs(context: EvaluationContext) -> None:
             continue
         taken = {leg for other in context.record.published for leg in other.legs}
         each.arrival = _found(context, each.arrival, arrivals, taken)
-        if not _is_no_job(context, each.departure):
-            each.departure = _found(context, each.departure, departures, taken)
+        each.departure = _found(context, each.departure, departures, taken, may_be_an_end=True)
         is_forgotten = _is_forgotten(each.arrival, arrivals) or _is_forgotten(each.departure, departures)
         each.done = each.last is not None and (is_forgotten or each.began < known_since)
-
-
-def _is_no_job(context: EvaluationContext, leg: LegId | None) -> bool:
-    """Whether only the guest's end on its source is known, or that it ran on there."""
-    view = context.views.get(leg[0]) if leg is not None else None
-    stays = [*view.past, *([view.residency] if view.residency else [])] if view is not None else []
-    marks = (mark for stay in stays for mark in (stay.ended, stay.ran) if mark is not None)
-    return leg is not None and any(mark.key == leg[1] for mark in marks)
 
 
 def _known_since(view: HostView) -> float:
@@ -133,16 +124,19 @@ def _found(
     leg: LegId | None,
     keys: Mapping[str, Sequence[Key]],
     published: AbstractSet[LegId],
+    *,
+    may_be_an_end: bool = False,
 ) -> LegId | None:
-    """The leg that has this place now: the one that begins there; else, of those that aren't published as
-    another attempt's, the last one before within the same stay, or the next.
+    """The leg that has this place now: the one that begins there, or the guest's end alone if it may be one;
+    else, of those that aren't published as another attempt's, the last one before within the same stay, or
+    the next.
     """
     if leg is None or leg[0] not in keys:
         return leg
     host, key = leg
-    if _is_forgotten(leg, keys) or key in keys[host]:
-        return leg
     ends = [residency.ended.key for residency in context.views[host].past if residency.ended is not None]
+    if _is_forgotten(leg, keys) or key in keys[host] or (may_be_an_end and key in ends):
+        return leg
     free = [each for each in keys[host] if (host, each) not in published]
     before = [each for each in free if each < key and not any(each < end <= key for end in ends)]
     found = before[-1:] or [each for each in free if each > key]

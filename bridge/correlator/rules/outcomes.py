@@ -190,7 +190,7 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
     if arrival is None or over is None or not (arrival.may_have_come or _may_have_left_again(pair)):
         return False
     if departure is None:
-        return source is not None and (is_source_blind or _lost_unseen(source, arrival, over, pair.later))
+        return source is None or is_source_blind or _lost_unseen(source, arrival, over, pair.later)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
