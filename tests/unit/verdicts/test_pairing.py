@@ -274,6 +274,17 @@ def test_what_ended_unseen_before_the_guest_came_is_another_attempt() -> None:
     assert not both.ambiguous
 
 
+def test_a_guest_that_was_found_came_from_where_it_was_at_the_earliest() -> None:
+    """It came between 15 s and 20 s, and was back at its source right after it was found."""
+    found = structs.replace(mark(1, "started/migrated", 20.0, "resync"), since=START + 15.0)
+    here, there = HostView(), HostView()
+    before = Residency(mark(1, "resumed/migrated", 10.0), mark(5, "stopped/migrated", 18.0))
+    there.past = [before]
+    there.residency = Residency(mark(8, "resumed/migrated", 20.1))
+    came = Arrival(found.key, found, found)
+    assert holders_at({"host1": here, "host2": there}, "host1", came) == [("host2", before)]
+
+
 def test_the_end_of_a_stay_that_was_found_later_ends_no_attempt_whose_guest_may_have_come() -> None:
     """It may have left for its destination and be back, all while neither host looked."""
     here, there = HostView(), HostView()
