@@ -451,53 +451,82 @@ def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.Mo
     assert [each for each in told(422.0) if "-started" in each or "-completed-" in each] == []
 
 
+class Told:
+    """One domain, what its hosts say of it in their order, and which verdicts that makes."""
+
+    def __init__(self) -> None:
+        self._record = DomainRecord("c7a5fdbd-edaf-9455-926a-d65c16db1809")
+        self._count = Counter[str]()
+
+    def take(
+        self,
+        host: str,
+        t: float,
+        what: str,
+        since: float | None = None,
+        *,
+        state: bool = False,
+        late_s: float = 0.0,
+    ) -> None:
+        """since: of what was found, when the host was blind."""
+        self._count[host] += not state
+        place, at = self._count[host], START + t
+        seen = Observation(
+            host, 0, place, "state" if state else "lifecycle", what,
+            "state" if state else "event" if since is None else "resync", "QEMU", "web01",
+            at, at + late_s, stamp(at), f"{host} {place}", since=None if since is None else START + since,
+        )  # fmt: skip
+        self._record.add(seen, contiguous=True)
+
+    def told(self, t: float) -> list[str]:
+        messages = evaluate(self._record, START + t, {}, Times()).messages
+        ids = [each.id for each in messages if each.name != "last"]
+        return [each.partition("-")[2] for each in ids if "-completed-" in each]
+
+
+def test_an_arrival_that_only_a_state_showed_is_not_told_again_with_its_events() -> None:
+    """The state's place is that of the guest's end before it."""
+    it = Told()
+    it.take("host2", 0.0, "started/booted")
+    it.take("host2", 5.0, "stopped/destroyed")
+    it.take("host2", 5.0, "gone", state=True)
+    it.take("host1", 6.0, "started/booted")
+    it.take("host1", 20.0, "suspended/migrated")
+    it.take("host1", 20.3, "stopped/migrated")
+    it.take("host2", 21.0, "running/migrated", 12.0, state=True)
+    assert [each for t in (21.5, 25.0, 35.0) for each in it.told(t)] == ["completed-0"]
+    it.take("host2", 21.0, "started/migrated", 12.0, late_s=15.0)
+    assert it.told(36.0) == []
+    it.take("host2", 21.0, "resumed/migrated", 12.0, late_s=15.0)
+    assert [each for t in (36.5, 50.0) for each in it.told(t)] == []
+
+
 def test_a_guest_that_ran_on_its_source_is_no_job_of_an_attempt_that_is_done() -> None:
     """A third attempt's source has shown no job, but the guest running: the second one, of which the arrival
     was found, stays what was told.
     """
-    record, count = DomainRecord("c7a5fdbd-edaf-9455-926a-d65c16db1809"), Counter[str]()
-
-    def take(host: str, t: float, what: str, since: float | None = None, *, state: bool = False) -> None:
-        count[host] += not state
-        kind: ObservationKind = "state" if state else "lifecycle"
-        origin = "state" if state else "event" if since is None else "resync"
-        place, at = count[host], START + t
-        since = None if since is None else START + since
-        record.add(
-            Observation(
-                host, 0, place, kind, what, origin, "QEMU", "web01",
-                at, at, stamp(at), f"{host} {place}", since=since,
-            ),
-            contiguous=True,
-        )  # fmt: skip
-
-    def told(t: float) -> list[str]:
-        messages = evaluate(record, START + t, {}, Times()).messages
-        return [
-            each.id.partition("-")[2] for each in messages if "-completed-" in each.id and each.name != "last"
-        ]
-
-    take("host1", 0.0, "running/booted", state=True)
-    take("host2", 20.0, "started/migrated")
-    take("host1", 20.1, "suspended/migrated")
-    take("host2", 20.2, "resumed/migrated")
-    take("host1", 20.3, "stopped/migrated")
-    assert told(22.0) == []
-    take("host2", 30.0, "stopped/destroyed")
-    take("host1", 35.0, "started/booted")
-    take("host1", 40.1, "suspended/migrated")
-    take("host2", 40.4, "started/migrated", 39.0)
-    take("host2", 40.4, "resumed/migrated", 39.0)
-    take("host1", 40.5, "stopped/migrated")
-    assert told(43.0) == ["completed-0"]
-    take("host2", 50.0, "stopped/unknown", 45.0)
-    take("host2", 60.0, "started/migrated")
-    take("host2", 60.2, "resumed/migrated")
-    take("host1", 63.0, "started/migrated", 45.0)
-    take("host1", 63.0, "resumed/migrated", 45.0)
-    take("host1", 63.0, "running/migrated", 45.0, state=True)
-    assert told(64.0) == ["completed-0"]
-    assert told(75.0) == ["completed-0"], "that to host1, of which nobody saw the departure"
+    it = Told()
+    it.take("host1", 0.0, "running/booted", state=True)
+    it.take("host2", 20.0, "started/migrated")
+    it.take("host1", 20.1, "suspended/migrated")
+    it.take("host2", 20.2, "resumed/migrated")
+    it.take("host1", 20.3, "stopped/migrated")
+    assert it.told(22.0) == []
+    it.take("host2", 30.0, "stopped/destroyed")
+    it.take("host1", 35.0, "started/booted")
+    it.take("host1", 40.1, "suspended/migrated")
+    it.take("host2", 40.4, "started/migrated", 39.0)
+    it.take("host2", 40.4, "resumed/migrated", 39.0)
+    it.take("host1", 40.5, "stopped/migrated")
+    assert it.told(43.0) == ["completed-0"]
+    it.take("host2", 50.0, "stopped/unknown", 45.0)
+    it.take("host2", 60.0, "started/migrated")
+    it.take("host2", 60.2, "resumed/migrated")
+    it.take("host1", 63.0, "started/migrated", 45.0)
+    it.take("host1", 63.0, "resumed/migrated", 45.0)
+    it.take("host1", 63.0, "running/migrated", 45.0, state=True)
+    assert it.told(64.0) == ["completed-0"]
+    assert it.told(75.0) == ["completed-0"], "that to host1, of which nobody saw the departure"
 
 
 @pytest.mark.parametrize(
