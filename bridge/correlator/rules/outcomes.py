@@ -183,7 +183,8 @@ def outcome_of(
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
 def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: bool) -> bool:
     """A destination that was blind before its guest's end may have had it meanwhile: its source had suspended
-    it for the switch-over, and ended later, or is blind; or lost it while blind, too.
+    it for the switch-over, and ended later, or is blind; or showed no job, and is blind, or lost it while
+    blind, too, or isn't known.
     """
     arrival, departure = pair.arrival, pair.departure
     over = arrival.ended_by if arrival is not None else None
