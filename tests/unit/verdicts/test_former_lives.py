@@ -308,14 +308,6 @@ def test_a_guest_that_was_found_gone_from_its_destination_may_have_left_a_source
     assert words(tell(stage)) == ("started", "unresolved")
 
 
-def test_a_guest_that_was_found_gone_from_its_destination_may_have_come_from_anywhere() -> None:
-    """No host has said that it had it."""
-    stage = Stage()
-    said = "D(2,1) ~0.1 D:dark ~3 D=ended D:back"
-    stage.row(MigrationRow("-", "no source", said, None), 10.0, DOMAIN, (SOURCE, DESTINATION))
-    assert words(tell(stage)) == ("started", "unresolved")
-
-
 def of_lifecycle(host: str, moments: list[tuple[float, str]]) -> list[Sent]:
     """A host's lifecycle events as its agent sends them, and nothing else."""
     return [
