@@ -346,9 +346,7 @@ def candidate(
     if is_between_readings:  # a clock may be off by less than its messages' latency
         overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
     if is_forced:
-        if overlaps:
-            return None
-        if _may_be_unseen(came, left):
+        if overlaps or _may_be_unseen(came, left):
             return None
         if stay is not None and _is_of_a_later_stay(came, left, stay):
             return None

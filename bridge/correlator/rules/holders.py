@@ -182,7 +182,7 @@ def _end_before_copy(
     if end is None or stage is None or _had_ended(residency, arrival):
         return None
     if arrival.may_have_come and _may_have_begun_before(residency, arrival):
-        return None  # or it is back
+        return None  # the guest may have come, and be back
     began = residency.announced or end
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
     if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
