@@ -342,10 +342,8 @@ class Dashboard:
         before = micros(time.time()) - round(self._settings.keep_days * _DAY_US)
         try:
             with self._store.begin() as transaction:
-                pruned = transaction.prune(before)
+                pruned = transaction.prune(before, self._settings.keep_bytes)
                 self.counters.store_bytes = transaction.size()
-                if not pruned and self.counters.store_bytes > self._settings.keep_bytes:
-                    pruned = transaction.prune(_EVERY)
         except StoreTroubleError as error:
             self._trouble.note(error)
             return
@@ -377,4 +375,3 @@ class Dashboard:
 
 
 _BROKER: Final = Change("broker", "")
-_EVERY: Final = 2**62

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,13 @@ def migration(n: int, attempt: str | None = "m1", outcome: str = "completed", **
     first = {"at": n, "source": "/correlators/main", "id": f"m-{n}", "host": "host1", "uuid": "a"}
     rest = {"payload": b"%d" % n, "peer": "host2", "attempt": attempt, "outcome": outcome}
     return Moment(**(first | rest | more))  # type: ignore[arg-type]
+
+
+ROOM = 2**62
+TAKEN = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+    "postgresql": "SELECT pg_total_relation_size('rows')",
+}
 
 
 def put(store: Store, *moments: Moment, came: int = 0) -> None:
@@ -268,9 +275,9 @@ def test_the_oldest_go_first_and_their_cursors_are_known_to_be_gone(store: Store
     put(store, event(1, at=50), event(2, at=10), came=100)
     put(store, event(3, at=5), event(4, at=1), came=200)
     with store.begin() as tx:
-        assert tx.prune(before=100) == 0
-        assert tx.prune(before=101) == 2
-        assert tx.prune(before=101) == 0
+        assert tx.prune(100, ROOM) == 0
+        assert tx.prune(101, ROOM) == 2
+        assert tx.prune(101, ROOM) == 0
     page = archive.page(Filter(), limit=1)
     assert page.oldest == Cursor(5, 3)
     assert page.newest == Cursor(1, 4)
@@ -286,7 +293,7 @@ def test_the_oldest_go_first_and_their_cursors_are_known_to_be_gone(store: Store
 def test_numbers_go_on_after_all_rows_are_gone(url: str, store: Store) -> None:
     put(store, event(1), event(2))
     with store.begin() as tx:
-        tx.prune(before=1)
+        tx.prune(1, ROOM)
         assert tx.last() == 2
     store.close()
     again = Store(url, id="main")
@@ -295,16 +302,51 @@ def test_numbers_go_on_after_all_rows_are_gone(url: str, store: Store) -> None:
     again.close()
 
 
-def test_the_size_is_that_of_the_rows(store: Store) -> None:
-    def size() -> int:
-        with store.begin() as tx:
-            return tx.size()
+def size_of(store: Store) -> int:
+    with store.begin() as tx:
+        return tx.size()
 
-    sizes = [size()]
-    for batch in range(3):
-        put(store, *(Moment(n, "/hosts/h", f"{batch}-{n}", "h", "u", bytes(1000)) for n in range(500)))
-        sizes.append(size())
-    assert all(400_000 < after - before < 1_500_000 for before, after in pairwise(sizes))
+
+def filled(store: Store) -> None:
+    rows = [Moment(n, "/hosts/host1", f"e-{n}", "host1", "a", bytes(1000)) for n in range(3000)]
+    put(store, *rows, came=5)
+
+
+def test_the_size_is_that_of_the_rows(url: str, store: Store) -> None:
+    with store.begin_on_connection() as connection:
+        before = connection.exec_driver_sql(TAKEN[connection.dialect.name]).scalar_one()
+    filled(store)
+    with store.begin_on_connection() as connection:
+        taken = connection.exec_driver_sql(TAKEN[connection.dialect.name]).scalar_one() - before
+    assert 0.7 < size_of(store) / taken < 1.4
+
+
+def test_no_more_goes_than_what_is_too_much(store: Store, archive: Archive) -> None:
+    filled(store)
+    keep = size_of(store) * 2 // 3
+    with store.begin() as tx:
+        assert tx.prune(0, keep) == 1000
+        assert tx.prune(0, keep) == 0
+    assert size_of(store) == keep
+    assert archive.ends()[0] == Cursor(1000, 1001)
+
+
+def test_a_store_that_did_not_count_its_bytes_counts_them(store: Store) -> None:
+    def forget() -> None:
+        with store.begin_on_connection() as connection:
+            connection.exec_driver_sql("DELETE FROM meta WHERE key = 'bytes'")
+
+    filled(store)
+    forget()
+    put(store, event(-1))
+    counted = size_of(store)
+    forget()
+    assert size_of(store) == counted
+    with store.begin() as tx:
+        assert tx.prune(0, counted - 1) == 1
+    pruned = size_of(store)
+    forget()
+    assert size_of(store) == pruned < counted
 
 
 def test_a_store_that_is_not_there_is_trouble_and_is_not_made(tmp_path: Path) -> None:

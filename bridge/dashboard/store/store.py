@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from bridge.dashboard.moments import Moment
 from bridge.dashboard.store.query import downtime_class
@@ -18,6 +18,10 @@ from bridge.wire.topics import decode_level, encode_level
 HORIZON: Final = "horizon"
 """The key of the last row that is no longer kept."""
 PRUNED_AT_ONCE: Final = 5000
+BYTES: Final = "bytes"
+"""The key of how many bytes the rows take up."""
+ROW_BYTES: Final = 500
+"""What a row takes up beside its payload, with its part of the indexes (504 of an event's in SQLite)."""
 
 _ADD = (
     "INSERT INTO rows (n, at, came, source, id, host, uuid, payload, latest)"
@@ -45,15 +49,9 @@ _KEEP_HOST = text(
     "INSERT INTO hosts (host, data) VALUES (:host, :data)"
     " ON CONFLICT (host) DO UPDATE SET data = excluded.data"
 )
-_OLDEST = text("SELECT n, came FROM rows ORDER BY n LIMIT :limit")
+_OLDEST = text("SELECT n, came, length(payload) AS bytes FROM rows ORDER BY n LIMIT :limit")
 _PRUNE = text("DELETE FROM rows WHERE n <= :n")
-_SIZE = {
-    "sqlite": text(
-        "SELECT (page_count - freelist_count) * page_size"
-        " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-    ),
-    "postgresql": text("SELECT pg_total_relation_size('rows')"),
-}
+_SIZE = text("SELECT coalesce(sum(length(payload) + :row), 0) FROM rows")
 
 
 class Store(Database):
@@ -95,6 +93,7 @@ class Transaction:
         """Stores messages that aren't known, the first as row `n`; came: when, in µs. Returns what names the
         attempts of those about migrations, by row.
         """
+        self._grow(sum(len(moment.payload) + ROW_BYTES for moment in moments))
         plain: list[tuple[object, ...]] = []
         attempts: dict[int, str] = {}
         for number, moment in enumerate(moments, n):
@@ -148,18 +147,31 @@ class Transaction:
             rows = [{"host": encode_level(name), "data": data} for name, data in hosts]
             self._connection.execute(_KEEP_HOST, rows)
 
-    def prune(self, before: int) -> int:
-        """Removes the oldest rows that came before this moment (µs), some at a time; returns how many."""
-        rows = self._connection.execute(_OLDEST, {"limit": PRUNED_AT_ONCE}).all()
-        old = [row.n for row in rows if row.came < before]
-        if old:
-            self._connection.execute(_PRUNE, {"n": old[-1]})
-            keep_meta(self._connection, HORIZON, str(old[-1]))
-        return len(old)
+    def prune(self, before: int, keep_bytes: int) -> int:
+        """Removes the oldest rows, some at a time, that came before this moment (µs) or are more than so many
+        bytes; returns how many.
+        """
+        over, old = self.size() - keep_bytes, 0
+        removed: list[Row[Any]] = []
+        for row in self._connection.execute(_OLDEST, {"limit": PRUNED_AT_ONCE}):
+            if row.came >= before and old >= over:
+                break
+            removed.append(row)
+            old += row.bytes + ROW_BYTES
+        if removed:
+            self._grow(-old)
+            self._connection.execute(_PRUNE, {"n": removed[-1].n})
+            keep_meta(self._connection, HORIZON, str(removed[-1].n))
+        return len(removed)
 
     def size(self) -> int:
-        """How many bytes the rows take up."""
-        return int(self._connection.execute(_SIZE[self._dialect]).scalar_one())
+        """How many bytes the rows take up. It is counted: a database's files don't shrink as rows go."""
+        kept = read_meta(self._connection, BYTES)
+        return int(kept or self._connection.execute(_SIZE, {"row": ROW_BYTES}).scalar_one())
+
+    def _grow(self, by: int) -> None:
+        """Before the rows change: a store of the version before has to count them once."""
+        keep_meta(self._connection, BYTES, str(self.size() + by))
 
     def _execute(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         if self._dialect == "postgresql":
