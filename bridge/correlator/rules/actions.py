@@ -44,7 +44,7 @@ def end(view: HostView, mark: Mark, _: object = None) -> None:
         view.present = False  # a state lists it if it is still defined
     for arrival in view.arrivals:
         if arrival.stage == "arrived":
-            arrival.stage, arrival.over = "departed", mark
+            arrival.stage, arrival.over = "departed", announced or mark
     for departure in view.departures:
         if departure.stage in ("resumed", "job_ended") and departure.over is None:
             departure.over = announced or mark

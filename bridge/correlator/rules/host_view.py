@@ -156,8 +156,12 @@ class Departure(Leg):
 
     def is_of_job(self, began_us: int) -> bool:
         """Whether this has an event of the job that began then; what was asked for may have happened before,
-        and what was found as early as it can have.
+        and what was found as early as it can have. If the clock was set back before the next job, one that
+        began by the new clock is the next one.
         """
+        closed = self.closed
+        if closed is not None and began_us < closed.stamped * 1e6 < self.opened.stamped * 1e6:
+            return False
         ended = None if self.ended == self.job_gone else self.ended
         marks = [mark for mark in (*self.job_marks, ended) if mark is not None]
         return any((mark.stamped - mark.at + mark.earliest) * 1e6 >= began_us for mark in marks)
@@ -292,6 +296,10 @@ class HostView:
         """Whether the run state of that moment may have been dropped."""
         return len(self.run_states) == KEPT_RUN_STATES and moment_s < self.run_states[0].at
 
+    def has_run_by(self, moment_s: float) -> bool:
+        """Whether the guest's run state was known here by then."""
+        return bool(self.run_states) and self.run_states[0].at <= moment_s
+
     def guest_before(self, mark: Mark) -> GuestHere | None:
         """The run state here before this happened here."""
         return next(
@@ -304,6 +312,7 @@ class HostView:
         if guest == "running" and self.residency is not None:
             self.residency.ran = mark
         if guest != self.guest:
-            self.run_states = [*self.run_states, RunState(mark.at, mark.received, guest, mark.earliest)][
+            known = [each for each in self.run_states if each.at != mark.at]
+            self.run_states = [*known, RunState(mark.at, mark.received, guest, mark.earliest)][
                 -KEPT_RUN_STATES:
             ]
