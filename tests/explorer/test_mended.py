@@ -1043,6 +1043,70 @@ MENDED: Final = {
             ),
             "clock steps A 3…3 -3600",
         ),
+        # a guest's state is the same by each reading where it hadn't been heard by then
+        (
+            (
+                "two transient 9.0 storage breaks off destination's QEMU dies 5 B live breaks off at"
+                " once source's host lost found again"
+            ),
+            "late A 0…6 700",
+        ),
+        # a guest came from where it had left by the reading by which both legs are one's
+        (
+            (
+                "two persistent 11.3 storage copies source's host lost found again 0.5 C live breaks off"
+                " at once source's host lost for good"
+            ),
+            "late A 0…11 10800",
+        ),
+        # a leg that was found after the other's end is another attempt's if it outlived that one
+        (
+            (
+                "two transient 9.0 live copies breaks off ~2 S:iter network cut 5 B live breaks off at"
+                " once source's libvirtd killed, p2p"
+            ),
+            "dead B 1…9 said 0",
+        ),
+        # a guest that arrived, and announced its end, ends first though that is found later
+        (
+            (
+                "between transient 9.0 non-live finishes answer lost destination destroyed 0.5 saved,"
+                " restored elsewhere 30 non-live finishes source's libvirtd killed left"
+            ),
+            "blind B 9…16 said 15",
+        ),
+        # a cancellation that was found is that of the last attempt that was over by then
+        (
+            (
+                "between transient 9.0 non-live aborted, destination first 0.5 restored paused 30"
+                " non-live finishes answer lost both run on"
+            ),
+            "blind A 0…21 said 700",
+        ),
+        # the failure of a job that began by a clock that was set back is the next one's
+        (
+            (
+                "between persistent 11.3 non-live finishes answer lost destination destroyed 30 dump"
+                " live 0.5 non-live finishes source's libvirtd stopped"
+            ),
+            "clock steps A 11…11 -3600 + dead A 12…14 said 0",
+        ),
+        # what an event shows to have happened unseen is no state of that moment
+        (
+            (
+                "two transient 9.0 post-copy breaks S(3,8) resumed 5 C live copies switches finish fails"
+                " D(5,5) S(3,6) S:end"
+            ),
+            "blind B 6…18 said 0",
+        ),
+        # a source that had a job under way began no other, by whatever clock
+        (
+            (
+                "two persistent 11.3 post-copy breaks D(4,4) S(3,8) resumed, destination first 0.5 C"
+                " live breaks off at once destination's QEMU dies"
+            ),
+            "clock steps C 16…16 -10",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from bridge.correlator.rules.alignment import Ends, LegId, Link, crosses
 from bridge.correlator.rules.clock_readings import (
@@ -197,12 +197,23 @@ def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap
     return is_well_after(over, end, [(d, a) for a, d in overlaps])
 
 
-def _was_followed(arrival: Arrival, departure: Departure, prepared: Sequence[float]) -> bool:
-    """Another attempt was prepared before the source's end: a source begins one job after the other."""
-    end = departure.ended
-    if end is None or end.origin != "event" or departure.stage not in OF_A_MIGRATION:
+class ArrivalTimes(NamedTuple):
+    """When the arrivals of a domain were prepared, and were over, each in order."""
+
+    prepared: Sequence[float]
+    over: Sequence[float]
+
+
+def _was_followed(arrival: Arrival, departure: Departure, times: ArrivalTimes) -> bool:
+    """Another attempt was prepared before the source's end: a source begins one job after the other. Or it
+    was over before that was found, which shows the last one's.
+    """
+    end, over = departure.ended, arrival.decided
+    if end is None or departure.stage not in OF_A_MIGRATION:
         return False
-    return next_after(prepared, arrival.first) < end.at - ORDER_S
+    if is_found(end):
+        return over is not None and next_after(times.over, over) < end.at - ORDER_S
+    return end.origin == "event" and next_after(times.prepared, arrival.first) < end.at - ORDER_S
 
 
 def proven_links(
@@ -324,10 +335,10 @@ def _waited(first: Mark, last: Mark) -> bool:
 
 
 def candidate(
-    came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, differs: bool, is_forced: bool
+    came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, *, differs: bool, is_forced: bool
 ) -> Link | None:
-    """The link of two legs that may belong together. prepared: when all arrivals were, in order; differs:
-    from what was published; is_forced: by no reading of the clocks, as neither has another link.
+    """The link of two legs that may belong together. differs: from what was published; is_forced: by no
+    reading of the clocks, as neither has another link.
     """
     arrival, departure = came.arrival, left.departure
     if arrival.tentative and departure.stage not in ("left", "job_ended"):
@@ -354,6 +365,9 @@ def candidate(
         overlaps = _ended_together(came, left, was_sent=was_sent)
     if not overlaps:
         return None
+    outlived = _outlived(arrival, departure, overlaps)
+    if outlived and is_found(arrival.first) and _may_be_unseen(came, left):
+        return None
     fit = _fit(arrival, departure, overlaps)
     if is_forced and fit != "fits":
         return None
@@ -375,8 +389,8 @@ def candidate(
         guest_elsewhere=residency is not None and not is_there,
         unlikely=fit == "may_fit"
         or left.is_its_jobs_end
-        or _was_followed(arrival, departure, prepared)
-        or _outlived(arrival, departure, overlaps),
+        or _was_followed(arrival, departure, times)
+        or outlived,
         clock_set=not any({a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=differs,
         overlaps=tuple(overlaps),

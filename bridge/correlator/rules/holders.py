@@ -96,6 +96,7 @@ def source_without_job(
     readings of both clocks by which it was there.
     """
     holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
+    holders = [each for each in holders if not _was_busy(views[each[0]], arrival)] or holders
     holder = next(iter(holders), None)
     end = holder and (_end_before_copy(arrival, *holder, views, links) or _ran_on(arrival, holder[1]))
     source = holder[0] if holder and end else _last_host(host, arrival, holder, views, links)
@@ -112,7 +113,21 @@ def _came_later(
     """Whether the guest came there from a host that it left after this arrival was opened."""
     came = [each.key for each in views[host].arrivals if each.key <= residency.began.key]
     link = links.get((host, came[-1])) if came and residency.arrived else None
-    return link is not None and link.of.opened.earliest > arrival.first.at + SKEW_S
+    if link is None:
+        return False
+    readings = [d.read for _, d in link.overlaps] or [by_correction]
+    left_s = min(earliest(link.of.opened, read) for read in readings)
+    return left_s > arrival.first.at + SKEW_S
+
+
+def _was_busy(view: HostView, arrival: Arrival) -> bool:
+    """Whether another job was under way there all the time: a source begins one after the other."""
+    over = arrival.decided or arrival.first
+    return any(
+        each.opened.at + ORDER_S < arrival.first.at and over.at < each.ended.at - ORDER_S
+        for each in view.departures
+        if each.ended is not None and not is_found(each.ended)
+    )
 
 
 def _last_host(

@@ -184,14 +184,16 @@ def outcome_of(
 def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: bool) -> bool:
     """A destination that was blind before its guest's end may have had it meanwhile: its source had suspended
     it for the switch-over, and ended later, or is blind; or showed no job, and is blind, or lost it while
-    blind, too.
+    blind, too; or it had left all known hosts.
     """
     arrival, departure = pair.arrival, pair.departure
     over = arrival.ended_by if arrival is not None else None
     if arrival is None or over is None or not (arrival.may_have_come or _may_have_left_again(pair)):
         return False
+    if source is None:
+        return departure is None and not pair.is_alone
     if departure is None:
-        return source is not None and (is_source_blind or _lost_unseen(source, arrival, over, pair.later))
+        return is_source_blind or _lost_unseen(source, arrival, over, pair.later)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then

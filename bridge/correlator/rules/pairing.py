@@ -24,6 +24,7 @@ from bridge.correlator.rules.alignment import (
 from bridge.correlator.rules.candidates import (
     OF_A_MIGRATION,
     ArrivalForm,
+    ArrivalTimes,
     DepartureForm,
     candidate,
     next_after,
@@ -52,7 +53,8 @@ from bridge.correlator.rules.observations import (
 class Pair:
     """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
     `next_began` when the next attempt was prepared, wherever. `later`: the departures from there of
-    attempts that began after this one was over, and its guest gone from the destination.
+    attempts that began after this one was over, and its guest gone from the destination. `is_alone`: no other
+    host has ever reported the domain.
     """
 
     arrival: Arrival | None
@@ -63,6 +65,7 @@ class Pair:
     overlaps: Sequence[Overlap] = ()
     next_began: float = FOREVER
     later: frozenset[Key] = frozenset()
+    is_alone: bool = False
 
     @property
     def first(self) -> Mark:
@@ -94,11 +97,14 @@ class Pair:
         return None if end is None else self.on_source_clock(end, source)[0]
 
     def on_source_clock(self, moment: Mark, source: HostView | None) -> list[float]:
-        """A moment of the destination, by the source's clock as it is corrected: for each reading."""
+        """A moment of the destination, by the source's clock as it is corrected: for each reading, or for the
+        likeliest one if something of the guest had been heard there by then.
+        """
         stamped = source.stamped if source is not None else None
-        if stamped is None or not self.overlaps:
+        if source is None or stamped is None or not self.overlaps:
             return [self.at_destination(moment)]
-        return [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
+        found = [a.read(moment) - (d.read(stamped) - stamped.at) for a, d in self.overlaps]
+        return found[:1] if source.has_run_by(found[0]) else found
 
 
 class Linker:
@@ -135,7 +141,8 @@ class Linker:
                 pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
             elif not arrival.tentative:
                 source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
-                pairs.append(Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s))
+                found = Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s)
+                pairs.append(replace(found, is_alone=len(views) == 1))
         pairs = self._with_later(pairs, views)
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))
@@ -213,7 +220,7 @@ class Linker:
             for last, each in pairwise((None, *view.departures))
             if each is not None and (host, each.key) not in self._done
         ]
-        prepared = sorted(each.opened.at for view in views.values() for each in view.arrivals if each.opened)
+        times = self._times(views)
         proven = proven_links(arrivals, departures, self._fixed)
         proofs = {leg for ends in proven.items() for leg in ends}
         options: list[Link] = []
@@ -230,7 +237,7 @@ class Linker:
                 for came, left in product(arrivals, departures)
                 if came.host != left.host
                 and taken.isdisjoint((came.id, left.id))
-                and (link := self._link(came, left, prepared, is_forced=is_forced)) is not None
+                and (link := self._link(came, left, times, is_forced=is_forced)) is not None
                 and not any(crosses(link.ends, ends) for ends in fixed)
             ]
             options += found
@@ -246,6 +253,12 @@ class Linker:
             for link in chosen
         }
         return arrivals, departures, links
+
+    @staticmethod
+    def _times(views: Mapping[str, HostView]) -> ArrivalTimes:
+        arrivals = [each for view in views.values() for each in view.arrivals]
+        prepared = sorted(each.opened.at for each in arrivals if each.opened)
+        return ArrivalTimes(prepared, sorted(each.decided.at for each in arrivals if each.decided))
 
     def _explained(
         self, views: Mapping[str, HostView], arrivals: Iterable[ArrivalForm], links: Collection[Link]
@@ -277,11 +290,11 @@ class Linker:
         return self._departures[form]
 
     def _link(
-        self, came: ArrivalForm, left: DepartureForm, prepared: Sequence[float], *, is_forced: bool
+        self, came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, *, is_forced: bool
     ) -> Link | None:
         tried = came, left, is_forced
         if tried not in self._links:
             ends = came.id, left.id
             differs = ends not in self._published and any(leg in self._in_published for leg in ends)
-            self._links[tried] = candidate(came, left, prepared, differs=differs, is_forced=is_forced)
+            self._links[tried] = candidate(came, left, times, differs=differs, is_forced=is_forced)
         return self._links[tried]

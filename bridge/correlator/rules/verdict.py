@@ -246,12 +246,13 @@ def _guest_after_failure(
 
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
-    """The guest's state on its source when the attempt was over."""
-    departure = pair.departure
-    then_s = pair.ended_on_source_clock(view)
-    if then_s is None:
+    """The guest's state on its source when the attempt was over, if it is the same by each reading."""
+    end = pair.arrival.ended_by if pair.arrival is not None else None
+    if end is None:
         return view.guest or "unknown"
-    return view.guest_at(then_s, departure.closed if departure else None) or "unknown"
+    closed = pair.departure.closed if pair.departure else None
+    states = {view.guest_at(then_s, closed) for then_s in pair.on_source_clock(end, view)}
+    return (states.pop() if len(states) == 1 else None) or "unknown"
 
 
 _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {

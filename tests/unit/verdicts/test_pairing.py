@@ -285,6 +285,19 @@ def test_a_guest_that_was_found_came_from_where_it_was_at_the_earliest() -> None
     assert holders_at({"host1": here, "host2": there}, "host1", came) == [("host2", before)]
 
 
+def test_a_guest_goes_on_from_where_equal_figures_prove_that_it_came() -> None:
+    """Such a link is proven by no reading of the clocks."""
+    first, second, third = HostView(), HostView(), HostView()
+    first.departures = [left(2, 8.0, 8.4)]
+    first.past = [Residency(mark(1, "started/booted", 1.0), first.departures[0].ended)]
+    second.arrivals = [replace(arrived(1, 7.9), stage="arrived")]
+    second.residency = Residency(mark(2, "resumed/migrated", 8.0), arrived=True)
+    second.arrivals[0].copied = first.departures[0].copied = (1065095168, 8126464, 262144, 1984, 5, 27)
+    third.arrivals = [replace(arrived(1, 100.0), stage="open", switched=None)]
+    found = Linker(()).pair({"host1": first, "host2": second, "host3": third})
+    assert {each.destination: each.source for each in found} == {"host2": "host1", "host3": "host2"}
+
+
 def test_the_end_of_a_stay_that_was_found_later_ends_no_attempt_whose_guest_may_have_come() -> None:
     """It may have left for its destination and be back, all while neither host looked."""
     here, there = HostView(), HostView()
@@ -478,10 +491,10 @@ class Told:
         )  # fmt: skip
         self._record.add(seen, contiguous=True)
 
-    def told(self, t: float) -> list[str]:
+    def told(self, t: float, outcome: str = "completed") -> list[str]:
         messages = evaluate(self._record, START + t, {}, Times()).messages
         ids = [each.id for each in messages if each.name != "last"]
-        return [each.partition("-")[2] for each in ids if "-completed-" in each]
+        return [each.partition("-")[2] for each in ids if f"-{outcome}-" in each]
 
 
 def test_an_arrival_that_only_a_state_showed_is_not_told_again_with_its_events() -> None:
@@ -499,6 +512,22 @@ def test_an_arrival_that_only_a_state_showed_is_not_told_again_with_its_events()
     assert it.told(36.0) == []
     it.take("host2", 21.0, "resumed/migrated", 12.0, late_s=15.0)
     assert [each for t in (36.5, 50.0) for each in it.told(t)] == []
+
+
+@pytest.mark.parametrize(("left", "told"), [(True, []), (False, ["failed-0"])])
+def test_an_arrival_that_was_found_gone_may_have_come_from_where_nobody_looked(
+    *, left: bool, told: list[str]
+) -> None:
+    """The guest had left the last host that is known to have had it; or no other host ever told of it."""
+    it = Told()
+    if left:
+        it.take("host2", 0.0, "started/booted")
+        it.take("host2", 10.0, "suspended/migrated")
+        it.take("host2", 10.3, "stopped/migrated")
+        assert [each for t in (11.0, 25.0) for each in it.told(t)] == ["completed-0"]
+    it.take("host1", 30.0, "started/migrated")
+    it.take("host1", 36.0, "stopped/unknown", 31.0)
+    assert [each for t in (37.0, 50.0) for each in it.told(t, "failed")] == told
 
 
 def test_a_guest_that_ran_on_its_source_is_no_job_of_an_attempt_that_is_done() -> None:
