@@ -342,6 +342,9 @@ def test_a_store_that_did_not_count_its_bytes_counts_them(store: Store) -> None:
     counted = size_of(store)
     forget()
     assert size_of(store) == counted
+    with store.begin_on_connection() as connection:
+        kept = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'bytes'").scalar()
+    assert kept == str(counted), "they are counted once, not at each look"
     with store.begin() as tx:
         assert tx.prune(0, counted - 1) == 1
     pruned = size_of(store)

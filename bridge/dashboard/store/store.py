@@ -167,10 +167,13 @@ class Transaction:
     def size(self) -> int:
         """How many bytes the rows take up. It is counted: a database's files don't shrink as rows go."""
         kept = read_meta(self._connection, BYTES)
-        return int(kept or self._connection.execute(_SIZE, {"row": ROW_BYTES}).scalar_one())
+        if kept is None:  # a store of the version before
+            kept = str(self._connection.execute(_SIZE, {"row": ROW_BYTES}).scalar_one())
+            keep_meta(self._connection, BYTES, kept)
+        return int(kept)
 
     def _grow(self, by: int) -> None:
-        """Before the rows change: a store of the version before has to count them once."""
+        """To be called before the rows change, as rows that weren't counted are by then."""
         keep_meta(self._connection, BYTES, str(self.size() + by))
 
     def _execute(self, statement: str, rows: list[tuple[object, ...]]) -> None:
