@@ -123,11 +123,17 @@ class HostLog:
             events = [each for each in self.observations[after:] if not is_state(each)]
             came = (each.key for each in events if each.received < cleared.received)
             key = max((cleared.key, *came))
+            before = (each for each in reversed(self.observations[:after]) if each.kind == "lifecycle")
+            last = next(before, None)
+            was_gone = self.base.phase == "away" if last is None else _is_an_end(last)
             for event in events:
                 if event.key > key:
-                    if _begins(event) or event.key > self.complete:
+                    is_later = event.key > self.complete or event.at > cleared.received + AFTER_S
+                    if is_later or _begins(event, was_gone=was_gone):
                         break
                     key = event.key
+                if event.kind == "lifecycle":
+                    was_gone = _is_an_end(event)
             if key != cleared.key:
                 self.observations.remove(cleared)
                 insort(self.observations, replace(cleared, epoch=key[0], sequence=key[1]), key=_place)
@@ -138,9 +144,16 @@ def is_state(observation: Observation) -> bool:
     return observation.kind in ("state", "cleared")
 
 
-def _begins(event: Observation) -> bool:
-    """Whether no guest, or no domain, has been there just before the event."""
-    return event.kind == "lifecycle" and event.what.partition("/")[0] in ("defined", "started")
+def _begins(event: Observation, *, was_gone: bool) -> bool:
+    """Whether no guest, or no domain, has been there just before the event: libvirt reports `resumed` before
+    `started`.
+    """
+    begins = event.what.partition("/")[0] in ("defined", "started") or (was_gone and not _is_an_end(event))
+    return event.kind == "lifecycle" and begins
+
+
+def _is_an_end(event: Observation) -> bool:
+    return CLEARED in _LEADS_TO.get(event.what.partition("/")[0], ())
 
 
 def take_in_order(view: HostView, observation: Observation) -> None:

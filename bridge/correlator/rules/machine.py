@@ -71,7 +71,11 @@ def _mark(view: HostView, observation: Observation) -> Mark:
     shows may have happened before that, in a blind time.
     """
     mark = Mark.of(observation)
-    if mark.origin in (*AS_IT_HAPPENED, "state") or view.last_live is None:
+    if view.last_live is None:
+        return mark
+    if mark.late and mark.at < view.last_live.at:  # its clock was set back while it waited
+        return structs.replace(mark, at=view.last_live.at)
+    if mark.origin in (*AS_IT_HAPPENED, "state"):
         return mark
     return structs.replace(mark, since=max(mark.earliest, view.last_live.at))
 
@@ -93,6 +97,9 @@ def apply(view: HostView, event_type: EventType, mark: Mark, figures: Figures = 
     """Changes the view by one event type, by `TABLE`."""
     event_type = _meant(view, event_type, mark, figures)
     is_its_own = False
+    if event_type == "job_failed" and figures[0] is None and _is_of_the_last_job(view, mark):
+        do.note_job_gone(view.departures[-1], mark)
+        return
     if event_type == "job_failed" and figures[0] is not None:
         meant = _job_begun(view, figures[0], mark)
         if meant is not None and (view.phase == "here" or meant is not view.departures[-1]):
@@ -126,6 +133,15 @@ def _meant(view: HostView, event_type: EventType, mark: Mark, figures: Figures) 
     if event_type == "first_iteration" and _may_be_the_next_job(view):
         do.reopen(view)
     return event_type
+
+
+@exception_to("TABLE", "`job_failed` is about the last job")
+def _is_of_the_last_job(view: HostView, mark: Mark) -> bool:
+    """When the job began isn't known, and the last one is over, seen all the time, and not reported gone."""
+    last = view.departures[-1] if view.departures else None
+    if view.phase != "here" or last is None or last.job_gone is not None:
+        return False
+    return last.is_over and not was_unseen(last, mark)
 
 
 def _note_gone(view: HostView, departure: Departure, mark: Mark, figures: Figures) -> None:

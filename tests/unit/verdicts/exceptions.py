@@ -19,6 +19,9 @@ HELD_BY: Final[dict[str, str]] = {
     "machine._counts_anew": (
         f"{_IN}host_log.py::test_iterations_count_from_one_in_each_job[events2-copying-iterations2]"
     ),
+    "machine._is_of_the_last_job": (
+        f"{_IN}host_log.py::test_the_end_of_a_job_whose_beginning_is_not_known_is_the_last_one_s"
+    ),
     "machine._was_just_resumed": (
         f"{_IN}rows.py::test_published_in_its_order[full-9.0-39-source_can't_resume]"
     ),
