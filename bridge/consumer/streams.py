@@ -41,11 +41,14 @@ class Ask(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What `Stream.see` found. `contiguous`: nothing before it in its epoch is missing."""
+    """What `Stream.see` found. contiguous: nothing before it in its epoch is missing. was_missing: its agent
+    had said before that it was sent.
+    """
 
     ordinal: int
     is_new: bool
     contiguous: bool
+    was_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +125,17 @@ class Stream(ABC, Generic[KeptT]):
         if ordinal < 0 or self._epoch(ordinal).name != epoch:
             ordinal = self._ordinal(epoch)
         one = self._epoch(ordinal)
+        was_missing = sequence <= one.expected
         is_new = one.add(sequence)
         if self.ask is not None and (self.ask.epoch, self.ask.first) == (epoch, sequence):
             self.ask = None  # the hole fills
         if one.is_whole():
-            return Position(ordinal, is_new, contiguous=True)
+            return Position(ordinal, is_new, contiguous=True, was_missing=was_missing)
         self.suspect = True
         if hole := one.bound():
             self.losses.append(Loss(self.name, one.name, *hole, "too many holes to remember"))
         missing = one.first_hole()
-        return Position(ordinal, is_new, missing is None or sequence < missing[0])
+        return Position(ordinal, is_new, missing is None or sequence < missing[0], was_missing)
 
     def has_turn(self, ordinal: int, sequence: int) -> bool:
         """Whether nothing is missing between what came, or the stream's beginning, and this sequence."""

@@ -97,6 +97,13 @@ def test_an_event_that_was_held_back_while_a_status_was_sent_shows_no_clock_that
     assert clock.offset_s == pytest.approx(offset_s)
 
 
+def test_an_event_from_before_its_agent_was_connected_shows_that_the_clock_was_put_back() -> None:
+    clock = _clock_of((1.0, 1.0))
+    clock.note(10.0, 10.0, (0, 1), is_status=True, is_next=True, since=9.0)
+    clock.note(11.0, 8.0, (0, 2), is_status=False, is_next=True)
+    assert clock.offset_s == 3.0
+
+
 def test_what_waited_in_the_outbox_says_nothing_of_the_clock() -> None:
     assert _clock_of((100.0, 100.0), (190.0, 101.0), (190.0, 102.0)).offset_s == 0.0
 

@@ -18,13 +18,15 @@ class Clock(msgspec.Struct, gc=False):
 
     A message can arrive late but not early. So the least difference between receipt and stamp, within a
     window of 30 to 60 minutes, is the best estimate. A positive difference counts only if it is a status's:
-    an event may have waited in the agent's outbox for any time. A stamp before that of an earlier message
+    an event may have waited in the agent's outbox for any time; and one that didn't come in its turn, since
+    before the clock was set. A stamp before that of an earlier message
     shows that the clock was set back, unless the event was held back while a status was sent, or from an
     earlier life of its agent: the estimate starts anew, with the last status if that was sent later, and
     overtook the event.
 
-    newest: the last event's stamp; stated: the last status's. shown: up to which place the newest status
-    takes account of the stream, and its difference.
+    newest: the last event's stamp; stated: the last status's; connected: since when its agent has seen its
+    libvirt, as that status says. shown: up to which place the newest status takes account of the stream, and
+    its difference.
     """
 
     began: float = 0.0
@@ -33,6 +35,7 @@ class Clock(msgspec.Struct, gc=False):
     newest: float = 0.0
     stated: float = 0.0
     shown: tuple[tuple[int, int], float] | None = None
+    connected: float = 0.0
 
     def note(
         self,
@@ -43,21 +46,25 @@ class Clock(msgspec.Struct, gc=False):
         is_status: bool,
         is_next: bool = False,
         is_first: bool = False,
+        since: float = 0.0,
     ) -> None:
         """A message arrived, not a retained one. place: its epoch's ordinal and its sequence, or a status's
         last. is_next: it was sent after all others. is_first: of an agent that may still have older events.
+        since: as the status says.
         """
         if is_status and (self.shown is None or place >= self.shown[0]):
             self.shown = place, received - at
         if is_next:
-            held_s = 0.0 if is_status else HELD_S
-            if at < max(self.newest, self.stated - held_s) + CLOCK_EXACT[0]:
+            stated = self.stated if is_status else max(self.stated - HELD_S, self.connected)
+            if at < max(self.newest, stated) + CLOCK_EXACT[0]:
                 self.before, self.now, self.began = None, received - at, received
                 if self.shown is not None and place <= self.shown[0]:
                     self.now = min(self.now, self.shown[1])
                 self.newest = self.stated = at
+                self.connected = 0.0
             elif is_status:
                 self.stated = 0.0 if is_first else at
+                self.connected = since if self.stated >= since else 0.0
             else:
                 self.newest = at
         if received - self.began > CLOCK_WINDOW_S or received < self.began:
@@ -69,7 +76,7 @@ class Clock(msgspec.Struct, gc=False):
         if is_status:
             if self.now is None or difference < self.now:
                 self.now = difference
-        elif difference < (CLOCK_EXACT[0] if known is None else known):
+        elif difference < (known if known is not None and is_next else min(known or 0.0, CLOCK_EXACT[0])):
             self.now = difference
 
     @property

@@ -42,6 +42,7 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     oldest: float = 0.0
     flushed: float = 0.0
     is_flushed: bool = False
+    reported: float = 0.0
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Kept)
@@ -85,9 +86,15 @@ class Host(Stream[_Kept]):
         """Seconds to add to this host's stamps."""
         return self.kept.clock.offset_s
 
-    def dark_from(self, at: float) -> float | None:
-        """The start of the last blind time that began before that moment; None: none is known."""
-        return next((since for since in reversed(self.kept.dark) if since < at), None)
+    def dark_from(self, at: float, stamped: float = math.inf) -> float | None:
+        """The start of the last blind time that began before that moment; None: none is known. stamped: by
+        the host's clock, of what it said as it happened: before it was back, it wasn't blind yet.
+        """
+        kept = self.kept
+        is_known = kept.blind_since is None and bool(kept.sees_since) and kept.lit_stamped < math.inf
+        was_before = is_known and stamped < kept.lit_stamped
+        over = kept.dark[:-1] if was_before and kept.dark[-1:] == [kept.away] else kept.dark
+        return next((since for since in reversed(over) if since < at), None)
 
     def was_away(self, at: float) -> bool:
         """Whether that moment lies in the last time that it was away, blind or cut off, which is over."""
@@ -118,7 +125,7 @@ class Host(Stream[_Kept]):
         kept.saw_until, kept.dark = max(kept.saw_until, theirs.saw_until), theirs.dark
         kept.lit, kept.away, kept.sees_since = theirs.lit, theirs.away, theirs.sees_since
         kept.lit_stamped, kept.waited = theirs.lit_stamped, theirs.waited
-        kept.steady, kept.is_old = theirs.steady, theirs.is_old
+        kept.steady, kept.is_old, kept.reported = theirs.steady, theirs.is_old, theirs.reported
 
     def note_clock(self, received: float, at: float, place: tuple[int, int], *, is_next: bool) -> None:
         """An event was stamped `at`; see `Clock.note`."""
@@ -150,8 +157,9 @@ class Host(Stream[_Kept]):
         is_next = not late and self.place == place
         before = self.kept.clock.least
         is_first = self.is_absent or not status.sees_libvirt
+        since = seconds(status.sees_since) if status.sees_since else 0.0
         self.kept.clock.note(
-            received, status.at, place, is_status=not late, is_next=is_next, is_first=is_first
+            received, status.at, place, is_status=not late, is_next=is_next, is_first=is_first, since=since
         )
         if not late:
             self._note_waited(before, received - status.at, place)
@@ -211,7 +219,7 @@ class Host(Stream[_Kept]):
                     kept.dark = kept.dark[:-1]
             kept.blind_since, kept.blind_why = None, ""
             return changed
-        kept.blind_why = blind_why
+        kept.blind_why, kept.reported = blind_why, since
         if kept.blind_since is not None:
             return False
         kept.blind_since = since
@@ -225,7 +233,7 @@ class Host(Stream[_Kept]):
         An agent that was reported offline before that is online: the report was its former session's Will.
         """
         kept = self.kept
-        if kept.blind_since is None or kept.blind_why == "libvirt" or at <= kept.blind_since + OVERTAKEN_S:
+        if kept.blind_since is None or kept.blind_why == "libvirt" or at <= kept.reported + OVERTAKEN_S:
             return False
         kept.lit_stamped = math.inf
         return self.note_sight("", since=at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ def _take_event(batch: Batch, sight: Sight, host: Host, message: DomainMessage, 
         batch.duplicates += 1
         return
     place = position.ordinal, message.sequence
-    is_next = host.place == place
+    is_next = host.place == place and not position.was_missing
     host.note_clock(received, message.at, place, is_next=is_next)
     if not is_next:
         message = structs.replace(message, late=True)
@@ -107,6 +108,8 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
     assert message.kind is not None
     assert message.kind != "job"
     at = message.at + host.offset_s
+    if at > received + AFTER_S:  # it was stamped before the clock was set
+        at = min(message.at, received)
     waited = host.is_flushed or (
         received - at > AFTER_S
         and (message.late or host.was_away(at) or is_between(host.waited, (ordinal, message.sequence)))
@@ -116,7 +119,7 @@ def observation_of(message: DomainMessage, host: Host, ordinal: int, received: f
     return Observation(
         host.name, ordinal, message.sequence, message.kind, message.what, message.origin, message.driver,
         message.name, at, received, message.stamp, message.id, message.persistent, message.figures,
-        host.dark_from(at), message.copied, waited,
+        host.dark_from(at, message.at if message.origin == "event" else math.inf), message.copied, waited,
     )  # fmt: skip
 
 

@@ -23,15 +23,16 @@ class Sight:
     A host that comes back counts as blind until it has had `settle` to publish what it found; if it is lost
     before that, it is blind since the first time.
 
-    blind: since when each blind host is. gone: blind hosts that were taken out of service. epochs: the
-    ordinal of each host's newest epoch. returning: the return of each host that still counts as blind.
-    listing: as `Host.lists_since`. waited: as `Host.waited`.
+    blind: since when each blind host is; noticed: since when that is known. gone: blind hosts that were taken
+    out of service. epochs: the ordinal of each host's newest epoch. returning: the return of each host that
+    still counts as blind. listing: as `Host.lists_since`. waited: as `Host.waited`.
     """
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
         self.hosts: dict[str, Host] = {}
         self.blind: dict[str, float] = {}
+        self.noticed: dict[str, float] = {}
         self.gone: set[str] = set()
         self.epochs: dict[str, int] = {}
         self.returning: dict[str, Return] = {}
@@ -57,8 +58,7 @@ class Sight:
     def note(self, host: Host) -> None:
         """The host may have changed."""
         self.epochs[host.name] = max(0, host.kept.current)
-        if (since := host.dark_since) is not None:
-            self.blind.setdefault(host.name, since)
+        self._note_blind(host)
         self._note_gone(host)
         self._note_listing(host)
         self._note_waited(host)
@@ -103,10 +103,13 @@ class Sight:
         for name in names:
             del self.returning[name]
             self.blind.pop(name, None)
+            self.noticed.pop(name, None)
 
     def known(self, gaps: AbstractSet[str]) -> Hosts:
         """What an evaluation needs to know of the hosts, with those that have gaps."""
-        return Hosts(self.epochs, frozenset(self.gone), gaps, self.returning, self.listing, self.waited)
+        return Hosts(
+            self.epochs, frozenset(self.gone), gaps, self.returning, self.listing, self.waited, self.noticed
+        )
 
     def count(self, counters: Counters) -> None:
         """Counts the hosts, and those that are blind and not gone."""
@@ -114,14 +117,21 @@ class Sight:
         counters.blind_hosts = len(self.blind) - len(self.gone)
 
     def _note_change(self, host: Host, now: float) -> None:
-        if (since := host.dark_since) is not None:
-            self.blind.setdefault(host.name, since)
+        if self._note_blind(host):
             self.returning.pop(host.name, None)
             _log.info("host.blind", host=host.name, lacks=host.kept.blind_why)
         else:
             self.gone.discard(host.name)
             self.returning[host.name] = Return(now, host.kept.lit_stamped)
             _log.info("host.sees", host=host.name)
+
+    def _note_blind(self, host: Host) -> bool:
+        """Notes that the host is blind; False if it isn't."""
+        if host.dark_since is None or host.blind_since is None:
+            return False
+        self.blind.setdefault(host.name, host.dark_since)
+        self.noticed[host.name] = host.blind_since
+        return True
 
     def _note_listing(self, host: Host) -> None:
         since = host.lists_since
@@ -148,7 +158,7 @@ class SightBefore:
 
     def __init__(self, sight: Sight) -> None:
         self._sight = sight
-        self._blind = dict(sight.blind)
+        self._blind, self._noticed = dict(sight.blind), dict(sight.noticed)
         self._returning = dict(sight.returning)
         self._hosts: dict[str, bytes | None] = {}
 
@@ -161,7 +171,7 @@ class SightBefore:
     def restore(self) -> None:
         """Everything is as before, except for replay requests under way."""
         sight = self._sight
-        sight.blind, sight.returning = self._blind, self._returning
+        sight.blind, sight.noticed, sight.returning = self._blind, self._noticed, self._returning
         for name, data in self._hosts.items():
             if data is None:
                 del sight.hosts[name]

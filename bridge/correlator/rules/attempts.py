@@ -53,10 +53,11 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     of other legs was published under the same id.
     """
     source_view = context.views.get(each.source) if each.source else None
-    verdict = decide(each, source_view, context.silent, context.times.settle_s)
     published = _published_of(context, each)
     if published is None:
         return None
+    silent, settle_s = context.silent, context.times.settle_s
+    verdict = decide(each, source_view, silent, settle_s, was_conflict=published.was_conflict)
     attempt = Attempt(each, verdict, published)
     is_evident = attempt.is_evident and not _may_be_the_one_before(each, source_view)
     if each.arrival is None and not is_evident and published not in context.record.published:
@@ -229,7 +230,7 @@ def _missing(context: EvaluationContext, each: Pair, since: float) -> tuple[list
     for side, host in _sides(each):
         if host in context.silent:
             missing.append(_lack(side, host, "blind", f"{host} is blind"))
-            since = max(since, context.silent[host]) if side == "destination" else since
+            since = max(since, context.silent[host].since) if side == "destination" else since
     if each.source is None:
         missing.append(_lack("source", None, "not_seen", "no host reported a departure"))
     return missing, since
@@ -270,7 +271,8 @@ def _publish_verdict(context: EvaluationContext, attempt: Attempt) -> bool:
             return True
         if _substance(data)[:-1] == _substance(last)[:-1] and _is_state_alone(context, each):
             return True
-        if outcome == "failed" and each.departure is not None and each.departure.stage == "vanished":
+        departure = each.departure
+        if outcome == "failed" and departure and departure.stage == "vanished" and not departure.announced:
             kept: dict[str, object] = {"confirmed_by": last.confirmed_by}
             if last.guest.state != "unknown":
                 kept["guest"] = last.guest

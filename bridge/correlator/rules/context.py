@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bridge.correlator.rules.event_types import event_type_of_state
 from bridge.correlator.rules.host_view import HostView
-from bridge.correlator.rules.observations import Return
+from bridge.correlator.rules.observations import Blind, Return
 from bridge.correlator.rules.record import DomainRecord, Hosts, OutboundMessage, Published, Times
 from bridge.wire.messages import DomainName, HostRef, Migration, Outcome
 
@@ -30,7 +30,7 @@ class EvaluationContext:
             record.logs[host].note_waited(hosts.waited[host])
         self.views = {host: log.view(self.is_due, times.unexplained_s) for host, log in record.logs.items()}
         self.silent = {
-            host: since
+            host: Blind(since, max(since, hosts.noticed.get(host, since)))
             for host, view in self.views.items()
             if (since := _silent_since(host, view, blind, hosts)) is not None
         }
@@ -112,10 +112,12 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
     if host in blind:
         unlisted = _unlisted_since(host, view, hosts)
         since = blind[host] if unlisted is None else min(blind[host], unlisted)
-        if (back := hosts.returning.get(host)) is not None:
-            return None if _has_listed(view, since, back) else since
+        back = hosts.returning.get(host)
+        if back is not None and _has_listed(view, since, back):
+            return None
         marks = (view.listed.mark if view.listed else None, view.last_live)
-        return max([since, *(min(mark.at, mark.stamped) for mark in marks if mark is not None)])
+        shown = [mark for mark in marks if mark is not None and not (back and back.is_before(mark))]
+        return max([since, *(min(mark.at, mark.stamped) for mark in shown)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
         return view.last_live.received if view.last_live else 0.0
     return _unlisted_since(host, view, hosts)

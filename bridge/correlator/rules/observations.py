@@ -122,13 +122,20 @@ class Mark(Struct, frozen=True, gc=False):
         return float("-inf") if self.since is None else self.since
 
 
+class Blind(NamedTuple):
+    """A host is blind: since when it may be, and since when that is known."""
+
+    since: float = float("inf")
+    noticed: float = float("inf")
+
+
 class Return(NamedTuple):
     """When a host that was blind came back: by our clock, and by its own, since when it lists its domains."""
 
     at: float
     stamped: float = float("inf")
 
-    def is_before(self, mark: Mark) -> bool:
+    def is_before(self, mark: Mark | Instant) -> bool:
         """Whether the host said this after it had come back. Messages may overtake the status."""
         return mark.received >= self.at or mark.stamped >= self.stamped
 

@@ -8,16 +8,16 @@ Perform, Finish, Confirm; `qemu_migration.c`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from bridge.correlator.rules.actions import KEPT
 from bridge.correlator.rules.candidates import stage_then
-from bridge.correlator.rules.clock_readings import FOREVER
+from bridge.correlator.rules.clock_readings import FOREVER, Overlap
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import UNNOTICED_S, Key, Mark, is_found, is_live
+from bridge.correlator.rules.observations import UNNOTICED_S, Blind, Key, Mark, is_found, is_live
 from bridge.correlator.rules.pairing import Pair
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -154,18 +154,22 @@ def outcome_of(
     pair: Pair,
     states: tuple[ArrivalState, DepartureState],
     source: HostView | None,
-    silent: Mapping[str, float],
+    silent: Mapping[str, Blind],
     newest: Mark | None,
+    *,
+    was_conflict: bool,
 ) -> tuple[JointOutcome, Timing]:
     """What the legs of an attempt prove, and when it is published: by `OUTCOMES` and its exceptions. source:
-    the source's view; silent: the hosts that are blind, and since when; newest: the newest conclusive mark.
+    the source's view; silent: the hosts that are blind, and since when; newest: the newest conclusive mark;
+    was_conflict: a conflict was published of it.
     """
     a, d = states
     arrival, departure = pair.arrival, pair.departure
+    if _may_have_ended_first(a, d, pair, source, silent):
+        return ("conflict", "settle") if was_conflict else UNDER_WAY_WATCHED
     if (
         _may_arrive_unseen(a, d, pair, silent)
         or _may_have_arrived(pair, source, is_source_blind=pair.source in silent)
-        or _may_have_ended_first(a, d, pair, source, silent)
         or _may_have_come_back(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
     ):
@@ -193,7 +197,7 @@ def _may_have_arrived(pair: Pair, source: HostView | None, *, is_source_blind: b
     if source is None:
         return departure is None and not pair.is_alone
     if departure is None:
-        return is_source_blind or _lost_unseen(source, arrival, over, pair.later)
+        return _lost_unseen(source, arrival, over, pair.later, is_blind=is_source_blind)
     if is_source_blind and departure.stage in ("leaving", "postcopy", "broken"):
         return True
     if departure.postcopy:  # its memory was split until then
@@ -229,36 +233,45 @@ def _is_ending(arrival: Arrival | None, departure: Departure | None, source: Hos
     )
 
 
-def _lost_unseen(source: HostView, arrival: Arrival, over: Mark, later: Collection[Key]) -> bool:
+def _lost_unseen(
+    source: HostView, arrival: Arrival, over: Mark, later: Collection[Key], *, is_blind: bool
+) -> bool:
     """Whether a host may have had the guest when this was prepared, and lost it by the time that it was over,
-    while it was blind: only its last residencies are kept. later: as in `Pair`.
+    while it was blind, or is: only its last residencies are kept. later: as in `Pair`.
     """
     if len(source.past) == KEPT and source.past[0].began.at > arrival.first.at:
         return True
     stays = [*source.past, source.residency] if source.residency is not None else source.past
     there = [(stay, overlaps) for stay in stays if (overlaps := residency_overlaps(arrival, stay))]
+    left_later = [
+        any(stay.began.key <= key and (stay.ended is None or key <= stay.ended.key) for key in later)
+        for stay, _ in there
+    ]
     return not there or any(
-        (end := stay.ended) is not None
-        and end.origin != "event"
-        and not any(stay.began.key <= key <= end.key for key in later)
-        and not is_well_after(end, over, overlaps)
-        for stay, overlaps in there
+        not was_there and (is_blind or _ended_unseen(stay.ended, over, overlaps))
+        for was_there, (stay, overlaps) in zip(left_later, there, strict=True)
     )
 
 
+def _ended_unseen(end: Mark | None, over: Mark, overlaps: Sequence[Overlap]) -> bool:
+    return end is not None and end.origin != "event" and not is_well_after(end, over, overlaps)
+
+
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]) -> bool:
+def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, Blind]) -> bool:
     """The destination is blind, and the guest may arrive, or may have arrived before its source ended; or was
     blind, and the guest may leave again. Or the attempt may have ended before that, of which only the
     source's end was seen.
     """
     arrival, departure = pair.arrival, pair.departure
     relisted = arrival.relisted if arrival is not None else None
-    blind_since = min(silent.get(pair.destination or "", FOREVER), relisted.earliest if relisted else FOREVER)
+    since, noticed = silent.get(pair.destination or "", Blind())
+    blind_since = min(since, relisted.earliest if relisted else FOREVER)
     end = departure.ended if departure is not None and d in ("crashed", "stopped") else None
     if departure is not None and end is not None:
-        if departure.opened == end:  # it may have been blind for longer than is known
-            return a == "open" and blind_since + UNNOTICED_S < end.at
+        may_be_saved = departure.guest == "paused" and departure.suspended is None
+        if departure.opened == end or may_be_saved:
+            return a == "open" and noticed < departure.opened.at
         may_be_sent = is_found(end) if a in ("postcopy", "broken") else a == "open" and departure.suspended
         return bool(may_be_sent) and blind_since < end.at
     return (
@@ -268,9 +281,9 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: M
     )
 
 
-@exception_to("OUTCOMES", "under way: a conflict that was published stays one")
+@exception_to("OUTCOMES", "under way, or a conflict if that was published")
 def _may_have_ended_first(
-    a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, float]
+    a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, Blind]
 ) -> bool:
     """The guest ran on both hosts and ended on one; the other, blind by then, may have lost it first, or has
     reported that its end began before. Or it ended on both, and on one that was only found, and no next
@@ -297,16 +310,16 @@ def _may_have_ended_first(
             return True
     else:
         return False
-    return silent.get(blind or "", FOREVER) + UNNOTICED_S < ended_s
+    return silent.get(blind or "", Blind()).since + UNNOTICED_S < ended_s
 
 
 @exception_to("OUTCOMES", "under way, unresolved after `patience`")
-def _may_have_come_back(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, float]) -> bool:
+def _may_have_come_back(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, Blind]) -> bool:
     """The guest arrived, and then its destination went blind: if found on its source, it may be back."""
     ran = pair.departure.ended if pair.departure is not None else None
     if a != "arrived" or d not in ("resumed", "unpaused") or ran is None or not is_found(ran):
         return False
-    return silent.get(pair.destination or "", FOREVER) < pair.at_source(ran)
+    return silent.get(pair.destination or "", Blind()).since < pair.at_source(ran)
 
 
 @exception_to("OUTCOMES", "under way: nothing began")

@@ -74,7 +74,8 @@ class Hosts:
     taken out of service, whose views are no evidence; gaps: hosts of whose event streams messages are
     missing; returning: hosts that still publish what they found, and their return; listing: since when
     hosts that list all their domains anew were blind, and their return; waited: between which places of hosts
-    what came late had waited on its way.
+    what came late had waited on its way; noticed: since when it is known that hosts
+    are blind, which they may have been before.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Hosts:
     returning: Mapping[str, Return] = field(default_factory=dict)
     listing: Mapping[str, tuple[float, Return]] = field(default_factory=dict)
     waited: Mapping[str, Sequence[tuple[Key, Key]]] = field(default_factory=dict)
+    noticed: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -10,10 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.correlator.rules.clock_readings import AFTER_S, FOREVER
+from bridge.correlator.rules.clock_readings import AFTER_S
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView
-from bridge.correlator.rules.observations import CLEARED, CLOCK_EXACT, Mark, is_found, newest, was_blind
+from bridge.correlator.rules.observations import (
+    CLEARED,
+    CLOCK_EXACT,
+    Blind,
+    Mark,
+    is_found,
+    newest,
+    was_blind,
+)
 from bridge.correlator.rules.outcomes import (
     ArrivalState,
     DepartureState,
@@ -47,20 +55,27 @@ class Verdict:
     known: Mapping[str, object]
 
 
-def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, float], settle_s: float) -> Verdict:
+def decide(
+    pair: Pair,
+    source_view: HostView | None,
+    silent: Mapping[str, Blind],
+    settle_s: float,
+    *,
+    was_conflict: bool = False,
+) -> Verdict:
     """The verdict on one attempt from both legs, the source's view for the guest's state there, and the hosts
-    that are blind, and since when.
+    that are blind, and since when. was_conflict: a conflict was published of it.
     """
     a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
     marks = _conclusive(pair, d)
     newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
-    outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest)
+    outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest, was_conflict=was_conflict)
     source_blind = pair.source in silent
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(pair, d, postcopy) if outcome == "failed" else None
     if (ends := pair.over_by_source(source_view)) and pair.source is not None:
-        source_blind = silent.get(pair.source, FOREVER) <= max(ends)
+        source_blind = silent.get(pair.source, Blind()).since <= max(ends)
     is_paused = (
         d in ("left_paused", "job_lost", "leaving")
         and not (d == "leaving" and source_blind)
@@ -102,7 +117,7 @@ class _SourceState:
     postcopy: bool
 
 
-def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle_s: float) -> bool:
+def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, Blind], settle_s: float) -> bool:
     """Whether the source couldn't see how this attempt ended there, so that what was found may be the next
     one's doing; or couldn't for so long that the guest may have left since.
     """
@@ -110,13 +125,15 @@ def _was_lost(pair: Pair, d: DepartureState, silent: Mapping[str, float], settle
     if departure is None:
         return False
     end = departure.ended or departure.closed
-    lost = end.since if end is not None else silent.get(pair.source or "")
+    blind = silent.get(pair.source or "")
+    lost = end.since if end is not None else blind.since if blind is not None else None
     listed = departure.listed_suspended
-    shown = [*departure.job_marks, listed if listed and listed.at < pair.next_began else None]
+    is_its_own = listed is not None and pair.at_source(listed) < pair.next_began
+    shown = [*departure.job_marks, listed if is_its_own else None]
     last = newest(shown) or departure.opened
     if lost is None or (end is not None and not was_blind(last, end)):
         return False
-    if end is not None and pair.next_began < end.at:
+    if end is not None and pair.next_began < pair.at_source(end):
         return True
     if d != "leaving":
         return False
@@ -180,7 +197,7 @@ _REASON_LAST: Final[dict[DepartureState, Reason]] = {
 def _reason(pair: Pair, d: DepartureState, postcopy: bool) -> Reason | None:
     """The first reason that applies: what the evidence shows, never a guess."""
     arrival = pair.arrival
-    if d in _REASON_OF_SOURCE and not (d == "stopped" and _may_have_ended_later(pair)):
+    if d in _REASON_OF_SOURCE and not _may_have_ended_later(pair, d):
         return _REASON_OF_SOURCE[d]
     if postcopy and arrival is not None and arrival.stage == "ended":
         return "postcopy_failed"
@@ -193,13 +210,16 @@ def _reason(pair: Pair, d: DepartureState, postcopy: bool) -> Reason | None:
 
 
 @exception_to("_REASON_OF_SOURCE", "the destination's reason")
-def _may_have_ended_later(pair: Pair) -> bool:
-    """The guest was found stopped on its source, after the attempt had failed at its destination."""
+def _may_have_ended_later(pair: Pair, d: DepartureState) -> bool:
+    """The guest was found stopped on its source, or crashed, where the destination's end was only found, too,
+    after the attempt had failed at its destination.
+    """
     over = pair.arrival.ended if pair.arrival else None
     end = pair.departure.ended if pair.departure else None
-    if over is None or end is None or not is_found(end) or not is_reported(over):
+    if over is None or end is None or not is_found(end):
         return False
-    return pair.at_source(end) > pair.at_destination(over) + AFTER_S
+    is_later = pair.at_source(end) > pair.at_destination(over) + AFTER_S
+    return is_later and (is_found(over) if d == "crashed" else is_reported(over))
 
 
 def _guest(
@@ -238,11 +258,20 @@ def _guest_after_failure(
         return (source, "paused"), "guest_left_paused"
     if d in ("left_paused", "job_lost", "leaving"):
         return (source, "unknown"), None
-    if d in ("resumed", "resumed_ended"):
+    if d in ("resumed", "resumed_ended") and not _was_found_before_it_was_over(pair):
         return (source, "running"), None
     if d == "job_ended" and pair.departure is not None:
         return (source, pair.departure.guest or "unknown"), None
     return (source, "unknown" if view is None or at_source.is_blind else _guest_then(pair, view)), None
+
+
+def _was_found_before_it_was_over(pair: Pair) -> bool:
+    """All of the source's leg was found before the attempt was over: it may be how an earlier one ended."""
+    arrival, departure = pair.arrival, pair.departure
+    over = arrival.ended if arrival is not None else None
+    if over is None or departure is None or departure.ended is None or not is_found(departure.opened):
+        return False
+    return pair.at_source(departure.ended) < pair.at_destination(over)
 
 
 def _guest_then(pair: Pair, view: HostView) -> GuestState:
@@ -270,13 +299,13 @@ _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
             "vanished",
         }
     ),
-    "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
+    "conflict": frozenset({"resumed", "resumed_ended", "unpaused", "job_ended"}),
     "interrupted": frozenset({"broken"}),
 }
 _DESTINATION_CONFIRMS: Final[dict[JointOutcome, frozenset[ArrivalState]]] = {
     "completed": frozenset({"arrived", "departed"}),
     "failed": frozenset({"ended", "departed"}),
-    "conflict": frozenset({"arrived"}),
+    "conflict": frozenset({"arrived", "departed"}),
     "interrupted": frozenset({"broken"}),
 }
 
