@@ -23,6 +23,7 @@ from bridge.correlator.rules.clock_readings import (
     Overlap,
     by_correction,
     by_stamp,
+    is_exact,
 )
 from bridge.correlator.rules.event_types import end_of
 from bridge.correlator.rules.exceptions import exception_to
@@ -172,7 +173,8 @@ def _ended_independently(
     ends = ("crashed", "stopped", "vanished") if arrival.stage == "ended" else ("crashed", "stopped")
     if end is None or over is None or departure.stage not in ends:
         return False
-    if is_found(end) and arrival.stage == "ended" and over.at < next_began < end.at:
+    end_s = overlaps[0][1].read(end) if overlaps else end.at
+    if is_found(end) and arrival.stage == "ended" and over.at < next_began < end_s:
         return True
     return is_well_after(end, over, overlaps)
 
@@ -184,7 +186,8 @@ def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) ->
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
         return "may_fit" if arrival.stage == "ended" and arrival.may_have_come else fit
-    if arrival.postcopy != departure.postcopy and not (departure.postcopy and is_found(arrival.switched)):
+    was_found = is_found(arrival.switched) if departure.postcopy else is_found(departure.opened)
+    if arrival.postcopy != departure.postcopy and not was_found:
         return "may_fit"
     return "fits" if departure.postcopy and arrival.opened is not None else fit
 
@@ -198,9 +201,12 @@ def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap
 
 
 class ArrivalTimes(NamedTuple):
-    """When the arrivals of a domain were prepared, and were over, each in order."""
+    """When the arrivals of a domain were prepared, in order; those that are over likewise, and for each of
+    these when the first of it and those after it was over.
+    """
 
     prepared: Sequence[float]
+    began: Sequence[float]
     over: Sequence[float]
 
 
@@ -208,11 +214,12 @@ def _was_followed(arrival: Arrival, departure: Departure, times: ArrivalTimes) -
     """Another attempt was prepared before the source's end: a source begins one job after the other. Or it
     was over before that was found, which shows the last one's.
     """
-    end, over = departure.ended, arrival.decided
+    end = departure.ended
     if end is None or departure.stage not in OF_A_MIGRATION:
         return False
     if is_found(end):
-        return over is not None and next_after(times.over, over) < end.at - ORDER_S
+        n = bisect_right(times.began, arrival.first.at)
+        return arrival.decided is not None and n < len(times.over) and times.over[n] < end.at - ORDER_S
     return end.origin == "event" and next_after(times.prepared, arrival.first) < end.at - ORDER_S
 
 
@@ -280,7 +287,7 @@ def _is_of_a_later_stay(came: ArrivalForm, left: DepartureForm, residency: Resid
     over, ended = came.arrival.decided, residency.ended
     if over is None or ended is None or left.departure.key < ended.key:
         return False
-    return _is_exact(over) and _is_exact(ended) and over.received < ended.received
+    return is_exact(over) and is_exact(ended) and over.received < ended.received
 
 
 def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) -> bool:
@@ -304,8 +311,8 @@ def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -
         return []  # a guest may crash at any time
     a, d = came.lasted[0], left.lasted[0]
     by_s = a.read(over) - d.read(end)
-    is_apart = _is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
-    was_sent = was_sent and not (is_apart and _is_exact(came.arrival.first))
+    is_apart = is_exact(opened) and not a.begins - ORDER_S < d.read(opened) < a.ends
+    was_sent = was_sent and not (is_apart and is_exact(came.arrival.first))
     is_off = any(abs(mark.at - mark.stamped) > AFTER_S for mark in (came.arrival.first, over, opened, end))
     is_polled = left.departure.stage != "left"
     may_move = was_sent or (left.waited and not is_apart)
@@ -321,11 +328,6 @@ def _may_have_been_at(moment_s: float, end: Mark, *, is_off: bool) -> bool:
     off, no earlier than it says: one that is ahead shows at once, as no message is early.
     """
     return (is_off or moment_s > end.at) and moment_s < end.received + ORDER_S
-
-
-def _is_exact(mark: Mark) -> bool:
-    """Whether it was received when it was stamped: the clock is right, and nothing waited."""
-    return abs(mark.received - mark.stamped) < AFTER_S
 
 
 def _waited(first: Mark, last: Mark) -> bool:
@@ -355,7 +357,10 @@ def candidate(
         and (min(d.begins for d in left.lasted) <= max(a.ends for a in came.lasted))
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
-        overlaps = [overlap for off_s, overlap in by_readings if off_s <= SKEW_S]
+        # A suspend may be the last job's (`segments.return_suspends`).
+        is_its_own = departure.opened != departure.suspended
+        is_known = is_its_own and is_exact(arrival.first) and is_exact(departure.opened)
+        overlaps = [overlap for off_s, overlap in by_readings if off_s <= (AFTER_S if is_known else SKEW_S)]
     if is_forced:
         if overlaps or _may_be_unseen(came, left):
             return None
@@ -394,13 +399,19 @@ def candidate(
         clock_set=not any({a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
         unpublished=differs,
         overlaps=tuple(overlaps),
-        distance_ms=round(
-            1000
-            * min(
-                abs(a.read(arrival.first) - d.read(departure.began or departure.opened)) for a, d in overlaps
-            )
-        ),
+        distance_ms=round(1000 * min(_apart_s(arrival, departure, a, d) for a, d in overlaps)),
     )
+
+
+def _apart_s(arrival: Arrival, departure: Departure, a: Interval, d: Interval) -> float:
+    """The time between their beginnings; of a departure that was found, between their ends, or for how long
+    the arrival went on after that was found.
+    """
+    end, over = departure.ended, arrival.decided
+    if end is not None and over is not None and is_found(departure.opened):
+        apart_s = a.read(over) - d.read(end)
+        return max(0.0, apart_s) if is_found(end) else abs(apart_s)
+    return abs(a.read(arrival.first) - d.read(departure.began or departure.opened))
 
 
 def next_after(began: Sequence[float], first: Mark) -> float:

@@ -41,6 +41,11 @@ def earliest(moment: Mark, read: ClockReading) -> float:
     return moment.earliest - moment.at + read(moment)
 
 
+def is_exact(mark: Mark) -> bool:
+    """Whether it was received when it was stamped: the clock is right, and nothing waited."""
+    return abs(mark.received - mark.stamped) < AFTER_S
+
+
 READINGS: Final[tuple[ClockReading, ...]] = (by_correction, by_stamp, by_receipt)
 
 

@@ -47,13 +47,10 @@ def evaluate(
     }
     remains = segments.remains(context.views)
     done = remains.union(leg for published in record.published if published.done for leg in published.legs)
-    published_alone = {
-        leg
-        for published in record.published
-        if published.last
-        for leg in (published.arrival, published.departure)
-        if leg
-    }
+    told = [published for published in record.published if published.last]
+    published_alone = segments.Alone(
+        {each.arrival for each in told if each.arrival}, {each.departure for each in told if each.departure}
+    )
     linker = Linker(done, linked)
     segments.choose(context.views, done, published_alone, linker.total_penalty)
     pairs = linker.pair(context.views)
@@ -179,21 +176,24 @@ def _evaluate_location(context: EvaluationContext, pairs: list[Pair]) -> None:
 
 def _left_for(context: EvaluationContext, pairs: list[Pair]) -> str | None:
     """Where a guest is that left its published location, and isn't known to be anywhere else: at its
-    destination, or still there until the verdict is published.
+    destination, or still there until the verdict is published. One that is gone there may be leaving its
+    destination again.
     """
     place = context.record.location
     for host, view in context.views.items():
         last = view.departures[-1] if view.departures else None
-        if last is None or last.stage != "left" or view.began > last.key:
+        if last is None or view.began > last.key:
             continue
-        of_it = next((each for each in pairs if each.departure is last and each.source == host), None)
+        left = host, last.key
+        of_it = next((e for e in pairs if e.departure and (e.source, e.departure.key) == left), None)
         arrival = of_it.arrival if of_it is not None else None
         if of_it is not None and arrival is not None:
             is_open = arrival.over is None and arrival.stage in ("open", "postcopy", "broken")
-            if is_open and place in (host, of_it.destination):
+            was_here = place in (host, of_it.destination) and last.stage == "left"
+            if is_open and (was_here or arrival.relisted):
                 return of_it.destination
-        elif host == place:
-            published = (each for each in context.record.published if each.departure == (host, last.key))
+        elif host == place and last.stage == "left":
+            published = (each for each in context.record.published if each.departure == left)
             return None if any(each.last is not None for each in published) else place
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from operator import itemgetter
 
@@ -19,6 +19,7 @@ from bridge.correlator.rules.clock_readings import (
     by_receipt,
     earliest,
     intervals,
+    is_exact,
     readings,
 )
 from bridge.correlator.rules.event_types import end_of
@@ -48,7 +49,8 @@ def holders_at(
             residency.began,
             residency.ended,
         )
-        is_sure = ended is None or not is_found(ended) or ended.earliest > mark.at
+        was_seen = not (is_found(mark) or is_found(ended))
+        is_sure = ended is None or was_seen or ended.earliest > mark.at
         if away_s and _may_have_begun_before(residency, arrival):
             away_s, is_sure = max(0.0, began.earliest - mark.at), False
         if is_live(mark, began, ended):
@@ -121,12 +123,24 @@ def _came_later(
 
 
 def _was_busy(view: HostView, arrival: Arrival) -> bool:
-    """Whether another job was under way there all the time: a source begins one after the other."""
+    """Whether another job was under way there all the time: a host begins one after the other, and sends no
+    guest that is still coming, by the receipt, too.
+    """
     over = arrival.decided or arrival.first
+
+    def lasted_longer(began: Mark, end: Mark | None, read: ClockReading) -> bool:
+        is_over = end is not None and read(end) - ORDER_S <= read(over)
+        return read(began) + ORDER_S < read(arrival.first) and not is_over
+
     return any(
-        each.opened.at + ORDER_S < arrival.first.at and over.at < each.ended.at - ORDER_S
+        lasted_longer(each.opened, each.ended, by_correction)
         for each in view.departures
         if each.ended is not None and not is_found(each.ended)
+    ) or any(
+        all(
+            lasted_longer(each.first, each.decided or each.over, read) for read in (by_correction, by_receipt)
+        )
+        for each in view.arrivals
     )
 
 
@@ -143,8 +157,8 @@ def _last_host(
     if holder is None:
         return None
     source, residency = holder
-    others = {link.departure[1] for link in links.values() if link.departure[0] == source}
-    if _may_have_left(views[source], residency, arrival.first, others):
+    of = {link.departure[1]: leg for leg, link in links.items() if link.departure[0] == source}
+    if _may_have_left(views[source], residency, (host, arrival.key), arrival.first, of):
         return None
     was_there = any(s.ends > a.begins + AFTER_S for a, s in residency_overlaps(arrival, residency))
     if residency.ended is not None and not was_there:
@@ -161,23 +175,38 @@ def _last_host(
     return source
 
 
-def _may_have_left(view: HostView, residency: Residency, began: Mark, others: Collection[Key]) -> bool:
-    """The guest had been suspended for an earlier attempt, and was found gone: it may be on any host. others:
-    departures that belong to another arrival.
+def _may_have_left(
+    view: HostView, residency: Residency, came: LegId, began: Mark, of: Mapping[Key, LegId]
+) -> bool:
+    """The guest had been suspended for an earlier attempt, and was found gone: it may be on any host. of: the
+    arrivals to which departures from there belong.
     """
-    return any(
-        each.stage == "vanished"
-        and each.ended == residency.ended
-        and each.suspended is not None
-        and each.suspended.at + (0.0 if each.key in others else SKEW_S) < began.at
-        for each in view.departures
-    )
+    for each in view.departures:
+        if each.stage != "vanished" or each.ended != residency.ended or each.suspended is None:
+            continue
+        to = of.get(each.key)
+        if to is not None and to[0] == came[0] and to > came:
+            continue  # for a later one
+        is_known = is_exact(each.suspended) and is_exact(began)
+        margin_s = 0.0 if to is not None else AFTER_S if is_known else SKEW_S
+        if each.suspended.at + margin_s < began.at:
+            return True
+    return False
 
 
 def _had_ended(residency: Residency, arrival: Arrival) -> bool:
     """The guest had ended before this was prepared, by all readings: it was started again, unseen."""
+    return all(_had_ended_by(residency, arrival))
+
+
+def may_have_ended(residency: Residency, arrival: Arrival) -> bool:
+    """The guest had ended before this was prepared, by some reading."""
+    return any(_had_ended_by(residency, arrival))
+
+
+def _had_ended_by(residency: Residency, arrival: Arrival) -> list[bool]:
     end = residency.ended
-    return end is not None and all(read(end) + ORDER_S < read(arrival.first) for read in READINGS)
+    return [end is not None and read(end) + ORDER_S < read(arrival.first) for read in READINGS]
 
 
 def _end_before_copy(
@@ -200,20 +229,25 @@ def _end_before_copy(
         return None  # the guest may have come, and be back
     began = residency.announced or end
     arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
-    if any(arrival.first.at < other.first.earliest <= began.at for other in arrivals.values()):
+    others = (other.first for (host, _), other in arrivals.items() if host != source)
+    if any(_is_between(first, arrival.first, began) for first in others):
         return None
     over = arrival.ended_by
     if over is not None and is_well_after(began, over, residency_overlaps(arrival, residency)):
         return None
     for leg, link in links.items():
+        if link.departure[0] != source or link.of.ended != end:
+            continue
         over = arrivals[leg].decided
-        if (
-            link.departure[0] == source
-            and link.of.ended == end
-            and not (over and is_well_after(began, over, link.overlaps))
-        ):
+        was_before = over and is_found(end) and over.at < arrival.first.at < end.at
+        if not (was_before or (over and is_well_after(began, over, link.overlaps))):
             return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
+
+
+def _is_between(first: Mark, after: Mark, before: Mark) -> bool:
+    """Whether an attempt was prepared between these, by all readings."""
+    return all(read(after) < earliest(first, read) <= read(before) for read in READINGS)
 
 
 def _ran_on(arrival: Arrival, residency: Residency) -> Departure | None:
@@ -249,9 +283,9 @@ def residency_overlaps(arrival: Arrival, residency: Residency | None) -> list[Ov
 
 def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """Whether the source's end began well after the attempt was over at the destination, by every reading of
-    their clocks: what one end leads to follows at once, and before it is found.
+    their clocks: what one end leads to follows at once, before either is found, and after what was seen last.
     """
-    margin_s = ORDER_S if is_found(over) else AFTER_S
+    margin_s = ORDER_S if is_found(over) or is_found(end) else AFTER_S
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
     return all(
         _after_s(end, over, of_source, of_destination) > margin_s for of_destination, of_source in readings

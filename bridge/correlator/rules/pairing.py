@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import accumulate, pairwise, product
 
 from bridge.correlator.rules.alignment import (
     ENDED_PENALTY,
@@ -34,7 +34,7 @@ from bridge.correlator.rules.clock_readings import (
     FOREVER,
     Overlap,
 )
-from bridge.correlator.rules.holders import holders_at, lasted, source_without_job
+from bridge.correlator.rules.holders import holders_at, lasted, may_have_ended, source_without_job
 from bridge.correlator.rules.host_view import (
     Arrival,
     Departure,
@@ -52,9 +52,12 @@ from bridge.correlator.rules.observations import (
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One attempt: an arrival, a departure, or both. `source` is where the guest was, as far as known;
-    `next_began` when the next attempt was prepared, wherever. `later`: the departures from there of
-    attempts that began after this one was over, and its guest gone from the destination. `is_alone`: no other
-    host has ever reported the domain.
+    `next_began` when the next attempt was prepared, wherever. `is_alone`: no other host has ever reported the
+    domain.
+
+    later: of attempts from there that began after this one was over, and its guest gone from the destination:
+    their departures, or where the guest's residency there began. Where no departure of its own is known, of
+    those that began after it: a source begins one job after the other.
     """
 
     arrival: Arrival | None
@@ -130,6 +133,7 @@ class Linker:
             each.first.at for view in views.values() for each in view.arrivals if not each.tentative
         )
         pairs = []
+        stays: dict[LegId, Key] = {}
         taken = set()
         for each in arrivals:
             arrival, host = each.arrival, each.host
@@ -141,9 +145,14 @@ class Linker:
                 pairs.append(Pair(arrival, host, link.of, left, link.is_ambiguous, link.overlaps, next_s))
             elif not arrival.tentative:
                 source, departure, overlaps = source_without_job(host, arrival, each.holders, views, links)
-                found = Pair(arrival, host, departure, source, overlaps=overlaps, next_began=next_s)
+                overlaps = _as_linked(overlaps, links.values(), source)
+                stay = dict(each.holders).get(source or "")
+                if stay is not None:
+                    stays[each.id] = stay.began.key
+                is_ambiguous = stay is not None and departure is not None and may_have_ended(stay, arrival)
+                found = Pair(arrival, host, departure, source, is_ambiguous, overlaps, next_s)
                 pairs.append(replace(found, is_alone=len(views) == 1))
-        pairs = self._with_later(pairs, views)
+        pairs = self._with_later(pairs, views, stays)
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))
             for each in departures
@@ -151,18 +160,26 @@ class Linker:
         )
         return pairs
 
-    def _with_later(self, pairs: Iterable[Pair], views: Mapping[str, HostView]) -> list[Pair]:
-        """These, with what was `later` on their sources."""
+    def _with_later(
+        self, pairs: Iterable[Pair], views: Mapping[str, HostView], stays: Mapping[LegId, Key]
+    ) -> list[Pair]:
+        """These, with what was `later` on their sources. stays: of an arrival without a link, where the
+        guest's residency on its source began.
+        """
         began = {(host, each.key): each.first for host, view in views.items() for each in view.arrivals}
         ends = {ends for ends in self._published if ends[0] in began}
         for each in pairs:
-            if each.arrival and each.destination and each.departure and each.source:
-                ends.add(((each.destination, each.arrival.key), (each.source, each.departure.key)))
+            if each.arrival and each.destination and each.source:
+                came = each.destination, each.arrival.key
+                key = each.departure.key if each.departure else stays.get(came)
+                if key is not None:
+                    ends.add((came, (each.source, key)))
         found = []
         for each in pairs:
             arrival, departure = each.arrival, each.departure
             over = (arrival.over or arrival.decided) if arrival else None
             if arrival and over and (departure is None or departure.over):
+                since = arrival.first if departure is None else over
                 later = (
                     left
                     for (there, came), (source, left) in ends
@@ -170,7 +187,7 @@ class Linker:
                     and (
                         came > arrival.key
                         if there == each.destination
-                        else began[there, came].earliest > over.at
+                        else began[there, came].earliest > since.at
                     )
                 )
                 found.append(replace(each, later=frozenset(later)))
@@ -258,17 +275,22 @@ class Linker:
     def _times(views: Mapping[str, HostView]) -> ArrivalTimes:
         arrivals = [each for view in views.values() for each in view.arrivals]
         prepared = sorted(each.opened.at for each in arrivals if each.opened)
-        return ArrivalTimes(prepared, sorted(each.decided.at for each in arrivals if each.decided))
+        ended = sorted((each.first.at, each.decided.at) for each in arrivals if each.decided)
+        over = list(accumulate((over for _, over in reversed(ended)), min))[::-1]
+        return ArrivalTimes(prepared, [began for began, _ in ended], over)
 
     def _explained(
         self, views: Mapping[str, HostView], arrivals: Iterable[ArrivalForm], links: Collection[Link]
     ) -> set[LegId]:
         """Arrivals that the guest's own end on its source explains, if what was found there may be theirs."""
         asked = {link.arrival for link in links if is_found(link.of.opened)}
-        return {
-            came.id
+        own_ends = {
+            came.id: source_without_job(came.host, came.arrival, came.holders, views, {})[1]
             for came in arrivals
-            if came.id in asked and source_without_job(came.host, came.arrival, came.holders, views, {})[1]
+            if came.id in asked
+        }
+        return {
+            leg for leg, own in own_ends.items() if own is not None and own.stage in ("crashed", "stopped")
         }
 
     def _arrival(self, views: Mapping[str, HostView], host: str, arrival: Arrival) -> ArrivalForm:
@@ -298,3 +320,10 @@ class Linker:
             differs = ends not in self._published and any(leg in self._in_published for leg in ends)
             self._links[tried] = candidate(came, left, times, differs=differs, is_forced=is_forced)
         return self._links[tried]
+
+
+def _as_linked(overlaps: Sequence[Overlap], links: Iterable[Link], source: str | None) -> Sequence[Overlap]:
+    """Those by the readings of the source's clock that its other attempts allow, if there are any."""
+    reads = [a.read for link in links for a, _ in link.overlaps if link.arrival[0] == source]
+    reads += [d.read for link in links for _, d in link.overlaps if link.departure[0] == source]
+    return [each for each in overlaps if each[1].read in reads] or overlaps

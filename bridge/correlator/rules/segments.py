@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise, takewhile
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bridge.correlator.rules.actions import KEPT, close_arrival, close_departure
 from bridge.correlator.rules.alignment import LegId
@@ -20,6 +20,14 @@ from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Leg
 from bridge.correlator.rules.observations import Mark, is_found, was_blind
 from bridge.correlator.rules.pairing import Pair
+
+
+class Alone(NamedTuple):
+    """The legs that were published as the first of an attempt: a guest's end may be of either kind."""
+
+    arrivals: Collection[LegId]
+    departures: Collection[LegId]
+
 
 Penalty = Callable[[Mapping[str, HostView]], int]
 """The penalty of the best choice of links."""
@@ -50,7 +58,7 @@ def begin_segment(view: HostView, leg: Arrival | Departure, mark: Mark) -> None:
 def choose(
     views: Mapping[str, HostView],
     done: Collection[LegId],
-    published: Collection[LegId],
+    published: Alone,
     total_penalty: Penalty,
 ) -> None:
     """Joins segments to one leg, unless two have a lower penalty, or the second was published alone."""
@@ -62,7 +70,8 @@ def choose(
             ends = {(host, one.key), (host, other.key)}
             if other.continues and ends & set(done):
                 _part(other)
-            other.continues = other.continues and (host, other.key) not in published
+            alone = published.arrivals if isinstance(other, Arrival) else published.departures
+            other.continues = other.continues and (host, other.key) not in alone
             if other.continues:
                 borders.append(other)
     if borders:

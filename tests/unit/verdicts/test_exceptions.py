@@ -40,6 +40,11 @@ COMPLETED = ExpectedVerdict("completed", ("D", "running"))
             (ExpectedVerdict("conflict", ("", "running")),),
             id="ended where it was seen, blind where it ran too",
         ),
+        pytest.param(
+            "D(2,1) S:iter S(3,1) D(4,1) S(4,1) ~15 S:blind ~60 D(6,1) D(5,0)",
+            (ExpectedVerdict("conflict", ("", "running")),),
+            id="ended where it came, blind where it ran too",
+        ),
     ],
 )
 def test_published_once_what_became_of_each_attempt(said: str, wanted: tuple[ExpectedVerdict, ...]) -> None:

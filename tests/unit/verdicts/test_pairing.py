@@ -239,6 +239,22 @@ def test_a_guest_that_ended_may_have_ended_the_attempt_by_any_reading_of_the_clo
     assert (found.departure is not None) == bool(reading)
 
 
+def test_a_guest_that_ended_ended_the_last_attempt_that_was_prepared_by_then() -> None:
+    """The end of the one before was found only afterwards."""
+    first, last, source = HostView(), HostView(), HostView()
+    gone = structs.replace(mark(2, "stopped/unknown", 40.0, "resync"), since=START + 21.0)
+    first.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=gone)]
+    last.arrivals = [
+        replace(arrived(1, 30.0), stage="ended", switched=None, ended=mark(2, "stopped/failed", 32.1))
+    ]
+    source.past = [Residency(mark(1, "started/booted", 1.0), mark(2, "stopped/crashed", 32.0))]
+    pairs = Linker(()).pair({"host1": source, "host2": first, "host3": last})
+    assert [(each.destination, each.departure is not None) for each in pairs] == [
+        ("host2", False),
+        ("host3", True),
+    ]
+
+
 def of_the_arrival(source: HostView) -> Pair:
     """The attempt that the arrival is part of which came to host1 at 8.68."""
     destination = HostView()
@@ -413,7 +429,8 @@ def test_segments_are_tried_apart_where_something_is_left_to_explain(least: int)
     """A proof outweighs what another attempt lacks, and doesn't explain it."""
     view = HostView()
     view.departures = [left(1, 5.0, 6.0), replace(left(3, 25.0, 26.0), continues=True)]
-    segments.choose({"host1": view}, (), (), lambda views: least - len(views["host1"].departures) + 1)
+    alone = segments.Alone((), ())
+    segments.choose({"host1": view}, (), alone, lambda views: least - len(views["host1"].departures) + 1)
     assert len(view.departures) == (1 if least == 0 else 2)
 
 
@@ -512,6 +529,16 @@ def test_an_arrival_that_only_a_state_showed_is_not_told_again_with_its_events()
     assert it.told(36.0) == []
     it.take("host2", 21.0, "resumed/migrated", 12.0, late_s=15.0)
     assert [each for t in (36.5, 50.0) for each in it.told(t)] == []
+
+
+def test_a_source_that_crashed_is_told_at_once() -> None:
+    """Both sides have said how it ended, and by no reading of their clocks is it another attempt's end."""
+    it = Told()
+    it.take("host1", 0.0, "running/booted", state=True)
+    it.take("host2", 20.0, "started/migrated")
+    it.take("host1", 25.0, "stopped/crashed")
+    it.take("host2", 25.1, "stopped/failed")
+    assert it.told(25.2, "failed") == ["failed-0"]
 
 
 @pytest.mark.parametrize(("left", "told"), [(True, []), (False, ["failed-0"])])

@@ -37,7 +37,10 @@ BROKEN_TWICE = ("started", "interrupted", "interrupted", "completed")
             "D(2,1) S:iter ~3 D(2,0)", ("started", "failed"), "S", id="started where it was to come"
         ),
         pytest.param(
-            f"{UNRESUMED} ~3 D:iter ~2 S(2,1) D(3,1) S(4,1) D(5,3)", ONCE * 2, "SDS", id="copied again"
+            f"{UNRESUMED} ~3 S(2,1) D:iter ~2 D(3,1) S(4,1) D(5,3)",
+            ("started", "started", "completed", "completed"),
+            "SDS",
+            id="copied again",
         ),
         pytest.param(
             f"{UNRESUMED} ~3 S(2,1) D(3,1) S(4,1) D(5,3)",

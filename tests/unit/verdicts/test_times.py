@@ -35,6 +35,14 @@ def test_a_copy_begins_after_its_preparation_as_far_as_clocks_agree(
     assert linked(arrived(1, 20.0), left(1, 20.0 - apart_s, 20.5)) == wanted
 
 
+@pytest.mark.parametrize(("apart_s", "is_one"), [(0.9, True), (1.5, False)])
+def test_a_copy_begins_after_its_preparation_by_clocks_that_are_right(apart_s: float, is_one: bool) -> None:
+    """What they stamped came at once."""
+    first = mark(1, "", 20.0 - apart_s)
+    departure = replace(left(2, 20.05, 20.5), key=first.key, opened=first)
+    assert linked(arrived(1, 20.0), departure)[0] == is_one
+
+
 @pytest.mark.parametrize(("apart_s", "is_one"), [(2.5, True), (4.0, False)])
 def test_an_end_that_is_all_that_was_seen_trails_its_arrival(apart_s: float, is_one: bool) -> None:
     end = mark(1, "stopped/migrated", 20.06 + apart_s)
