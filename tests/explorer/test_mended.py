@@ -342,6 +342,45 @@ MENDED: Final = {
             "before transient 9.0 crash and boot 30 storage copies answer lost both run on",
             "clock steps A 7…7 3600 + cut A 12…20 unsaid 10800",
         ),
+        # a state that was cleared follows the end before it, and no event of the guest's next life
+        (
+            ("before transient 9.0 power cycle 0.5 storage breaks off destination's host lost found again"),
+            "cut A 3…10 said 15",
+        ),
+        # a state that was cleared comes before what happened later
+        (
+            (
+                "after transient 9.0 live copies switches finishes confirm lost destroyed later later"
+                " started elsewhere"
+            ),
+            "hole A 13…13 lost, said so 0",
+        ),
+        # a copy of a guest that was paused before may be a save's, where the destination was blind by then
+        (
+            (
+                "after transient 9.0 live breaks off at once destination's host lost for good later"
+                " crash while saved"
+            ),
+            "none 0",
+        ),
+        # what its agent had said that it sent has waited on its way
+        (
+            "after persistent 11.3 storage breaks off destination's QEMU dies later panic and crash",
+            "hole B 4…4 late 30",
+        ),
+        # a crash that was found began after the guest was last seen
+        (
+            "after persistent 11.3 storage breaks off destination's QEMU dies later panic and crash",
+            "blind A 4…5 said 0",
+        ),
+        # a guest that had ended before by some reading ended no attempt for good
+        (
+            (
+                "before transient 9.0 power cycle 0.5 live copies breaks off ~2 S:iter aborted,"
+                " destination first"
+            ),
+            "late A 0…16 3",
+        ),
     ],
     "two,between": [
         # which of two ended first can't be known where one was only found
@@ -1106,6 +1145,243 @@ MENDED: Final = {
                 " live breaks off at once destination's QEMU dies"
             ),
             "clock steps C 16…16 -10",
+        ),
+        # of two attempts, what was found is the one's that was over by then
+        (
+            (
+                "two transient 9.0 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 1.4 5 B"
+                " live breaks off at once source's host lost for good"
+            ),
+            "dead A 0…9 said 0",
+        ),
+        # a guest that ran on both hosts was resumed on its source, of which the rest was found
+        (
+            (
+                "two transient 9.0 live copies switches finishes answer lost destination destroyed 5 B"
+                " live breaks off at once source destroyed"
+            ),
+            "dead A 2…11 said 0",
+        ),
+        # a host that was blind twice was seen in between
+        (
+            (
+                "two transient 9.0 live breaks off at once source's libvirtd killed 5 B live copies"
+                " switches finishes source's libvirtd stopped"
+            ),
+            "none 0",
+        ),
+        # an end that was found is the last attempt's that was prepared before
+        (
+            (
+                "two persistent 11.3 live copies breaks off  aborted 0.5 B live breaks off at once"
+                " source's host lost found again"
+            ),
+            "none 0",
+        ),
+        # a source that began its next attempt had the guest after the last one
+        (
+            (
+                "two persistent 11.3 live breaks off at once destination's libvirtd killed 0.5 C live"
+                " copies switches finishes source's host lost for good"
+            ),
+            "none 0",
+        ),
+        # so had one that must have begun it, as no other had the guest
+        (
+            (
+                "two transient 9.0>11.3 live breaks off at once destination's libvirtd killed 0.5 C live"
+                " breaks off at once source's host lost for good"
+            ),
+            "none 0",
+        ),
+        # a guest that is gone from its source may be leaving its destination again
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's host lost found again 5 C live"
+                " copies switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end"
+            ),
+            "blind B 6…18 said 15",
+        ),
+        # so may one that was destroyed there
+        (
+            (
+                "two transient 9.0 live copies switches finishes confirm lost destroyed later 5 C live"
+                " copies switches finish fails D(5,5) S(4,1) ~0.01 S(3,1) S:end"
+            ),
+            "blind B 6…17 said 0",
+        ),
+        # a state that was listed before the next attempt is this one's, by its host's clock
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's libvirtd killed destroyed"
+                " later 0.5 C live breaks off at once source destroyed"
+            ),
+            "late A 0…17 10800",
+        ),
+        # the attempt that brought a guest to its source isn't the next one there
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's libvirtd killed destroyed"
+                " later 0.5 C live breaks off at once source destroyed"
+            ),
+            "late B 0…10 10800",
+        ),
+        # a cancellation that was found before the attempt was over may be an earlier one's
+        (
+            (
+                "two transient 9.0 live copies switches finish fails D(5,5) ~{} S(4,1) S:end 0.2 5 C"
+                " live copies breaks off  source's host lost for good"
+            ),
+            "dead A 4…12 said 700",
+        ),
+        # a guest that vanished while it was copied arrived nowhere
+        (
+            (
+                "two transient 9.0 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 1.4 5 C"
+                " live copies breaks off ~2 S:iter source's host lost found again"
+            ),
+            "dead A 4…11 unsaid 0",
+        ),
+        # a guest that was suspended and is gone may be anywhere at once, if both clocks are right
+        (
+            (
+                "two transient 9.0 live copies switches finishes source's libvirtd stopped 0.5 C live"
+                " copies breaks off  source's QEMU crashes"
+            ),
+            "blind B 1…14 for good 0",
+        ),
+        # by another reading of a clock, no other attempt was prepared in between
+        (
+            (
+                "two transient 9.0 live copies breaks off  destination's QEMU dies 5 C live breaks off"
+                " at once guest powers off"
+            ),
+            "clock steps C 7…7 -10",
+        ),
+        # what was found to have begun, and was seen to end, is nearest by its end
+        (
+            (
+                "two transient 9.0 live copies breaks off  destination destroyed 5 C live copies"
+                " switches finishes answer lost both run on"
+            ),
+            "blind A 2…12 said 0",
+        ),
+        # the end of a job whose beginning isn't known is the last one's
+        (
+            (
+                "two transient 9.0 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2 0.5 C"
+                " live breaks off at once destination destroyed"
+            ),
+            "clock steps A 2…2 -3600",
+        ),
+        # what waited for us shows nothing of an agent that was offline when we asked
+        (
+            (
+                "two transient 9.0 live copies breaks off ~2 S:iter source's libvirtd killed, p2p 5 C"
+                " live copies breaks off ~2 S:iter source's host lost found again"
+            ),
+            "restart 13…13 30",
+        ),
+        # two clocks that are right aren't off by seconds
+        (
+            (
+                "two transient 9.0 live copies breaks off ~2 S:iter destination destroyed 0.5 C live"
+                " breaks off at once destination's QEMU dies"
+            ),
+            "dead B 1…6 said 0",
+        ),
+        # a residency that was over before an arrival was found is no surer than another
+        (
+            (
+                "two transient 9.0 post-copy source's libvirtd killed 0.5 C live breaks off at once"
+                " source's host lost found again"
+            ),
+            "dead C 13…13 unsaid 0",
+        ),
+        # a guest that was suspended for a later attempt hadn't left for this one
+        (
+            (
+                "two transient 9.0 live breaks off at once destination's QEMU dies 0.5 B live copies"
+                " switches finishes source's libvirtd stopped"
+            ),
+            "late B 0…9 5",
+        ),
+        # a guest whose memory is still coming is sent nowhere
+        (
+            (
+                "two transient 9.0 live breaks off at once source's libvirtd killed, p2p 5 C post-copy"
+                " destination's libvirtd killed"
+            ),
+            "late B 0…7 15",
+        ),
+        # a leg that was found shows no post-copy, nor that there was none
+        (
+            (
+                "two persistent 11.3 live copies breaks off  destination's host lost found again 0.5 C"
+                " post-copy breaks D(4,4) S(3,8) resumed"
+            ),
+            "dead A 0…22 said 15",
+        ),
+        # a crash that was found shows nothing of an end that was found before it
+        (
+            (
+                "two persistent 11.3 live breaks off at once network cut 0.5 B live breaks off at once"
+                " source's host lost found again"
+            ),
+            "dead B 2…9 said 0",
+        ),
+        # the last attempt is that which was prepared last
+        (
+            (
+                "two persistent 11.3 live breaks off at once destination's libvirtd killed 5 C post-copy"
+                " breaks S(3,8) resumed, destination first"
+            ),
+            "dead A 0…20 said 700",
+        ),
+        # an agent sees nothing before it is connected: its clock was set
+        (
+            (
+                "two transient 9.0 storage breaks off source's libvirtd killed, p2p 5 B live copies"
+                " breaks off ~2 S:iter destination's host lost for good"
+            ),
+            "clock steps A 9…9 -10",
+        ),
+        # a conflict is one again if the other guest may have ended first
+        (
+            (
+                "between persistent 11.3 non-live finishes answer lost source destroyed 0.5 saved,"
+                " restored elsewhere 30 non-live finishes confirm lost destroyed later"
+            ),
+            "dead A 8…23 unsaid 0",
+        ),
+        # so it is where the source was found
+        (
+            (
+                "two persistent 11.3 storage copies answer lost destination destroyed 5 B live copies"
+                " breaks off  source's QEMU crashes"
+            ),
+            "dead B 9…16 unsaid 0",
+        ),
+        # a clock is read as for the attempts between the same hosts
+        (
+            ("two transient 9.0 non-live aborted 0.5 B live breaks off at once aborted, destination first"),
+            "late A 0…11 3",
+        ),
+        # what a host said before it was back wasn't found after its blind time
+        (
+            (
+                "between persistent 11.3 non-live aborted 0.5 paused by hand 0.5 non-live finishes"
+                " source's libvirtd killed destroyed later"
+            ),
+            "dead A 3…14 said 15 + restart 3…3 30",
+        ),
+        # a guest whose end was announced wasn't there afterwards
+        (
+            (
+                "two transient 9.0 post-copy breaks S(3,8) D(4,4) by itself 5 C live copies breaks off"
+                " ~2 S:iter guest powers off"
+            ),
+            "blind B 18…18 said 700 + cut B 8…18 unsaid 15",
         ),
     ],
     "none": [
