@@ -53,11 +53,10 @@ def evaluate_attempt(context: EvaluationContext, each: Pair) -> Attempt | None:
     of other legs was published under the same id.
     """
     source_view = context.views.get(each.source) if each.source else None
+    verdict = decide(each, source_view, context.silent, context.times.settle_s)
     published = _published_of(context, each)
     if published is None:
         return None
-    silent, settle_s = context.silent, context.times.settle_s
-    verdict = decide(each, source_view, silent, settle_s, was_conflict=published.was_conflict)
     attempt = Attempt(each, verdict, published)
     is_evident = attempt.is_evident and not _may_be_the_one_before(each, source_view)
     if each.arrival is None and not is_evident and published not in context.record.published:

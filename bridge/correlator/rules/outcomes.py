@@ -156,20 +156,16 @@ def outcome_of(
     source: HostView | None,
     silent: Mapping[str, Blind],
     newest: Mark | None,
-    *,
-    was_conflict: bool,
 ) -> tuple[JointOutcome, Timing]:
     """What the legs of an attempt prove, and when it is published: by `OUTCOMES` and its exceptions. source:
-    the source's view; silent: the hosts that are blind, and since when; newest: the newest conclusive mark;
-    was_conflict: a conflict was published of it.
+    the source's view; silent: the hosts that are blind, and since when; newest: the newest conclusive mark.
     """
     a, d = states
     arrival, departure = pair.arrival, pair.departure
-    if _may_have_ended_first(a, d, pair, source, silent):
-        return ("conflict", "settle") if was_conflict else UNDER_WAY_WATCHED
     if (
         _may_arrive_unseen(a, d, pair, silent)
         or _may_have_arrived(pair, source, is_source_blind=pair.source in silent)
+        or _may_have_ended_first(a, d, pair, source, silent)
         or _may_have_come_back(a, d, pair, silent)
         or (pair.source not in silent and _is_ending(arrival, departure, source))
     ):
@@ -281,7 +277,7 @@ def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: M
     )
 
 
-@exception_to("OUTCOMES", "under way, or a conflict if that was published")
+@exception_to("OUTCOMES", "under way: a conflict that was published stays one")
 def _may_have_ended_first(
     a: ArrivalState, d: DepartureState, pair: Pair, source: HostView | None, silent: Mapping[str, Blind]
 ) -> bool:

@@ -55,22 +55,15 @@ class Verdict:
     known: Mapping[str, object]
 
 
-def decide(
-    pair: Pair,
-    source_view: HostView | None,
-    silent: Mapping[str, Blind],
-    settle_s: float,
-    *,
-    was_conflict: bool = False,
-) -> Verdict:
+def decide(pair: Pair, source_view: HostView | None, silent: Mapping[str, Blind], settle_s: float) -> Verdict:
     """The verdict on one attempt from both legs, the source's view for the guest's state there, and the hosts
-    that are blind, and since when. was_conflict: a conflict was published of it.
+    that are blind, and since when.
     """
     a, d = states_of(pair)
     arrival, departure = pair.arrival, pair.departure
     marks = _conclusive(pair, d)
     newest = max((mark for _, mark in marks), key=lambda mark: mark.received, default=None)
-    outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest, was_conflict=was_conflict)
+    outcome, timing = outcome_of(pair, (a, d), source_view, silent, newest)
     source_blind = pair.source in silent
     postcopy = bool((arrival and arrival.postcopy) or (departure and departure.postcopy))
     reason = _reason(pair, d, postcopy) if outcome == "failed" else None
@@ -299,13 +292,13 @@ _SOURCE_CONFIRMS: Final[dict[JointOutcome, frozenset[DepartureState]]] = {
             "vanished",
         }
     ),
-    "conflict": frozenset({"resumed", "resumed_ended", "unpaused", "job_ended"}),
+    "conflict": frozenset({"resumed", "unpaused", "job_ended"}),
     "interrupted": frozenset({"broken"}),
 }
 _DESTINATION_CONFIRMS: Final[dict[JointOutcome, frozenset[ArrivalState]]] = {
     "completed": frozenset({"arrived", "departed"}),
     "failed": frozenset({"ended", "departed"}),
-    "conflict": frozenset({"arrived", "departed"}),
+    "conflict": frozenset({"arrived"}),
     "interrupted": frozenset({"broken"}),
 }
 
