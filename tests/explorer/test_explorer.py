@@ -18,11 +18,13 @@ from tests.explorer.explore import Bounds, Found, explore, worlds
 from tests.explorer.shrink import example
 
 SLICES = (
-    Bounds(("one", "none"), troubles_every=29),
-    Bounds(("around",), every=149, troubles_every=7, pairs_every=9001),
-    Bounds(("two", "between"), every=1499, troubles_every=7, pairs_every=20011),
+    Bounds(("one", "none"), troubles_every=293),
+    Bounds(("around",), every=61, troubles_every=151, pairs_every=200003),
+    Bounds(("two", "between"), every=401, troubles_every=151, pairs_every=400009),
 )
-"""Each world history of one attempt with one in 29 of its troubles; a few of the others with one in seven."""
+"""Each world history of one attempt without trouble and with few, and some of the others: many worlds show
+more than many troubles of each.
+"""
 SOAK = (
     Bounds(("one", "none"), pairs_every=997),
     Bounds(("around",), every=37, pairs_every=9001),

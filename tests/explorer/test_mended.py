@@ -51,6 +51,16 @@ MENDED: Final = {
         ),
         # one that came back is blind until it has listed its domains
         ("one transient 9.0 live copies breaks off  source's host lost found again", "cut A 6…8 said 15"),
+        # a source that was heard has its guest still
+        (
+            "one persistent 9.0 live breaks off at once destination's libvirtd killed",
+            "cut B 1…7 said 10800",
+        ),
+        # a source that was lost at once isn't known to be left paused
+        (
+            "one transient 9.0 non-live finishes source's host lost for good",
+            "dead A 0…4 said 0",
+        ),
     ],
     "around": [
         # of messages that waited the receipt shows nothing, but the clock was set as those show that didn't
@@ -380,6 +390,16 @@ MENDED: Final = {
                 " destination first"
             ),
             "late A 0…16 3",
+        ),
+        # an event waits for one before it that is missing
+        (
+            "before transient 9.0 dump live 0.5 live breaks off at once source destroyed",
+            "hole B 1…1 late 1",
+        ),
+        # an end that no event reported is a destination that vanished
+        (
+            "before transient 9.0 snapshot 30 live copies breaks off  source's host lost for good",
+            "hole B 4…4 lost, said so 0",
         ),
     ],
     "two,between": [
@@ -1346,22 +1366,6 @@ MENDED: Final = {
             ),
             "clock steps A 9…9 -10",
         ),
-        # a conflict is one again if the other guest may have ended first
-        (
-            (
-                "between persistent 11.3 non-live finishes answer lost source destroyed 0.5 saved,"
-                " restored elsewhere 30 non-live finishes confirm lost destroyed later"
-            ),
-            "dead A 8…23 unsaid 0",
-        ),
-        # so it is where the source was found
-        (
-            (
-                "two persistent 11.3 storage copies answer lost destination destroyed 5 B live copies"
-                " breaks off  source's QEMU crashes"
-            ),
-            "dead B 9…16 unsaid 0",
-        ),
         # a clock is read as for the attempts between the same hosts
         (
             ("two transient 9.0 non-live aborted 0.5 B live breaks off at once aborted, destination first"),
@@ -1382,6 +1386,22 @@ MENDED: Final = {
                 " ~2 S:iter guest powers off"
             ),
             "blind B 18…18 said 700 + cut B 8…18 unsaid 15",
+        ),
+        # what was found after a job that is gone may be how that one ended
+        (
+            (
+                "two persistent 11.3 non-live aborted, destination first 5 B live copies switches finish"
+                " fails S(4,1) S:end ~{} D(5,5) 0.2"
+            ),
+            "dead A 3…15 said 15",
+        ),
+        # a source begins one job after the other
+        (
+            (
+                "two transient 9.0>11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 0.2"
+                " 0.5 C live copies switches finishes answer lost destination destroyed"
+            ),
+            "blind A 0…15 said 0",
         ),
     ],
     "none": [
