@@ -19,10 +19,9 @@ class Clock(msgspec.Struct, gc=False):
     A message can arrive late but not early. So the least difference between receipt and stamp, within a
     window of 30 to 60 minutes, is the best estimate. A positive difference counts only if it is a status's:
     an event may have waited in the agent's outbox for any time; and one that didn't come in its turn, since
-    before the clock was set. A stamp before that of an earlier message
-    shows that the clock was set back, unless the event was held back while a status was sent, or from an
-    earlier life of its agent: the estimate starts anew, with the last status if that was sent later, and
-    overtook the event.
+    before the clock was set. A stamp before that of an earlier message shows that the clock was set back,
+    unless the event was held back while a status was sent, or from an earlier life of its agent: the estimate
+    starts anew, with the last status if that was sent later, and overtook the event.
 
     newest: the last event's stamp; stated: the last status's; connected: since when its agent has seen its
     libvirt, as that status says. shown: up to which place the newest status takes account of the stream, and

@@ -257,7 +257,7 @@ def _ended_unseen(end: Mark | None, over: Mark, overlaps: Sequence[Overlap]) -> 
 def _may_arrive_unseen(a: ArrivalState, d: DepartureState, pair: Pair, silent: Mapping[str, Blind]) -> bool:
     """The destination is blind, and the guest may arrive, or may have arrived before its source ended; or was
     blind, and the guest may leave again. Or the attempt may have ended before that, of which only the
-    source's end was seen.
+    source's end was seen, or a copy of a guest that was paused before, as one is that is saved.
     """
     arrival, departure = pair.arrival, pair.departure
     relisted = arrival.relisted if arrival is not None else None

@@ -150,8 +150,10 @@ class Linker:
                 if stay is not None:
                     stays[each.id] = stay.began.key
                 is_ambiguous = stay is not None and departure is not None and may_have_ended(stay, arrival)
-                found = Pair(arrival, host, departure, source, is_ambiguous, overlaps, next_s)
-                pairs.append(replace(found, is_alone=len(views) == 1))
+                is_alone = len(views) == 1
+                pairs.append(
+                    Pair(arrival, host, departure, source, is_ambiguous, overlaps, next_s, is_alone=is_alone)
+                )
         pairs = self._with_later(pairs, views, stays)
         pairs.extend(
             Pair(None, None, each.departure, each.host, next_began=next_after(began, each.departure.opened))

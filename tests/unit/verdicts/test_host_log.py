@@ -131,35 +131,39 @@ def test_a_cleared_state_may_be_what_came_soonest() -> None:
     assert departure.stage == "left"
 
 
-def test_a_cleared_state_comes_before_an_event_that_only_a_guest_has() -> None:
-    """libvirt reports `resumed` before `started`; all of it waited, and came at once."""
-    log = HostLog()
-    for each in (
-        observation(1, 0.0, "started/booted"),
-        observation(2, 2.0, "stopped/shutdown"),
-        observation(2, 2.1, "gone", "cleared"),
-        observation(3, 2.5, "resumed/unpaused"),
-        observation(4, 2.6, "started/booted"),
-    ):
-        log.add(replace(each, received=START + 9.0))
-    log.complete = (0, 4)
-    view = log.view(lambda _due: True, 0.0)
-    assert [each.ended and each.ended.what for each in view.past] == ["stopped/shutdown", "started/booted"]
+AGAIN = (observation(1, 0.0, "started/booted"), observation(2, 2.1, "gone", "cleared"))
+"""A guest that was there, and its state that was cleared."""
 
 
-def test_a_cleared_state_comes_before_what_happened_later() -> None:
-    """The event that shows the guest's end was lost."""
+@pytest.mark.parametrize(
+    ("events", "received_s", "ends"),
+    [
+        (
+            (
+                observation(2, 2.0, "stopped/shutdown"),
+                observation(3, 2.5, "resumed/unpaused"),
+                observation(4, 2.6, "started/booted"),
+            ),
+            9.0,
+            ["stopped/shutdown", "started/booted"],
+        ),
+        (
+            (observation(2, 1.9, "shutdown/guest"), observation(4, 60.0, "resumed/unpaused")),
+            None,
+            ["gone"],
+        ),
+    ],
+    ids=["only a guest has, as libvirt reports `resumed` before `started`", "happened later, its end lost"],
+)
+def test_a_cleared_state_comes_before_what(
+    events: tuple[Observation, ...], received_s: float | None, ends: list[str]
+) -> None:
     log = HostLog()
-    for each in (
-        observation(1, 0.0, "started/booted"),
-        observation(2, 1.9, "shutdown/guest"),
-        observation(2, 2.1, "gone", "cleared"),
-        observation(4, 60.0, "resumed/unpaused"),
-    ):
-        log.add(each)
+    for each in (*AGAIN, *events):
+        log.add(each if received_s is None else replace(each, received=START + received_s))
     log.complete = (0, 4)
     view = log.view(lambda _due: True, 0.0)
-    assert (view.phase, [each.ended and each.ended.what for each in view.past]) == ("here", ["gone"])
+    assert (view.phase, [each.ended and each.ended.what for each in view.past]) == ("here", ends)
 
 
 def test_the_end_of_a_job_whose_beginning_is_not_known_is_the_last_one_s() -> None:
