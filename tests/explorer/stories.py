@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
 
 from tests.explorer.protocol import QEMU_KINDS, XEN_KINDS, migrate
 from tests.explorer.world import HOSTS, Choices, History, Impossible, Release, World, every, is_active
@@ -73,54 +75,62 @@ _PLACES: Final[tuple[tuple[bool, tuple[Release, ...]], ...]] = (
 """Whether the guest has a definition on its first host, and the releases of the hosts in turn."""
 
 
-def _story(
-    name: str,
-    play: Callable[[World], object],
-    *,
-    driver: str = "QEMU",
-    places: Sequence[int] = range(6),
-    is_off: bool = False,
-) -> Iterator[History]:
+@dataclass(frozen=True)
+class Story:
+    """What happens to one guest, on these hosts, by choices."""
+
+    name: str
+    play: Callable[[World], object]
+    persistent: bool
+    releases: tuple[Release, ...]
+    driver: str = "QEMU"
+    is_off: bool = False
+
+    def __call__(self, choose: Choices) -> History | None:
+        """The history of these choices; None: they aren't possible."""
+        w = World(
+            choose,
+            persistent=self.persistent,
+            releases=self.releases,
+            driver=self.driver,
+            is_off=self.is_off,
+        )
+        try:
+            self.play(w)
+        except Impossible:
+            return None
+        return w.history(self.name)
+
+
+def _stories(
+    name: str, play: Callable[[World], object], *, places: Sequence[int] = range(6), **known: Any
+) -> Iterator[Story]:
     for place in places:
         persistent, releases = _PLACES[place]
         how = f"{name} {'persistent' if persistent else 'transient'} {'>'.join(releases)}"
-
-        def story(
-            choose: Choices,
-            persistent: bool = persistent,
-            releases: Sequence[Release] = releases,
-            how: str = how,
-        ) -> History | None:
-            w = World(choose, persistent=persistent, releases=releases, driver=driver, is_off=is_off)
-            try:
-                play(w)
-            except Impossible:
-                return None
-            return w.history(how)
-
-        yield from every(story)
+        yield Story(how, play, persistent, releases, **known)
 
 
-def one() -> Iterator[History]:
+def one() -> Iterator[Story]:
     """One attempt, every way that it goes."""
-    yield from _story("one", lambda w: migrate(w, "A", "B", QEMU_KINDS))
-    yield from _story("one", lambda w: migrate(w, "A", "B", XEN_KINDS), driver="Xen", places=(0, 1))
-    yield from _story("one", lambda w: migrate(w, "A", "B", ("offline",)), places=(1, 3), is_off=True)
+    yield from _stories("one", lambda w: migrate(w, "A", "B", QEMU_KINDS))
+    yield from _stories("one", lambda w: migrate(w, "A", "B", XEN_KINDS), driver="Xen", places=(0, 1))
+    yield from _stories("one", lambda w: migrate(w, "A", "B", ("offline",)), places=(1, 3), is_off=True)
 
 
-def none() -> Iterator[History]:
+def none() -> Iterator[Story]:
     """No attempt: what resembles one, alone and two of them."""
-    yield from _story("none", lambda w: look_alike(w, tuple(LOOK_ALIKES), wait_s=1.0))
+    yield from _stories("none", lambda w: look_alike(w, tuple(LOOK_ALIKES), wait_s=1.0))
 
     def two(w: World) -> None:
         look_alike(w, KEEPS_RUNNING, wait_s=1.0)
         look_alike(w, tuple(LOOK_ALIKES), wait_s=5.0)
 
-    yield from _story("none twice", two, places=(0, 3))
-    yield from _story("both run", lambda w: w.say("D(4,0) D(2,0)", "A", "B"), places=(0, 3))
+    yield from _stories("none twice", two, places=(0, 3))
+    yield from _stories("both run", lambda w: w.say("D(4,0) D(2,0)", "A", "B"), places=(0, 3))
 
 
-def around() -> Iterator[History]:
+def around() -> Iterator[Story]:
     """What resembles a migration, before an attempt and after it."""
 
     def before(w: World) -> None:
@@ -138,11 +148,11 @@ def around() -> Iterator[History]:
             # An end at once after a failure that nothing told of on the source looks like the reason for it.
             look_alike(w, tuple(LOOK_ALIKES), wait_s=30.0)
 
-    yield from _story("before", before, places=(0, 3))
-    yield from _story("after", after, places=(0, 3))
+    yield from _stories("before", before, places=(0, 3))
+    yield from _stories("after", after, places=(0, 3))
 
 
-def two() -> Iterator[History]:
+def two() -> Iterator[Story]:
     """Two attempts: tried again at once, there and back, on to a third host."""
 
     def play(w: World) -> None:
@@ -155,10 +165,10 @@ def two() -> Iterator[History]:
         to = w.choose(*others)
         migrate(w, at, to, ("live", "post-copy"))
 
-    yield from _story("two", play, places=(0, 3, 4))
+    yield from _stories("two", play, places=(0, 3, 4))
 
 
-def between() -> Iterator[History]:
+def between() -> Iterator[Story]:
     """What resembles a migration, between two of them."""
 
     def play(w: World) -> None:
@@ -171,10 +181,10 @@ def between() -> Iterator[History]:
         w.t += float(w.choose("0.5", "30"))
         migrate(w, at, next(host for host in HOSTS if host != at), ("non-live", "suspended meanwhile"))
 
-    yield from _story("between", play, places=(0, 3))
+    yield from _stories("between", play, places=(0, 3))
 
 
-STORIES: Final[dict[str, Callable[[], Iterator[History]]]] = {
+STORIES: Final[dict[str, Callable[[], Iterator[Story]]]] = {
     "one": one,
     "none": none,
     "around": around,
@@ -187,8 +197,18 @@ def histories(names: Sequence[str] = tuple(STORIES)) -> Iterator[History]:
     """Every history of these stories, always in the same order; no two in which the same is said."""
     seen = set()
     for name in names:
-        for history in STORIES[name]():
+        for history in chain.from_iterable(every(story) for story in STORIES[name]()):
             key = (str(history).split(": ")[-1], history.driver, history.first["A"])
             if key not in seen:
                 seen.add(key)
                 yield history
+
+
+def named(name: str) -> History:
+    """The history of this name."""
+    for story in chain.from_iterable(stories() for stories in STORIES.values()):
+        if name.startswith(story.name):
+            for history in every(story, name.removeprefix(story.name)):
+                if history.name == name:
+                    return history
+    raise KeyError(name)

@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 
 from tests.explorer import observer
-from tests.explorer.explore import quiet, try_one, worlds
+from tests.explorer.explore import quiet, try_one
 from tests.explorer.observer import Trouble
+from tests.explorer.stories import named
 from tests.explorer.world import History
 
 MENDED: Final = {
@@ -1415,14 +1416,10 @@ MENDED: Final = {
 
 def mended(stories: str) -> Iterator[tuple[tuple[str, str], History, list[Trouble]]]:
     """Each of these with its history and its troubles."""
-    by_name: dict[str, list[str]] = {}
     for name, words in MENDED[stories]:
-        by_name.setdefault(name, []).append(words)
-    for history in worlds(tuple(stories.split(","))):
-        if history.name in by_name:
-            possible = {" ".join(str(each).split()): each for each in observer.troubles(history).all}
-            for words in by_name[history.name]:
-                yield (history.name, words), history, [possible[one] for one in words.split(" + ")]
+        history = named(name)
+        possible = {" ".join(str(each).split()): each for each in observer.troubles(history).all}
+        yield (name, words), history, [possible[one] for one in words.split(" + ")]
 
 
 @pytest.mark.slow

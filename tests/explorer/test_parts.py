@@ -20,6 +20,7 @@ from tests.explorer.observer import Trouble
 from tests.explorer.play import Played, PlayedMessage, play
 from tests.explorer.properties import wrong_with
 from tests.explorer.shrink import smallest
+from tests.explorer.stories import named
 from tests.explorer.world import Choices, History, World, every, written
 
 
@@ -187,7 +188,7 @@ def test_messages_are_the_agents_own() -> None:
 def test_a_wrong_history_is_made_small() -> None:
     """Here every history counts as wrong in which the guest arrives."""
     name = "before transient 9.0 dump 30 live copies switches finishes confirmed"
-    history = next(one for one in worlds(("around",)) if one.name == name)
+    history = named(name)
     late = Trouble("late", "A", 0, 0, "", 3.0)
     smaller, fewer = smallest(history, (late,), lambda one, _: any(s.said == "B(4,1)" for s in one.steps))
     assert written(smaller.steps) == "A:job B(2,1) A(3,1) B(4,1) ~1.4 A(5,3) A:JC"

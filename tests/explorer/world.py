@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from bridge.wire.messages import Attention, GuestState, Mode, Reason
@@ -117,27 +118,38 @@ def written(steps: Sequence[Step]) -> str:
 
 
 class Choices:
-    """The choices of one story: those of `prefix`, then the first of each."""
+    """The choices of one story: those of `prefix`, then the first of each. of: only what leads to these
+    words.
+    """
 
-    def __init__(self, prefix: Sequence[int]) -> None:
+    def __init__(self, prefix: Sequence[int], of: str | None = None) -> None:
         self._prefix = prefix
+        self._of = of
         self.taken: list[tuple[int, int]] = []
         self.words: list[str] = []
 
     def __call__(self, *options: str) -> str:
+        is_named = len(options) > 1
+        if is_named and self._of is not None:
+            said = "".join(f" {word}" for word in self.words)
+            options = tuple(each for each in options if f"{self._of} ".startswith(f"{said} {each} "))
+            if not options:
+                raise Impossible
         at = len(self.taken)
         chosen = self._prefix[at] if at < len(self._prefix) else 0
         self.taken.append((chosen, len(options)))
-        if len(options) > 1:
+        if is_named:
             self.words.append(options[chosen])
         return options[chosen]
 
 
-def every(story: Callable[[Choices], History | None]) -> Iterator[History]:
-    """The story by each sequence of choices; without those that it gives up as not possible."""
+def every(story: Callable[[Choices], History | None], of: str | None = None) -> Iterator[History]:
+    """The story by each sequence of choices; without those that it gives up as not possible. of: only those
+    whose choices are these words.
+    """
     prefix: list[int] = []
     while True:
-        choices = Choices(prefix)
+        choices = Choices(prefix, of)
         history = story(choices)
         if history is not None:
             history.name = " ".join([history.name, *choices.words])
@@ -187,6 +199,35 @@ _LEFT: Final[dict[tuple[int, int], str]] = {
 """State and reason that an event leaves (an arrival that was resumed is `running/migrated`)."""
 _ANNOUNCED: Final = ((5, 3), (5, 4), (5, 5))
 """Ends that libvirtd itself brings about: 11.3 emits `shutdown/host` before each."""
+
+
+class Said(NamedTuple):
+    """One word of a row; wait_s: after how long, if that isn't usual."""
+
+    wait_s: float
+    is_source: bool
+    code: tuple[int, int] | None
+    died: bool
+    state: str
+    word: str
+    operation: str | None
+
+
+@lru_cache(None)
+def _parsed(text: str) -> Sequence[Said]:
+    said, wait_s = [], 0.0
+    for word in text.split():
+        found = _TOKEN.fullmatch(word)
+        if found is None:
+            raise ValueError(f"{word!r} is no word of a row")
+        if found["wait"]:
+            wait_s = float(found["wait"])
+            continue
+        code = (int(found["event"]), int(found["detail"])) if found["event"] else None
+        is_source, died = found["side"] == "S", bool(found["died"])
+        said.append(Said(wait_s, is_source, code, died, found["state"], found["word"], found["operation"]))
+        wait_s = 0.0
+    return said
 
 
 class World:
@@ -267,24 +308,15 @@ class World:
 
     def say(self, text: str, source: str, destination: str = "", gap_s: float = GAP_S) -> None:
         """What a row says, between two hosts."""
-        pause = 0.0
-        for word in text.split():
-            found = _TOKEN.fullmatch(word)
-            if found is None:
-                raise ValueError(f"{word!r} is no word of a row")
-            if found["wait"]:
-                pause = float(found["wait"])
-                continue
-            self.t += pause or gap_s
-            pause = 0.0
-            host = source if found["side"] == "S" else destination
-            if found["event"]:
-                code = (int(found["event"]), int(found["detail"]))
-                self._event(host, code, died=bool(found["died"]))
-            elif found["state"]:
-                self._quietly(host, found["state"])
+        for said in _parsed(text):
+            self.t += said.wait_s or gap_s
+            host = source if said.is_source else destination
+            if said.code is not None:
+                self._event(host, said.code, died=said.died)
+            elif said.state:
+                self._quietly(host, said.state)
             else:
-                self._word(host, found["word"], found["operation"])
+                self._word(host, said.word, said.operation)
 
     def _word(self, host: str, word: str, operation: str | None) -> None:
         if word == "iter":
