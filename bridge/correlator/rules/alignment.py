@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Final
+
+from msgspec import Struct
 
 from bridge.correlator.rules.clock_readings import Overlap
 from bridge.correlator.rules.host_view import Departure
@@ -23,8 +25,7 @@ Ends = tuple[LegId, LegId]
 """An attempt's arrival and departure."""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Struct, frozen=True, eq=False, dict=True):
     """One departure that may belong to one arrival, and the penalties, the highest first.
 
     proven: equal figures of both hosts prove it. contradictory: their ends don't go together.
@@ -94,25 +95,32 @@ def best_links(links: Iterable[Link], explained: Collection[LegId] = ()) -> list
     Exact between two hosts. With three or more, each two are aligned; of chosen links with a common leg the
     one stays without which its arrival would cost most, and all are aligned again without what it excludes.
     """
-    links = list(links)
+    by_hosts: defaultdict[frozenset[str], list[Link]] = defaultdict(list)
+    for link in links:
+        by_hosts[frozenset((link.arrival[0], link.departure[0]))].append(link)
+    aligned = {hosts: _aligned(of_them, explained) for hosts, of_them in by_hosts.items()}
     while True:
-        by_hosts: defaultdict[frozenset[str], list[Link]] = defaultdict(list)
-        for link in links:
-            by_hosts[frozenset((link.arrival[0], link.departure[0]))].append(link)
-        chosen = [link for of_them in by_hosts.values() for link in _aligned(of_them, explained)]
+        chosen = [link for of_them in aligned.values() for link in of_them]
         uses = Counter(leg for link in chosen for leg in link.ends)
         contested = [link for link in chosen if any(uses[leg] > 1 for leg in link.ends)]
         if not contested:
             return chosen
         costs: defaultdict[LegId, list[int]] = defaultdict(list)
-        for link in links:
+        for link in chain.from_iterable(by_hosts.values()):
             costs[link.arrival].append(link.cost)
         worth = {link.ends: _worth(link.cost, sorted(costs[link.arrival])) for link in contested}
         stays: dict[LegId, Link] = {}
         for link in sorted(contested, key=lambda link: (-worth[link.ends], link.cost)):
             if stays.keys().isdisjoint(link.ends):
                 stays |= dict.fromkeys(link.ends, link)
-        links = [link for link in links if all(stays.get(leg, link) is link for leg in link.ends)]
+        for hosts, of_them in by_hosts.items():
+            left = [
+                link
+                for link in of_them
+                if stays.get(link.arrival, link) is link is stays.get(link.departure, link)
+            ]
+            if len(left) < len(of_them):
+                by_hosts[hosts], aligned[hosts] = left, _aligned(left, explained)
 
 
 def _worth(cost: int, costs: Sequence[int]) -> int:

@@ -70,10 +70,26 @@ class ArrivalForm:
         return self.host, self.arrival.key
 
     @cached_property
+    def holder(self) -> tuple[str | None, Residency | None]:
+        """Where the guest was then, most likely."""
+        return self.holders[0] if self.holders else (None, None)
+
+    @cached_property
+    def longest(self) -> tuple[float, float]:
+        """From when to when it may have lasted, by all readings."""
+        return _longest(self.lasted)
+
+    @cached_property
     def waited(self) -> bool:
         """Whether its messages waited on their way, by its beginning and its end."""
         over = self.arrival.decided
         return over is not None and _waited(self.arrival.first, over)
+
+    @cached_property
+    def may_have_ended_there(self) -> bool:
+        """Whether the guest may have ended by itself where it was then."""
+        ends = (residency.ended for _, residency in self.holders)
+        return any(end is not None and end_of(end) is not None for end in ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +107,11 @@ class DepartureForm:
         return self.host, self.departure.key
 
     @cached_property
+    def longest(self) -> tuple[float, float]:
+        """From when to when it may have lasted, by all readings."""
+        return _longest(self.lasted)
+
+    @cached_property
     def waited(self) -> bool:
         """Whether its messages waited on their way, by its beginning and its end."""
         end = self.departure.ended
@@ -102,37 +123,48 @@ class DepartureForm:
         return self.departure.copied_last
 
     @cached_property
+    def is_all_an_end(self) -> bool:
+        """Whether nothing but the guest's own departure is known."""
+        return self.departure.stage == "left" and self.departure.opened == self.departure.ended
+
+    @cached_property
     def is_its_jobs_end(self) -> bool:
         """Whether nothing but its job's end is known."""
         it = self.departure
         return it.opened == it.ended and it.stage != "left" and it.began is None
 
 
+def _longest(lasted: Sequence[Interval]) -> tuple[float, float]:
+    return min(each.begins for each in lasted), max(each.ends for each in lasted)
+
+
 def _overlaps(came: ArrivalForm, left: DepartureForm, *, held: bool) -> list[tuple[float, Overlap]]:
-    """The readings of both clocks, and how far each is from what the order of libvirt's protocol allows for
-    the legs of one attempt, in seconds. held: it is the guest's own end on the host that had it when the
-    arrival was opened, however long that took.
+    """The readings of both clocks by which the legs of one attempt are no further than `SKEW_S` from what the
+    order of libvirt's protocol allows, and how far, in seconds. held: it is the guest's own end on the host
+    that had it when the arrival was opened, however long that took.
     """
     arrival, departure = came.arrival, left.departure
     is_ordered = arrival.opened is not None and not is_found(departure.opened)
     was_prepared_seen = arrival.opened is not None and not is_found(arrival.opened)
-    is_all_an_end = departure.stage == "left" and departure.opened == departure.ended
-    trails_s = 0.0 if not is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
+    trails_s = 0.0 if not left.is_all_an_end else FOREVER if held and arrival.stage != "ended" else _TRAILS_S
     found = []
     for a, d in product(came.lasted, left.lasted):
-        after_s = d.begins - a.ends
+        off_s, after_s = a.begins - d.ends, d.begins - a.ends
         if trails_s:  # nor after the guest had left again
             after_s -= min(trails_s, max(0.0, a.read(arrival.over) - a.ends) if arrival.over else FOREVER)
         if left.is_its_jobs_end:
             after_s = 0.0 if after_s <= ASKED_S else FOREVER
-        off_s = [a.begins - d.ends, after_s]
+        off_s = max(off_s, after_s)
+        if off_s > SKEW_S:
+            continue
         if is_ordered:
-            off_s.append(a.begins - d.read(departure.opened))
+            off_s = max(off_s, a.begins - d.read(departure.opened))
         if left.copied_last is not None and (copied_s := d.read(left.copied_last) - a.ends) > AFTER_S:
-            off_s.append(copied_s)
+            off_s = max(off_s, copied_s)
         if was_prepared_seen:
-            off_s.extend(d.read(mark) - a.begins for mark in left.earlier)
-        found.append((max(off_s), (a, d)))
+            for mark in left.earlier:
+                off_s = max(off_s, d.read(mark) - a.begins)
+        found.append((off_s, (a, d)))
     return found
 
 
@@ -251,10 +283,7 @@ def _may_be_one(came: ArrivalForm, left: DepartureForm) -> bool:
     """Whether these lasted at the same time by any reading, or no reading of a clock may be right."""
     arrival, departure = came.arrival, left.departure
     over, end = arrival.decided or arrival.first, departure.ended or departure.opened
-    if any(
-        a.begins <= d.ends + SKEW_S and d.begins <= a.ends + SKEW_S
-        for a, d in product(came.lasted, left.lasted)
-    ):
+    if _lasted_together(came, left):
         return True
     has_waited = _waited(arrival.first, over) or _waited(departure.opened, end)
     return has_waited and not _may_be_unseen(came, left)
@@ -336,6 +365,26 @@ def _waited(first: Mark, last: Mark) -> bool:
     return abs(came_s - stamped_s) > LIVE_S or not (is_live(first) or is_live(last))
 
 
+def _lasted_together(came: ArrivalForm, left: DepartureForm) -> bool:
+    """Whether they may have lasted at the same time, by any reading."""
+    for a in came.lasted:
+        begins, ends = a.begins - SKEW_S, a.ends + SKEW_S
+        for d in left.lasted:
+            if begins <= d.ends and d.begins <= ends:
+                return True
+    return False
+
+
+def _may_be_linked(came: ArrivalForm, left: DepartureForm, *, is_forced: bool) -> bool:
+    """Whether there may be a link at all, as for most pairs of legs there isn't."""
+    stage = left.departure.stage
+    if came.arrival.tentative and stage not in ("left", "job_ended"):
+        return False
+    if is_forced:
+        return came.waited or left.waited or stage == "left"
+    return left.is_all_an_end or _lasted_together(came, left)
+
+
 def candidate(
     came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, *, differs: bool, is_forced: bool
 ) -> Link | None:
@@ -343,18 +392,16 @@ def candidate(
     reading of the clocks, as neither has another link.
     """
     arrival, departure = came.arrival, left.departure
-    if arrival.tentative and departure.stage not in ("left", "job_ended"):
+    if not _may_be_linked(came, left, is_forced=is_forced):
         return None
-    holder, residency = next(iter(came.holders), (None, None))
+    holder, residency = came.holder
     stay = residency if holder == left.host else None
     is_there = stay is not None and _is_within(departure, stay)
     held = is_there and stay is not None and stay.ended in (None, departure.ended)
     by_readings = _overlaps(came, left, held=held)
     overlaps = [overlap for off_s, overlap in by_readings if off_s <= ORDER_S]
-    is_between_readings = (
-        not overlaps
-        and min(a.begins for a in came.lasted) <= max(d.ends for d in left.lasted)
-        and (min(d.begins for d in left.lasted) <= max(a.ends for a in came.lasted))
+    is_between_readings = not overlaps and (
+        came.longest[0] <= left.longest[1] and left.longest[0] <= came.longest[1]
     )
     if is_between_readings:  # a clock may be off by less than its messages' latency
         # A suspend may be the last job's (`segments.return_suspends`).

@@ -287,15 +287,7 @@ def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
     """
     margin_s = ORDER_S if is_found(over) or is_found(end) else AFTER_S
     readings = [(a.read, d.read) for a, d in overlaps] or [(by_correction, by_correction)]
-    return all(
-        _after_s(end, over, of_source, of_destination) > margin_s for of_destination, of_source in readings
-    )
-
-
-def _after_s(end: Mark, over: Mark, of_source: ClockReading, of_destination: ClockReading) -> float:
-    """By how much the source's end began after the other one; negative if before, 0 if it may be both."""
-    over_s = of_destination(over)
-    return max(earliest(end, of_source) - over_s, min(0.0, of_source(end) - over_s))
+    return all(earliest(end, source) - destination(over) > margin_s for destination, source in readings)
 
 
 def lasted(leg: Arrival | Departure) -> list[Interval]:

@@ -8,9 +8,12 @@ order on both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
+
+from msgspec import structs
 
 from bridge.correlator.rules.alignment import (
     ENDED_PENALTY,
@@ -120,11 +123,11 @@ class Linker:
     def __init__(self, done: Collection[LegId], published: Collection[Ends] = ()) -> None:
         self._done = done
         self._published = published
-        self._in_published = {leg for ends in published for leg in ends}
+        self._in_published = frozenset(leg for ends in published for leg in ends)
         self._fixed = [ends for ends in published if any(leg in done for leg in ends)]
         self._arrivals: dict[tuple[LegId, tuple[Key, ...], bool], ArrivalForm] = {}
         self._departures: dict[tuple[LegId, tuple[Key, ...], Mark | None], DepartureForm] = {}
-        self._links: dict[tuple[ArrivalForm, DepartureForm, bool], Link | None] = {}
+        self._links: dict[tuple[ArrivalForm, bool], dict[DepartureForm, Link | None]] = defaultdict(dict)
 
     def pair(self, views: Mapping[str, HostView]) -> list[Pair]:
         """All attempts of one domain, arrivals first, each in its host's order."""
@@ -211,7 +214,10 @@ class Linker:
                 continue
             if arrival.stage != "ended":
                 penalty += UNLINKED_PENALTY
-            elif source_without_job(came.host, arrival, came.holders, views, links)[1] is None:
+            elif (
+                not came.may_have_ended_there
+                or source_without_job(came.host, arrival, came.holders, views, links)[1] is None
+            ):
                 penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
         for left in departures:
             each = left.departure
@@ -251,13 +257,13 @@ class Linker:
         for is_forced in (False, True):
             taken = proofs.union(leg for link in chosen for leg in link.ends)
             fixed = [*self._fixed, *(link.ends for link in chosen)]
+            free = [left for left in departures if left.id not in taken]
             found = [
                 link
-                for came, left in product(arrivals, departures)
-                if came.host != left.host
-                and taken.isdisjoint((came.id, left.id))
-                and (link := self._link(came, left, times, is_forced=is_forced)) is not None
-                and not any(crosses(link.ends, ends) for ends in fixed)
+                for came in arrivals
+                if came.id not in taken
+                for link in self._links_of(came, free, times, is_forced=is_forced)
+                if not any(crosses(link.ends, ends) for ends in fixed)
             ]
             options += found
             chosen += best_links(found, self._explained(views, arrivals, found))
@@ -268,7 +274,7 @@ class Linker:
             if link.arrival not in linked and not (link.unlikely or link.contradictory)
         }
         links = {
-            link.arrival: replace(link, is_ambiguous=True) if link.departure in wanted else link
+            link.arrival: structs.replace(link, is_ambiguous=True) if link.departure in wanted else link
             for link in chosen
         }
         return arrivals, departures, links
@@ -289,7 +295,7 @@ class Linker:
         own_ends = {
             came.id: source_without_job(came.host, came.arrival, came.holders, views, {})[1]
             for came in arrivals
-            if came.id in asked
+            if came.id in asked and came.may_have_ended_there
         }
         return {
             leg for leg, own in own_ends.items() if own is not None and own.stage in ("crashed", "stopped")
@@ -313,15 +319,23 @@ class Linker:
             self._departures[form] = DepartureForm(host, departure, lasted(departure), earlier)
         return self._departures[form]
 
-    def _link(
-        self, came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, *, is_forced: bool
-    ) -> Link | None:
-        tried = came, left, is_forced
-        if tried not in self._links:
-            ends = came.id, left.id
-            differs = ends not in self._published and any(leg in self._in_published for leg in ends)
-            self._links[tried] = candidate(came, left, times, differs=differs, is_forced=is_forced)
-        return self._links[tried]
+    def _links_of(
+        self, came: ArrivalForm, departures: Iterable[DepartureForm], times: ArrivalTimes, *, is_forced: bool
+    ) -> Iterator[Link]:
+        """The links of one arrival with these."""
+        known = self._links[came, is_forced]
+        for left in departures:
+            if left not in known:
+                ends = came.id, left.id
+                differs = ends not in self._published and not self._in_published.isdisjoint(ends)
+                known[left] = (
+                    None
+                    if came.host == left.host
+                    else candidate(came, left, times, differs=differs, is_forced=is_forced)
+                )
+            link = known[left]
+            if link is not None:
+                yield link
 
 
 def _as_linked(overlaps: Sequence[Overlap], links: Iterable[Link], source: str | None) -> Sequence[Overlap]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -389,7 +390,7 @@ def test_an_arrival_that_ended_alone_costs_no_more_than_a_link_between_two_readi
     link = Link(("host1", (0, 1)), ("host2", of.key), of, between_readings=True)
     alone = HostView()
     alone.arrivals = [replace(arrived(1, 20.0), stage="ended", switched=None, ended=mark(2, "", 21.0))]
-    likelier = replace(link, between_readings=False, unlikely=True)
+    likelier = structs.replace(link, between_readings=False, unlikely=True)
     assert likelier.penalty < Linker(()).total_penalty({"host1": alone}) <= link.penalty
 
 
@@ -432,6 +433,20 @@ def test_segments_are_tried_apart_where_something_is_left_to_explain(least: int)
     alone = segments.Alone((), ())
     segments.choose({"host1": view}, (), alone, lambda views: least - len(views["host1"].departures) + 1)
     assert len(view.departures) == (1 if least == 0 else 2)
+
+
+def test_no_more_than_eight_borders_are_tried() -> None:
+    """Each costs a choice of all links, and a domain has few in which its hosts were blind."""
+    view = HostView()
+    view.departures = [replace(left(n, 5.0 * n, 5.0 * n + 1), continues=n > 0) for n in range(20)]
+    tried: list[int] = []
+
+    def penalty(views: Mapping[str, HostView]) -> int:
+        tried.append(len(views["host1"].departures))
+        return 1
+
+    segments.choose({"host1": view}, (), segments.Alone((), ()), penalty)
+    assert tried == [1] + [2] * 8
 
 
 def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
