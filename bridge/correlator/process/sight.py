@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from bridge.consumer.inputs import Forgotten, Status
 from bridge.correlator.counters import Counters
@@ -26,6 +27,7 @@ class Sight:
     blind: since when each blind host is; noticed: since when that is known. gone: blind hosts that were taken
     out of service. epochs: the ordinal of each host's newest epoch. returning: the return of each host that
     still counts as blind. listing: as `Host.lists_since`. waited: as `Host.waited`.
+    dark: since when each host may have been blind, each time.
     """
 
     def __init__(self, settle_s: float) -> None:
@@ -38,6 +40,7 @@ class Sight:
         self.returning: dict[str, Return] = {}
         self.listing: dict[str, tuple[float, Return]] = {}
         self.waited: dict[str, list[tuple[Key, Key]]] = {}
+        self.dark: dict[str, list[float]] = {}
 
     def load(self, stored: Mapping[str, bytes]) -> None:
         """The process starts with these hosts."""
@@ -60,15 +63,13 @@ class Sight:
         self.epochs[host.name] = max(0, host.kept.current)
         self._note_blind(host)
         self._note_gone(host)
-        self._note_listing(host)
-        self._note_waited(host)
+        self._note_times(host)
 
     def share(self, host: Host) -> None:
         """Another object of the host was processed and stored: ours takes over its sight and epoch."""
         self.hosts.setdefault(host.name, host).share_sight(host)
         self.epochs[host.name] = max(0, host.kept.current)
-        self._note_listing(host)
-        self._note_waited(host)
+        self._note_times(host)
 
     def take_status(self, host: Host, message: Status | Forgotten, inbound: Inbound) -> bool:
         """The agent's status, or its removal. True: whether the host is blind has changed."""
@@ -108,7 +109,14 @@ class Sight:
     def known(self, gaps: AbstractSet[str]) -> Hosts:
         """What an evaluation needs to know of the hosts, with those that have gaps."""
         return Hosts(
-            self.epochs, frozenset(self.gone), gaps, self.returning, self.listing, self.waited, self.noticed
+            self.epochs,
+            frozenset(self.gone),
+            gaps,
+            self.returning,
+            self.listing,
+            self.waited,
+            self.noticed,
+            self.dark,
         )
 
     def count(self, counters: Counters) -> None:
@@ -133,18 +141,17 @@ class Sight:
         self.noticed[host.name] = host.blind_since
         return True
 
-    def _note_listing(self, host: Host) -> None:
-        since = host.lists_since
-        if since is None:
-            self.listing.pop(host.name, None)
-        else:
-            self.listing[host.name] = since
-
-    def _note_waited(self, host: Host) -> None:
-        if host.waited:
-            self.waited[host.name] = host.waited
-        else:
-            self.waited.pop(host.name, None)
+    def _note_times(self, host: Host) -> None:
+        times: tuple[tuple[dict[str, Any], object], ...] = (
+            (self.listing, host.lists_since),
+            (self.waited, host.waited),
+            (self.dark, host.kept.dark),
+        )
+        for known, of_host in times:
+            if of_host:
+                known[host.name] = of_host
+            else:
+                known.pop(host.name, None)
 
     def _note_gone(self, host: Host) -> None:
         if host.is_gone:
@@ -176,8 +183,8 @@ class SightBefore:
             if data is None:
                 del sight.hosts[name]
                 sight.gone.discard(name)
-                sight.listing.pop(name, None)
-                sight.waited.pop(name, None)
+                for known in (sight.listing, sight.waited, sight.dark):
+                    known.pop(name, None)
                 sight.epochs.pop(name, None)
             else:
                 host = Host.load(name, data)

@@ -107,7 +107,8 @@ class EvaluationContext:
 
 def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: Hosts) -> float | None:
     """Since when a host is blind as far as this domain goes; None: it isn't. A host that came back isn't, as
-    soon as it has listed the domain, if it had it; one that has published only in former epochs is.
+    soon as it has listed the domain, if it had it; one that has published only in former epochs is, since the
+    first time that it was after that.
     """
     if host in blind:
         unlisted = _unlisted_since(host, view, hosts)
@@ -119,7 +120,8 @@ def _silent_since(host: str, view: HostView, blind: Mapping[str, float], hosts: 
         shown = [mark for mark in marks if mark is not None and not (back and back.is_before(mark))]
         return max([since, *(min(mark.at, mark.stamped) for mark in shown)])
     if max(view.key[0], view.listed.key[0] if view.listed else -1) < hosts.epochs.get(host, 0):
-        return view.last_live.received if view.last_live else 0.0
+        heard = view.last_live.received if view.last_live else 0.0
+        return next((since for since in hosts.dark.get(host, ()) if since >= heard), heard)
     return _unlisted_since(host, view, hosts)
 
 

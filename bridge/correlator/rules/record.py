@@ -75,7 +75,7 @@ class Hosts:
     missing; returning: hosts that still publish what they found, and their return; listing: since when
     hosts that list all their domains anew were blind, and their return; waited: between which places of hosts
     what came late had waited on its way; noticed: since when it is known that hosts
-    are blind, which they may have been before.
+    are blind, which they may have been before; dark: since when hosts may have been blind, each time.
     """
 
     epochs: Mapping[str, int] = field(default_factory=dict)
@@ -85,6 +85,7 @@ class Hosts:
     listing: Mapping[str, tuple[float, Return]] = field(default_factory=dict)
     waited: Mapping[str, Sequence[tuple[Key, Key]]] = field(default_factory=dict)
     noticed: Mapping[str, float] = field(default_factory=dict)
+    dark: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
