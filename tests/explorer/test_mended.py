@@ -1404,6 +1404,51 @@ MENDED: Final = {
             ),
             "blind A 0…15 said 0",
         ),
+        # an attempt whose end was found, or shown by the next one, may have been over before its guest ended
+        (
+            (
+                "two persistent 11.3 live copies breaks off ~2 S:iter destination's libvirtd killed 0.5 B"
+                " live breaks off at once guest powers off"
+            ),
+            "late B 0…15 0.5",
+        ),
+        (
+            (
+                "two persistent 11.3 live copies breaks off  destination's libvirtd killed 5 C post-copy"
+                " breaks S(3,8) source destroyed"
+            ),
+            "late B 0…11 5",
+        ),
+        # a job that is gone leaves no guest paused any more: that is the next one's doing
+        (
+            (
+                "two transient 9.0 storage copies answer lost destination destroyed 5 B live copies switches"
+                " finish fails D(5,5) S(3,6) S:end"
+            ),
+            "blind A 7…16 said 700",
+        ),
+        (
+            (
+                "two persistent 11.3 live copies switches finish fails S(4,1) S:end ~{} D(5,5) 1.4 0.5 B live"
+                " copies switches finish fails D(5,5) S(3,6) S:end"
+            ),
+            "dead A 6…15 said 700",
+        ),
+        # which attempt a job on a host belongs to whose clock was set is decided by how near they are
+        (
+            (
+                "two transient 9.0 storage breaks off destination's libvirtd killed 0.5 B live copies"
+                " switches finish fails D(5,5) ~{} S(4,1) S:end 0.2"
+            ),
+            "clock steps A 8…8 -10",
+        ),
+        (
+            (
+                "two persistent 11.3 live breaks off at once network cut 5 B live copies breaks off ~2 S:iter"
+                " network cut"
+            ),
+            "clock steps A 7…7 -10",
+        ),
     ],
     "none": [
         # what is missing of a source may say who removed its definition

@@ -8,9 +8,8 @@ one host and one column for each leg of the other.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -31,7 +30,7 @@ class Link(Struct, frozen=True, eq=False, dict=True):
     proven: equal figures of both hosts prove it. contradictory: their ends don't go together.
     guest_elsewhere: the guest was on another host, or had come back since. between_readings: no reading of
     the clocks allows it, only an offset between two readings. unlikely: their ends rarely go together.
-    clock_set: only if a clock was set, against the stamps. unpublished: it differs from what was published.
+    unpublished: it differs from what was published.
     distance_ms: the time between their beginnings.
     """
 
@@ -44,7 +43,6 @@ class Link(Struct, frozen=True, eq=False, dict=True):
     guest_elsewhere: bool = False
     between_readings: bool = False
     unlikely: bool = False
-    clock_set: bool = False
     unpublished: bool = False
     distance_ms: int = 0
     overlaps: Sequence[Overlap] = ()
@@ -62,7 +60,6 @@ class Link(Struct, frozen=True, eq=False, dict=True):
             self.guest_elsewhere,
             self.between_readings,
             self.unlikely,
-            self.clock_set,
             self.unpublished,
         ):
             found = found * _MOST + digit
@@ -73,44 +70,34 @@ class Link(Struct, frozen=True, eq=False, dict=True):
         """The cost without the time between the legs."""
         return self.cost // _MOST_MS
 
-    @property
-    def penalty_to_come(self) -> int:
-        """What of the penalty may go as long as its departure isn't over."""
-        return 0 if self.of.is_over or not self.unlikely else _MOST**2
-
 
 _MOST: Final = 1000
 """More than the number of links."""
 _MOST_MS: Final = 10**12
-UNLINKED_PENALTY: Final = _MOST**6
+UNLINKED_PENALTY: Final = _MOST**5
 """The penalty of an arrival without a departure: only a proof outweighs it."""
-ENDED_PENALTY: Final = _MOST**3
+ENDED_PENALTY: Final = _MOST**2
 """The penalty of one that ended: a source may fail without an event, but no reading of its clock is wrong."""
 
 
-def best_links(links: Iterable[Link], explained: Collection[LegId] = ()) -> list[Link]:
-    """At most one link for each arrival and each departure, and no two that cross. explained: arrivals that
-    rather stay without a link than others.
+def best_links(links: Iterable[Link]) -> list[Link]:
+    """At most one link for each arrival and each departure, and no two that cross.
 
     Exact between two hosts. With three or more, each two are aligned; of chosen links with a common leg the
-    one stays without which its arrival would cost most, and all are aligned again without what it excludes.
+    one with the lowest cost stays, and all are aligned again without what it excludes.
     """
     by_hosts: defaultdict[frozenset[str], list[Link]] = defaultdict(list)
     for link in links:
         by_hosts[frozenset((link.arrival[0], link.departure[0]))].append(link)
-    aligned = {hosts: _aligned(of_them, explained) for hosts, of_them in by_hosts.items()}
+    aligned = {hosts: _aligned(of_them) for hosts, of_them in by_hosts.items()}
     while True:
         chosen = [link for of_them in aligned.values() for link in of_them]
         uses = Counter(leg for link in chosen for leg in link.ends)
         contested = [link for link in chosen if any(uses[leg] > 1 for leg in link.ends)]
         if not contested:
             return chosen
-        costs: defaultdict[LegId, list[int]] = defaultdict(list)
-        for link in chain.from_iterable(by_hosts.values()):
-            costs[link.arrival].append(link.cost)
-        worth = {link.ends: _worth(link.cost, sorted(costs[link.arrival])) for link in contested}
         stays: dict[LegId, Link] = {}
-        for link in sorted(contested, key=lambda link: (-worth[link.ends], link.cost)):
+        for link in sorted(contested, key=lambda link: link.cost):
             if stays.keys().isdisjoint(link.ends):
                 stays |= dict.fromkeys(link.ends, link)
         for hosts, of_them in by_hosts.items():
@@ -120,18 +107,10 @@ def best_links(links: Iterable[Link], explained: Collection[LegId] = ()) -> list
                 if stays.get(link.arrival, link) is link is stays.get(link.departure, link)
             ]
             if len(left) < len(of_them):
-                by_hosts[hosts], aligned[hosts] = left, _aligned(left, explained)
+                by_hosts[hosts], aligned[hosts] = left, _aligned(left)
 
 
-def _worth(cost: int, costs: Sequence[int]) -> int:
-    """How much more an arrival would cost with the next best of its links, or with none. costs: of all its
-    links, the lowest first.
-    """
-    next_best = costs[1 if cost == costs[0] else 0] if len(costs) > 1 else UNLINKED_PENALTY * _MOST_MS
-    return next_best - cost
-
-
-def _aligned(links: Sequence[Link], explained: Collection[LegId]) -> list[Link]:
+def _aligned(links: Sequence[Link]) -> list[Link]:
     """The links of two hosts with the lowest total cost of which no two cross or have a leg in common."""
     if not links:
         return []
@@ -142,10 +121,7 @@ def _aligned(links: Sequence[Link], explained: Collection[LegId]) -> list[Link]:
         places[here][there] = link
     rows, columns = sorted(places), sorted({leg for row in places.values() for leg in row})
     arrivals = {link.arrival for link in links}
-    alone = {
-        leg: (UNLINKED_PENALTY - (leg in explained)) * _MOST_MS if leg in arrivals else 0
-        for leg in (*rows, *columns)
-    }
+    alone = {leg: UNLINKED_PENALTY * _MOST_MS if leg in arrivals else 0 for leg in (*rows, *columns)}
     best = [[0]]
     for column in columns:
         best[0].append(best[0][-1] + alone[column])

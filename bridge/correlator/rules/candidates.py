@@ -21,8 +21,6 @@ from bridge.correlator.rules.clock_readings import (
     ORDER_S,
     Interval,
     Overlap,
-    by_correction,
-    by_stamp,
     is_exact,
 )
 from bridge.correlator.rules.event_types import end_of
@@ -43,6 +41,7 @@ from bridge.correlator.rules.observations import (
     Mark,
     is_found,
     is_live,
+    is_reported,
 )
 
 _TRAILS_S: Final = 3.0
@@ -84,12 +83,6 @@ class ArrivalForm:
         """Whether its messages waited on their way, by its beginning and its end."""
         over = self.arrival.decided
         return over is not None and _waited(self.arrival.first, over)
-
-    @cached_property
-    def may_have_ended_there(self) -> bool:
-        """Whether the guest may have ended by itself where it was then."""
-        ends = (residency.ended for _, residency in self.holders)
-        return any(end is not None and end_of(end) is not None for end in ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +161,10 @@ def _overlaps(came: ArrivalForm, left: DepartureForm, *, held: bool) -> list[tup
     return found
 
 
+Agreement = Literal["by_one", "nearly", "by_none"]
+"""Whether the times of two legs agree by one reading of each clock, nearly so or between two, or by none, as
+neither leg has another link.
+"""
 Fit = Literal["fits", "may_fit", "contradicts"]
 _FITS: Final[dict[DepartureStage, dict[ArrivalStage, Fit]]] = {
     "leaving": {"arrived": "fits", "departed": "fits"},
@@ -212,16 +209,13 @@ def _ended_independently(
 
 
 def _fit(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> Fit:
-    """By `_FITS`, and both a post-copy or neither. An arrival may have come, and ended, unseen."""
+    """By `_FITS`; an arrival may have come, and ended, unseen."""
     if arrival.stage == "open" and not departure.postcopy:
         return "fits"  # it may end in any way
     fit: Fit = _FITS.get(stage_then(arrival, departure, overlaps), {}).get(arrival.stage, "may_fit")
     if fit == "contradicts":
-        return "may_fit" if arrival.stage == "ended" and arrival.may_have_come else fit
-    was_found = is_found(arrival.switched) if departure.postcopy else is_found(departure.opened)
-    if arrival.postcopy != departure.postcopy and not was_found:
-        return "may_fit"
-    return "fits" if departure.postcopy and arrival.opened is not None else fit
+        return "fits" if arrival.stage == "ended" and arrival.may_have_come else fit
+    return fit
 
 
 def _outlived(arrival: Arrival, departure: Departure, overlaps: Sequence[Overlap]) -> bool:
@@ -324,9 +318,9 @@ def _is_explained(came: ArrivalForm, left: DepartureForm, residency: Residency) 
     over, end, ended = came.arrival.decided, left.departure.ended, residency.ended
     if came.arrival.stage != "ended" or over is None or end is None or ended is None or is_found(ended):
         return False
-    if end_of(ended) is None:  # it left
+    if end_of(ended) is None or not is_reported(over):  # it left, or the arrival may have ended before
         return False
-    return end.key < ended.key and came.arrival.first.at < (residency.announced or ended).at < over.at
+    return end.key < ended.key and came.arrival.first.at < (residency.announced or ended).at < over.earliest
 
 
 def _ended_together(came: ArrivalForm, left: DepartureForm, *, was_sent: bool) -> list[Overlap]:
@@ -365,34 +359,33 @@ def _waited(first: Mark, last: Mark) -> bool:
     return abs(came_s - stamped_s) > LIVE_S or not (is_live(first) or is_live(last))
 
 
-def _lasted_together(came: ArrivalForm, left: DepartureForm) -> bool:
+def _lasted_together(came: ArrivalForm, left: DepartureForm, margin_s: float = SKEW_S) -> bool:
     """Whether they may have lasted at the same time, by any reading."""
     for a in came.lasted:
-        begins, ends = a.begins - SKEW_S, a.ends + SKEW_S
+        begins, ends = a.begins - margin_s, a.ends + margin_s
         for d in left.lasted:
             if begins <= d.ends and d.begins <= ends:
                 return True
     return False
 
 
-def _may_be_linked(came: ArrivalForm, left: DepartureForm, *, is_forced: bool) -> bool:
+def _may_be_linked(came: ArrivalForm, left: DepartureForm, times_agree: Agreement) -> bool:
     """Whether there may be a link at all, as for most pairs of legs there isn't."""
     stage = left.departure.stage
     if came.arrival.tentative and stage not in ("left", "job_ended"):
         return False
-    if is_forced:
+    if times_agree == "by_none":
         return came.waited or left.waited or stage == "left"
-    return left.is_all_an_end or _lasted_together(came, left)
+    return left.is_all_an_end or _lasted_together(came, left, ORDER_S if times_agree == "by_one" else SKEW_S)
 
 
 def candidate(
-    came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, *, differs: bool, is_forced: bool
+    came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, times_agree: Agreement, *, differs: bool
 ) -> Link | None:
-    """The link of two legs that may belong together. differs: from what was published; is_forced: by no
-    reading of the clocks, as neither has another link.
-    """
+    """The link of two legs that may belong together. differs: from what was published."""
     arrival, departure = came.arrival, left.departure
-    if not _may_be_linked(came, left, is_forced=is_forced):
+    is_forced = times_agree == "by_none"
+    if not _may_be_linked(came, left, times_agree):
         return None
     holder, residency = came.holder
     stay = residency if holder == left.host else None
@@ -400,9 +393,8 @@ def candidate(
     held = is_there and stay is not None and stay.ended in (None, departure.ended)
     by_readings = _overlaps(came, left, held=held)
     overlaps = [overlap for off_s, overlap in by_readings if off_s <= ORDER_S]
-    is_between_readings = not overlaps and (
-        came.longest[0] <= left.longest[1] and left.longest[0] <= came.longest[1]
-    )
+    is_within = came.longest[0] <= left.longest[1] and left.longest[0] <= came.longest[1]
+    is_between_readings = not overlaps and times_agree != "by_one" and is_within
     if is_between_readings:  # a clock may be off by less than its messages' latency
         # A suspend may be the last job's (`segments.return_suspends`).
         is_its_own = departure.opened != departure.suspended
@@ -421,29 +413,20 @@ def candidate(
     if outlived and is_found(arrival.first) and _may_be_unseen(came, left):
         return None
     fit = _fit(arrival, departure, overlaps)
-    if is_forced and fit != "fits":
-        return None
     was_found = is_found(arrival.first) or is_found(departure.opened)
     is_plain = (came.lasted[0], left.lasted[0]) in overlaps and not is_between_readings
     if not is_plain and stay is not None and _is_explained(came, left, stay):
         return None
     was_joined = bool(arrival.absorbed or departure.absorbed)
-    if fit == "contradicts" and (was_found or not is_plain or was_joined):
-        return None
-    is_early = departure.ended is not None and arrival.first.at > departure.ended.at
     return Link(
         came.id,
         left.id,
         departure,
-        is_ambiguous=fit == "contradicts" or not is_plain or is_early or was_found or was_joined,
-        contradictory=fit == "contradicts" or is_forced,
+        is_ambiguous=fit == "contradicts" or not is_plain or was_found or was_joined,
+        contradictory=fit == "contradicts",
         between_readings=is_between_readings,
         guest_elsewhere=residency is not None and not is_there,
-        unlikely=fit == "may_fit"
-        or left.is_its_jobs_end
-        or _was_followed(arrival, departure, times)
-        or outlived,
-        clock_set=not any({a.read, d.read} <= {by_correction, by_stamp} for a, d in overlaps),
+        unlikely=fit == "may_fit" or _was_followed(arrival, departure, times),
         unpublished=differs,
         overlaps=tuple(overlaps),
         distance_ms=round(1000 * min(_apart_s(arrival, departure, a, d) for a, d in overlaps)),

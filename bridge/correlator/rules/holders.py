@@ -19,7 +19,6 @@ from bridge.correlator.rules.clock_readings import (
     by_receipt,
     earliest,
     intervals,
-    is_exact,
     readings,
 )
 from bridge.correlator.rules.event_types import end_of
@@ -100,7 +99,7 @@ def source_without_job(
     holders = [each for each in holders if not _came_later(*each, arrival, views, links)]
     holders = [each for each in holders if not _was_busy(views[each[0]], arrival)] or holders
     holder = next(iter(holders), None)
-    end = holder and (_end_before_copy(arrival, *holder, views, links) or _ran_on(arrival, holder[1]))
+    end = holder and (_end_before_copy(arrival, *holder, views) or _ran_on(arrival, holder[1]))
     source = holder[0] if holder and end else _last_host(host, arrival, holder, views, links)
     return source, end, residency_overlaps(arrival, dict(holders).get(source or ""))
 
@@ -167,10 +166,7 @@ def _last_host(
         for (destination, _), link in links.items():
             if link.departure[0] == source and link.of.stage == "left" and link.of.ended == residency.ended:
                 return None if destination == host else destination
-        has_left = any(
-            each.stage == "left" and each.ended == residency.ended for each in views[source].departures
-        )
-        if has_left or (arrival.stage not in ("open", "ended") and not is_found(residency.ended)):
+        if any(each.stage == "left" and each.ended == residency.ended for each in views[source].departures):
             return None  # to a host that didn't see it come
     return source
 
@@ -187,9 +183,7 @@ def _may_have_left(
         to = of.get(each.key)
         if to is not None and to[0] == came[0] and to > came:
             continue  # for a later one
-        is_known = is_exact(each.suspended) and is_exact(began)
-        margin_s = 0.0 if to is not None else AFTER_S if is_known else SKEW_S
-        if each.suspended.at + margin_s < began.at:
+        if each.suspended.at < began.at:
             return True
     return False
 
@@ -214,7 +208,6 @@ def _end_before_copy(
     source: str,
     residency: Residency,
     views: Mapping[str, HostView],
-    links: Mapping[LegId, Link],
 ) -> Departure | None:
     """The source's leg if no event shows a job there, and the guest ended: the host that had the guest was
     the source, and its end ended the last attempt that had been prepared by then.
@@ -228,20 +221,12 @@ def _end_before_copy(
     if arrival.may_have_come and _may_have_begun_before(residency, arrival):
         return None  # the guest may have come, and be back
     began = residency.announced or end
-    arrivals = {(host, each.key): each for host, view in views.items() for each in view.arrivals}
-    others = (other.first for (host, _), other in arrivals.items() if host != source)
+    others = (each.first for host, view in views.items() if host != source for each in view.arrivals)
     if any(_is_between(first, arrival.first, began) for first in others):
         return None
     over = arrival.ended_by
     if over is not None and is_well_after(began, over, residency_overlaps(arrival, residency)):
         return None
-    for leg, link in links.items():
-        if link.departure[0] != source or link.of.ended != end:
-            continue
-        over = arrivals[leg].decided
-        was_before = over and is_found(end) and over.at < arrival.first.at < end.at
-        if not (was_before or (over and is_well_after(began, over, link.overlaps))):
-            return None  # it ended that attempt
     return Departure(key=end.key, opened=end, stage=stage, ended=end, announced=residency.announced)
 
 
@@ -293,5 +278,5 @@ def is_well_after(end: Mark, over: Mark, overlaps: Sequence[Overlap]) -> bool:
 def lasted(leg: Arrival | Departure) -> list[Interval]:
     """The time of a leg, from the first to the last known moment."""
     if isinstance(leg, Arrival):
-        return intervals(leg.first, leg.after, leg.switched or leg.ended_by or leg.over or leg.announced)
+        return intervals(leg.first, leg.after, leg.switched or leg.ended_by or leg.over)
     return intervals(leg.began or leg.opened, leg.after, leg.ended or leg.closed)

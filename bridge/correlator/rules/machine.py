@@ -175,7 +175,9 @@ _OF_A_DEPARTURE: Final[frozenset[Action]] = frozenset(
         do.leave, do.resume, do.leave_paused, do.stop, do.vanish,
     }
 )  # fmt: skip
-_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset({do.resume, do.leave, do.postcopy_out, do.lose_job})
+_ONLY_UNDER_WAY: Final[frozenset[Action]] = frozenset(
+    {do.resume, do.leave, do.leave_paused, do.postcopy_out, do.lose_job}
+)
 _OF_AN_ARRIVAL: Final[frozenset[Action]] = frozenset(
     {do.arrive, do.arrive_paused, do.fail, do.start_postcopy, do.break_in}
 )

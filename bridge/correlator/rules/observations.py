@@ -165,6 +165,11 @@ def is_found(mark: Mark | None) -> bool:
     return mark is not None and mark.origin not in AS_IT_HAPPENED
 
 
+def is_reported(end: Mark) -> bool:
+    """Whether an event reported this end; else a state showed it, or a later event."""
+    return end.origin != "state" and end.what.startswith("stopped/")
+
+
 def was_blind(last: Mark, mark: Mark) -> bool:
     """Whether the host was blind for a while between two marks."""
     if is_found(mark):

@@ -17,7 +17,7 @@ from bridge.correlator.rules.clock_readings import FOREVER, Overlap
 from bridge.correlator.rules.exceptions import exception_to
 from bridge.correlator.rules.holders import is_well_after, residency_overlaps
 from bridge.correlator.rules.host_view import Arrival, ArrivalStage, Departure, DepartureStage, HostView
-from bridge.correlator.rules.observations import UNNOTICED_S, Blind, Key, Mark, is_found, is_live
+from bridge.correlator.rules.observations import UNNOTICED_S, Blind, Key, Mark, is_found, is_live, is_reported
 from bridge.correlator.rules.pairing import Pair
 
 JointOutcome = Literal["under_way", "interrupted", "completed", "failed", "conflict"]
@@ -380,8 +380,3 @@ def _events_may_yet_come(pair: Pair) -> bool:
     return (came is not None and not is_reported(came)) or any(
         mark is not None and mark.origin == "state" for mark in (switched, left)
     )
-
-
-def is_reported(end: Mark) -> bool:
-    """Whether an event reported this end; else a state showed it, or a later event."""
-    return end.origin != "state" and end.what.startswith("stopped/")

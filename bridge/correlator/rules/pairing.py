@@ -26,6 +26,7 @@ from bridge.correlator.rules.alignment import (
 )
 from bridge.correlator.rules.candidates import (
     OF_A_MIGRATION,
+    Agreement,
     ArrivalForm,
     ArrivalTimes,
     DepartureForm,
@@ -47,7 +48,6 @@ from bridge.correlator.rules.observations import (
     Instant,
     Key,
     Mark,
-    is_found,
     newest,
 )
 
@@ -127,7 +127,7 @@ class Linker:
         self._fixed = [ends for ends in published if any(leg in done for leg in ends)]
         self._arrivals: dict[tuple[LegId, tuple[Key, ...], bool], ArrivalForm] = {}
         self._departures: dict[tuple[LegId, tuple[Key, ...], Mark | None], DepartureForm] = {}
-        self._links: dict[tuple[ArrivalForm, bool], dict[DepartureForm, Link | None]] = defaultdict(dict)
+        self._links: dict[tuple[ArrivalForm, Agreement], dict[DepartureForm, Link | None]] = defaultdict(dict)
 
     def pair(self, views: Mapping[str, HostView]) -> list[Pair]:
         """All attempts of one domain, arrivals first, each in its host's order."""
@@ -183,7 +183,7 @@ class Linker:
         for each in pairs:
             arrival, departure = each.arrival, each.departure
             over = (arrival.over or arrival.decided) if arrival else None
-            if arrival and over and (departure is None or departure.over):
+            if arrival and over:
                 since = arrival.first if departure is None else over
                 later = (
                     left
@@ -206,7 +206,7 @@ class Linker:
         """
         arrivals, departures, links = self._linked(views)
         linked = {link.departure for link in links.values()}
-        penalty = sum(link.penalty - link.penalty_to_come for link in links.values())
+        penalty = sum(link.penalty for link in links.values())
         for came in arrivals:
             arrival = came.arrival
             is_open = arrival.stage == "open" and arrival.over is None
@@ -214,16 +214,13 @@ class Linker:
                 continue
             if arrival.stage != "ended":
                 penalty += UNLINKED_PENALTY
-            elif (
-                not came.may_have_ended_there
-                or source_without_job(came.host, arrival, came.holders, views, links)[1] is None
-            ):
+            elif source_without_job(came.host, arrival, came.holders, views, links)[1] is None:
                 penalty += ENDED_PENALTY  # the guest's end on its source explains it, too
         for left in departures:
             each = left.departure
             if left.id in linked:
                 continue
-            if each.suspended or each.postcopy or each.stage in OF_A_MIGRATION:
+            if each.suspended or each.stage in OF_A_MIGRATION:
                 penalty += UNLINKED_PENALTY
             elif each.iterated and each.job_gone:
                 penalty += ENDED_PENALTY
@@ -254,19 +251,27 @@ class Linker:
             for came, left in product(arrivals, departures)
             if proven.get(came.id) == left.id
         )
-        for is_forced in (False, True):
+        agreements: tuple[Agreement, ...] = ("by_one", "nearly", "by_none")
+        for times_agree in agreements:
             taken = proofs.union(leg for link in chosen for leg in link.ends)
             fixed = [*self._fixed, *(link.ends for link in chosen)]
+            coming = [came for came in arrivals if came.id not in taken]
             free = [left for left in departures if left.id not in taken]
             found = [
                 link
-                for came in arrivals
-                if came.id not in taken
-                for link in self._links_of(came, free, times, is_forced=is_forced)
+                for came in coming
+                for link in self._links_of(came, free, times, times_agree)
                 if not any(crosses(link.ends, ends) for ends in fixed)
             ]
+            if times_agree == "by_one":  # that is the best choice, if it links all without a penalty
+                found = [link for link in found if link.penalty == 0]
+                if len({link.arrival for link in found}) < len(coming):
+                    continue
+            best = best_links(found)
+            if times_agree == "by_one" and len(best) < len(coming):
+                continue
             options += found
-            chosen += best_links(found, self._explained(views, arrivals, found))
+            chosen += best
         linked = {link.arrival for link in chosen}
         wanted = {
             link.departure
@@ -287,20 +292,6 @@ class Linker:
         over = list(accumulate((over for _, over in reversed(ended)), min))[::-1]
         return ArrivalTimes(prepared, [began for began, _ in ended], over)
 
-    def _explained(
-        self, views: Mapping[str, HostView], arrivals: Iterable[ArrivalForm], links: Collection[Link]
-    ) -> set[LegId]:
-        """Arrivals that the guest's own end on its source explains, if what was found there may be theirs."""
-        asked = {link.arrival for link in links if is_found(link.of.opened)}
-        own_ends = {
-            came.id: source_without_job(came.host, came.arrival, came.holders, views, {})[1]
-            for came in arrivals
-            if came.id in asked and came.may_have_ended_there
-        }
-        return {
-            leg for leg, own in own_ends.items() if own is not None and own.stage in ("crashed", "stopped")
-        }
-
     def _arrival(self, views: Mapping[str, HostView], host: str, arrival: Arrival) -> ArrivalForm:
         form = (host, arrival.key), arrival.absorbed, arrival.tentative
         if form not in self._arrivals:
@@ -320,22 +311,30 @@ class Linker:
         return self._departures[form]
 
     def _links_of(
-        self, came: ArrivalForm, departures: Iterable[DepartureForm], times: ArrivalTimes, *, is_forced: bool
+        self,
+        came: ArrivalForm,
+        departures: Iterable[DepartureForm],
+        times: ArrivalTimes,
+        times_agree: Agreement,
     ) -> Iterator[Link]:
         """The links of one arrival with these."""
-        known = self._links[came, is_forced]
+        known = self._links[came, times_agree]
+        surer = self._links[came, "by_one"] if times_agree == "nearly" else {}
         for left in departures:
             if left not in known:
-                ends = came.id, left.id
-                differs = ends not in self._published and not self._in_published.isdisjoint(ends)
-                known[left] = (
-                    None
-                    if came.host == left.host
-                    else candidate(came, left, times, differs=differs, is_forced=is_forced)
-                )
+                known[left] = surer.get(left) or self._link(came, left, times, times_agree)
             link = known[left]
             if link is not None:
                 yield link
+
+    def _link(
+        self, came: ArrivalForm, left: DepartureForm, times: ArrivalTimes, times_agree: Agreement
+    ) -> Link | None:
+        ends = came.id, left.id
+        if came.host == left.host:
+            return None
+        differs = ends not in self._published and not self._in_published.isdisjoint(ends)
+        return candidate(came, left, times, times_agree, differs=differs)
 
 
 def _as_linked(overlaps: Sequence[Overlap], links: Iterable[Link], source: str | None) -> Sequence[Overlap]:

@@ -21,7 +21,7 @@ from bridge.correlator.rules.host_view import Arrival, Departure, HostView, Leg
 from bridge.correlator.rules.observations import Mark, is_found, was_blind
 from bridge.correlator.rules.pairing import Pair
 
-TRIED: Final = 8
+TRIED: Final = 6
 """At most so many borders are tried; the rest stays joined until these are decided. In ten-minute storms of
 real migrations, with agents that died every few seconds, no domain had more than five.
 """

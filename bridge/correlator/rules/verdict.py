@@ -19,6 +19,7 @@ from bridge.correlator.rules.observations import (
     Blind,
     Mark,
     is_found,
+    is_reported,
     newest,
     was_blind,
 )
@@ -27,7 +28,6 @@ from bridge.correlator.rules.outcomes import (
     DepartureState,
     JointOutcome,
     Timing,
-    is_reported,
     outcome_of,
     states_of,
 )

@@ -104,6 +104,9 @@ def test_every_verdict_of_a_fleet_is_true(first: int, proof: Proof) -> None:
         (13970, "an arrival that was another attempt's for a while is still what was published of it"),
         (8070, "a guest's own end explains an arrival before a job that a clock sets apart"),
         (8339, "a suspend before the next destination is prepared is the last job's"),
+        (814, "a residency that may have been over is no surer than another"),
+        (7000, "a guest may have come, and left again, while its destination was blind"),
+        (40204, "a host whose agent was installed anew had seen until it was first blind"),
         (30224, "an end that isn't after the attempt by one reading of the clocks may have ended it"),
     ],
 )

@@ -435,7 +435,7 @@ def test_segments_are_tried_apart_where_something_is_left_to_explain(least: int)
     assert len(view.departures) == (1 if least == 0 else 2)
 
 
-def test_no_more_than_eight_borders_are_tried() -> None:
+def test_no_more_than_six_borders_are_tried() -> None:
     """Each costs a choice of all links, and a domain has few in which its hosts were blind."""
     view = HostView()
     view.departures = [replace(left(n, 5.0 * n, 5.0 * n + 1), continues=n > 0) for n in range(20)]
@@ -446,7 +446,7 @@ def test_no_more_than_eight_borders_are_tried() -> None:
         return 1
 
     segments.choose({"host1": view}, (), segments.Alone((), ()), penalty)
-    assert tried == [1] + [2] * 8
+    assert tried == [1] + [2] * 6
 
 
 def test_an_arrival_that_is_found_again_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
