@@ -409,8 +409,7 @@ def candidate(
         overlaps = _ended_together(came, left, was_sent=was_sent)
     if not overlaps:
         return None
-    outlived = _outlived(arrival, departure, overlaps)
-    if outlived and is_found(arrival.first) and _may_be_unseen(came, left):
+    if is_found(arrival.first) and _outlived(arrival, departure, overlaps) and _may_be_unseen(came, left):
         return None
     fit = _fit(arrival, departure, overlaps)
     was_found = is_found(arrival.first) or is_found(departure.opened)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
+from typing import get_args
 
 from msgspec import structs
 
@@ -202,7 +203,7 @@ class Linker:
 
     def total_penalty(self, views: Mapping[str, HostView]) -> int:
         """The penalty of the best choice of links. Legs without a link count most, an arrival that is open
-        not at all: messages of its source may still arrive. A job that isn't over may end in any way.
+        not at all: messages of its source may still arrive.
         """
         arrivals, departures, links = self._linked(views)
         linked = {link.departure for link in links.values()}
@@ -251,8 +252,7 @@ class Linker:
             for came, left in product(arrivals, departures)
             if proven.get(came.id) == left.id
         )
-        agreements: tuple[Agreement, ...] = ("by_one", "nearly", "by_none")
-        for times_agree in agreements:
+        for times_agree in get_args(Agreement):
             taken = proofs.union(leg for link in chosen for leg in link.ends)
             fixed = [*self._fixed, *(link.ends for link in chosen)]
             coming = [came for came in arrivals if came.id not in taken]
